@@ -1,0 +1,1 @@
+"""The configuration file: what may stand in nutcracker.yml, and the pools it describes."""

@@ -1,0 +1,72 @@
+"""The configuration as the rest of the house sees it: checked, complete and sorted.
+
+Plain data. ``config.loading`` makes it from a file; the supervisor hands it to its workers.
+"""
+
+import msgspec
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where to listen or connect: a host and port, or the path of a unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    """Path of a unix stream socket; when it is not empty, host and port mean nothing."""
+
+
+class ServerConfig(msgspec.Struct, frozen=True):
+    """One entry of a pool's ``servers``."""
+
+    name: str
+    """What is hashed into the continuum and shown in the statistics (contract of nutcracker, 2.4)."""
+    pname: str
+    """The entry as written, up to its name: what logs and errors show."""
+    address: Address
+    weight: int
+
+
+class ListenConfig(msgspec.Struct, frozen=True):
+    """A pool's ``listen``."""
+
+    text: str
+    """As written in the file."""
+    address: Address
+    permission: int = 0
+    """Mode of a unix socket, 0 to keep what the umask gives."""
+
+
+class PoolConfig(msgspec.Struct, frozen=True):
+    """One server pool. Field names are directive names; ``config.directives`` documents each."""
+
+    name: str
+    listen: ListenConfig
+    servers: tuple[ServerConfig, ...]
+    """Sorted by name, shorter first: the position is the server's index."""
+    hash: str = "fnv1a_64"
+    hash_tag: str = ""
+    """Two characters, or empty when unset."""
+    distribution: str = "ketama"
+    timeout: int = 0
+    """Milliseconds, 0 for none."""
+    backlog: int = 512
+    client_connections: int = 0
+    """Most clients at a time, 0 for no limit of the pool's own."""
+    redis: bool = False
+    tcpkeepalive: bool = False
+    reuseport: bool = False
+    redis_auth: str = ""
+    redis_db: int = 0
+    preconnect: bool = False
+    auto_eject_hosts: bool = False
+    server_connections: int = 1
+    server_retry_timeout: int = 30000
+    """Milliseconds."""
+    server_failure_limit: int = 2
+
+
+class Config(msgspec.Struct, frozen=True):
+    """A whole configuration file."""
+
+    pools: tuple[PoolConfig, ...]
+    """Sorted by name, shorter first."""
