@@ -1,0 +1,214 @@
+import bisect
+import collections
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twemproxy.hashing import HASHES
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+RING = json.loads((GOLDEN / "ring.json").read_text())
+LIVE = json.loads((GOLDEN / "live_ring.json").read_text())
+
+THREE = [b"10.0.0.1:6379", b"10.0.0.2:6379", b"10.0.0.3:6379"]
+
+
+@pytest.fixture(scope="session")
+def continuum(flavour):
+    """Makes a continuum; what is not given is the default of a pool, with equal weights."""
+    make = flavour("twemproxy.hashing.continuum").Continuum
+
+    def with_defaults(names=THREE, weights=None, distribution="ketama", hash="fnv1a_64", hash_tag=b"", seed=1):
+        return make(distribution, hash, hash_tag, names, weights or [1] * len(names), seed)
+
+    return with_defaults
+
+
+@pytest.fixture(scope="session")
+def hash_bytes(flavour):
+    return flavour("twemproxy.hashing.functions").hash_bytes
+
+
+@pytest.mark.parametrize("case", RING["cases"], ids=lambda case: f"{case['name']}-{case['hash']}")
+def test_ring_vectors(continuum, case):
+    servers = case["servers_sorted"]
+    ring = continuum(
+        [server["name"].encode() for server in servers],
+        [server["weight"] for server in servers],
+        case["distribution"],
+        case["hash"],
+        case.get("hash_tag", "").encode(),
+    )
+    ring.rebuild([server["name"] not in case.get("ejected", ()) for server in servers])
+    assert [ring.server_for(bytes.fromhex(key)) for key in RING["keys"]] == case["idx"]
+    if case["distribution"] == "ketama":
+        points = ring.points()
+        assert [list(point) for point in points[:12]] == case["continuum_head"]
+        assert len(points) == case["ncontinuum"]
+        of_server = collections.Counter(index for _, index in points)
+        assert [of_server[server["idx"]] for server in servers] == [server["points"] for server in servers]
+
+
+@pytest.mark.parametrize("pool", LIVE["pools"], ids=range(len(LIVE["pools"])))
+def test_pools_asked_of_a_live_nutcracker(continuum, pool):
+    names = [name.encode() for name in pool["names"]]
+    ring = continuum(names, pool["weights"], pool["distribution"], pool["hash"], pool["hash_tag"].encode())
+    ring.rebuild([index not in pool["ejected"] for index in range(len(names))])
+    assert [ring.server_for(bytes.fromhex(key)) for key in LIVE["keys"]] == pool["owners"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "key", "hashed"),
+    [
+        (b"{}", b"{user1}:ids", b"user1"),
+        (b"{}", b"ids:{user1}", b"user1"),
+        (b"{}", b"a{b}c{d}e", b"b"),
+        (b"{}", b"a{b{c}d", b"b{c"),
+        (b"{}", b"a}b{c}d", b"c"),
+        (b"{}", b"x{}y", b"x{}y"),
+        (b"{}", b"x{}y{z}", b"x{}y{z}"),
+        (b"{}", b"x{user1", b"x{user1"),
+        (b"{}", b"x}user1{", b"x}user1{"),
+        (b"{}", b"{", b"{"),
+        (b"{}", b"plain", b"plain"),
+        (b"{}", b"{\x00}", b"\x00"),
+        (b"$$", b"a$b$c", b"b"),
+        (b"$$", b"a$$c$d$", b"a$$c$d$"),
+        (b"$$", b"a$b", b"a$b"),
+        (b"\xfe\xff", b"a\xfeb\xffc", b"b"),
+        (b"", b"{user1}:ids", b"{user1}:ids"),
+    ],
+)
+@pytest.mark.parametrize("distribution", ["ketama", "modula"])
+def test_hash_tag(continuum, tag, key, hashed, distribution):
+    names = [b"server%03d" % i for i in range(101)]
+    tagged = continuum(names, distribution=distribution, hash="murmur", hash_tag=tag)
+    untagged = continuum(names, distribution=distribution, hash="murmur")
+    assert tagged.server_for(key) == untagged.server_for(hashed)
+
+
+@pytest.mark.parametrize("distribution", ["ketama", "modula"])
+def test_an_empty_key_has_the_value_0(continuum, distribution):
+    ring = continuum(distribution=distribution, hash="jenkins", hash_tag=b"{}")
+    assert ring.server_for(b"") == ring.points()[0][1]
+
+
+@pytest.mark.parametrize("distribution", ["ketama", "modula", "random"])
+def test_a_single_server_owns_everything(continuum, distribution):
+    ring = continuum([b"only"], distribution=distribution)
+    assert {ring.server_for(key) for key in (b"", b"a", b"b", b"\xff" * 99)} == {0}
+    ring.rebuild([False])
+    assert ring.server_for(b"a") == 0
+
+
+@pytest.mark.parametrize("distribution", ["ketama", "modula", "random"])
+def test_only_live_servers_own_keys(continuum, distribution):
+    ring = continuum(weights=[3, 1, 2], distribution=distribution)
+    everything = ring.points()
+    keys = [b"key-%d" % i for i in range(500)]
+    ring.rebuild([True, False, True])
+    assert {ring.server_for(key) for key in keys} == {0, 2}
+    survivors = ring.points()
+    ring.rebuild([False, False, False])
+    assert ring.points() == survivors
+    assert {ring.server_for(key) for key in keys} == {0, 2}
+    ring.rebuild([True, True, True])
+    assert ring.points() == everything
+
+
+def test_ejection_moves_only_the_keys_of_the_ejected(continuum):
+    ring = continuum()
+    keys = [b"key-%d" % i for i in range(500)]
+    before = [ring.server_for(key) for key in keys]
+    ring.rebuild([True, False, True])
+    after = [ring.server_for(key) for key in keys]
+    assert [b for a, b in zip(before, after, strict=True) if a != 1] == [a for a in before if a != 1]
+
+
+def test_of_equal_points_the_first_owns(continuum):
+    ring = continuum([b"same", b"same"])
+    assert len(ring.points()) == 320
+    assert {ring.server_for(b"key-%d" % i) for i in range(300)} == {0}
+
+
+def test_modula_with_huge_weights(continuum, hash_bytes):
+    weights = [4294967290, 4, 4294967295]
+    ring = continuum(weights=weights, distribution="modula", hash="murmur")
+    keys = [b"key-%d" % i for i in range(200)]
+    assert [ring.server_for(key) for key in keys] == [
+        0 if hash_bytes("murmur", key) < weights[0] else 1 for key in keys
+    ]
+
+
+def test_random_draws_evenly_whatever_the_weights(continuum):
+    ring = continuum(weights=[100, 1, 1], distribution="random", seed=3)
+    draws = collections.Counter(ring.server_for(b"same key") for _ in range(6000))
+    assert set(draws) == {0, 1, 2}
+    assert all(1800 < count < 2200 for count in draws.values())
+
+
+def test_random_follows_its_seed(continuum):
+    def draws(seed):
+        ring = continuum(distribution="random", seed=seed)
+        return [ring.server_for(b"key") for _ in range(50)]
+
+    assert draws(7) == draws(7)
+    assert len({tuple(draws(seed)) for seed in range(20)}) == 20
+
+
+def test_flavours_draw_alike(both_flavours):
+    compiled, interpreted = (
+        module.Continuum("random", "fnv1a_64", b"", THREE, [1, 1, 1], 12345)
+        for module in both_flavours("twemproxy.hashing.continuum")
+    )
+    assert [compiled.server_for(b"k") for _ in range(300)] == [interpreted.server_for(b"k") for _ in range(300)]
+
+
+@given(
+    distribution=st.sampled_from(["ketama", "modula"]),
+    hash=st.sampled_from(HASHES),
+    weights=st.lists(st.integers(1, 40) | st.integers(1, 2**31 - 1), min_size=2, max_size=12),
+    keys=st.lists(st.binary(max_size=30), min_size=1, max_size=30),
+    data=st.data(),
+)
+def test_the_owner_is_that_of_the_first_point_at_or_above(
+    continuum, hash_bytes, distribution, hash, weights, keys, data
+):
+    ring = continuum([b"server%d" % i for i in range(len(weights))], weights, distribution, hash)
+    live = data.draw(st.lists(st.booleans(), min_size=len(weights), max_size=len(weights)).filter(any))
+    ring.rebuild(live)
+    points = ring.points()
+    assert points == sorted(points)
+    assert {index for _, index in points} <= {index for index, alive in enumerate(live) if alive}
+    slots = sum(weight for weight, alive in zip(weights, live, strict=True) if alive)
+    for key in keys:
+        value = hash_bytes(hash, key) if key else 0
+        if distribution == "modula":
+            value %= slots
+        first = bisect.bisect_left(points, (value, -1))
+        assert ring.server_for(key) == points[first % len(points)][1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"distribution": "roundrobin"},
+        {"hash": "sha1"},
+        {"hash_tag": b"{"},
+        {"hash_tag": b"{{}"},
+        {"names": []},
+        {"weights": [1, 2]},
+        {"weights": [1, 0, 1]},
+    ],
+)
+def test_what_makes_no_continuum_is_refused(continuum, arguments):
+    with pytest.raises(ValueError):
+        continuum(**arguments)
+
+
+def test_rebuild_wants_a_truth_for_every_server(continuum):
+    with pytest.raises(ValueError):
+        continuum().rebuild([True, True])
