@@ -1,0 +1,212 @@
+"""The replies to COMMAND and its sub-commands, about the commands that are available through the proxy.
+
+Shapes and error texts are redis's, in RESP2. Left out of what redis tells: refused commands, the sub-commands
+of a container that name no key, and the arguments in COMMAND DOCS.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import translate
+from functools import cache
+
+from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS, CommandInfo, KeySpec, Routing
+from twemproxy.protocol.redis.errors import WRONG_ARITY, error_reply
+
+_HELP = """\
+COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
+(no subcommand)
+    Return details about all commands.
+COUNT
+    Return the number of commands.
+DOCS [<command-name> ...]
+    Return documentation of these commands, or of all.
+HELP
+    Print this help.
+INFO [<command-name> ...]
+    Return details about these commands, or about all.
+LIST [FILTERBY (MODULE <module>|ACLCAT <category>|PATTERN <pattern>)]
+    Return the names of the commands that match, or of all.
+"""
+
+_SPEC_FIELDS = {
+    "index": ("index",),
+    "keyword": ("keyword", "startfrom"),
+    "range": ("lastkey", "keystep", "limit"),
+    "keynum": ("keynumidx", "firstkey", "keystep"),
+    "unknown": (),
+}
+"""What the values of a key specification's step are called, by kind of step."""
+
+_LONGEST_PATTERN = 128
+"""Characters; patterns are compiled and cached, so a client may not send one of any size."""
+
+_NULL = b"$-1\r\n"
+
+_AVAILABLE = tuple(command.name for command in COMMANDS if command.routing != Routing.REFUSED)
+
+
+def _bulk(text: str) -> bytes:
+    data = text.encode()
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+def _status(text: str) -> bytes:
+    return b"+%b\r\n" % text.encode()
+
+
+def _integer(number: int) -> bytes:
+    return b":%d\r\n" % number
+
+
+def _array(elements: Iterable[bytes]) -> bytes:
+    listed = list(elements)
+    return b"*%d\r\n" % len(listed) + b"".join(listed)
+
+
+def _map(fields: dict[str, bytes]) -> bytes:
+    return _array(part for name, value in fields.items() for part in (_bulk(name), value))
+
+
+def _step(step: tuple[str | int, ...]) -> bytes:
+    """One of the two steps of a key specification."""
+    kind, values = str(step[0]), step[1:]
+    encoded = [_integer(value) if isinstance(value, int) else _bulk(value) for value in values]
+    return _map({"type": _bulk(kind), "spec": _map(dict(zip(_SPEC_FIELDS[kind], encoded, strict=True)))})
+
+
+def _key_spec(spec: KeySpec) -> bytes:
+    notes = {"notes": _bulk(spec.notes)} if spec.notes else {}
+    return _map(
+        notes
+        | {
+            "flags": _array(map(_status, spec.flags)),
+            "begin_search": _step(spec.begin_search),
+            "find_keys": _step(spec.find_keys),
+        }
+    )
+
+
+def _subcommands(info: CommandInfo) -> dict[str, CommandInfo]:
+    """Those available: of COMMAND the ones answered here, of another container the ones with a key."""
+    return {
+        name: sub
+        for name, sub in info.subcommands.items()
+        if sub.keys[0] or name.removeprefix("command|") in _SUBCOMMANDS
+    }
+
+
+def _find(name: str) -> CommandInfo | None:
+    """An available command, or sub-command by its full name such as ``object|encoding``."""
+    container, bar, _ = name.partition("|")
+    if container not in _AVAILABLE:
+        return None
+    info = COMMAND_INFO[container]
+    return _subcommands(info).get(name) if bar else info
+
+
+def _info(name: str, info: CommandInfo) -> bytes:
+    """An element of the reply to COMMAND INFO."""
+    return _array(
+        (
+            _bulk(name),
+            _integer(info.arity),
+            _array(map(_status, info.flags)),
+            *map(_integer, info.keys),
+            _array(map(_status, info.categories)),
+            _array(map(_bulk, info.tips)),
+            _array(map(_key_spec, info.key_specs)),
+            _array(_info(sub, details) for sub, details in _subcommands(info).items()),
+        )
+    )
+
+
+def _docs(info: CommandInfo) -> bytes:
+    """The value of a command in the reply to COMMAND DOCS."""
+    texts = {
+        "summary": info.summary,
+        "since": info.since,
+        "group": info.group,
+        "complexity": info.complexity,
+    }
+    fields = {field: _bulk(text) for field, text in texts.items() if text}
+    if info.doc_flags:
+        fields["doc_flags"] = _array(map(_status, info.doc_flags))
+    if info.deprecated_since:
+        fields["deprecated_since"] = _bulk(info.deprecated_since)
+    if info.replaced_by:
+        fields["replaced_by"] = _bulk(info.replaced_by)
+    if subcommands := _subcommands(info):
+        fields["subcommands"] = _map({sub: _docs(details) for sub, details in subcommands.items()})
+    return _map(fields)
+
+
+def _count(arguments: Sequence[str]) -> bytes:
+    if arguments:
+        return error_reply(WRONG_ARITY.format(name="command|count"))
+    return _integer(len(_AVAILABLE))
+
+
+def _help(arguments: Sequence[str]) -> bytes:
+    if arguments:
+        return error_reply(WRONG_ARITY.format(name="command|help"))
+    return _array(map(_status, _HELP.splitlines()))
+
+
+@cache
+def _all_details() -> bytes:
+    return _array(_info(name, COMMAND_INFO[name]) for name in _AVAILABLE)
+
+
+def _details(arguments: Sequence[str]) -> bytes:
+    if not arguments:
+        return _all_details()
+    found = ((name, _find(name)) for name in map(str.lower, arguments))
+    return _array(_NULL if info is None else _info(name, info) for name, info in found)
+
+
+@cache
+def _all_documentation() -> bytes:
+    return _map({name: _docs(COMMAND_INFO[name]) for name in _AVAILABLE})
+
+
+def _documentation(arguments: Sequence[str]) -> bytes:
+    if not arguments:
+        return _all_documentation()
+    found = {name: _find(name) for name in map(str.lower, arguments)}
+    return _map({name: _docs(info) for name, info in found.items() if info is not None})
+
+
+def _list(arguments: Sequence[str]) -> bytes:
+    names: Iterable[str] = _AVAILABLE
+    match [argument.lower() for argument in arguments]:
+        case []:
+            pass
+        case ["filterby", "module", _]:
+            names = ()
+        case ["filterby", "aclcat", category]:
+            names = (name for name in _AVAILABLE if f"@{category}" in COMMAND_INFO[name].categories)
+        case ["filterby", "pattern", pattern] if len(pattern) <= _LONGEST_PATTERN:
+            names = filter(re.compile(translate(pattern)).match, _AVAILABLE)
+        case _:
+            return error_reply("ERR syntax error")
+    return _array(map(_bulk, names))
+
+
+_SUBCOMMANDS: dict[str, Callable[[Sequence[str]], bytes]] = {
+    "count": _count,
+    "docs": _documentation,
+    "help": _help,
+    "info": _details,
+    "list": _list,
+}
+
+
+def command_reply(arguments: Sequence[bytes]) -> bytes:
+    """The reply to COMMAND with these arguments, the name itself not among them."""
+    words = [argument.decode("utf-8", "surrogateescape") for argument in arguments]
+    if not words:
+        return _details(())
+    answer = _SUBCOMMANDS.get(words[0].lower())
+    if answer is None:
+        return error_reply(f"ERR unknown subcommand '{words[0][:128]}'. Try COMMAND HELP.")
+    return answer(words[1:])

@@ -1,0 +1,326 @@
+"""The command table, against nutcracker's and against what real servers say about their commands."""
+
+import io
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from harness.servers import RedisServer, ValkeyServer
+from twemproxy.protocol.redis import commands
+from twemproxy.protocol.redis.command_reply import command_reply
+from twemproxy.protocol.redis.commands import BY_NAME, COMMAND_INFO, COMMANDS, Command, Routing
+
+ROOT = Path(__file__).resolve().parents[4]
+GOLDEN = {row["name"]: row for row in json.loads((ROOT / "tests/golden/redis_commands.json").read_text())}
+FORWARDED = [name for name, row in GOLDEN.items() if row["supported"]]
+
+
+def named(name: str) -> Command:
+    return COMMANDS[BY_NAME[name]]
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[ValkeyServer]:
+    with ValkeyServer() as server:
+        yield server
+
+
+class Status(str):
+    """A simple string, to tell it from a bulk string."""
+
+
+class ReplyError(str):
+    """An error reply."""
+
+
+def read_reply(stream: BinaryIO) -> Any:
+    line = stream.readline()
+    assert line.endswith(b"\r\n")
+    kind, rest = line[:1], line[1:-2].decode(errors="surrogateescape")
+    if kind == b"+":
+        return Status(rest)
+    if kind == b"-":
+        return ReplyError(rest)
+    if kind == b":":
+        return int(rest)
+    if kind == b"$":
+        return None if rest == "-1" else stream.read(int(rest) + 2)[:-2].decode()
+    assert kind == b"*"
+    return [read_reply(stream) for _ in range(int(rest))]
+
+
+def parse(data: bytes) -> Any:
+    """A reply as nested lists of text and numbers; it must be all of ``data``."""
+    stream = io.BytesIO(data)
+    reply = read_reply(stream)
+    assert stream.read() == b""
+    return reply
+
+
+def typed(value: Any) -> Any:
+    """A reply with the kind of every element spelt out, which comparing text alone would not show."""
+    return [typed(item) for item in value] if isinstance(value, list) else (type(value).__name__, value)
+
+
+def answer(*words: str) -> Any:
+    """What the proxy answers to COMMAND with these arguments."""
+    return parse(command_reply([word.encode() for word in words]))
+
+
+def told(server: RedisServer, *words: str) -> Any:
+    """What a server answers to COMMAND with these arguments."""
+    return parse(server.ask("COMMAND", *words))
+
+
+def test_rows_are_in_order_of_name_and_unique() -> None:
+    names = [command.name for command in COMMANDS]
+    assert names == sorted(set(names))
+    assert {name: names.index(name) for name in names} == BY_NAME
+    assert all(name == name.lower() for name in names)
+
+
+def test_routing_values_are_those_of_compiled_code() -> None:
+    assert [routing.name for routing in sorted(Routing)] == [
+        "KEY",
+        "EACH_KEY_SUM",
+        "EACH_KEY_VALUES",
+        "EACH_PAIR_STATUS",
+        "COUNTED_KEYS",
+        "ANY_SERVER",
+        "LOCAL",
+        "REFUSED",
+    ]
+    assert sorted(Routing) == list(range(8))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_row_is_consistent(command: Command) -> None:
+    assert command.summary and command.since and command.group
+    assert bool(command.refusal) == (command.routing == Routing.REFUSED)
+    least = abs(command.arity)
+    assert least >= 1
+    match command.routing:
+        case Routing.KEY:
+            assert 0 < command.first_key < least
+            assert command.numkeys == 0
+        case Routing.COUNTED_KEYS:
+            assert 0 < command.numkeys < least
+            assert command.first_key == command.numkeys + 1
+            assert command.key_step == 1
+        case Routing.EACH_KEY_SUM | Routing.EACH_KEY_VALUES:
+            assert (command.first_key, command.key_step, command.numkeys, command.arity) == (1, 1, 0, -2)
+        case Routing.EACH_PAIR_STATUS:
+            assert (command.first_key, command.key_step, command.numkeys, command.arity) == (1, 2, 0, -3)
+        case _:
+            assert (command.first_key, command.key_step, command.numkeys) == (0, 0, 0)
+
+
+def test_tables_of_exceptions_name_known_commands_once() -> None:
+    listed = Counter(
+        name for table in (commands._ROUTING, commands._REFUSALS) for names in table.values() for name in names.split()
+    )
+    assert set(listed) <= set(COMMAND_INFO)
+    assert listed.most_common(1)[0][1] == 1
+
+
+def test_golden_commands_are_all_known() -> None:
+    assert set(GOLDEN) <= set(BY_NAME)
+
+
+@pytest.mark.parametrize("name", FORWARDED)
+def test_what_nutcracker_supports_is_supported(name: str) -> None:
+    row, command = GOLDEN[name], named(name)
+    assert command.routing != Routing.REFUSED
+    if row["disposition"] == "proxy":
+        assert command.routing == Routing.LOCAL
+    elif row["fragment"].startswith("yes"):
+        assert command.routing in (Routing.EACH_KEY_SUM, Routing.EACH_KEY_VALUES, Routing.EACH_PAIR_STATUS)
+    elif row["keys"] == "argv[1]":
+        assert command.first_key == 1
+        assert command.routing == (Routing.EACH_KEY_SUM if name == "exists" else Routing.KEY)
+    elif row["keys"].startswith("argv[1] (which is the numkeys"):
+        assert (command.routing, command.numkeys, command.first_key) == (Routing.COUNTED_KEYS, 1, 2)
+    elif row["keys"].startswith("argv[3]"):
+        assert (command.routing, command.numkeys, command.first_key) == (Routing.COUNTED_KEYS, 2, 3)
+    else:
+        assert name == {Routing.LOCAL: "command", Routing.ANY_SERVER: "lolwut"}[command.routing]
+
+
+@pytest.mark.parametrize("name", [name for name in FORWARDED if "argc == " in GOLDEN[name]["argc_rule"]])
+def test_exact_argument_counts_of_nutcracker_are_admitted(name: str) -> None:
+    count, arity = int(GOLDEN[name]["argc_rule"].removeprefix("argc == ")), named(name).arity
+    assert count == arity or (arity < 0 and count >= -arity) or (name, arity) == ("auth", -2)
+
+
+@pytest.mark.parametrize(
+    ("name", "routing", "first_key", "numkeys"),
+    [
+        ("xadd", Routing.KEY, 1, 0),
+        ("hexpire", Routing.KEY, 1, 0),
+        ("vadd", Routing.KEY, 1, 0),
+        ("object", Routing.KEY, 2, 0),
+        ("xgroup", Routing.KEY, 2, 0),
+        ("memory", Routing.KEY, 2, 0),
+        ("zunionstore", Routing.KEY, 1, 0),
+        ("copy", Routing.KEY, 1, 0),
+        ("sintercard", Routing.COUNTED_KEYS, 2, 1),
+        ("lmpop", Routing.COUNTED_KEYS, 2, 1),
+        ("fcall_ro", Routing.COUNTED_KEYS, 3, 2),
+        ("echo", Routing.LOCAL, 0, 0),
+        ("select", Routing.LOCAL, 0, 0),
+        *(
+            (name, Routing.REFUSED, 0, 0)
+            for name in ["blpop", "xread", "multi", "scan", "rename", "msetnx", "move", "config", "wait"]
+        ),
+    ],
+)
+def test_routing_of_commands_nutcracker_does_not_know(
+    name: str, routing: Routing, first_key: int, numkeys: int
+) -> None:
+    command = named(name)
+    assert (command.routing, command.first_key, command.numkeys) == (routing, first_key, numkeys)
+
+
+def test_optional_arguments_of_newer_servers_are_admitted() -> None:
+    assert named("expire").arity == -3
+    assert named("zrank").arity == -3
+
+
+def test_generator_says_the_same_of_the_same_servers(redis: RedisServer, valkey: ValkeyServer, tmp_path: Path) -> None:
+    written = []
+    for output in (tmp_path / "first.json", tmp_path / "second.json"):
+        script = ROOT / "tools/generate_command_info.py"
+        subprocess.run([sys.executable, script, redis.address, valkey.address, "--output", output], check=True)
+        written.append(output.read_text())
+    assert written[0] == written[1]
+    generated = json.loads(written[0])
+    assert list(generated) == sorted(generated)
+    assert {*generated} >= {*COMMAND_INFO}
+    assert len(written[0].splitlines()) == len(generated) + 2
+
+
+def test_table_admits_what_the_server_at_hand_admits(redis: RedisServer) -> None:
+    commands_of_server = told(redis)
+    assert len(commands_of_server) > 200
+    for name, arity, flags, *_ in commands_of_server:
+        ours = COMMAND_INFO[name]
+        assert ours.arity == arity or (ours.arity < 0 and abs(ours.arity) <= abs(arity)), name
+        assert ("readonly" in flags) == ("readonly" in ours.flags), name
+
+
+def test_routing_keys_are_keys_to_the_server(redis: RedisServer) -> None:
+    """COMMAND GETKEYS of a server, given a request of every command that has a routing key."""
+    arities = {name: arity for name, arity, *_ in told(redis)}
+    routed = [
+        command
+        for command in COMMANDS
+        if command.first_key and command.name in arities and not COMMAND_INFO[command.name].subcommands
+    ]
+    assert len(routed) > 150
+    for command in routed:
+        arity = arities[command.name]
+        request = [command.name, *(f"a{index}" for index in range(1, arity if arity > 0 else 2 - arity))]
+        if command.numkeys:
+            request[command.numkeys] = "1"
+        if command.name in ("zunionstore", "zinterstore", "zdiffstore"):
+            request[2] = "1"
+        keys = told(redis, "GETKEYS", *request)
+        assert isinstance(keys, list), (request, keys)
+        assert request[command.first_key] in keys, (request, keys)
+
+
+def test_command_info_is_that_of_the_servers(redis: RedisServer, valkey: ValkeyServer) -> None:
+    names = ["GET", "nosuch", "eval", "zunionstore", "sort", "xadd", "ping", "object|encoding"]
+    assert typed(answer("INFO", *names)) == typed(told(redis, "INFO", *names))
+    assert typed(answer("INFO", "georadius")) == typed(told(valkey, "INFO", "georadius"))
+
+
+def test_command_info_of_what_is_not_available_is_null() -> None:
+    assert answer("info", "blpop", "object|nosuch", "config|get", "get|x") == [None] * 4
+
+
+def test_command_docs_has_the_fields_of_valkey(valkey: ValkeyServer) -> None:
+    for name in ("get", "hmset", "object|encoding", "georadius", "quit"):
+        (our_name, ours), (name_told, fields) = answer("DOCS", name), told(valkey, "DOCS", name)
+        assert our_name == name_told == name
+        expected = dict(zip(fields[::2], map(typed, fields[1::2]), strict=True))
+        for left_out in ("arguments", "history"):
+            expected.pop(left_out, None)
+        assert dict(zip(ours[::2], map(typed, ours[1::2]), strict=True)) == expected
+
+
+def test_command_docs_leaves_out_what_is_not_available() -> None:
+    assert answer("DOCS", "nosuch", "blpop") == []
+
+
+def test_containers_list_the_subcommands_that_work() -> None:
+    ((*_, subcommands),) = answer("INFO", "memory")
+    assert [entry[0] for entry in subcommands] == ["memory|usage"]
+    ((*_, subcommands),) = answer("INFO", "command")
+    names = [entry[0].removeprefix("command|") for entry in subcommands]
+    assert names == ["count", "docs", "help", "info", "list"]
+    assert not [name for name in names if isinstance(answer(name), ReplyError)]
+
+
+def test_all_commands_that_are_not_refused_are_told() -> None:
+    expected = [command.name for command in COMMANDS if command.routing != Routing.REFUSED]
+    assert [entry[0] for entry in answer()] == expected
+    assert answer("INFO") == answer()
+    assert answer("LIST") == expected
+    assert answer("COUNT") == len(expected)
+    assert answer("DOCS")[::2] == expected
+    assert answer("HELP")[0].startswith("COMMAND <subcommand>")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("PATTERN", "XA*"),
+        ("pattern", "[gs]et"),
+        ("ACLCAT", "hyperloglog"),
+        ("ACLCAT", "nosuch"),
+        ("MODULE", "search"),
+    ],
+)
+def test_list_filters_as_redis(redis: RedisServer, words: tuple[str, str]) -> None:
+    theirs, ours = told(redis, "LIST"), answer("LIST")
+    expected = {name for name in told(redis, "LIST", "FILTERBY", *words) if name in ours}
+    assert {name for name in answer("LIST", "FILTERBY", *words) if name in theirs} == expected
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("COUNT", "x"),
+        ("HELP", "x"),
+        ("nosuch",),
+        ("no\r\nsuch",),
+        ("LIST", "x"),
+        ("LIST", "FILTERBY", "PATTERN"),
+        ("LIST", "FILTERBY", "x", "y"),
+    ],
+)
+def test_errors_are_those_of_redis(redis: RedisServer, words: tuple[str, ...]) -> None:
+    expected = told(redis, *words)
+    assert isinstance(expected, ReplyError)
+    assert typed(answer(*words)) == typed(expected)
+
+
+def test_error_is_one_short_line_whatever_the_client_sent() -> None:
+    reply = command_reply([b"\xff\r\n+OK" + b"x" * 1000])
+    assert reply.startswith(b"-ERR unknown subcommand '\xff  +OKxxx")
+    assert reply.count(b"\r\n") == reply.count(b"\n") == 1
+    assert len(reply) < 200
+    assert parse(command_reply([b"list", b"filterby", b"pattern", b"*" * 1000])) == "ERR syntax error"
