@@ -1,0 +1,260 @@
+"""What the proxy asks of a protocol: where messages end, which keys they name, how they split and merge.
+
+Sans-IO, dual: pointers are only ever indexed, so the interpreter runs the same lines over ``bytes``. A codec
+keeps no bytes and no connection: it looks at a buffer and leaves what it found in its fields, which are good
+until the next call. One codec per worker and pool serves all connections, in turn.
+"""
+
+import cython
+
+if not cython.compiled:
+    from typing import Any
+
+    Frame = Route = Merge = int
+    NEED_MORE, COMPLETE, SKIP, REWRITE, MALFORMED = range(5)
+    TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_PROXY, TO_NOBODY = range(6)
+    VALUES, SUM, STATUS = range(3)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def put_number(out: cython.p_uchar, at: cython.Py_ssize_t, number: cython.longlong) -> cython.Py_ssize_t:
+    """Write ``number`` in decimal at ``out[at]``; returns the position behind it. At most 20 bytes."""
+    digits: cython.int = 1
+    rest: cython.longlong
+    i: cython.Py_ssize_t
+    if number < 0:
+        out[at] = ord(b"-")
+        at += 1
+        number = -number
+    rest = number // 10
+    while rest > 0:
+        digits += 1
+        rest = rest // 10
+    i = at + digits - 1
+    while i >= at:
+        out[i] = ord(b"0") + number % 10
+        number = number // 10
+        i -= 1
+    return at + digits
+
+
+@cython.cclass
+class Codec:
+    """A protocol. ``buf[start:end]`` is always the bytes at hand; positions are positions in ``buf``."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self.needed = 0
+        self.resume_at = 0
+        self.resume_left = 0
+        self.command = -1
+        self.problem = 0
+        self.route = TO_NOBODY
+        self.merge = VALUES
+        self.items = 0
+        self.key_start = 0
+        self.key_end = 0
+        self.item_start = 0
+        self.item_end = 0
+
+    # --- framing ---------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def frame_request(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> Frame:
+        """Find the request at ``start``, which is below ``end``.
+
+        COMPLETE sets ``end``, ``route`` and what belongs to it. After NEED_MORE call again with the same bytes and
+        more, once there are ``needed`` of them counted from ``start``, with ``resume_at`` and ``resume_left`` as
+        they were left; both are 0 for a request not looked at before.
+        """
+        return MALFORMED
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def frame_reply(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> Frame:
+        """Find the reply at ``start``; works as ``frame_request``, but sets only ``end``."""
+        return MALFORMED
+
+    # --- splitting and merging -------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def first_item(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.void:
+        """Go to the first key of a complete request routed TO_EACH: sets ``key_*`` and ``item_*``.
+
+        The item is what a sub-request repeats for this key: the key with its framing, and its value if any.
+        """
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def next_item(self, buf: cython.pointer[cython.const[cython.uchar]], end: cython.Py_ssize_t) -> cython.void:
+        """Go to the next key; not to be called behind the last."""
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_sub_request(self, out: cython.p_uchar, command: cython.int, items: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Write what stands before the items of a sub-request; returns its length, at most 128."""
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_mergeable(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        merge: Merge,
+        items: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Whether a complete sub-reply is what a request for ``items`` keys is answered with.
+
+        Sets ``item_start`` to where its first value, or its integer, stands.
+        """
+        return False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def next_value(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.Py_ssize_t:
+        """The position behind the value at ``start`` of a mergeable sub-reply."""
+        return end
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_merged(
+        self, out: cython.p_uchar, merge: Merge, items: cython.Py_ssize_t, total: cython.longlong
+    ) -> cython.Py_ssize_t:
+        """Write a merged reply, for VALUES what stands before the values; returns its length, at most 128."""
+        return 0
+
+    # --- replies ---------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_error(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Whether a complete reply is an error."""
+        return False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_transient_error(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Whether a complete reply is an error that says the server cannot serve at present."""
+        return False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_unasked(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Whether a complete message of a server answers no request."""
+        return False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def read_integer(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.longlong:
+        """The decimal integer at ``start``, up to the first other byte."""
+        number: cython.longlong = 0
+        negative: cython.bint = start < end and buf[start] == ord(b"-")
+        if negative:
+            start += 1
+        while start < end and ord(b"0") <= buf[start] <= ord(b"9"):
+            number = number * 10 + (buf[start] - ord(b"0"))
+            start += 1
+        return -number if negative else number
+
+    # --- in words: rare, ordinary Python -----------------------------------------------------------------------
+
+    def rewrite(self, request: bytes) -> bytes:
+        """The request that ``frame_request`` called REWRITE, in the form that is forwarded.
+
+        Raises ValueError with the problem's text when it has none.
+        """
+        raise NotImplementedError
+
+    def refusal(self, request: bytes) -> bytes:
+        """The error reply to the complete request just framed, which is routed TO_NOBODY."""
+        raise NotImplementedError
+
+    def only_refusal(self, request: bytes, servers: int) -> bytes:
+        """The error reply to a request routed TO_ONLY in a pool of several servers."""
+        raise NotImplementedError
+
+    def malformation(self, text: str = "") -> bytes:
+        """The last reply to a client whose bytes are MALFORMED, ``text`` if given, else what ``problem`` says."""
+        raise NotImplementedError
+
+    def error(self, text: str) -> bytes:
+        """An error reply with this text."""
+        raise NotImplementedError
+
+    def answer(self, request: bytes, session: "Any") -> "tuple[bytes, bool]":
+        """The reply to a request routed TO_PROXY, and whether the connection ends after it."""
+        raise NotImplementedError
+
+    def session(self, settings: "Any") -> "Any":
+        """The state of a new client, or None while it has none; ``settings`` is the pool's."""
+        raise NotImplementedError
+
+    def may_pass(self, request: bytes, session: "Any") -> bytes:
+        """Empty when the client may send the request just framed, else the error reply."""
+        return b""
+
+    def handshake(self, settings: "Any") -> "list[tuple[str, bytes]]":
+        """What a new server connection says first: (what it is, for messages; the request)."""
+        return []
+
+    def handshake_problem(self, step: str, reply: bytes) -> str:
+        """Empty when the reply to that step of the handshake is fine, else what the server said."""
+        return ""
