@@ -1,0 +1,1 @@
+"""Statistics: the catalogue of counters, the shared memory they live in, and snapshots of it."""

@@ -1,0 +1,46 @@
+"""Every counter, once: its name, kind and meaning, in the order of the stats document.
+
+The order is also the order in shared memory; ``stats/counters.pxd`` names the same positions for compiled
+code and a test compares the two.
+"""
+
+from typing import Literal, NamedTuple
+
+
+class Metric(NamedTuple):
+    """A counter of a pool or of a server."""
+
+    name: str
+    kind: Literal["counter", "gauge", "timestamp"]
+    help: str
+
+
+PROCESS_METRICS = (
+    Metric("total_connections", "counter", "connections ever created: listeners, clients and servers"),
+    Metric("curr_connections", "gauge", "connections open now: listeners, clients and servers"),
+)
+
+POOL_METRICS = (
+    Metric("client_eof", "counter", "# eof on client connections"),
+    Metric("client_err", "counter", "# errors on client connections"),
+    Metric("client_connections", "gauge", "# active client connections"),
+    Metric("server_ejects", "counter", "# times backend server was ejected"),
+    Metric("forward_error", "counter", "# times we encountered a forwarding error"),
+    Metric("fragments", "counter", "# fragments created from a multi-vector request"),
+)
+
+SERVER_METRICS = (
+    Metric("server_eof", "counter", "# eof on server connections"),
+    Metric("server_err", "counter", "# errors on server connections"),
+    Metric("server_timedout", "counter", "# timeouts on server connections"),
+    Metric("server_connections", "gauge", "# active server connections"),
+    Metric("server_ejected_at", "timestamp", "timestamp when server was ejected in usec since epoch"),
+    Metric("requests", "counter", "# requests"),
+    Metric("request_bytes", "counter", "total request bytes"),
+    Metric("responses", "counter", "# responses"),
+    Metric("response_bytes", "counter", "total response bytes"),
+    Metric("in_queue", "gauge", "# requests in incoming queue"),
+    Metric("in_queue_bytes", "gauge", "current request bytes in incoming queue"),
+    Metric("out_queue", "gauge", "# requests in outgoing queue"),
+    Metric("out_queue_bytes", "gauge", "current request bytes in outgoing queue"),
+)

@@ -1,0 +1,54 @@
+"""A worker's counters in shared memory, for compiled code to add to.
+
+Compiled-only. One writer per table; aligned 64-bit stores by a single writer need no lock, and any process
+that maps the same memory reads whole values.
+"""
+
+import cython
+
+
+@cython.final
+@cython.cclass
+class CounterTable:
+    """The whole table of one worker. It keeps the mapping alive as long as somebody holds the table."""
+
+    def __init__(self, memory) -> None:
+        """``memory``: a writable buffer (an ``mmap``) of whole 64-bit words."""
+        self.memory = memory
+        self.values = memoryview(memory).cast("Q")
+
+    @cython.cfunc
+    def at(self, position: cython.Py_ssize_t) -> cython.pointer[Counter]:
+        """Address of a counter; IndexError outside the table."""
+        if position < 0 or position >= self.values.shape[0]:
+            raise IndexError("counter outside the table")
+        return cython.address(self.values[position])
+
+    def names(self) -> dict:
+        """The positions compiled code uses, per scope, for the test that compares them with the catalogue."""
+        return {
+            "process": {"total_connections": TOTAL_CONNECTIONS, "curr_connections": CURR_CONNECTIONS},
+            "pool": {
+                "client_eof": CLIENT_EOF,
+                "client_err": CLIENT_ERR,
+                "client_connections": CLIENT_CONNECTIONS,
+                "server_ejects": SERVER_EJECTS,
+                "forward_error": FORWARD_ERROR,
+                "fragments": FRAGMENTS,
+            },
+            "server": {
+                "server_eof": SERVER_EOF,
+                "server_err": SERVER_ERR,
+                "server_timedout": SERVER_TIMEDOUT,
+                "server_connections": SERVER_CONNECTIONS,
+                "server_ejected_at": SERVER_EJECTED_AT,
+                "requests": REQUESTS,
+                "request_bytes": REQUEST_BYTES,
+                "responses": RESPONSES,
+                "response_bytes": RESPONSE_BYTES,
+                "in_queue": IN_QUEUE,
+                "in_queue_bytes": IN_QUEUE_BYTES,
+                "out_queue": OUT_QUEUE,
+                "out_queue_bytes": OUT_QUEUE_BYTES,
+            },
+        }
