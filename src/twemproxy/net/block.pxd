@@ -1,0 +1,35 @@
+# A block is a counted piece of memory: its bytes follow the header. Who keeps a pointer into it holds a count.
+cdef struct Block:
+    Py_ssize_t holders
+    Py_ssize_t capacity
+    int size_class
+    Block* next_free
+
+cdef const Py_ssize_t COPY_LIMIT
+cdef const Py_ssize_t SMALL
+cdef const Py_ssize_t MEDIUM
+
+
+cdef inline unsigned char* block_bytes(Block* block) noexcept nogil:
+    return <unsigned char*> (block + 1)
+
+
+cdef class BlockPool:
+    cdef Block* free_blocks[3]
+    cdef int n_free[3]
+    cdef Py_ssize_t class_capacity[3]
+    cdef readonly Py_ssize_t read_size
+    cdef Block* read_block
+    cdef Py_ssize_t read_start
+    cdef Block* stash_block
+    cdef Py_ssize_t stash_start
+    cdef readonly Py_ssize_t allocated
+    cdef readonly Py_ssize_t returned
+
+    cdef Block* take(self, Py_ssize_t capacity)
+    cdef Block* grow(self, Block* block, Py_ssize_t capacity)
+    cdef void release(self, Block* block) noexcept
+    cdef Block* reading(self)
+    cdef void read_done(self, Py_ssize_t end) noexcept
+    cdef Block* stash(self, const unsigned char* data, Py_ssize_t length, unsigned char** kept)
+    cpdef Py_ssize_t trim(self) noexcept

@@ -1,0 +1,42 @@
+from libc.stdint cimport int64_t, uint32_t
+
+from twemproxy.libc.epoll cimport epoll_event
+from twemproxy.net.block cimport BlockPool
+
+cdef const int64_t NEVER
+
+
+cdef class Channel:
+    cdef readonly int fd
+    cdef uint32_t interest
+    cdef bint flush_wanted
+
+    cdef int on_ready(self, uint32_t events) except -1
+    cdef int flush(self) except -1
+    cdef int on_defect(self) except -1
+
+
+cdef class CallbackChannel(Channel):
+    cdef object callback
+
+
+cdef class EventLoop:
+    cdef int epfd
+    cdef int n_ready
+    cdef int next_ready
+    cdef set channels
+    cdef list to_flush
+    cdef epoll_event[512] ready
+    cdef readonly BlockPool blocks
+    cdef readonly int64_t now
+    cdef public int64_t wake_at
+    cdef public int verbosity
+    cdef object on_defect
+
+    cdef int watch(self, Channel channel, uint32_t interest) except -1
+    cdef int forget(self, Channel channel) except -1
+    cdef int want_flush(self, Channel channel) except -1
+    cdef int flush_all(self) except -1
+    cdef int dispatch(self) except -1
+    cdef void read_clock(self) noexcept
+    cpdef int run_once(self) except -1

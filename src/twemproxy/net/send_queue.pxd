@@ -1,0 +1,30 @@
+from twemproxy.net.block cimport Block, BlockPool
+
+
+cdef struct Segment:
+    Block* block
+    unsigned char* data
+    Py_ssize_t length
+
+
+cdef enum Flushed:
+    BROKEN = -1
+    DRAINED = 0
+    BLOCKED = 1
+
+
+cdef class SendQueue:
+    cdef Segment* segments
+    cdef int first
+    cdef int count
+    cdef int capacity
+    cdef readonly Py_ssize_t pending
+    cdef unsigned char* room
+    cdef unsigned char* room_end
+
+    cdef int add_segment(self, Block* block, unsigned char* data, Py_ssize_t length) except -1
+    cdef int append(self, BlockPool blocks, const unsigned char* data, Py_ssize_t length) except -1
+    cdef int append_held(self, BlockPool blocks, Block* block, unsigned char* data, Py_ssize_t length) except -1
+    cdef Flushed flush(self, BlockPool blocks, int fd, Py_ssize_t* sent) noexcept
+    cdef void retire(self, BlockPool blocks, Py_ssize_t sent) noexcept
+    cdef void clear(self, BlockPool blocks) noexcept

@@ -1,0 +1,37 @@
+from libc.stdint cimport uint32_t
+
+from twemproxy.net.block cimport Block
+from twemproxy.net.event_loop cimport Channel, EventLoop
+from twemproxy.net.send_queue cimport SendQueue
+
+
+cdef class Stream(Channel):
+    cdef EventLoop loop
+    cdef SendQueue out
+    cdef Block* tail
+    cdef Py_ssize_t tail_start
+    cdef Py_ssize_t tail_end
+    cdef Py_ssize_t needed
+    cdef bint established
+    cdef bint paused
+    cdef bint ended
+
+    cdef int open_stream(self, int fd, uint32_t interest) except -1
+    cdef int close_stream(self) except -1
+    cdef int update_interest(self) except -1
+    cdef int receive(self) except -1
+    cdef int receive_beside_tail(self) except -1
+    cdef int receive_into_tail(self) except -1
+    cdef int received(self, Py_ssize_t n) except -1
+    cdef int consume_tail(self) except -1
+    cdef int keep_tail(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int extend_tail(self, const unsigned char* data, Py_ssize_t length) except -1
+    cdef void drop_tail(self) noexcept
+    cdef int pause(self) except -1
+    cdef int resume(self) except -1
+
+    cdef Py_ssize_t consume(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int on_end(self) except -1
+    cdef int on_broken(self, int error) except -1
+    cdef int on_writable(self) except -1
+    cdef int on_flushed(self, Py_ssize_t sent) except -1

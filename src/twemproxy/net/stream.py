@@ -1,0 +1,331 @@
+"""A connected socket with its two buffers: the unparsed tail of what came, and what still has to go.
+
+Compiled-only. The owner subclasses it and gets bytes in ``consume``; an idle stream holds no buffer at all.
+"""
+
+import cython
+from cython.cimports.libc.errno import EAGAIN, EINTR, errno
+from cython.cimports.libc.stdint import uint32_t
+from cython.cimports.libc.string import memcpy
+from cython.cimports.posix.uio import iovec, readv
+from cython.cimports.posix.unistd import close
+from cython.cimports.twemproxy.libc.epoll import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from cython.cimports.twemproxy.libc.socket import SO_ERROR, SOL_SOCKET, getsockopt, recv, socklen_t
+from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes
+from cython.cimports.twemproxy.net.event_loop import Channel
+from cython.cimports.twemproxy.net.send_queue import BLOCKED, BROKEN, Flushed, SendQueue
+
+# A tail grows by doubling up to this much at a time, whatever length the peer announced.
+GROWTH_LIMIT = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
+
+
+@cython.cclass
+class Stream(Channel):
+    """One per connection. ``needed`` is set by the owner: how long the tail must be before parsing can go on."""
+
+    def __cinit__(self) -> None:
+        self.out = SendQueue()
+
+    def __dealloc__(self) -> None:
+        if self.loop is not None:
+            self.drop_tail()
+            if self.out is not None:
+                self.out.clear(self.loop.blocks)
+        if self.fd >= 0:
+            close(self.fd)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def open_stream(self, fd: cython.int, interest: uint32_t) -> cython.int:
+        """Take over a non-blocking socket. Established when ``interest`` has no EPOLLOUT, else connecting."""
+        self.fd = fd
+        self.paused = False
+        self.ended = False
+        self.established = not interest & EPOLLOUT
+        return self.loop.watch(self, interest)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_stream(self) -> cython.int:
+        """Close the socket and forget all bytes of both directions; a second call does nothing."""
+        if self.fd < 0:
+            return 0
+        self.loop.forget(self)
+        close(self.fd)
+        self.fd = -1
+        self.established = False
+        self.drop_tail()
+        self.out.clear(self.loop.blocks)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def update_interest(self) -> cython.int:
+        """Ask epoll for what the stream can use now; no system call when that is what it has."""
+        interest: uint32_t = 0
+        if not self.paused and not self.ended:
+            interest |= EPOLLIN
+        if self.out.pending > 0:
+            interest |= EPOLLOUT
+        if interest != self.interest and self.established:
+            return self.loop.watch(self, interest)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_ready(self, events: uint32_t) -> cython.int:
+        error: cython.int = 0
+        size: socklen_t = cython.sizeof(cython.int)
+        if not self.established:
+            if events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
+                self.on_writable()
+            return 0
+        # Reading comes first: bytes that arrived before an error or an end still count.
+        if events & EPOLLIN and not self.paused and not self.ended:
+            self.receive()
+        elif events & (EPOLLERR | EPOLLHUP):
+            getsockopt(self.fd, SOL_SOCKET, SO_ERROR, cython.address(error), cython.address(size))
+            self.on_broken(error)
+        if events & EPOLLOUT and self.fd >= 0:
+            self.loop.want_flush(self)
+        return 0
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def receive(self) -> cython.int:
+        """Read once and hand over what came, together with the tail of earlier reads."""
+        block: cython.pointer[Block]
+        data: cython.p_uchar
+        start: cython.Py_ssize_t
+        end: cython.Py_ssize_t
+        n: cython.Py_ssize_t
+        tail: cython.Py_ssize_t = self.tail_end - self.tail_start
+        if tail > COPY_LIMIT:
+            if self.needed > tail and self.needed - tail < self.loop.blocks.read_size:
+                return self.receive_beside_tail()
+            return self.receive_into_tail()
+        block = self.loop.blocks.reading()
+        start = self.loop.blocks.read_start
+        data = block_bytes(block)
+        n = recv(self.fd, data + start + tail, block.capacity - start - tail, 0)
+        if n <= 0:
+            return self.received(n)
+        if tail > 0:
+            memcpy(data + start, block_bytes(self.tail) + self.tail_start, tail)
+            self.drop_tail()
+        end = start + tail + n
+        block.holders += 1
+        self.loop.blocks.read_done(end)
+        if tail + n >= self.needed:
+            start = self.consume(block, start, end)
+        if start < end and self.fd >= 0:
+            self.keep_tail(block, start, end)
+        self.loop.blocks.release(block)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def receive_beside_tail(self) -> cython.int:
+        """Complete the tail up to ``needed`` and read what follows into the shared block, in one call."""
+        vector = cython.declare(iovec[2])
+        block: cython.pointer[Block]
+        start: cython.Py_ssize_t
+        end: cython.Py_ssize_t
+        n: cython.Py_ssize_t
+        missing: cython.Py_ssize_t = self.needed - (self.tail_end - self.tail_start)
+        self.extend_tail(cython.NULL, missing)
+        block = self.loop.blocks.reading()
+        start = self.loop.blocks.read_start
+        vector[0].iov_base = block_bytes(self.tail) + self.tail_end
+        vector[0].iov_len = missing
+        vector[1].iov_base = block_bytes(block) + start
+        vector[1].iov_len = block.capacity - start
+        n = readv(self.fd, vector, 2)
+        if n <= 0:
+            return self.received(n)
+        if n <= missing:
+            self.tail_end += n
+            return self.consume_tail() if n == missing else 0
+        self.tail_end += missing
+        end = start + n - missing
+        block.holders += 1
+        self.loop.blocks.read_done(end)
+        self.consume_tail()
+        if self.tail is not cython.NULL:
+            self.extend_tail(block_bytes(block) + start, end - start)
+            start = end
+            if not self.paused:
+                self.consume_tail()
+        elif self.fd >= 0 and not self.ended:
+            if not self.paused:
+                start = self.consume(block, start, end)
+            if start < end and self.fd >= 0:
+                self.keep_tail(block, start, end)
+        self.loop.blocks.release(block)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def receive_into_tail(self) -> cython.int:
+        """Read behind a long tail, which grows as the bytes come."""
+        n: cython.Py_ssize_t
+        tail: cython.Py_ssize_t = self.tail_end - self.tail_start
+        wanted: cython.Py_ssize_t = max(self.needed - tail, self.loop.blocks.read_size)
+        self.extend_tail(cython.NULL, min(wanted, GROWTH_LIMIT))
+        n = recv(
+            self.fd,
+            block_bytes(self.tail) + self.tail_end,
+            min(wanted, self.tail.capacity - self.tail_end),
+            0,
+        )
+        if n <= 0:
+            return self.received(n)
+        self.tail_end += n
+        if self.tail_end - self.tail_start >= self.needed:
+            return self.consume_tail()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def received(self, n: cython.Py_ssize_t) -> cython.int:
+        """What a read that brought no bytes means."""
+        if n == 0:
+            self.ended = True
+            return self.on_end()
+        if errno == EAGAIN or errno == EINTR:
+            return 0
+        return self.on_broken(errno)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def consume_tail(self) -> cython.int:
+        """Let the owner look at the tail again."""
+        block: cython.pointer[Block] = self.tail
+        start: cython.Py_ssize_t
+        if block is cython.NULL:
+            return 0
+        block.holders += 1
+        start = self.consume(block, self.tail_start, self.tail_end)
+        if self.tail is block:
+            self.tail_start = start
+            if start == self.tail_end:
+                self.drop_tail()
+        self.loop.blocks.release(block)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def keep_tail(self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+        """Copy the unparsed bytes of a block aside."""
+        length: cython.Py_ssize_t = end - start
+        capacity: cython.Py_ssize_t = max(length, min(self.needed, length + GROWTH_LIMIT))
+        self.tail = self.loop.blocks.take(capacity)
+        memcpy(block_bytes(self.tail), block_bytes(block) + start, length)
+        self.tail_start = 0
+        self.tail_end = length
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def extend_tail(self, data: cython.pointer[cython.const[cython.uchar]], length: cython.Py_ssize_t) -> cython.int:
+        """Make room for ``length`` more bytes behind the tail, and put ``data`` there unless it is NULL."""
+        used: cython.Py_ssize_t = self.tail_end - self.tail_start
+        capacity: cython.Py_ssize_t
+        block: cython.pointer[Block]
+        if self.tail.capacity - self.tail_end < length:
+            capacity = used + max(length, min(used, GROWTH_LIMIT))
+            if self.tail.holders == 1 and self.tail_start == 0:
+                block = self.loop.blocks.grow(self.tail, capacity)
+            else:
+                block = self.loop.blocks.take(capacity)
+                memcpy(block_bytes(block), block_bytes(self.tail) + self.tail_start, used)
+                self.loop.blocks.release(self.tail)
+            self.tail = block
+            self.tail_start = 0
+            self.tail_end = used
+        if data is not cython.NULL:
+            memcpy(block_bytes(self.tail) + self.tail_end, data, length)
+            self.tail_end += length
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def drop_tail(self) -> cython.void:
+        if self.tail is not cython.NULL:
+            self.loop.blocks.release(self.tail)
+            self.tail = cython.NULL
+            self.tail_start = 0
+            self.tail_end = 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def pause(self) -> cython.int:
+        """Read no more until ``resume``."""
+        self.paused = True
+        return self.update_interest()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def resume(self) -> cython.int:
+        """Go on where ``pause`` stopped: first with the bytes at hand, then with new ones."""
+        self.paused = False
+        self.consume_tail()
+        if self.fd >= 0 and not self.paused:
+            return self.update_interest()
+        return 0
+
+    # --- sending ---------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def flush(self) -> cython.int:
+        sent: cython.Py_ssize_t = 0
+        result: Flushed
+        if self.fd < 0 or not self.established:
+            return 0
+        result = self.out.flush(self.loop.blocks, self.fd, cython.address(sent))
+        if result == BROKEN:
+            return self.on_broken(errno)
+        if result == BLOCKED or self.interest & EPOLLOUT:
+            self.update_interest()
+        return self.on_flushed(sent)
+
+    # --- for the owner ---------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def consume(
+        self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Parse the bytes ``start`` to ``end`` of a block; returns where the unparsed rest begins.
+
+        The block is held during the call; whoever keeps a pointer into it must hold it too. A message of which
+        the end is not there yet is left; ``needed`` then says how long the rest must get for progress.
+        """
+        raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_end(self) -> cython.int:
+        """The peer sends no more."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_broken(self, error: cython.int) -> cython.int:
+        """The connection failed with this errno (0: it ended abruptly)."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_writable(self) -> cython.int:
+        """A connect(2) under way came to its end, well or not."""
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
+        """``sent`` bytes left in this turn's flush."""
+        return 0
