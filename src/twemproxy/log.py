@@ -1,0 +1,184 @@
+"""Logging with nutcracker's levels: one line and one write(2) per event, to a file or to standard error.
+
+The levels 0 (EMERG) to 11 (PVERB) stand on the standard library's scale, so every ``logging.Logger`` of the
+process, asyncio's included, is filtered and written here. A line is
+
+    [2026-11-22 16:41:00.123] NOTICE supervisor.supervisor: message
+
+in local time. Control characters of a message are escaped: one event is one line.
+"""
+
+import logging
+import os
+import time
+from contextlib import suppress
+from typing import Final
+
+from twemproxy.worker.messages import LogSettings
+
+EMERG: Final = 60
+ALERT: Final = 55
+CRIT: Final = logging.CRITICAL
+ERR: Final = logging.ERROR
+WARN: Final = logging.WARNING
+NOTICE: Final = 25
+INFO: Final = logging.INFO
+DEBUG: Final = logging.DEBUG
+VERB: Final = 8
+VVERB: Final = 6
+VVVERB: Final = 4
+PVERB: Final = 2
+
+LEVELS: Final = (
+    ("EMERG", EMERG),
+    ("ALERT", ALERT),
+    ("CRIT", CRIT),
+    ("ERR", ERR),
+    ("WARN", WARN),
+    ("NOTICE", NOTICE),
+    ("INFO", INFO),
+    ("DEBUG", DEBUG),
+    ("VERB", VERB),
+    ("VVERB", VVERB),
+    ("VVVERB", VVVERB),
+    ("PVERB", PVERB),
+)
+"""Name and standard-library number of each level; the position is nutcracker's level."""
+
+DEFAULT_LEVEL: Final = 5
+MAX_LEVEL: Final = len(LEVELS) - 1
+
+LINE_LIMIT: Final = 4096
+"""Bytes of a line with its newline; more is cut. It is PIPE_BUF, so lines of several processes never mix."""
+
+_ERR_LEVEL: Final = 3
+_CUT: Final = b"...\n"
+_PACKAGE: Final = "twemproxy"
+_COMMAND: Final = "nutcracker"
+
+_names = {number: name for name, number in LEVELS}
+_escapes = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
+} | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+
+
+class LogError(Exception):
+    """The log file cannot be opened; the text says why."""
+
+
+class _LineFormatter(logging.Formatter):
+    """Makes the one line of a record, without its newline."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        seconds = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        level = _names.get(record.levelno, record.levelname)
+        module = record.name.removeprefix(_PACKAGE + ".")
+        message = record.getMessage()
+        if record.exc_info:
+            message = f"{message}\n{self.formatException(record.exc_info)}"
+        return f"[{seconds}.{int(record.msecs):03d}] {level} {module}: {message}".translate(_escapes)
+
+
+class _LineHandler(logging.Handler):
+    """Writes each record with one write(2); what the system refuses to take is lost in silence."""
+
+    def __init__(self, path: str) -> None:
+        """``path``: the file to append to, created with mode 0644, or empty for standard error.
+
+        Raises LogError.
+        """
+        super().__init__()
+        self.setFormatter(_LineFormatter())
+        self.path = path
+        self.descriptor = _open(path) if path else 2
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record).encode(errors="backslashreplace") + b"\n"
+        except Exception:
+            self.handleError(record)
+            return
+        if len(line) > LINE_LIMIT:
+            line = line[: LINE_LIMIT - len(_CUT)] + _CUT
+        with suppress(OSError):
+            os.write(self.descriptor, line)
+
+    def reopen(self) -> None:
+        """Go on in a new file of the same path; LogError leaves the old one in use."""
+        if not self.path:
+            return
+        descriptor = _open(self.path)
+        self.acquire()
+        try:
+            os.dup2(descriptor, self.descriptor, inheritable=False)
+        finally:
+            self.release()
+            os.close(descriptor)
+
+    def close(self) -> None:
+        super().close()
+        if self.path and self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+_handler: _LineHandler | None = None
+_level = DEFAULT_LEVEL
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise LogError(f"opening log file '{path}' failed: {reason}") from error
+
+
+def configure(settings: LogSettings) -> None:
+    """Log as told from now on; LogError leaves everything as it was."""
+    global _handler
+    handler = _LineHandler(settings.path)
+    root = logging.getLogger()
+    if _handler is not None:
+        root.removeHandler(_handler)
+        _handler.close()
+    root.addHandler(handler)
+    _handler = handler
+    set_level(settings.level)
+
+
+def set_level(level: int) -> None:
+    """Show messages up to this level; outside 0 to 11 the nearest of the two holds.
+
+    ERR and CRIT show from level 1 on, where nutcracker shows its errors; 0 leaves EMERG only.
+    """
+    global _level
+    _level = min(max(level, 0), MAX_LEVEL)
+    shown = max(_level, _ERR_LEVEL) if _level > 0 else 0
+    logging.getLogger().setLevel(LEVELS[shown][1])
+
+
+def current_level() -> int:
+    """The level in force, 0 to 11."""
+    return _level
+
+
+def reopen() -> None:
+    """Close the log file and open its path again, for whoever rotates it; LogError keeps the old file in use.
+
+    Without a log file nothing happens.
+    """
+    if _handler is not None:
+        _handler.reopen()
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of a module; ``name`` is its ``__name__``."""
+    return logging.getLogger(name)
+
+
+def always(message: str, *args: object) -> None:
+    """Log a message whatever the level is, as a NOTICE of ``nutcracker``; ``args`` as in logging."""
+    root = logging.getLogger()
+    root.handle(root.makeRecord(_COMMAND, NOTICE, _COMMAND, 0, message, args, None))
