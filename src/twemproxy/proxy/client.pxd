@@ -1,0 +1,36 @@
+from twemproxy.net.block cimport Block
+from twemproxy.net.stream cimport Stream
+from twemproxy.proxy.reply_queue cimport ReplyQueue
+from twemproxy.proxy.server_connection cimport ServerConnection
+from twemproxy.proxy.server_pool cimport ServerPool
+from twemproxy.stats.counters cimport Counter
+
+
+cdef class ClientCount:
+    cdef readonly int open
+    cdef readonly int limit
+
+
+cdef class ClientConnection(Stream):
+    cdef ServerPool pool
+    cdef ReplyQueue replies
+    cdef ClientCount everyone
+    cdef ServerConnection blocked_on
+    cdef object session
+    cdef unsigned int id
+    cdef Py_ssize_t resume_at
+    cdef Py_ssize_t resume_left
+    cdef bint guarded
+    cdef bint closing
+
+    cdef bint must_pause(self) noexcept
+    cdef bint take_request(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef bint forward(self, int server, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef bint wait_for(self, ServerConnection full) except -1
+    cdef int rewrite(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int answer(self, bytes request) except -1
+    cdef int reply(self, bytes reply) except -1
+    cdef int break_off(self, bytes reply) except -1
+    cdef int close_if_done(self) except -1
+    cdef int close(self, int counter, str why) except -1
+    cpdef drain(self)

@@ -1,0 +1,343 @@
+"""One client connection: takes requests apart, sends them on their way, and keeps the replies in order.
+
+Compiled-only.
+"""
+
+import os
+
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.libc.string import memcpy
+from cython.cimports.twemproxy.libc.epoll import EPOLLIN
+from cython.cimports.twemproxy.libc.socket import SHUT_WR, recv, shutdown
+from cython.cimports.twemproxy.net.block import Block, block_bytes
+from cython.cimports.twemproxy.net.stream import Stream
+from cython.cimports.twemproxy.protocol.codec import (
+    COMPLETE,
+    NEED_MORE,
+    REWRITE,
+    SKIP,
+    TO_ANY,
+    TO_EACH,
+    TO_KEY,
+    TO_NOBODY,
+    TO_ONLY,
+    TO_PROXY,
+    Codec,
+    Frame,
+    Route,
+)
+from cython.cimports.twemproxy.proxy.fragment import dispatch_split
+from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
+from cython.cimports.twemproxy.proxy.server_connection import HIGH_WATER, LOW_WATER, ServerConnection
+from cython.cimports.twemproxy.proxy.server_pool import ServerPool
+from cython.cimports.twemproxy.stats.counters import (
+    CLIENT_CONNECTIONS,
+    CLIENT_EOF,
+    CLIENT_ERR,
+    CURR_CONNECTIONS,
+    TOTAL_CONNECTIONS,
+)
+
+# Requests of one client on their way at a time; it is not read from beyond that.
+MOST_IN_FLIGHT = cython.declare(cython.const[cython.uint], 1024)
+# Bytes of replies that one client has not taken, beyond which it is not read from, and below which it is again.
+REPLIES_HIGH = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
+REPLIES_LOW = cython.declare(cython.const[cython.Py_ssize_t], 256 * 1024)
+# Input of a client that is being closed, read and dropped so that the last reply is not lost to a reset.
+LAST_INPUT = cython.declare(cython.const[cython.int], 64)
+INFO = cython.declare(cython.const[cython.int], 6)
+
+
+@cython.final
+@cython.cclass
+class ClientCount:
+    """How many clients a worker has, all pools together, and may have; ``limit`` 0 is no limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+
+@cython.final
+@cython.cclass
+class ClientConnection(Stream):
+    """``closing``: what still comes is ignored, and the connection ends with the last reply."""
+
+    def __init__(self, fd: int, number: int, pool: ServerPool, everyone: ClientCount) -> None:
+        """``fd``: a connected non-blocking socket, owned from here on; ``number`` tells clients apart."""
+        self.loop = pool.loop
+        self.pool = pool
+        self.everyone = everyone
+        self.id = number
+        self.guarded = pool.guarded
+        self.replies = ReplyQueue()
+        self.replies.stream = self
+        self.replies.pool_counters = pool.counters
+        self.open_stream(fd, EPOLLIN)
+        everyone.open += 1
+        pool.counters[CLIENT_CONNECTIONS] += 1
+        pool.process_counters[TOTAL_CONNECTIONS] += 1
+        pool.process_counters[CURR_CONNECTIONS] += 1
+        if self.loop.verbosity >= INFO:
+            pool.log.client_opened(fd)
+
+    # --- requests --------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def must_pause(self) -> cython.bint:
+        """Whether the client has as much on its way as it may have."""
+        return (
+            self.replies.tail - self.replies.head >= MOST_IN_FLIGHT
+            or self.out.pending + self.replies.kept > REPLIES_HIGH
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def consume(
+        self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        codec: Codec = self.pool.codec
+        buf: cython.p_uchar = block_bytes(block)
+        frame: Frame
+        stop: cython.Py_ssize_t
+        self.needed = 0
+        while start < end:
+            if self.closing:
+                return end
+            if self.must_pause():
+                self.pause()
+                return start
+            codec.resume_at = self.resume_at
+            codec.resume_left = self.resume_left
+            self.resume_at = 0
+            frame = codec.frame_request(buf, start, end)
+            stop = codec.end
+            if frame == COMPLETE:
+                if not self.take_request(block, start, stop):
+                    return start
+            elif frame == NEED_MORE:
+                self.resume_at = codec.resume_at
+                self.resume_left = codec.resume_left
+                self.needed = codec.needed
+                return start
+            elif frame == REWRITE:
+                if not self.rewrite(block, start, stop):
+                    return start
+            elif frame != SKIP:
+                self.break_off(codec.malformation())
+                return end
+            start = stop
+        return end
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take_request(
+        self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.bint:
+        """Deal with the complete request just framed; False when it has to wait, and nothing was done."""
+        codec: Codec = self.pool.codec
+        buf: cython.p_uchar = block_bytes(block)
+        route: Route = codec.route
+        full: ServerConnection
+        request: bytes
+        problem: bytes
+        if self.guarded:
+            if self.session is None:
+                self.session = codec.session(self.pool.config)
+            request = PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), end - start)
+            problem = codec.may_pass(request, self.session)
+            if problem:
+                self.reply(problem)
+                return True
+        if route == TO_KEY:
+            if self.pool.rotation.is_open():
+                return self.forward(
+                    self.pool.rotation.continuum.route(buf, codec.key_start, codec.key_end), block, start, end
+                )
+        elif route == TO_EACH:
+            if self.pool.rotation.is_open():
+                full = dispatch_split(self.pool, self.replies, self.id, block, start, end)
+                return full is None or self.wait_for(full)
+        elif route == TO_ANY or (route == TO_ONLY and self.pool.n_servers == 1):
+            if self.pool.rotation.is_open():
+                return self.forward(self.pool.placeholder, block, start, end)
+        else:
+            request = PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), end - start)
+            if route == TO_PROXY:
+                self.answer(request)
+            elif route == TO_NOBODY:
+                self.reply(codec.refusal(request))
+            else:
+                self.reply(codec.only_refusal(request, self.pool.n_servers))
+            return True
+        self.replies.fail(self.replies.reserve(), self.pool.refused)
+        return True
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(-1, check=False)
+    def forward(
+        self,
+        server: cython.int,
+        block: cython.pointer[Block],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Send a whole request to a server; False when that can take no more at present."""
+        connection: ServerConnection = self.pool.connection(server, self.id)
+        if connection.out.pending > HIGH_WATER:
+            return self.wait_for(connection)
+        connection.send_request(self.replies, self.replies.reserve(), block, block_bytes(block) + start, end - start)
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def wait_for(self, full: ServerConnection) -> cython.bint:
+        """Read no more until ``full`` has room again; returns False."""
+        self.blocked_on = full
+        full.wait_for_room(self)
+        self.pause()
+        return False
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def rewrite(self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+        """Deal with a request that must be brought into another form first; 0 when it has to wait."""
+        codec: Codec = self.pool.codec
+        taken: cython.bint = True
+        copy: cython.pointer[Block]
+        request: bytes
+        try:
+            request = codec.rewrite(
+                PyBytes_FromStringAndSize(cython.cast(cython.p_char, block_bytes(block) + start), end - start)
+            )
+        except ValueError as problem:
+            self.break_off(codec.malformation(str(problem)))
+            return 1
+        if request:
+            copy = self.loop.blocks.take(PyBytes_GET_SIZE(request))
+            memcpy(block_bytes(copy), PyBytes_AS_STRING(request), PyBytes_GET_SIZE(request))
+            codec.resume_at = 0
+            if codec.frame_request(block_bytes(copy), 0, PyBytes_GET_SIZE(request)) == COMPLETE:
+                taken = self.take_request(copy, 0, PyBytes_GET_SIZE(request))
+            self.loop.blocks.release(copy)
+        return taken
+
+    # --- replies of the proxy's own ----------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def answer(self, request: bytes) -> cython.int:
+        """Answer a local command."""
+        codec: Codec = self.pool.codec
+        if self.session is None:
+            self.session = codec.session(self.pool.config)
+        reply, last = codec.answer(request, self.session)
+        self.guarded = not self.session.authenticated
+        self.reply(reply)
+        self.closing = last
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def reply(self, reply: bytes) -> cython.int:
+        """Answer the request just framed with these bytes, in its place."""
+        return self.replies.deliver(
+            self.replies.reserve(),
+            cython.NULL,
+            cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)),
+            PyBytes_GET_SIZE(reply),
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def break_off(self, reply: bytes) -> cython.int:
+        """Answer with a last error and end the connection once all replies have left."""
+        self.reply(reply)
+        self.closing = True
+        return 0
+
+    # --- the end ---------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
+        if self.paused and not self.closing:
+            if (
+                self.replies.tail - self.replies.head > MOST_IN_FLIGHT // 2
+                or self.out.pending + self.replies.kept > REPLIES_LOW
+            ):
+                return 0
+            if self.blocked_on is not None:
+                if self.blocked_on.out.pending > LOW_WATER:
+                    return 0
+                self.blocked_on = None
+            self.resume()
+            if self.paused:
+                return 0
+        if self.ended or self.closing:
+            return self.close_if_done()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_end(self) -> cython.int:
+        self.update_interest()
+        return self.close_if_done()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_broken(self, error: cython.int) -> cython.int:
+        return self.close(CLIENT_ERR, os.strerror(error) if self.loop.verbosity >= INFO else "")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_defect(self) -> cython.int:
+        return self.close(CLIENT_ERR, "an error inside the proxy")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_if_done(self) -> cython.int:
+        """Close once the last reply has left."""
+        if self.replies.head == self.replies.tail and self.out.pending == 0 and self.fd >= 0:
+            return self.close(CLIENT_EOF, "it ended the connection" if self.ended else "the proxy ended the connection")
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close(self, counter: cython.int, why: str) -> cython.int:
+        """Close now; requests on their way are answered to nobody."""
+        dropped = cython.declare(cython.uchar[4096])
+        if self.fd < 0:
+            return 0
+        if self.closing and not self.ended:
+            # Unread input would make the kernel reset the connection and the peer lose the last reply.
+            shutdown(self.fd, SHUT_WR)
+            for _ in range(LAST_INPUT):
+                if recv(self.fd, dropped, cython.sizeof(dropped), 0) <= 0:
+                    break
+        if self.loop.verbosity >= INFO:
+            self.pool.log.client_closed(self.fd, why)
+        self.pool.counters[counter] += 1
+        self.pool.counters[CLIENT_CONNECTIONS] -= 1
+        self.pool.process_counters[CURR_CONNECTIONS] -= 1
+        self.everyone.open -= 1
+        self.blocked_on = None
+        self.close_stream()
+        self.replies.close()
+        return 0
+
+    @cython.ccall
+    def drain(self):
+        """Take what was already sent to us, then nothing more, and close with the last reply."""
+        if not self.paused and not self.ended and self.fd >= 0:
+            self.receive()
+        if self.fd >= 0:
+            self.closing = True
+            self.loop.want_flush(self)
+
+    def cut_off(self) -> None:
+        """Close now, whatever is on its way."""
+        self.close(CLIENT_ERR, "the proxy stops")

@@ -1,0 +1,16 @@
+from twemproxy.net.event_loop cimport Channel, EventLoop
+from twemproxy.proxy.client cimport ClientCount
+from twemproxy.proxy.server_pool cimport ServerPool
+
+
+cdef class Listener(Channel):
+    cdef EventLoop loop
+    cdef ServerPool pool
+    cdef ClientCount everyone
+    cdef unsigned int next_number
+    cdef int spare
+    cdef bint tcp
+    cdef bint keepalive
+
+    cdef int accepted(self, int fd) except -1
+    cdef int shed(self) except -1

@@ -1,0 +1,109 @@
+"""A pool's listening socket: accepts clients, up to the limits.
+
+Compiled-only.
+"""
+
+import contextlib
+import os
+import socket
+
+import cython
+from cython.cimports.libc.errno import EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, errno
+from cython.cimports.libc.stdint import uint32_t
+from cython.cimports.posix.unistd import close
+from cython.cimports.twemproxy.libc.socket import (
+    IPPROTO_TCP,
+    SO_KEEPALIVE,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    SOL_SOCKET,
+    TCP_NODELAY,
+    accept4,
+    setsockopt,
+)
+from cython.cimports.twemproxy.net.event_loop import Channel
+from cython.cimports.twemproxy.proxy.client import ClientConnection, ClientCount
+from cython.cimports.twemproxy.proxy.server_pool import ServerPool
+from cython.cimports.twemproxy.stats.counters import CLIENT_CONNECTIONS
+
+# Clients accepted per turn, so that a storm of them leaves time for those that are there.
+MOST_PER_TURN = cython.declare(cython.const[cython.int], 64)
+WARN = cython.declare(cython.const[cython.int], 4)
+TOO_MANY = "max number of clients reached"
+
+
+@cython.final
+@cython.cclass
+class Listener(Channel):
+    """``spare`` is a descriptor kept back: without one left a client cannot even be turned away."""
+
+    def __init__(self, fd: int, pool: ServerPool, everyone: ClientCount) -> None:
+        """``fd``: a listening non-blocking socket, owned by the caller."""
+        self.fd = fd
+        self.loop = pool.loop
+        self.pool = pool
+        self.everyone = everyone
+        self.tcp = not pool.config.listen.address.path
+        self.keepalive = pool.config.tcpkeepalive
+        self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __dealloc__(self) -> None:
+        if self.spare >= 0:
+            close(self.spare)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_ready(self, events: uint32_t) -> cython.int:
+        fd: cython.int
+        for _ in range(MOST_PER_TURN):
+            fd = accept4(self.fd, cython.NULL, cython.NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd >= 0:
+                self.accepted(fd)
+            elif errno == EMFILE or errno == ENFILE:
+                return self.shed()
+            elif errno == EAGAIN:
+                return 0
+            elif errno != EINTR and errno != ECONNABORTED:
+                if self.loop.verbosity >= WARN:
+                    self.pool.log.accept_failed(os.strerror(errno))
+                return 0
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def accepted(self, fd: cython.int) -> cython.int:
+        """A client is connected; it stays unless there are too many."""
+        on: cython.int = 1
+        own_limit: cython.ulonglong = self.pool.config.client_connections
+        if (self.everyone.limit > 0 and self.everyone.open >= self.everyone.limit) or (
+            own_limit > 0 and self.pool.counters[CLIENT_CONNECTIONS] >= own_limit
+        ):
+            return self.turn_away(fd)
+        if self.tcp:
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, cython.address(on), cython.sizeof(on))
+            if self.keepalive:
+                setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, cython.address(on), cython.sizeof(on))
+        self.next_number += 1
+        ClientConnection(fd, self.next_number, self.pool, self.everyone)
+        return 0
+
+    def turn_away(self, fd) -> int:
+        """Tell a client that there are too many, and close it."""
+        if self.loop.verbosity >= WARN:
+            self.pool.log.client_refused(TOO_MANY)
+        # It may have left first.
+        with socket.socket(fileno=fd) as client, contextlib.suppress(OSError):
+            client.send(self.pool.codec.error(TOO_MANY))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def shed(self) -> cython.int:
+        """Out of descriptors: turn one client away with the spare one, or the loop would spin on it."""
+        fd: cython.int
+        close(self.spare)
+        fd = accept4(self.fd, cython.NULL, cython.NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd >= 0:
+            self.turn_away(fd)
+        self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        return 0

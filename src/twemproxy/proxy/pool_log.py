@@ -1,0 +1,53 @@
+"""What a pool tells the log. Plain Python: compiled code calls it only when the level asks for it."""
+
+import socket
+
+from twemproxy.log import get_logger
+
+_logger = get_logger(__name__)
+
+
+def peer_of(descriptor: int) -> str:
+    """The address of a socket's peer, for messages."""
+    try:
+        with socket.socket(fileno=descriptor) as connection:
+            try:
+                name = connection.getpeername()
+            finally:
+                connection.detach()
+    except OSError:
+        return "unknown"
+    if isinstance(name, tuple):
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+    return str(name) or "unix"
+
+
+class PoolLog:
+    """The events of one pool."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def ejected(self, server: str, milliseconds: int) -> None:
+        """At NOTICE: a server was taken out."""
+        _logger.log(25, "%s: server '%s' ejected, it is tried again in %d ms", self.name, server, milliseconds)
+
+    def readmitted(self, server: str) -> None:
+        """At NOTICE: a server is back."""
+        _logger.log(25, "%s: server '%s' is tried again", self.name, server)
+
+    def client_opened(self, descriptor: int) -> None:
+        """At INFO: a client connected."""
+        _logger.info("%s: client %d connected from %s", self.name, descriptor, peer_of(descriptor))
+
+    def client_closed(self, descriptor: int, why: str) -> None:
+        """At INFO: a client left, or was made to."""
+        _logger.info("%s: client %d closed: %s", self.name, descriptor, why)
+
+    def client_refused(self, limit: str) -> None:
+        """At WARN: a client was turned away."""
+        _logger.warning("%s: client refused: %s", self.name, limit)
+
+    def accept_failed(self, reason: str) -> None:
+        """At WARN: no client could be accepted."""
+        _logger.warning("%s: accept failed: %s", self.name, reason)

@@ -1,0 +1,16 @@
+from libc.stdint cimport int64_t
+
+from twemproxy.net.event_loop cimport EventLoop
+from twemproxy.proxy.client cimport ClientCount
+
+
+cdef class Reactor:
+    cdef readonly EventLoop loop
+    cdef readonly list pools
+    cdef list listeners
+    cdef ClientCount everyone
+    cdef int64_t trim_at
+    cdef int64_t cut_off_at
+    cdef bint draining
+
+    cdef int sweep(self) except -1

@@ -1,0 +1,117 @@
+"""All pools of a worker on one event loop, and the rare work between turns: deadlines, memory, the end.
+
+Compiled-only; the worker's Python talks to the data plane through this class.
+"""
+
+import cython
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.twemproxy.libc.epoll import EPOLLIN
+from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
+from cython.cimports.twemproxy.proxy.client import ClientConnection, ClientCount
+from cython.cimports.twemproxy.proxy.listener import Listener
+from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
+from cython.cimports.twemproxy.proxy.server_pool import Server, ServerPool
+from cython.cimports.twemproxy.stats.counters import CounterTable
+
+from twemproxy.log import get_logger
+
+# Unused memory goes back to the system this often while there is any, in milliseconds.
+TRIM_INTERVAL = cython.declare(cython.const[int64_t], 5000)
+# What one read should take is this many times nutcracker's unit of memory, the option -m.
+READS_PER_MBUF = 8
+
+_logger = get_logger(__name__)
+
+
+def log_defect(defect) -> None:
+    """An exception that should not have happened, with its traceback."""
+    _logger.error("error inside the proxy, one connection is closed", exc_info=defect)
+
+
+@cython.final
+@cython.cclass
+class Reactor:
+    """Made of a configuration; ``run`` works until a drain is over."""
+
+    def __init__(self, verbosity: int, mbuf_size: int, client_limit: int) -> None:
+        """``verbosity``: log level; ``mbuf_size``: the option -m; ``client_limit``: of all pools together, 0 none."""
+        self.loop = EventLoop(log_defect, READS_PER_MBUF * mbuf_size)
+        self.loop.verbosity = verbosity
+        self.pools = []
+        self.listeners = []
+        self.everyone = ClientCount(client_limit)
+        self.trim_at = NEVER
+        self.cut_off_at = NEVER
+
+    def add_pool(self, config, codec, table: CounterTable, position: int, server_positions: list, resolver) -> None:
+        """Add a pool; see ServerPool."""
+        self.pools.append(ServerPool(config, self.loop, codec, table, position, server_positions, resolver))
+
+    def preconnect(self) -> None:
+        """Open connections to the servers of the pools that want it."""
+        pool: ServerPool
+        for pool in self.pools:
+            if pool.config.preconnect:
+                pool.preconnect()
+
+    def listen(self, sockets: list) -> None:
+        """Accept clients on these descriptors, one per pool in pool order."""
+        listener: Listener
+        for fd, pool in zip(sockets, self.pools, strict=True):
+            listener = Listener(fd, pool, self.everyone)
+            self.listeners.append(listener)
+            self.loop.watch(listener, EPOLLIN)
+
+    def set_verbosity(self, level: int) -> None:
+        """Log at this level from now on."""
+        self.loop.verbosity = level
+
+    def drain(self, timeout: float) -> None:
+        """Stop accepting, answer what was sent so far, and end; after ``timeout`` seconds whatever is left."""
+        listener: Listener
+        if self.draining:
+            self.cut_off_at = min(self.cut_off_at, self.loop.now + int(timeout * 1000))
+        else:
+            self.draining = True
+            self.cut_off_at = self.loop.now + int(timeout * 1000)
+            for listener in self.listeners:
+                self.loop.forget(listener)
+            for client in self.clients():
+                client.drain()
+        self.loop.wake_at = min(self.loop.wake_at, self.cut_off_at)
+
+    def clients(self) -> list:
+        """The clients connected now."""
+        return [channel for channel in self.loop.channels if isinstance(channel, ClientConnection)]
+
+    def run(self) -> None:
+        """Serve until a drain is over."""
+        while not (self.draining and self.everyone.open == 0):
+            self.loop.run_once()
+            if self.trim_at == NEVER and self.loop.blocks.allocated > 0:
+                self.trim_at = self.loop.now + TRIM_INTERVAL
+                self.loop.wake_at = min(self.loop.wake_at, self.trim_at)
+            if self.loop.now >= self.loop.wake_at:
+                self.sweep()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def sweep(self) -> cython.int:
+        """Do what is due, and set when to look again."""
+        pool: ServerPool
+        server: Server
+        connection: ServerConnection
+        next_look: int64_t = NEVER
+        for pool in self.pools:
+            for server in pool.servers:
+                for connection in server.connections:
+                    next_look = min(next_look, connection.expire())
+        if self.trim_at <= self.loop.now:
+            self.loop.blocks.trim()
+            self.trim_at = NEVER
+        if self.cut_off_at <= self.loop.now:
+            for client in self.clients():
+                client.cut_off()
+            self.cut_off_at = NEVER
+        self.loop.wake_at = min(next_look, self.trim_at, self.cut_off_at)
+        return 0

@@ -1,0 +1,112 @@
+"""Which servers of a pool take part in the continuum: ejection and return.
+
+Compiled-only. A server's states, with ``auto_eject_hosts``:
+
+    live     -> ejected   when ``server_failure_limit`` connections failed in a row, with no reply between;
+                          its keys then belong to the servers that are left
+    ejected  -> live      with the first request after ``server_retry_timeout``; it may fail as often again
+
+Without ``auto_eject_hosts`` every server is always live and nothing is counted. No timer is involved, and a
+request costs two comparisons. Source: nutcracker's behaviour, listed in docs/differences.md where ours differs.
+"""
+
+import time
+
+import cython
+from cython.cimports.twemproxy.hashing.continuum import Continuum
+from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
+from cython.cimports.twemproxy.stats.counters import SERVER_EJECTED_AT, SERVER_EJECTS
+
+NOTICE = cython.declare(cython.const[cython.int], 5)
+
+
+@cython.final
+@cython.cclass
+class ServerHealth:
+    """What is known of one server's health."""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def failed(self) -> cython.int:
+        """One of the server's connections failed, or it said that it cannot serve."""
+        if not self.rotation.ejects:
+            return 0
+        self.failures += 1
+        if self.failures >= self.rotation.failure_limit and self.live:
+            self.rotation.eject(self)
+        return 0
+
+
+@cython.final
+@cython.cclass
+class Rotation:
+    """The servers of one pool, in index order, and the continuum of the live ones."""
+
+    def __init__(
+        self, loop: EventLoop, continuum: Continuum, names, ejects, failure_limit, retry_timeout, logger
+    ) -> None:
+        """``retry_timeout`` in milliseconds; ``failure_limit`` 0 works as 1."""
+        member: ServerHealth
+        self.loop = loop
+        self.continuum = continuum
+        self.ejects = ejects
+        self.failure_limit = max(failure_limit, 1)
+        self.retry_timeout = retry_timeout
+        self.next_rebuild = NEVER
+        self.logger = logger
+        self.members = []
+        for name in names:
+            member = ServerHealth()
+            member.rotation = self
+            member.name = name
+            member.live = True
+            self.members.append(member)
+        self.n_live = len(self.members)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def is_open(self) -> cython.bint:
+        """Whether a request can be routed now; brings servers back whose time has come."""
+        if self.loop.now > self.next_rebuild:
+            self.readmit()
+        return self.n_live > 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def eject(self, member: ServerHealth) -> cython.int:
+        """Take a server out."""
+        member.live = False
+        member.failures = 0
+        member.next_retry = self.loop.now + self.retry_timeout
+        member.counters[SERVER_EJECTED_AT] = time.time_ns() // 1000
+        self.pool_counters[SERVER_EJECTS] += 1
+        if self.loop.verbosity >= NOTICE:
+            self.logger.ejected(member.name, self.retry_timeout)
+        return self.rebuild()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def readmit(self) -> cython.int:
+        """Bring every ejected server back whose time has come."""
+        member: ServerHealth
+        for member in self.members:
+            if not member.live and member.next_retry < self.loop.now:
+                member.live = True
+                member.failures = 0
+                if self.loop.verbosity >= NOTICE:
+                    self.logger.readmitted(member.name)
+        return self.rebuild()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def rebuild(self) -> cython.int:
+        member: ServerHealth
+        live: list = []
+        self.next_rebuild = NEVER
+        for member in self.members:
+            live.append(member.live)
+            if not member.live and member.next_retry < self.next_rebuild:
+                self.next_rebuild = member.next_retry
+        self.n_live = sum(live)
+        self.continuum.rebuild(live)
+        return 0

@@ -1,0 +1,436 @@
+"""One connection to a server, shared by all clients of its pool.
+
+Compiled-only. Requests leave in the order they were queued and replies are matched to them first in, first
+out. The connection opens itself with the first request, and again with the first after it failed:
+
+    CLOSED -> (RESOLVING ->) CONNECTING -> (GREETING ->) READY, and from each of them back to CLOSED
+
+While it is not READY requests gather; nothing of them is written before the greeting (AUTH, SELECT) went well.
+When it fails every request on it gets an error.
+"""
+
+import errno as errno_names
+
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
+from cython.cimports.libc.errno import EINVAL, EPIPE, ETIMEDOUT
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.twemproxy.libc.epoll import EPOLLIN, EPOLLOUT
+from cython.cimports.twemproxy.libc.socket import (
+    MSG_NOSIGNAL,
+    SO_ERROR,
+    SOL_SOCKET,
+    getsockopt,
+    send,
+    socklen_t,
+)
+from cython.cimports.twemproxy.net.block import Block, block_bytes
+from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
+from cython.cimports.twemproxy.net.stream import Stream
+from cython.cimports.twemproxy.protocol.codec import COMPLETE, NEED_MORE, Codec, Frame
+from cython.cimports.twemproxy.proxy.rotation import ServerHealth
+from cython.cimports.twemproxy.proxy.sink import Sink
+from cython.cimports.twemproxy.stats.counters import (
+    CURR_CONNECTIONS,
+    IN_QUEUE,
+    REQUEST_BYTES,
+    REQUESTS,
+    RESPONSE_BYTES,
+    RESPONSES,
+    SERVER_CONNECTIONS,
+    SERVER_EOF,
+    SERVER_ERR,
+    SERVER_TIMEDOUT,
+    TOTAL_CONNECTIONS,
+)
+
+# Bytes waiting for one server beyond which no more requests for it are read, and below which they are again.
+HIGH_WATER = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
+LOW_WATER = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
+# A ring larger than this is given back as soon as it is empty.
+KEEP_REQUESTS = cython.declare(cython.const[cython.uint], 1024)
+# Returned by ``expire`` for a connection that waits for nothing.
+INFO = cython.declare(cython.const[cython.int], 6)
+EINPROGRESS = cython.declare(cython.int, errno_names.EINPROGRESS)
+
+
+@cython.final
+@cython.cclass
+class ServerConnection(Stream):
+    """Requests ``head`` to ``written`` await their replies, those up to ``tail`` still have to be written."""
+
+    def __init__(self, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, timeout: int) -> None:
+        """``upstream``: a ``proxy.upstream.Upstream``; ``timeout``: in milliseconds, 0 for none."""
+        self.loop = loop
+        self.codec = codec
+        self.health = health
+        self.upstream = upstream
+        self.timeout = timeout
+        self.counters = health.counters
+        self.waiting = []
+        self.state = CLOSED
+
+    def __dealloc__(self) -> None:
+        while self.head != self.tail:
+            Py_DECREF(cython.cast(object, self.requests[self.head & (self.capacity - 1)].sink))
+            self.head += 1
+        free(self.requests)
+
+    # --- requests --------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def send_request(
+        self,
+        sink: Sink,
+        position: cython.uint,
+        block: cython.pointer[Block],
+        data: cython.p_uchar,
+        length: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Queue a whole request, the bytes of which stand in ``block``."""
+        self.out.append_held(self.loop.blocks, block, data, length)
+        return self.enqueue(sink, position, length)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def enqueue(self, sink: Sink, position: cython.uint, length: cython.Py_ssize_t) -> cython.int:
+        """Note that the last ``length`` bytes appended to ``out`` are a request of ``sink``'s."""
+        request: cython.pointer[InFlight]
+        if self.tail - self.head == self.capacity:
+            self.grow()
+        request = cython.address(self.requests[self.tail & (self.capacity - 1)])
+        Py_INCREF(sink)
+        request.sink = cython.cast(cython.pointer[PyObject], sink)
+        request.position = position
+        request.length = length
+        request.deadline = NEVER
+        if self.timeout > 0:
+            request.deadline = self.loop.now + self.timeout
+            if request.deadline < self.loop.wake_at:
+                self.loop.wake_at = request.deadline
+        self.tail += 1
+        self.request_bytes += length
+        self.counters[REQUESTS] += 1
+        self.counters[REQUEST_BYTES] += length
+        if self.state == READY:
+            return self.loop.want_flush(self)
+        if self.state == CLOSED:
+            return self.open()
+        return self.publish_gauges()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def grow(self) -> cython.int:
+        capacity: cython.uint = max(2 * self.capacity, 16)
+        position: cython.uint = self.head
+        requests: cython.pointer[InFlight]
+        requests = cython.cast(cython.pointer[InFlight], malloc(capacity * cython.sizeof(InFlight)))
+        if requests is cython.NULL:
+            raise MemoryError("no memory for a server connection's requests")
+        while position != self.tail:
+            requests[position & (capacity - 1)] = self.requests[position & (self.capacity - 1)]
+            position += 1
+        free(self.requests)
+        self.requests = requests
+        self.capacity = capacity
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def flush(self) -> cython.int:
+        if self.state != READY:
+            return 0
+        return Stream.flush(self)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
+        request: cython.pointer[InFlight]
+        if self.out.pending == 0:
+            self.written = self.tail
+            self.sent_of_next = 0
+        else:
+            self.sent_of_next += sent
+            while self.written != self.tail:
+                request = cython.address(self.requests[self.written & (self.capacity - 1)])
+                if self.sent_of_next < request.length:
+                    break
+                self.sent_of_next -= request.length
+                self.written += 1
+        if self.waiting and self.out.pending <= LOW_WATER:
+            self.wake_waiting()
+        return self.publish_gauges()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def wait_for_room(self, stream: Stream) -> cython.int:
+        """Have a paused stream flushed, and so looked at again, once this connection can take more."""
+        self.waiting.append(stream)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def wake_waiting(self) -> cython.int:
+        stream: Stream
+        for stream in self.waiting:
+            self.loop.want_flush(stream)
+        self.waiting.clear()
+        return 0
+
+    # --- replies ---------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def consume(
+        self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        codec: Codec = self.codec
+        buf: cython.p_uchar = block_bytes(block)
+        frame: Frame
+        stop: cython.Py_ssize_t
+        self.needed = 0
+        while start < end:
+            codec.resume_at = self.resume_at
+            codec.resume_left = self.resume_left
+            self.resume_at = 0
+            frame = codec.frame_reply(buf, start, end)
+            if frame == NEED_MORE:
+                self.resume_at = codec.resume_at
+                self.resume_left = codec.resume_left
+                self.needed = codec.needed
+                break
+            if frame != COMPLETE:
+                self.fail(EINVAL, "its reply breaks the protocol")
+                return end
+            stop = codec.end
+            if self.state == GREETING:
+                self.greeted(PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), stop - start))
+            elif self.head != self.written:
+                self.reply_arrived(block, buf + start, stop - start)
+            elif not codec.is_unasked(buf, start, stop):
+                self.fail(EINVAL, "it sent a reply that nobody asked for")
+            if self.fd < 0:
+                return end
+            start = stop
+        self.publish_gauges()
+        return start
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def reply_arrived(
+        self, block: cython.pointer[Block], data: cython.p_uchar, length: cython.Py_ssize_t
+    ) -> cython.int:
+        """The oldest written request has its reply."""
+        request: cython.pointer[InFlight] = cython.address(self.requests[self.head & (self.capacity - 1)])
+        sink: Sink = cython.cast(Sink, request.sink)
+        position: cython.uint = request.position
+        if self.codec.is_unasked(data, 0, length):
+            return 0
+        Py_DECREF(sink)
+        self.head += 1
+        self.request_bytes -= request.length
+        self.counters[RESPONSES] += 1
+        self.counters[RESPONSE_BYTES] += length
+        if self.health.rotation.ejects:
+            if self.codec.is_transient_error(data, 0, length):
+                self.health.failed()
+            else:
+                self.health.failures = 0
+        if self.head == self.tail and self.capacity > KEEP_REQUESTS:
+            free(self.requests)
+            self.requests = cython.NULL
+            self.capacity = 0
+        return sink.deliver(position, block, data, length)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def publish_gauges(self) -> cython.int:
+        """Bring this connection's part of the server's gauges up to date."""
+        i: cython.int
+        now = cython.declare(cython.Py_ssize_t[4])
+        now[0] = self.tail - self.written
+        now[1] = self.out.pending
+        now[2] = self.written - self.head
+        now[3] = self.request_bytes - self.out.pending
+        for i in range(4):
+            self.counters[IN_QUEUE + i] += now[i] - self.gauges[i]
+            self.gauges[i] = now[i]
+        return 0
+
+    # --- opening ---------------------------------------------------------------------------------------------
+
+    def preconnect(self) -> None:
+        """Open the connection before the first request needs it."""
+        if self.state == CLOSED:
+            self.open()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def open(self) -> cython.int:
+        candidates: list = self.upstream.candidates()
+        if candidates is None:
+            self.state = RESOLVING
+            self.publish_gauges()
+            self.upstream.resolve(self.resolved)
+            return 0
+        self.candidates = candidates
+        return self.connect_next(0)
+
+    def resolved(self, candidates: list, reason: str) -> None:
+        """The addresses of the server's host, in order of preference; none and why when there are none."""
+        if self.state != RESOLVING:
+            return
+        if candidates:
+            self.candidates = candidates
+            self.connect_next(0)
+        else:
+            self.fail(errno_names.EHOSTDOWN, reason)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def connect_next(self, error: cython.int) -> cython.int:
+        """Try the next address; when none is left the connection fails with ``error``, the last one's."""
+        fd: cython.int
+        while self.candidates:
+            fd, error = self.upstream.connect(self.candidates.pop(0))
+            if fd < 0:
+                continue
+            if error == 0:
+                self.open_stream(fd, EPOLLIN)
+                return self.connected()
+            self.state = CONNECTING
+            self.open_stream(fd, EPOLLOUT)
+            return self.publish_gauges()
+        return self.fail(error, "")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_writable(self) -> cython.int:
+        error: cython.int = 0
+        size: socklen_t = cython.sizeof(cython.int)
+        getsockopt(self.fd, SOL_SOCKET, SO_ERROR, cython.address(error), cython.address(size))
+        if error == 0:
+            self.established = True
+            self.loop.watch(self, EPOLLIN)
+            return self.connected()
+        if self.candidates:
+            # What waits to be sent stays: only the socket is given up.
+            self.loop.forget(self)
+            self.upstream.close(self.fd)
+            self.fd = -1
+            return self.connect_next(error)
+        return self.fail(error, "")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def connected(self) -> cython.int:
+        """The socket is connected: greet the server, if there is something to say."""
+        hello: bytes
+        self.state = GREETING
+        self.candidates = []
+        self.counters[SERVER_CONNECTIONS] += 1
+        self.process_counters[TOTAL_CONNECTIONS] += 1
+        self.process_counters[CURR_CONNECTIONS] += 1
+        if self.loop.verbosity >= INFO:
+            self.upstream.log_connected()
+        self.greeting = self.upstream.greeting()
+        if not self.greeting:
+            return self.ready()
+        hello = b"".join([request for _, request in self.greeting])
+        if send(self.fd, PyBytes_AS_STRING(hello), PyBytes_GET_SIZE(hello), MSG_NOSIGNAL) != len(hello):
+            return self.fail(EPIPE, "")
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def greeted(self, reply: bytes) -> cython.int:
+        """The reply to one step of the greeting."""
+        step: str = self.greeting.pop(0)[0]
+        problem: str = self.codec.handshake_problem(step, reply)
+        if problem:
+            return self.fail(EINVAL, f"{step} failed: {problem}")
+        if not self.greeting:
+            return self.ready()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def ready(self) -> cython.int:
+        self.state = READY
+        self.publish_gauges()
+        if self.out.pending > 0:
+            return self.loop.want_flush(self)
+        return 0
+
+    # --- failing ---------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_end(self) -> cython.int:
+        return self.fail(0, "")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_broken(self, error: cython.int) -> cython.int:
+        return self.fail(error, "")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_defect(self) -> cython.int:
+        return self.fail(EINVAL, "")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail(self, error: cython.int, reason: str) -> cython.int:
+        """Close the connection; every request on it gets an error.
+
+        ``error`` is the errno, 0 when the server ended the connection; ``reason`` says more where there is more.
+        """
+        request: cython.pointer[InFlight]
+        sink: Sink
+        position: cython.uint
+        reply: bytes = self.upstream.error_reply(error, reason)
+        if self.state == GREETING or self.state == READY:
+            self.counters[SERVER_CONNECTIONS] -= 1
+            self.process_counters[CURR_CONNECTIONS] -= 1
+        if error == 0:
+            self.counters[SERVER_EOF] += 1
+        elif error == ETIMEDOUT:
+            self.counters[SERVER_TIMEDOUT] += 1
+        else:
+            self.counters[SERVER_ERR] += 1
+        if self.loop.verbosity >= self.upstream.failure_level(error, self.tail - self.head):
+            self.upstream.log_failed(error, reason, self.tail - self.head)
+        self.close_stream()
+        self.out.clear(self.loop.blocks)
+        self.state = CLOSED
+        self.candidates = []
+        self.resume_at = 0
+        self.needed = 0
+        self.health.failed()
+        while self.head != self.tail:
+            request = cython.address(self.requests[self.head & (self.capacity - 1)])
+            sink = cython.cast(Sink, request.sink)
+            position = request.position
+            Py_DECREF(sink)
+            self.head += 1
+            sink.fail(position, reply)
+        self.written = self.tail
+        self.sent_of_next = 0
+        self.request_bytes = 0
+        self.wake_waiting()
+        return self.publish_gauges()
+
+    @cython.cfunc
+    @cython.exceptval(-2, check=True)
+    def expire(self) -> int64_t:
+        """Fail when the oldest request is overdue; returns the moment of the next deadline, or NEVER."""
+        if self.head == self.tail:
+            return NEVER
+        if self.requests[self.head & (self.capacity - 1)].deadline <= self.loop.now:
+            self.fail(ETIMEDOUT, "")
+            return NEVER
+        return self.requests[self.head & (self.capacity - 1)].deadline

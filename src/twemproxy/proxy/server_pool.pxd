@@ -1,0 +1,26 @@
+from twemproxy.net.event_loop cimport EventLoop
+from twemproxy.protocol.codec cimport Codec
+from twemproxy.proxy.rotation cimport Rotation
+from twemproxy.proxy.server_connection cimport ServerConnection
+from twemproxy.stats.counters cimport Counter
+
+
+cdef class Server:
+    cdef readonly list connections
+
+
+cdef class ServerPool:
+    cdef EventLoop loop
+    cdef readonly object config
+    cdef Codec codec
+    cdef Rotation rotation
+    cdef readonly list servers
+    cdef int n_servers
+    cdef int placeholder
+    cdef bint guarded
+    cdef bytes refused
+    cdef Counter* counters
+    cdef Counter* process_counters
+    cdef object log
+
+    cdef ServerConnection connection(self, int server, unsigned int client)

@@ -1,0 +1,103 @@
+"""A server pool: its servers with their connections, its codec and its rotation.
+
+Compiled-only.
+"""
+
+import time
+
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cython.cimports.twemproxy.hashing.continuum import Continuum
+from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.protocol.codec import Codec
+from cython.cimports.twemproxy.proxy.rotation import Rotation, ServerHealth
+from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
+from cython.cimports.twemproxy.stats.counters import CounterTable
+
+from twemproxy.proxy.pool_log import PoolLog
+from twemproxy.proxy.upstream import Upstream, error_text
+
+# The key that routes requests without one, as in nutcracker.
+PLACEHOLDER = b"placeholder"
+
+
+@cython.final
+@cython.cclass
+class Server:
+    """One server of a pool: ``connections`` has ``server_connections`` entries."""
+
+    def __init__(self, connections: list) -> None:
+        self.connections = connections
+
+
+@cython.final
+@cython.cclass
+class ServerPool:
+    """``guarded``: clients must authenticate first. ``refused``: the reply when no server is live."""
+
+    def __init__(
+        self, config, loop: EventLoop, codec: Codec, table: CounterTable, position, server_positions, resolver
+    ) -> None:
+        """``config``: a PoolConfig; ``position`` and ``server_positions``: where its counters stand in ``table``;
+        ``resolver``: see ``proxy.upstream.Resolver``.
+        """
+        health: ServerHealth
+        self.loop = loop
+        self.config = config
+        self.codec = codec
+        self.log = PoolLog(config.name)
+        self.n_servers = len(config.servers)
+        self.guarded = bool(config.redis_auth)
+        self.refused = codec.error(error_text(111))
+        self.process_counters = table.at(0)
+        self.counters = table.at(position)
+        names = [server.name.encode() for server in config.servers]
+        continuum: Continuum = Continuum(
+            config.distribution,
+            config.hash,
+            config.hash_tag.encode(),
+            names,
+            [server.weight for server in config.servers],
+            int(time.time()),
+        )
+        self.rotation = Rotation(
+            loop,
+            continuum,
+            [server.name for server in config.servers],
+            config.auto_eject_hosts,
+            config.server_failure_limit,
+            config.server_retry_timeout,
+            self.log,
+        )
+        self.rotation.pool_counters = self.counters
+        self.placeholder = continuum.route(
+            cython.cast(cython.p_uchar, PyBytes_AS_STRING(PLACEHOLDER)), 0, PyBytes_GET_SIZE(PLACEHOLDER)
+        )
+        self.servers = []
+        for health, server, at in zip(self.rotation.members, config.servers, server_positions, strict=True):
+            health.counters = table.at(at)
+            upstream = Upstream(config, server, codec, resolver)
+            connections = []
+            for _ in range(config.server_connections):
+                connections.append(self.new_connection(health, upstream))
+            self.servers.append(Server(connections))
+
+    def new_connection(self, health: ServerHealth, upstream):
+        """A closed connection to the server."""
+        connection = ServerConnection(self.loop, self.codec, health, upstream, self.config.timeout)
+        connection.process_counters = self.process_counters
+        return connection
+
+    @cython.cfunc
+    def connection(self, server: cython.int, client: cython.uint) -> ServerConnection:
+        """A client's connection to a server: always the same one, so that a client reads its own writes."""
+        connections: list = cython.cast(Server, self.servers[server]).connections
+        if len(connections) == 1:
+            return cython.cast(ServerConnection, connections[0])
+        return cython.cast(ServerConnection, connections[client % len(connections)])
+
+    def preconnect(self) -> None:
+        """Open one connection to each server."""
+        server: Server
+        for server in self.servers:
+            server.connections[0].preconnect()

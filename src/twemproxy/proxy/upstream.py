@@ -1,0 +1,148 @@
+"""What a server connection needs to know of its server besides bytes: addresses, greeting, messages.
+
+Plain Python: called when a connection opens or fails, never per request.
+"""
+
+import errno
+import ipaddress
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twemproxy.config.pools import PoolConfig, ServerConfig
+from twemproxy.log import get_logger
+from twemproxy.worker.messages import Resolved
+
+Candidate = tuple[int, Any]
+"""An address family and a socket address of it."""
+
+_logger = get_logger(__name__)
+
+_WARN, _INFO = 4, 6
+"""Levels of nutcracker's scale, which the worker's verbosity is on."""
+
+
+class Greeter(Protocol):
+    """The part of a codec that is used here."""
+
+    def handshake(self, settings: PoolConfig) -> list[tuple[str, bytes]]:
+        """The requests a new connection begins with."""
+
+    def error(self, text: str) -> bytes:
+        """An error reply."""
+
+
+class Resolver(Protocol):
+    """Looks host names up off the loop."""
+
+    def __call__(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
+        """``callback`` gets the answer, later."""
+
+
+def error_text(error: int) -> str:
+    """The reason clients read for an errno; 0 is an end of stream."""
+    return os.strerror(error) if error else "unknown"
+
+
+class Upstream:
+    """One server of a pool, as its connections see it."""
+
+    def __init__(self, pool: PoolConfig, server: ServerConfig, codec: Greeter, resolver: Resolver) -> None:
+        self.pool = pool
+        self.server = server
+        self._codec = codec
+        self._resolver = resolver
+        self._fixed = self._fixed_candidates()
+        self._errors: dict[int, bytes] = {}
+
+    def _fixed_candidates(self) -> list[Candidate] | None:
+        """The addresses when no name has to be looked up for them."""
+        address = self.server.address
+        if address.path:
+            return [(socket.AF_UNIX, address.path)]
+        try:
+            ip = ipaddress.ip_address(address.host)
+        except ValueError:
+            return None
+        if ip.version == 4:
+            return [(socket.AF_INET, (address.host, address.port))]
+        return [(socket.AF_INET6, (address.host, address.port, 0, 0))]
+
+    def candidates(self) -> list[Candidate] | None:
+        """The addresses to try in turn, or None when the name must be resolved first."""
+        return None if self._fixed is None else list(self._fixed)
+
+    def resolve(self, callback: Callable[[list[Candidate], str], None]) -> None:
+        """Look the host's name up; ``callback`` gets the addresses, or none and why."""
+
+        def resolved(answer: Resolved) -> None:
+            callback(
+                [
+                    (
+                        family,
+                        (ip, answer.port) if family == socket.AF_INET else (ip, answer.port, flow, scope),
+                    )
+                    for family, ip, flow, scope in answer.addresses
+                ],
+                answer.error,
+            )
+
+        self._resolver(self.server.address.host, self.server.address.port, resolved)
+
+    def connect(self, candidate: Candidate) -> tuple[int, int]:
+        """Begin to connect: (descriptor, 0 or EINPROGRESS), or (-1, errno) when that failed at once."""
+        family, address = candidate
+        try:
+            connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            return -1, error.errno or errno.EINVAL
+        try:
+            if family != socket.AF_UNIX:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            result = connection.connect_ex(address)
+        except OSError as error:
+            result = error.errno or errno.EINVAL
+        if result not in (0, errno.EINPROGRESS):
+            connection.close()
+            return -1, result
+        return connection.detach(), result
+
+    def close(self, descriptor: int) -> None:
+        """Close a socket given up while it connected."""
+        os.close(descriptor)
+
+    def greeting(self) -> list[tuple[str, bytes]]:
+        """What the connection says first."""
+        return self._codec.handshake(self.pool)
+
+    def error_reply(self, error: int, reason: str) -> bytes:
+        """What clients get for requests that fail with a connection."""
+        if " failed: " in reason:
+            return self._codec.error(f"{reason} (server {self.server.pname} of pool {self.pool.name})")
+        if error not in self._errors:
+            self._errors[error] = self._codec.error(error_text(error))
+        return self._errors[error]
+
+    def failure_level(self, error: int, requests: int) -> int:
+        """The log level of a failure: the end of an idle connection is no warning."""
+        return _INFO if error == 0 and not requests else _WARN
+
+    def log_connected(self) -> None:
+        """At INFO."""
+        _logger.info("%s: connected to server '%s'", self.pool.name, self.server.pname)
+
+    def log_failed(self, error: int, reason: str, requests: int) -> None:
+        """At ``failure_level``."""
+        if error == 0:
+            what = "closed by the server"
+        else:
+            what = f"{error_text(error)}: {reason}" if reason else error_text(error)
+        log = _logger.info if self.failure_level(error, requests) == _INFO else _logger.warning
+        log(
+            "%s: connection to server '%s' ended, %d requests failed: %s",
+            self.pool.name,
+            self.server.pname,
+            requests,
+            what,
+        )

@@ -1,0 +1,192 @@
+"""The worker process: ``python -P -m twemproxy.worker.main DESCRIPTOR``, started by the supervisor.
+
+DESCRIPTOR is a unix stream socket on which the supervisor sends ``messages.Start`` first. The worker ends when
+it was told to drain and has, or when the supervisor is gone.
+"""
+
+import array
+import contextlib
+import gc
+import mmap
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from twemproxy import log
+from twemproxy.net.event_loop import CallbackChannel
+from twemproxy.protocol.codec import Codec
+from twemproxy.protocol.redis.codec import RedisCodec
+from twemproxy.proxy.reactor import Reactor
+from twemproxy.stats.counters import CounterTable
+from twemproxy.stats.layout import CounterLayout
+from twemproxy.worker.messages import (
+    Drain,
+    MessageStream,
+    Ready,
+    ReopenLog,
+    Resolve,
+    Resolved,
+    SetLogLevel,
+    Start,
+    ToSupervisor,
+    encode,
+)
+
+_logger = log.get_logger(__name__)
+
+RECEIVE_SIZE = 65536
+MOST_DESCRIPTORS = 250
+"""Per message: the kernel's limit (SCM_MAX_FD) is 253."""
+
+IGNORED_SIGNALS = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGPIPE,
+    signal.SIGTERM,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+"""A terminal sends its signals to the whole group; what they mean here the supervisor says in messages."""
+
+
+class SupervisorGone(Exception):
+    """The other end of the control socket is closed."""
+
+
+class Control:
+    """The worker's end of the control socket."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.socket = socket.socket(fileno=descriptor)
+        self.socket.setblocking(True)
+        self._stream = MessageStream(for_worker=True)
+        self._early: list[object] = []
+
+    def receive_start(self) -> tuple[Start, list[int]]:
+        """Wait for the first message; gives it and the descriptors that came with it."""
+        descriptors: list[int] = []
+        size = array.array("i").itemsize
+        while not self._early:
+            data, ancillary, _, _ = self.socket.recvmsg(RECEIVE_SIZE, socket.CMSG_SPACE(MOST_DESCRIPTORS * size))
+            for level, kind, content in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    received = array.array("i")
+                    received.frombytes(content[: len(content) - len(content) % size])
+                    descriptors += received
+            if not data:
+                raise SupervisorGone
+            self._early += self._stream.feed(data)
+        start = self._early.pop(0)
+        if not isinstance(start, Start):
+            raise TypeError(f"the first message is {type(start).__name__} instead of Start")
+        return start, descriptors
+
+    def receive(self) -> list[object]:
+        """The messages that have come; call it when the socket is readable."""
+        data = self.socket.recv(RECEIVE_SIZE)
+        if not data:
+            raise SupervisorGone
+        return list(self._stream.feed(data))
+
+    def send(self, message: ToSupervisor) -> None:
+        """Tell the supervisor something."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.socket.sendall(encode(message))
+
+
+class Resolutions:
+    """Host names being looked up by the supervisor, and who waits for them."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._waiting: dict[tuple[str, int], list[Callable[[Resolved], None]]] = {}
+
+    def __call__(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
+        """Have ``callback`` called with the addresses; one question serves all who ask meanwhile."""
+        waiting = self._waiting.setdefault((host, port), [])
+        waiting.append(callback)
+        if len(waiting) == 1:
+            self._control.send(Resolve(host, port))
+
+    def answered(self, answer: Resolved) -> None:
+        """The supervisor's answer."""
+        for callback in self._waiting.pop((answer.host, answer.port), []):
+            callback(answer)
+
+
+def new_codec(redis: bool) -> Codec:
+    """The codec of a pool."""
+    if not redis:
+        raise ValueError("memcached pools need a version of twemproxy that speaks memcached")
+    return RedisCodec()
+
+
+def serve(control: Control) -> None:
+    """Build the pools of the Start message and run them until told to stop."""
+    start, descriptors = control.receive_start()
+    log.configure(start.log)
+    pools = start.config.pools
+    layout = CounterLayout([len(pool.servers) for pool in pools])
+    memory = mmap.mmap(descriptors[0], layout.size)
+    os.close(descriptors[0])
+    table = CounterTable(memory)
+    resolutions = Resolutions(control)
+    reactor = Reactor(start.log.level, start.mbuf_size, start.client_limit)
+    for pool, position, server_positions in zip(pools, layout.pools, layout.servers, strict=True):
+        reactor.add_pool(pool, new_codec(pool.redis), table, position, server_positions, resolutions)
+
+    def on_message() -> None:
+        try:
+            messages = control.receive()
+        except (SupervisorGone, ConnectionResetError):
+            _logger.critical("the supervisor is gone, the worker ends")
+            os._exit(1)
+        for message in messages:
+            match message:
+                case Resolved():
+                    resolutions.answered(message)
+                case Drain():
+                    reactor.drain(message.timeout)
+                case SetLogLevel():
+                    log.set_level(message.level)
+                    reactor.set_verbosity(message.level)
+                case ReopenLog():
+                    reopen_log()
+
+    channel = CallbackChannel(control.socket.fileno(), on_message)
+    reactor.loop.watch_reads(channel)
+    reactor.preconnect()
+    reactor.listen(descriptors[1:])
+    control.send(Ready())
+    # What lives now lives as long as the worker: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    reactor.run()
+
+
+def reopen_log() -> None:
+    """Reopen the log file; go on with the old one when that fails."""
+    try:
+        log.reopen()
+    except log.LogError as error:
+        _logger.error("%s", error)
+
+
+def main(arguments: list[str]) -> int:
+    """Run a worker; ``arguments`` as in the module's docstring."""
+    for number in IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    control = Control(int(arguments[1]))
+    try:
+        serve(control)
+    except (SupervisorGone, ConnectionResetError):
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
