@@ -1,0 +1,176 @@
+"""What is measured and what it may cost: the table of cases and their targets.
+
+A case is a fixed request, sent over and over by clients that each keep a number of them under way.
+Every target is a median ratio ours/nutcracker within one run.
+"""
+
+from itertools import product
+from typing import Literal, NamedTuple
+
+Protocol = Literal["redis"]
+Operation = Literal["GET", "SET", "MGET", "MSET"]
+
+RANDOM_NUMBER = b"__rand_int__"
+"""What the load tool replaces by twelve digits, anew in every request."""
+
+
+class Target(NamedTuple):
+    """The limits a case has to keep: the highest ratio of CPU per request, the lowest of throughput."""
+
+    cpu: float
+    throughput: float
+
+
+class Topology(NamedTuple):
+    """What stands behind the contenders."""
+
+    protocol: Protocol
+    servers: int
+
+
+class Case(NamedTuple):
+    """One row of the table."""
+
+    topology: Topology
+    operation: Operation
+    keys: int
+    value_size: int
+    """Bytes per value."""
+    pipeline: int
+    """Requests that a client sends before it waits for their replies."""
+    clients: int
+    target: Target
+    by_default: bool
+    """Part of a run that was not asked to be the full one."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the table; what ``--case`` looks into and what the report shows."""
+        what = size_text(self.value_size) if self.keys == 1 else f"{self.keys} keys"
+        return f"{self.operation} {what}, pipeline {self.pipeline}, {counted(self.clients, 'client')}"
+
+    @property
+    def splits(self) -> bool:
+        """The request's keys lie on several servers, so that only a sharding proxy can serve it."""
+        return self.keys > 1
+
+    def arguments(self) -> list[bytes]:
+        """The request, with ``RANDOM_NUMBER`` where a key varies."""
+        key = key_prefix(self.value_size) + RANDOM_NUMBER
+        with_value = self.operation in ("SET", "MSET")
+        return [
+            self.operation.encode(),
+            *([key, b"x" * self.value_size] if with_value else [key]) * self.keys,
+        ]
+
+    def reply(self) -> bytes:
+        """What a server that holds every key answers, byte for byte."""
+        if self.operation in ("SET", "MSET"):
+            return b"+OK\r\n"
+        value = b"$%d\r\n%s\r\n" % (self.value_size, b"x" * self.value_size)
+        return value if self.operation == "GET" else b"*%d\r\n%s" % (self.keys, value * self.keys)
+
+
+KEY_SPACES = {3: 100_000, 1024: 20_000, 16384: 2_000}
+"""How many keys hold a value of each size; fewer of the larger, so that a server needs 30 MB or less."""
+
+NOT_BEHIND = Target(cpu=1.0, throughput=1.0)
+"""What every case without a line of its own has to keep."""
+
+SINGLE_KEY_TARGETS = {
+    # (value size, pipeline, clients): for GET and for SET
+    (3, 1, 50): Target(0.85, 1.0),
+    (3, 1, 500): Target(0.75, 1.0),
+    (3, 16, 50): Target(0.28, 1.5),
+    (3, 100, 50): Target(0.10, 2.5),
+    (3, 100, 500): Target(0.10, 2.5),
+    (16384, 16, 50): Target(0.60, 1.0),
+}
+
+MULTI_KEY_TARGETS = {("MGET", 100): Target(0.40, 1.2)}
+
+REPRESENTATIVE = {
+    # (operation, value size, pipeline, clients): in the default run beside the cases that have a target
+    ("GET", 3, 1, 1),
+    ("GET", 1024, 16, 50),
+    ("SET", 1024, 1, 50),
+    ("GET", 16384, 1, 50),
+}
+
+REDUCED = {
+    # (value size, pipeline, clients asked for): clients measured. One wave of replies would be 800 MB,
+    # which measures the machine's memory and not a proxy.
+    (16384, 100, 500): 100,
+}
+
+SINGLE_KEY = Topology("redis", servers=2)
+MULTI_KEY = Topology("redis", servers=10)
+
+
+def size_text(size: int) -> str:
+    """A size in bytes as people write it."""
+    for unit, name in ((1024 * 1024, "MB"), (1024, "KB")):
+        if size >= unit:
+            return f"{size // unit} {name}"
+    return f"{size} B"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun in the right form."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def key_prefix(value_size: int) -> bytes:
+    """What the names of the keys with values of that size begin with."""
+    return b"key:%d:" % value_size
+
+
+def single_key_cases() -> list[Case]:
+    """GET and SET in every size, depth and number of clients."""
+    cases = []
+    for size, pipeline, clients, operation in product((3, 1024, 16384), (1, 16, 100), (1, 50, 500), ("GET", "SET")):
+        shape = (size, pipeline, clients)
+        cases.append(
+            Case(
+                topology=SINGLE_KEY,
+                operation="GET" if operation == "GET" else "SET",
+                keys=1,
+                value_size=size,
+                pipeline=pipeline,
+                clients=REDUCED.get(shape, clients),
+                target=SINGLE_KEY_TARGETS.get(shape, NOT_BEHIND),
+                by_default=shape in SINGLE_KEY_TARGETS or (operation, *shape) in REPRESENTATIVE,
+            )
+        )
+    return cases
+
+
+def multi_key_cases() -> list[Case]:
+    """MGET and MSET over ten servers."""
+    operations: tuple[Operation, ...] = ("MGET", "MSET")
+    return [
+        Case(
+            topology=MULTI_KEY,
+            operation=operation,
+            keys=keys,
+            value_size=3,
+            pipeline=1,
+            clients=50,
+            target=MULTI_KEY_TARGETS.get((operation, keys), NOT_BEHIND),
+            by_default=True,
+        )
+        for operation, keys in product(operations, (10, 100, 1000))
+    ]
+
+
+CASES = (*single_key_cases(), *multi_key_cases())
+
+
+def select(full: bool, substrings: list[str]) -> list[Case]:
+    """The cases to run, in the table's order.
+
+    Substrings are looked for in the names, regardless of case, and choose from the whole table.
+    """
+    if substrings:
+        return [case for case in CASES if any(text.lower() in case.name.lower() for text in substrings)]
+    return [case for case in CASES if full or case.by_default]

@@ -1,0 +1,82 @@
+"""Load on a port with redis-benchmark, and what it reports."""
+
+import re
+import subprocess
+from typing import NamedTuple
+
+from benchmarks import wire
+from benchmarks.cases import KEY_SPACES, Case
+from benchmarks.processes import end_with_parent
+
+TIMEOUT_SECONDS = 120.0
+"""A step takes a few seconds; redis-benchmark itself tries a port for ever that refuses connections."""
+
+THROUGHPUT = re.compile(r"throughput summary: ([0-9.]+) requests per second")
+COMPLETED = re.compile(r"([0-9]+) requests completed in [0-9.]+ seconds")
+SUMMARY = re.compile(r"avg\s+min\s+p50\s+p95\s+p99\s+max\s+([0-9.\s]+)")
+PERCENTILE = re.compile(r"^([0-9.]+)% <= ([0-9.]+) milliseconds \(cumulative count", re.MULTILINE)
+DISTRIBUTION_END = "Cumulative distribution of latencies"
+
+
+class LoadError(Exception):
+    """A step of load did not complete; the text is one line."""
+
+
+class Load(NamedTuple):
+    """What one step of load saw. Latencies: milliseconds, of a pipeline those of the batch."""
+
+    requests: int
+    per_second: float
+    p50: float
+    p99: float
+    p999: float
+
+
+def parse(output: str) -> Load:
+    """Read redis-benchmark's full report of one test.
+
+    The 99.9th percentile is the first line of its distribution that is not below (99.902 %).
+    """
+    completed = COMPLETED.search(output)
+    throughput = THROUGHPUT.search(output)
+    summary = SUMMARY.search(output)
+    percentiles = PERCENTILE.findall(output.partition(DISTRIBUTION_END)[0])
+    if not (completed and throughput and summary and percentiles):
+        raise LoadError("redis-benchmark gave no complete report")
+    _, _, p50, _, p99, _ = (float(word) for word in summary[1].split())
+    p999 = next(float(latency) for percent, latency in percentiles if float(percent) >= 99.9)
+    return Load(int(completed[1]), float(throughput[1]), p50, p99, p999)
+
+
+def command(redis_benchmark: str, port: int, case: Case, requests: int) -> list[str]:
+    """The command line of one step."""
+    options = {
+        "-h": wire.HOST,
+        "-p": str(port),
+        "-c": str(case.clients),
+        "-P": str(case.pipeline),
+        "-n": str(requests),
+        "-r": str(KEY_SPACES[case.value_size]),
+    }
+    flags = [word for pair in options.items() for word in pair]
+    return [redis_benchmark, *flags, *(argument.decode() for argument in case.arguments())]
+
+
+def run(redis_benchmark: str, port: int, case: Case, requests: int) -> Load:
+    """One step of load; an error reply, a closed connection or a stall is a ``LoadError``."""
+    try:
+        done = subprocess.run(
+            command(redis_benchmark, port, case, requests),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+            preexec_fn=end_with_parent,
+        )
+    except subprocess.TimeoutExpired:
+        raise LoadError(f"not done after {TIMEOUT_SECONDS:.0f} seconds") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it wrote no error"]
+        raise LoadError(f"redis-benchmark ended with status {done.returncode}: {lines[-1]}")
+    return parse(done.stdout)

@@ -1,0 +1,165 @@
+"""What the system says a contender used, and the runs that make it use something."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks import load, wire
+from benchmarks.cases import RANDOM_NUMBER, Case
+from benchmarks.contenders import Contender
+from benchmarks.load import Load, LoadError
+
+PROBE_SECONDS = 0.5
+"""A calibration step as long as this says well enough how many requests fill a step."""
+
+
+class Sample(NamedTuple):
+    """One step of one contender."""
+
+    load: Load
+    cpu: float
+    """Microseconds of processor time per request: user and system, all processes of the contender."""
+
+
+class CaseResult(NamedTuple):
+    """A case measured: a sample per round, in the same order for every contender."""
+
+    case: Case
+    requests: int
+    """In each step."""
+    samples: dict[str, list[Sample]]
+    strangers: float
+    """Part of the machine's processor time that programs outside the benchmark had or its host stole."""
+
+    def median_of(self, name: str, figure: Callable[[Sample], float]) -> float:
+        """A contender's median over the rounds."""
+        return median(figure(sample) for sample in self.samples[name])
+
+    def ratios(self, ours: str, theirs: str, figure: Callable[[Sample], float]) -> list[float]:
+        """Ours divided by theirs, round by round."""
+        pairs = zip(self.samples[ours], self.samples[theirs], strict=True)
+        return [figure(one) / figure(other) for one, other in pairs]
+
+
+def cpu_of(sample: Sample) -> float:
+    """Microseconds of processor time per request."""
+    return sample.cpu
+
+
+def throughput_of(sample: Sample) -> float:
+    """Requests per second."""
+    return sample.load.per_second
+
+
+def process_tree(pid: int) -> list[int]:
+    """A process and its descendants that live now."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    tree = [pid]
+    for parent in tree:
+        tree.extend(sorted(children.get(parent, [])))
+    return tree
+
+
+def cpu_nanoseconds(pid: int) -> int:
+    """Processor time that a process has used, user and system.
+
+    The scheduler counts nanoseconds, but only of threads that live. Where the kernel keeps no such account,
+    that of the process is taken, which counts ticks of 10 ms.
+    """
+    tasks = Path(f"/proc/{pid}/task")
+    try:
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir())
+    except FileNotFoundError:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def tree_cpu(contender: Contender) -> dict[int, int]:
+    """Processor time in nanoseconds of each process of a contender."""
+    return {pid: cpu_nanoseconds(pid) for pid in process_tree(contender.process.pid)}
+
+
+def machine_seconds() -> float:
+    """Processor time that the whole machine has worked or was denied by its host."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def benchmark_seconds() -> float:
+    """Processor time of this process and all below it, those that ended included."""
+    ticks = 0
+    for pid in process_tree(os.getpid()):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(int(field) for field in fields[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def step(redis_benchmark: str, contender: Contender, case: Case, requests: int) -> Sample:
+    """One step of load on one contender."""
+    if contender.process.poll() is not None:
+        raise LoadError(f"{contender.name} is gone (status {contender.process.returncode})")
+    before = tree_cpu(contender)
+    seen = load.run(redis_benchmark, contender.port, case, requests)
+    after = tree_cpu(contender)
+    if set(before) - set(after):
+        raise LoadError(f"a process of {contender.name} ended during the step")
+    used = sum(after.values()) - sum(before.values())
+    return Sample(seen, used / 1000 / seen.requests)
+
+
+def check_reply(contender: Contender, case: Case) -> None:
+    """Send the case's request once; a ``LoadError`` unless the contender answers what a server would."""
+    arguments = [argument.replace(RANDOM_NUMBER, b"%012d" % 0) for argument in case.arguments()]
+    try:
+        with wire.connect(contender.port) as connection:
+            wire.ask(connection, wire.encode(arguments), case.reply())
+    except OSError as error:
+        raise LoadError(f"{contender.name}: {error}") from error
+
+
+def calibrate(redis_benchmark: str, contender: Contender, case: Case, seconds: float) -> int:
+    """How many requests this contender serves in so many seconds, as whole waves of all clients."""
+    wave = case.clients * case.pipeline
+    requests = max(2 * wave, 500)
+    while True:
+        seen = load.run(redis_benchmark, contender.port, case, requests)
+        elapsed = seen.requests / seen.per_second
+        if elapsed >= PROBE_SECONDS:
+            return max(2, round(seen.per_second * seconds / wave)) * wave
+        requests *= min(10, max(2, round(1.5 * PROBE_SECONDS / max(elapsed, 0.001))))
+
+
+def alternate(
+    redis_benchmark: str, contenders: Sequence[Contender], case: Case, requests: int, rounds: int
+) -> CaseResult:
+    """Every contender in turn, round after round.
+
+    Each round begins with the next of them and turns round, so that none always follows the same one.
+    """
+    samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
+    began, machine, benchmark = time.monotonic(), machine_seconds(), benchmark_seconds()
+    for number in range(rounds):
+        first = number % len(contenders)
+        order = (*contenders[first:], *contenders[:first])
+        for contender in order[:: -1 if number % 2 else 1]:
+            try:
+                samples[contender.name].append(step(redis_benchmark, contender, case, requests))
+            except LoadError as error:
+                raise LoadError(f"{contender.name}: {error}") from error
+    available = (time.monotonic() - began) * (os.cpu_count() or 1)
+    others = machine_seconds() - machine - (benchmark_seconds() - benchmark)
+    return CaseResult(case, requests, samples, strangers=max(0.0, others / available))

@@ -1,0 +1,142 @@
+"""How much memory a contender takes for idle clients, and whether it gives back what a burst needed."""
+
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import wire
+from benchmarks.backends import MAX_CLIENTS, Backends
+from benchmarks.contenders import SPARE_FILES, Contender, contender
+from benchmarks.load import LoadError
+from benchmarks.machine import Programs
+from benchmarks.measure import process_tree
+from benchmarks.processes import StartError
+
+IDLE_CLIENTS = (1000, 5000)
+"""Two numbers, so that what the first clients bring with them does not count as theirs."""
+
+BURST_CLIENTS = 48
+BURST_VALUE = 4 * 1024 * 1024
+REST_SECONDS = 30.0
+
+IDLE_LIMIT = 1000.0
+"""KB that 1000 idle clients may cost ours: 1 KB each."""
+
+GIVEN_BACK_LIMIT = BURST_CLIENTS * BURST_VALUE // 1024 // 20
+"""KB more than before the burst that still count as given back: a twentieth of the burst."""
+
+FILES_NEEDED = 2 * MAX_CLIENTS + SPARE_FILES
+"""Open files of a relay: two connections per client."""
+
+
+class MemoryResult(NamedTuple):
+    """Kilobytes of one contender, all its processes."""
+
+    name: str
+    per_1000_idle: float
+    before_burst: int
+    peak: int
+    """The most that was resident at any time; pages that processes share count once for each."""
+    after_burst: int
+    """When the last reply was read, the burst's clients still connected."""
+    after_rest: int
+    """The same, 30 s later."""
+
+    @property
+    def kept(self) -> int:
+        """What is still held of the burst 30 s later."""
+        return self.after_rest - self.before_burst
+
+
+def resident(pid: int) -> int:
+    """Resident memory in KB; a page shared by n processes counts as an n-th where the kernel says so."""
+    try:
+        return _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
+    except FileNotFoundError:
+        return _field(Path(f"/proc/{pid}/status"), "VmRSS")
+
+
+def _field(path: Path, name: str) -> int:
+    """A line ``name: number kB`` of a file of /proc."""
+    for line in path.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise LoadError(f"no {name} in the account of memory")
+
+
+def tree_resident(proxy: Contender) -> int:
+    """Resident memory of all processes of a contender in KB."""
+    return sum(resident(pid) for pid in process_tree(proxy.process.pid))
+
+
+def tree_peak(proxy: Contender) -> int:
+    """The sum of the highest resident sizes of a contender's processes in KB."""
+    return sum(_field(Path(f"/proc/{pid}/status"), "VmHWM") for pid in process_tree(proxy.process.pid))
+
+
+def measure(name: str, programs: Programs, servers: Backends, folder: Path) -> MemoryResult:
+    """Both measurements, each on a contender just started."""
+    for purpose in ("idle", "burst"):
+        (folder / purpose).mkdir(exist_ok=True)
+    try:
+        with contender(name, programs, servers, folder / "idle") as proxy:
+            per_1000_idle = idle_clients(proxy)
+        with contender(name, programs, servers, folder / "burst") as proxy:
+            before, peak, after, rested = burst(proxy)
+    except (OSError, StartError, threading.BrokenBarrierError) as error:
+        raise LoadError(f"{name}: {error}") from error
+    return MemoryResult(name, per_1000_idle, before, peak, after, rested)
+
+
+def idle_clients(proxy: Contender) -> float:
+    """KB per 1000 clients that are connected, have had one answer and ask nothing more."""
+    few, many = IDLE_CLIENTS
+    sizes = []
+    with ExitStack() as stack:
+        for target in (range(few), range(few, many)):
+            for number in target:
+                connection = stack.enter_context(wire.connect(proxy.port))
+                key = b"idle:%d" % number
+                wire.ask(connection, wire.encode([b"GET", key]), b"$-1\r\n")
+            sizes.append(tree_resident(proxy))
+    return (sizes[1] - sizes[0]) * 1000 / (many - few)
+
+
+def burst(proxy: Contender) -> tuple[int, int, int, int]:
+    """KB before, at the peak of, after and long after clients all at once set and then get a large value."""
+    before = tree_resident(proxy)
+    together = threading.Barrier(BURST_CLIENTS)
+    failures: list[Exception] = []
+    value = b"v" * BURST_VALUE
+    reply = b"$%d\r\n%s\r\n" % (BURST_VALUE, value)
+
+    def exchange(connection: socket.socket, number: int) -> None:
+        key = b"burst:%d" % number
+        try:
+            together.wait(60)
+            wire.ask(connection, wire.encode([b"SET", key, value]), b"+OK\r\n")
+            together.wait(60)
+            wire.ask(connection, wire.encode([b"GET", key]), reply)
+        except (OSError, threading.BrokenBarrierError) as error:
+            failures.append(error)
+            together.abort()
+
+    with ExitStack() as stack:
+        connections = [stack.enter_context(wire.connect(proxy.port, timeout=60)) for _ in range(BURST_CLIENTS)]
+        threads = [
+            threading.Thread(target=exchange, args=(connection, number), daemon=True)
+            for number, connection in enumerate(connections)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+        after = tree_resident(proxy)
+        peak = tree_peak(proxy)
+        time.sleep(REST_SECONDS)
+        return before, peak, after, tree_resident(proxy)

@@ -1,0 +1,214 @@
+"""The report of a run as Markdown."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks.cases import NOT_BEHIND, REDUCED, Target, size_text
+from benchmarks.contenders import HAPROXY, NUTCRACKER, OURS
+from benchmarks.measure import CaseResult, cpu_of, throughput_of
+from benchmarks.memory import BURST_CLIENTS, BURST_VALUE, GIVEN_BACK_LIMIT, IDLE_LIMIT, MemoryResult
+
+RIVALS = (NUTCRACKER, HAPROXY)
+"""Whom ours is compared with, in the order of the report."""
+
+
+class Run(NamedTuple):
+    """All that a report tells."""
+
+    date: str
+    machine: dict[str, str]
+    versions: dict[str, str]
+    rounds: int
+    seconds: float
+    results: list[CaseResult]
+    memory: list[MemoryResult]
+    gaps: list[str]
+    """Why the run is partial, a sentence each; empty for a whole run."""
+
+
+def markdown(run: Run, picture: str | None) -> str:
+    """The whole document; ``picture`` is the file name of the picture beside it."""
+    parts = [
+        f"# Benchmark of {run.date}",
+        "**This run is partial.**\n\n" + bullets(run.gaps) if run.gaps else "",
+        table(("machine", ""), [*run.machine.items(), *run.versions.items()]),
+        conditions(run),
+        f"![Ratios of processor time and throughput]({picture})" if picture else "",
+        *(comparison(run, rival) for rival in RIVALS),
+        figures(run),
+        memory(run),
+        rounds(run),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def conditions(run: Run) -> str:
+    """How the figures were taken, in a paragraph."""
+    sentences = [
+        f"{run.rounds} rounds; in each, every contender in turn gets the same number of requests, chosen so "
+        f"that a step of nutcracker takes about {run.seconds:g} s.",
+        "Load: redis-benchmark, random keys.",
+        "Processor time: user and system of all processes of the contender.",
+        "A ratio is ours divided by theirs in one round; below 1 is better for processor time, above 1 for throughput.",
+    ]
+    shapes = {(one.case.value_size, one.case.pipeline, one.case.clients) for one in run.results}
+    sentences += [
+        f"{size_text(size)} at pipeline {pipeline} runs with {used} clients instead of {asked}, "
+        "because one wave of replies to all of those is 800 MB."
+        for (size, pipeline, asked), used in REDUCED.items()
+        if (size, pipeline, used) in shapes
+    ]
+    if run.results:
+        shares = [one.strangers for one in run.results]
+        sentences.append(
+            f"Programs outside the benchmark had {median(shares):.0%} of the machine's processor time "
+            f"(median of the cases; {max(shares):.0%} at worst): the more, the less a single ratio says."
+        )
+    return " ".join(sentences)
+
+
+def comparison(run: Run, rival: str) -> str:
+    """Median ratios against one rival; against nutcracker with targets and a verdict."""
+    results = [result for result in run.results if {OURS, rival} <= result.samples.keys()]
+    if not results:
+        return ""
+    judged = rival == NUTCRACKER
+    rows = []
+    for result in results:
+        cpu, throughput = result.ratios(OURS, rival, cpu_of), result.ratios(OURS, rival, throughput_of)
+        row = [result.case.name, middle(cpu), middle(throughput)]
+        if judged:
+            target = result.case.target
+            row += [f"≤ {target.cpu:.2f}", f"≥ {target.throughput:.2f}", verdict(result, target)]
+        rows.append(row)
+    limits = ("CPU target", "throughput target", "verdict") if judged else ()
+    notes = "" if judged else "A plain relay to one server: the price of moving the bytes without looking at them.\n\n"
+    head = table(("case", f"CPU, ours/{rival}", f"throughput, ours/{rival}", *limits), rows)
+    return f"## Ours against {rival}\n\n{notes}{head}{tally(results) if judged else ''}"
+
+
+def verdict(result: CaseResult, target: Target) -> str:
+    """``met``, or what was missed."""
+    missed = []
+    if median_ratio(result, NUTCRACKER, "cpu") > target.cpu:
+        missed.append("CPU")
+    if median_ratio(result, NUTCRACKER, "throughput") < target.throughput:
+        missed.append("throughput")
+    return f"**missed: {' and '.join(missed)}**" if missed else "met"
+
+
+def median_ratio(result: CaseResult, rival: str, figure: str) -> float:
+    """The median over the rounds of ours/theirs, of ``cpu`` or ``throughput``."""
+    ratios = result.ratios(OURS, rival, cpu_of if figure == "cpu" else throughput_of)
+    return median(ratios)
+
+
+def tally(results: Sequence[CaseResult]) -> str:
+    """How many targets were met."""
+    met = sum(verdict(result, result.case.target) == "met" for result in results)
+    own = [result for result in results if result.case.target != NOT_BEHIND]
+    own_met = sum(verdict(result, result.case.target) == "met" for result in own)
+    return f"\n\nMet: {met} of {len(results)} cases; of the {len(own)} with a target of their own, {own_met}."
+
+
+def middle(ratios: Sequence[float]) -> str:
+    """A median with the range of the rounds."""
+    return f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+
+
+def figures(run: Run) -> str:
+    """Each contender's own figures per case, medians over the rounds."""
+    if not run.results:
+        return ""
+    rows = [
+        [
+            result.case.name if position == 0 else "",
+            name,
+            f"{result.median_of(name, throughput_of):,.0f}",
+            *(
+                f"{result.median_of(name, latency):.3f}"
+                for latency in (lambda s: s.load.p50, lambda s: s.load.p99, lambda s: s.load.p999)
+            ),
+            f"{result.median_of(name, cpu_of):.2f}",
+        ]
+        for result in run.results
+        for position, name in enumerate(result.samples)
+    ]
+    head = ("case", "contender", "requests/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU µs/request")
+    note = "Medians over the rounds. Latency at pipeline n is that of a batch of n requests."
+    return f"## Figures\n\n{note}\n\n{table(head, rows)}"
+
+
+def rounds(run: Run) -> str:
+    """The ratios of every round."""
+    rows = [
+        [
+            result.case.name,
+            rival,
+            *(
+                " ".join(f"{ratio:.3f}" for ratio in result.ratios(OURS, rival, figure))
+                for figure in (cpu_of, throughput_of)
+            ),
+        ]
+        for result in run.results
+        for rival in RIVALS
+        if {OURS, rival} <= result.samples.keys()
+    ]
+    head = ("case", "against", "CPU ratio, round by round", "throughput ratio, round by round")
+    return f"## Round by round\n\n{table(head, rows)}" if rows else ""
+
+
+def memory(run: Run) -> str:
+    """Memory per idle client and around a burst, with our two targets."""
+    if not run.memory:
+        return ""
+    head = (
+        "contender",
+        "KB per 1000 idle clients",
+        "before burst",
+        "peak",
+        "after burst",
+        "30 s later",
+        "kept",
+    )
+    rows = [[one.name, f"{one.per_1000_idle:,.0f}", *(megabytes(size) for size in sizes_of(one))] for one in run.memory]
+    verdicts = [
+        f"At most {IDLE_LIMIT:,.0f} KB per 1000 idle clients: {met(one.per_1000_idle <= IDLE_LIMIT)}. "
+        f"Burst given back within 30 s (at most {megabytes(GIVEN_BACK_LIMIT)} kept): "
+        f"{met(one.kept <= GIVEN_BACK_LIMIT)}."
+        for one in run.memory
+        if one.name == OURS
+    ]
+    note = (
+        "Resident memory of all processes of a contender just started; a page that n processes share counts "
+        f"as an n-th (not in the peak). Burst: {BURST_CLIENTS} clients at once set, then get "
+        f"{size_text(BURST_VALUE)} each, and stay connected. The kernel's socket buffers are not in it."
+    )
+    return "\n\n".join(["## Memory", note, table(head, rows), *verdicts])
+
+
+def sizes_of(one: MemoryResult) -> tuple[int, ...]:
+    """The columns of the burst in KB."""
+    return one.before_burst, one.peak, one.after_burst, one.after_rest, one.kept
+
+
+def met(condition: bool) -> str:
+    """The word for a target."""
+    return "met" if condition else "**missed**"
+
+
+def megabytes(size: int) -> str:
+    """KB as text in MB."""
+    return f"{size / 1024:.1f} MB"
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {' '.join(line.split())}" for line in lines)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

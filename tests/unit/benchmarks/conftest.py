@@ -1,0 +1,9 @@
+"""The benchmark is no part of the distribution: tests import it from the repository's root."""
+
+import sys
+from pathlib import Path
+
+ROOT = str(Path(__file__).resolve().parents[3])
+
+if ROOT not in sys.path:
+    sys.path.insert(0, ROOT)

@@ -1,0 +1,79 @@
+"""The report's ratios, verdicts and statements, from samples made up here."""
+
+from benchmarks.cases import CASES, Case
+from benchmarks.contenders import HAPROXY, NUTCRACKER, OURS
+from benchmarks.load import Load
+from benchmarks.measure import CaseResult, Sample
+from benchmarks.memory import MemoryResult
+from benchmarks.report import Run, markdown, median_ratio, verdict
+
+CASE = next(case for case in CASES if case.name == "GET 3 B, pipeline 1, 50 clients")
+
+
+def samples(*figures: tuple[float, float]) -> list[Sample]:
+    """Rounds of (CPU per request, requests per second)."""
+    return [Sample(Load(1000, throughput, 1.0, 2.0, 3.0), cpu) for cpu, throughput in figures]
+
+
+def result(case: Case = CASE, ours: tuple[float, float] = (8.0, 110.0)) -> CaseResult:
+    """Three rounds: nutcracker 10 µs and 100 requests/s, ours as told, with one bad round."""
+    return CaseResult(
+        case=case,
+        requests=1000,
+        samples={
+            OURS: samples(ours, (90.0, 1.0), ours),
+            NUTCRACKER: samples(*[(10.0, 100.0)] * 3),
+            HAPROXY: samples(*[(16.0, 55.0)] * 3),
+        },
+        strangers=0.25,
+    )
+
+
+def run(*results: CaseResult, memory: list[MemoryResult] | None = None, gaps: list[str] | None = None) -> Run:
+    """A run of those results."""
+    return Run("2026-11-22", {"cores": "2"}, {"ours": "1"}, 3, 2.5, list(results), memory or [], gaps or [])
+
+
+def test_the_median_of_the_rounds_is_judged_not_the_worst() -> None:
+    assert median_ratio(result(), NUTCRACKER, "cpu") == 0.8
+    assert median_ratio(result(), HAPROXY, "throughput") == 2.0
+    assert verdict(result(), CASE.target) == "met"
+
+
+def test_a_verdict_names_every_figure_that_misses() -> None:
+    assert verdict(result(ours=(9.0, 100.0)), CASE.target) == "**missed: CPU**"
+    assert verdict(result(ours=(8.0, 99.0)), CASE.target) == "**missed: throughput**"
+    assert verdict(result(ours=(9.0, 99.0)), CASE.target) == "**missed: CPU and throughput**"
+
+
+def test_the_report_has_ratios_rounds_targets_and_the_machine() -> None:
+    text = markdown(run(result()), picture="p.png")
+    assert "partial" not in text
+    assert "| cores | 2 |" in text
+    assert f"| {CASE.name} | 0.800 (0.800 to 9.000) | 1.100 (0.010 to 1.100) | ≤ 0.85 | ≥ 1.00 | met |" in text
+    assert f"| {CASE.name} | haproxy | 0.500 5.625 0.500 | 2.000 0.018 2.000 |" in text
+    assert "| GET 3 B, pipeline 1, 50 clients | ours | 110 | 1.000 | 2.000 | 3.000 | 8.00 |" in text
+    assert "Met: 1 of 1 cases; of the 1 with a target of their own, 1." in text
+    assert "25% of the machine's processor time" in text
+    assert "](p.png)" in text
+
+
+def test_a_partial_run_says_so_and_why() -> None:
+    text = markdown(run(gaps=["haproxy is not installed."]), picture=None)
+    assert text.startswith("# Benchmark of 2026-11-22\n\n**This run is partial.**\n\n- haproxy is not installed.\n")
+
+
+def test_reduced_clients_are_declared() -> None:
+    reduced = next(case for case in CASES if case.clients == 100)
+    assert "runs with 100 clients instead of 500" in markdown(run(result(reduced)), picture=None)
+    assert "instead of 500" not in markdown(run(result()), picture=None)
+
+
+def test_memory_is_judged_for_ours_only() -> None:
+    ours = MemoryResult(OURS, 900.0, 20 * 1024, 250 * 1024, 200 * 1024, 21 * 1024)
+    hungry = MemoryResult(NUTCRACKER, 5000.0, 1024, 400 * 1024, 400 * 1024, 400 * 1024)
+    text = markdown(run(memory=[ours, hungry]), picture=None)
+    assert "| ours | 900 | 20.0 MB | 250.0 MB | 200.0 MB | 21.0 MB | 1.0 MB |" in text
+    assert text.count("within 30 s") == 1
+    assert "**missed**" not in text
+    assert "**missed**" in markdown(run(memory=[hungry._replace(name=OURS)]), picture=None)
