@@ -1,0 +1,135 @@
+"""The table of directives: everything a pool of the configuration file may say.
+
+Loading, validation, spelling suggestions and docs/configuration.md come from this table; defaults are those
+of ``config.pools.PoolConfig``.
+"""
+
+import difflib
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from twemproxy.config.pools import PoolConfig
+from twemproxy.hashing import DISTRIBUTIONS, HASHES
+
+Kind = Literal["listen", "servers", "hash", "distribution", "hash tag", "string", "boolean", "number"]
+
+
+class Directive(NamedTuple):
+    """One directive of a server pool."""
+
+    name: str
+    kind: Kind
+    help: str
+    unit: str = ""
+    """What a number counts."""
+    minimum: int = 0
+    """Smallest number accepted."""
+    choices: tuple[str, ...] = ()
+    """The words accepted, when they are few."""
+    required: bool = False
+    protocol: Literal["any", "redis", "redis only"] = "any"
+    """Pools it is meant for: a memcached pool ignores what is for ``redis`` and may not have what is for
+    ``redis only``."""
+
+
+DIRECTIVES: Final = (
+    Directive(
+        "listen",
+        "listen",
+        "Where clients connect: `host:port`, or the absolute path of a unix socket, which an octal mode may "
+        "follow after a space (`/run/alpha.sock 0660`). The host is resolved when the file is read. Use "
+        "`0.0.0.0` for all IPv4 interfaces; IPv6 addresses are written without brackets (`::1:22121`).",
+        required=True,
+    ),
+    Directive(
+        "servers",
+        "servers",
+        "The servers of the pool, a list of `host:port:weight` or `/path:weight`, each with an optional name "
+        "after one space. The name, or without one what stands before the weight, decides which keys the "
+        "server gets.",
+        required=True,
+    ),
+    Directive("hash", "hash", "The hash function of keys.", choices=HASHES),
+    Directive(
+        "hash_tag",
+        "hash tag",
+        "Two characters, for instance `{}`: when a key has something between the first of the one and the "
+        "next of the other, only that part is hashed.",
+    ),
+    Directive(
+        "distribution",
+        "distribution",
+        "How hashed keys are spread over the servers: `ketama` is consistent hashing, `modula` takes the "
+        "hash modulo the weights, `random` disregards keys and weights.",
+        choices=DISTRIBUTIONS,
+    ),
+    Directive(
+        "timeout",
+        "number",
+        "How long a request may wait for a server, connecting included, before its server connection is "
+        "given up; 0 for ever.",
+        unit="ms",
+    ),
+    Directive(
+        "backlog",
+        "number",
+        "Connections that may wait to be accepted, as listen(2) takes it.",
+        unit="connections",
+    ),
+    Directive(
+        "client_connections",
+        "number",
+        "Most clients connected at a time; 0 for no limit of the pool's own.",
+        unit="connections",
+    ),
+    Directive("redis", "boolean", "Whether the pool speaks redis; otherwise it speaks memcached ASCII."),
+    Directive("tcpkeepalive", "boolean", "Whether TCP keepalive is on for client connections."),
+    Directive(
+        "reuseport",
+        "boolean",
+        "Whether the listening socket has SO_REUSEPORT, so that several processes can share its port.",
+    ),
+    Directive(
+        "redis_auth",
+        "string",
+        "The password that clients must give and that servers get.",
+        protocol="redis only",
+    ),
+    Directive("redis_db", "number", "The database selected on every server.", protocol="redis"),
+    Directive(
+        "preconnect",
+        "boolean",
+        "Whether every server is connected to at start instead of at the first request.",
+    ),
+    Directive(
+        "auto_eject_hosts",
+        "boolean",
+        "Whether a server that fails `server_failure_limit` times in a row is taken out of the distribution "
+        "for `server_retry_timeout`.",
+    ),
+    Directive(
+        "server_connections",
+        "number",
+        "Connections kept to each server, at most.",
+        unit="connections",
+        minimum=1,
+    ),
+    Directive("server_retry_timeout", "number", "How long an ejected server stays out.", unit="ms"),
+    Directive("server_failure_limit", "number", "Failures in a row that eject a server; 0 is as 1.", unit="failures"),
+)
+
+BY_NAME: Final = {directive.name: directive for directive in DIRECTIVES}
+
+_defaults = {field.name: field.default for field in msgspec.structs.fields(PoolConfig)}
+
+
+def default(directive: Directive) -> object:
+    """The value of a directive that is not given, None when it must be."""
+    return None if directive.required else _defaults[directive.name]
+
+
+def closest(word: str, known: tuple[str, ...]) -> str | None:
+    """The known word that a misspelt one was probably meant to be, if there is one."""
+    matches = difflib.get_close_matches(word.strip().lower(), known, 1, 0.7)
+    return matches[0] if matches else None

@@ -1,0 +1,183 @@
+"""Reads the YAML of nutcracker.yml: from bytes to pools of directives, every text with its place.
+
+What YAML may say here is little: one document, a mapping of pool names to mappings of directives, one of
+which has a list; no flow collections, anchors, aliases, tags, directives or document markers.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, NoReturn
+
+import yaml
+
+_ERROR_NUMBERS: dict[type[yaml.YAMLError], int] = {
+    yaml.reader.ReaderError: 2,
+    yaml.scanner.ScannerError: 3,
+    yaml.parser.ParserError: 4,
+}
+"""libyaml's number of each kind of error."""
+
+_REFUSED_TOKENS: dict[type[yaml.Token], tuple[str, int, str]] = {
+    yaml.DocumentStartToken: ("document start", 5, "leave the --- out"),
+    yaml.DocumentEndToken: ("document end", 6, "leave the ... out"),
+    yaml.FlowSequenceStartToken: ("flow sequence start", 10, "begin each item's line with -, or quote the ["),
+    yaml.FlowMappingStartToken: ("flow mapping start", 12, "write lines of key: value, or quote the {"),
+    yaml.AliasToken: ("alias", 18, "write the value out, or quote the *"),
+    yaml.AnchorToken: ("anchor", 19, "leave it out, or quote the &"),
+    yaml.TagToken: ("tag", 20, "leave it out, or quote the !"),
+}
+"""Name, libyaml's number and advice for each token that may not stand in the file."""
+
+_REFUSED_DIRECTIVES = {
+    "YAML": ("version directive", 3, "leave the line out"),
+    "TAG": ("tag directive", 4, "leave the line out"),
+}
+"""The same for directives of YAML, by their names."""
+
+_SECOND_LIST = "has more than one sequence directive"
+
+
+class Refusal(Exception):
+    """Why the file cannot be used, and where; line and column count from 1."""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+
+
+class Scalar(NamedTuple):
+    """A text of the file, without its quotes; line and column count from 1."""
+
+    text: str
+    line: int
+    column: int
+
+    def refuse(self, message: str) -> NoReturn:
+        """Raise Refusal at this place."""
+        raise Refusal(message, self.line, self.column)
+
+
+class Entry(NamedTuple):
+    """A directive with its values: one, or those of its list."""
+
+    key: Scalar
+    values: list[Scalar]
+
+
+class PoolEntries(NamedTuple):
+    """A pool as written."""
+
+    name: Scalar
+    entries: list[Entry]
+
+
+def parse_document(data: bytes) -> list[PoolEntries]:
+    """The pools of a file, in file order; Refusal when it has not the form of a configuration."""
+    events = _parse(data)
+    documents = [event for event in events if isinstance(event, yaml.DocumentStartEvent)]
+    if len(documents) != 1:
+        line, column = _place(documents[1]) if documents else (1, 1)
+        raise Refusal(f"must contain only 1 document; found {len(documents)} documents", line, column)
+    _refuse_tokens(data)
+    return _pools(iter(events))
+
+
+def _place(item: yaml.Event | yaml.Token) -> tuple[int, int]:
+    return _line_and_column(item.start_mark)
+
+
+def _line_and_column(mark: Any) -> tuple[int, int]:
+    """Counted from 1; ``mark`` is one of PyYAML's two kinds of marks, or None for the beginning."""
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
+def _refuse(item: yaml.Event | yaml.Token, message: str) -> NoReturn:
+    raise Refusal(message, *_place(item))
+
+
+def _parse(data: bytes) -> list[yaml.Event]:
+    try:
+        return list(yaml.parse(data, Loader=yaml.CBaseLoader))
+    except yaml.reader.ReaderError as error:
+        before = data[: error.position]
+        line = before.count(b"\n") + 1
+        column = len(before) - before.rfind(b"\n")
+        reason = error.reason
+        number = _ERROR_NUMBERS[type(error)]
+    except yaml.MarkedYAMLError as error:
+        line, column = _line_and_column(error.problem_mark or error.context_mark)
+        reason = " ".join(part for part in (error.problem, error.context) if part)
+        number = _ERROR_NUMBERS[type(error)]
+    raise Refusal(f"failed (err {number}) to get the next yaml document: {reason}", line, column)
+
+
+def _refuse_tokens(data: bytes) -> None:
+    """Refusal of the first token that may not stand in the file."""
+    for token in yaml.scan(data, Loader=yaml.CBaseLoader):
+        if isinstance(token, yaml.DirectiveToken):
+            refused = _REFUSED_DIRECTIVES.get(token.name)
+        else:
+            refused = _REFUSED_TOKENS.get(type(token))
+        if refused:
+            kind, number, advice = refused
+            _refuse(token, f"{kind} token ({number}) is disallowed: {advice}")
+
+
+def _pools(events: Iterator[yaml.Event]) -> list[PoolEntries]:
+    root = next(event for event in events if isinstance(event, yaml.NodeEvent))
+    if isinstance(root, yaml.ScalarEvent):
+        _refuse(root, 'has invalid empty "key:" at depth 0')
+    if isinstance(root, yaml.SequenceStartEvent):
+        _refuse(root, "has sequence at depth 0 instead of 2")
+    pools = []
+    while not isinstance(event := next(events), yaml.MappingEndEvent):
+        if isinstance(event, yaml.MappingStartEvent):
+            _refuse(event, 'has more than one "key:value" at depth 1')
+        if isinstance(event, yaml.SequenceStartEvent):
+            _refuse(event, "has sequence at depth 1 instead of 2")
+        name = _scalar(event)
+        pools.append(PoolEntries(name, _entries(name, events)))
+    return pools
+
+
+def _entries(name: Scalar, events: Iterator[yaml.Event]) -> list[Entry]:
+    """The directives of the pool of this name, whose mapping comes next."""
+    event = next(events)
+    if isinstance(event, yaml.SequenceStartEvent):
+        _refuse(event, "has sequence at depth 1 instead of 2")
+    if not isinstance(event, yaml.MappingStartEvent):
+        name.refuse('has invalid mapping "key:" at depth 1: the pool has no directives')
+    entries = []
+    has_list = False
+    while not isinstance(event := next(events), yaml.MappingEndEvent):
+        if isinstance(event, yaml.SequenceStartEvent):
+            _refuse(event, _SECOND_LIST if has_list else 'has invalid "key:value" at depth 2')
+        key = _scalar(event)
+        event = next(events)
+        if not isinstance(event, yaml.SequenceStartEvent):
+            entries.append(Entry(key, [_scalar(event)]))
+        elif has_list:
+            _refuse(event, _SECOND_LIST)
+        else:
+            has_list = True
+            entries.append(Entry(key, _list(events)))
+    if not has_list:
+        name.refuse("missing sequence directive at depth 2: the pool has no list of servers")
+    return entries
+
+
+def _list(events: Iterator[yaml.Event]) -> list[Scalar]:
+    """The items of a list that has begun."""
+    values = []
+    while not isinstance(event := next(events), yaml.SequenceEndEvent):
+        if isinstance(event, yaml.SequenceStartEvent):
+            _refuse(event, _SECOND_LIST)
+        values.append(_scalar(event))
+    return values
+
+
+def _scalar(event: yaml.Event) -> Scalar:
+    """The text of a scalar; whatever else comes where lists were dealt with is a mapping."""
+    if not isinstance(event, yaml.ScalarEvent):
+        _refuse(event, "has a depth greater than 2")
+    return Scalar(event.value, *_place(event))

@@ -1,0 +1,227 @@
+"""Loads nutcracker.yml: from a path to a checked ``Config``, or to the one reason why there is none.
+
+The checks come in nutcracker's order: the form of the document, directives in file order, each pool as a
+whole, duplicates. The first failure ends the loading.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
+
+from twemproxy.config.addresses import AddressError, parse_listen, parse_server, resolve_listen
+from twemproxy.config.directives import BY_NAME, DIRECTIVES, Directive, Kind, closest
+from twemproxy.config.document import PoolEntries, Refusal, Scalar, parse_document
+from twemproxy.config.numbers import NUMBER_MAXIMUM, parse_number
+from twemproxy.config.pools import Config, ListenConfig, PoolConfig, ServerConfig
+
+T = TypeVar("T")
+
+_SHOWN: Final = 60
+"""Characters of a text of the file that an error shows."""
+
+_HASH_TAG_LENGTH: Final = 2
+
+
+class ConfigError(Exception):
+    """The file cannot be used; the text is one line: ``file:line:column: reason``."""
+
+    def __init__(self, message: str, line: int, column: int, file: str) -> None:
+        """``line`` and ``column`` count from 1; both are 0 when the file could not be read."""
+        super().__init__(f"{file}:{line}:{column}: {message}" if line else message)
+        self.message = message
+        self.line = line
+        self.column = column
+        self.file = file
+
+
+class _Pool(NamedTuple):
+    """A pool with its directives parsed, and the places that errors point at."""
+
+    name: Scalar
+    values: dict[str, Any]
+    """By directive, all that are given but ``servers``."""
+    places: dict[str, Scalar]
+    """The value of each as it stands in the file."""
+    servers: list[tuple[ServerConfig, Scalar]]
+
+    @property
+    def title(self) -> str:
+        """How an error's text begins that is about this pool."""
+        return f"pool {_quoted(self.name.text)}:"
+
+
+def load(path: str) -> Config:
+    """The configuration in a file; ConfigError says why there is none.
+
+    Every ``listen`` host is resolved, to see that it can be, which may block.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise ConfigError(f"failed to open configuration '{path}': {error.strerror}", 0, 0, path) from error
+    return loads(data, path)
+
+
+def loads(data: bytes, file: str) -> Config:
+    """As ``load``, from the bytes of a file; ``file`` is its name in errors."""
+    try:
+        pools = [_parse_pool(entries) for entries in parse_document(data)]
+        configs = [_check_pool(pool) for pool in pools]
+        _refuse_duplicates(pools)
+    except Refusal as error:
+        raise ConfigError(str(error), error.line, error.column, file) from error
+    return Config(pools=tuple(sorted(configs, key=lambda pool: _rank(pool.name))))
+
+
+def _rank(name: str) -> tuple[int, bytes]:
+    """Sort key of pools and servers: shorter names first, then by bytes."""
+    encoded = name.encode()
+    return len(encoded), encoded
+
+
+def _quoted(text: str) -> str:
+    """A text of the file as errors show it: in double quotes, on one line, cut when it is long."""
+    return json.dumps(text if len(text) <= _SHOWN else text[:_SHOWN] + "...", ensure_ascii=False)
+
+
+def _parse_pool(written: PoolEntries) -> _Pool:
+    """Parse the directives of a pool, in file order."""
+    pool = _Pool(written.name, {}, {}, [])
+    if not pool.name.text:
+        pool.name.refuse("pool name is empty")
+    for key, values in written.entries:
+        directive = BY_NAME.get(key.text)
+        if directive is None:
+            key.refuse(f"{pool.title} {_unknown(key.text)}")
+        for value in values:
+            try:
+                _enter(pool, directive, value)
+            except ValueError as error:
+                value.refuse(f'{pool.title} directive "{directive.name}" {error}')
+    return pool
+
+
+def _unknown(name: str) -> str:
+    if not name:
+        return "directive name is empty"
+    return f"directive {_quoted(name)} is unknown{_suggestion(name, tuple(BY_NAME))}"
+
+
+def _suggestion(word: str, known: tuple[str, ...]) -> str:
+    meant = closest(word, known)
+    return f', did you mean "{meant}"?' if meant else ""
+
+
+def _enter(pool: _Pool, directive: Directive, value: Scalar) -> None:
+    """Parse a value into the pool; ValueError says what is wrong with it."""
+    if not value.text:
+        raise ValueError("is empty")
+    first = pool.places.get(directive.name)
+    if first and directive.kind != "servers":
+        raise ValueError(f"is a duplicate, first on line {first.line}")
+    parsed = _PARSERS[directive.kind](directive, value.text)
+    pool.places.setdefault(directive.name, value)
+    if directive.kind == "servers":
+        pool.servers.append((parsed, value))
+    else:
+        pool.values[directive.name] = parsed
+
+
+def _parse_listen(_: Directive, text: str) -> ListenConfig:
+    listen = _with_text(parse_listen, text)
+    resolve_listen(listen.address)
+    return listen
+
+
+def _parse_server(_: Directive, text: str) -> ServerConfig:
+    return _with_text(parse_server, text)
+
+
+def _with_text(parse: Callable[[str], T], text: str) -> T:
+    try:
+        return parse(text)
+    except AddressError as error:
+        raise AddressError(f"{error}: {_quoted(text)}") from error
+
+
+def _parse_choice(directive: Directive, text: str) -> str:
+    if text not in directive.choices:
+        suggestion = _suggestion(text, directive.choices)
+        raise ValueError(f"is not a valid {directive.kind}: {_quoted(text)}{suggestion}")
+    return text
+
+
+def _parse_hash_tag(_: Directive, text: str) -> str:
+    if len(text.encode()) != _HASH_TAG_LENGTH:
+        raise ValueError(f"is not a valid hash tag string with two characters: {_quoted(text)}")
+    return text
+
+
+def _parse_boolean(_: Directive, text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(f'is not "true" or "false": {_quoted(text)}')
+    return text == "true"
+
+
+def _parse_number(directive: Directive, text: str) -> int:
+    number = parse_number(text)
+    if number is None:
+        raise ValueError(f"is not a number: {_quoted(text)}")
+    if number < directive.minimum:
+        raise ValueError(f"cannot be {number}")
+    if number > NUMBER_MAXIMUM:
+        raise ValueError(f"is not a number up to {NUMBER_MAXIMUM}: {_quoted(text)}")
+    return number
+
+
+_PARSERS: dict[Kind, Callable[[Directive, str], Any]] = {
+    "listen": _parse_listen,
+    "servers": _parse_server,
+    "hash": _parse_choice,
+    "distribution": _parse_choice,
+    "hash tag": _parse_hash_tag,
+    "string": lambda _, text: text,
+    "boolean": _parse_boolean,
+    "number": _parse_number,
+}
+"""Value of a directive's text, by kind; ValueError says what is wrong with it."""
+
+
+def _check_pool(pool: _Pool) -> PoolConfig:
+    """The pool's configuration, once it is seen to be complete and consistent."""
+    for directive in DIRECTIVES:
+        if directive.required and directive.kind != "servers" and directive.name not in pool.places:
+            pool.name.refuse(f'{pool.title} directive "{directive.name}" is missing')
+        if directive.protocol == "redis only" and directive.name in pool.places and not pool.values.get("redis"):
+            pool.places[directive.name].refuse(
+                f'{pool.title} directive "{directive.name}" is only valid for a redis pool'
+            )
+    if not pool.servers:
+        pool.name.refuse(f"{pool.title} has no servers")
+    first: dict[str, Scalar] = {}
+    for server, place in pool.servers:
+        if server.name in first:
+            name = _quoted(server.name)
+            place.refuse(f"{pool.title} has servers with same name {name}, first on line {first[server.name].line}")
+        first[server.name] = place
+    servers = sorted((server for server, _ in pool.servers), key=lambda server: _rank(server.name))
+    return PoolConfig(name=pool.name.text, servers=tuple(servers), **pool.values)
+
+
+def _refuse_duplicates(pools: list[_Pool]) -> None:
+    """Refusal of two pools with one ``listen`` text, then of two with one name."""
+    by_listen: dict[str, _Pool] = {}
+    for pool in pools:
+        place = pool.places["listen"]
+        other = by_listen.setdefault(place.text, pool)
+        if other is not pool:
+            names = f"{_quoted(other.name.text)} and {_quoted(pool.name.text)}"
+            line = other.places["listen"].line
+            place.refuse(f"pools {names} have the same listen address {_quoted(place.text)}, first on line {line}")
+    by_name: dict[str, _Pool] = {}
+    for pool in pools:
+        other = by_name.setdefault(pool.name.text, pool)
+        if other is not pool:
+            name = _quoted(pool.name.text)
+            pool.name.refuse(f"has pools with same name {name}, first on line {other.name.line}")

@@ -1,0 +1,229 @@
+"""Loading: meanings, places in errors, order, suggestions."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twemproxy.config.loading import ConfigError, load, loads
+from twemproxy.config.pools import Address, ListenConfig, PoolConfig, ServerConfig
+
+SAMPLE = Path(__file__).parents[3] / "conf" / "nutcracker.yml"
+
+FULL = b"""\
+alpha:
+  listen: 127.0.0.1:22121
+  hash: murmur
+  hash_tag: "{}"
+  distribution: modula
+  timeout: 400
+  backlog: 1024
+  client_connections: 100
+  redis: true
+  tcpkeepalive: true
+  reuseport: true
+  redis_auth: secret
+  redis_db: 3
+  preconnect: true
+  auto_eject_hosts: true
+  server_connections: 4
+  server_retry_timeout: 2000
+  server_failure_limit: 5
+  servers:
+    - 127.0.0.1:6379:2 one
+"""
+
+
+def error_of(text: str) -> ConfigError:
+    with pytest.raises(ConfigError) as error:
+        loads(text.encode(), "my.yml")
+    return error.value
+
+
+def pool(*lines: str) -> str:
+    """A file of one good pool and these lines; the first of them is line 5."""
+    text = "alpha:\n  listen: 127.0.0.1:22121\n  servers:\n    - 127.0.0.1:6379:1\n"
+    return text + "".join(f"  {line}\n" for line in lines)
+
+
+def test_every_directive_reaches_its_field() -> None:
+    config = loads(FULL, "my.yml")
+    assert config.pools == (
+        PoolConfig(
+            name="alpha",
+            listen=ListenConfig(text="127.0.0.1:22121", address=Address(host="127.0.0.1", port=22121)),
+            servers=(
+                ServerConfig(
+                    name="one",
+                    pname="127.0.0.1:6379:2",
+                    address=Address(host="127.0.0.1", port=6379),
+                    weight=2,
+                ),
+            ),
+            hash="murmur",
+            hash_tag="{}",
+            distribution="modula",
+            timeout=400,
+            backlog=1024,
+            client_connections=100,
+            redis=True,
+            tcpkeepalive=True,
+            reuseport=True,
+            redis_auth="secret",
+            redis_db=3,
+            preconnect=True,
+            auto_eject_hosts=True,
+            server_connections=4,
+            server_retry_timeout=2000,
+            server_failure_limit=5,
+        ),
+    )
+
+
+def test_full_sample_says_every_directive() -> None:
+    assert set(PoolConfig.__struct_fields__) - {"name"} == {
+        line.split(b":")[0].strip().decode()
+        for line in FULL.splitlines()
+        if line.startswith(b"  ") and b"-" not in line
+    }
+
+
+def test_pools_and_servers_are_sorted_by_length_then_bytes() -> None:
+    names = ["server10", "b", "server2", "é", "zz", "Z"]
+    servers = "".join(f"    - 127.0.0.1:1:1 {name}\n" for name in names)
+    text = "".join(f"{name}:\n  listen: 127.0.0.1:{port}\n  servers:\n{servers}" for port, name in enumerate(names, 1))
+    config = loads(text.encode(), "my.yml")
+    ordered = ["Z", "b", "zz", "é", "server2", "server10"]
+    assert [pool.name for pool in config.pools] == ordered
+    assert [server.name for server in config.pools[0].servers] == ordered
+
+
+def test_sample_configuration_has_its_five_kinds_of_pools() -> None:
+    pools = load(str(SAMPLE)).pools
+    assert len(pools) == 5
+    assert any(pool.redis and pool.listen.address.host for pool in pools)
+    assert any(not pool.redis and pool.distribution == "ketama" for pool in pools)
+    assert any(not pool.redis and pool.distribution == "modula" for pool in pools)
+    assert any(pool.listen.address.path and pool.servers[0].address.path for pool in pools)
+    assert any(pool.auto_eject_hosts for pool in pools)
+    assert any(
+        {server.weight for server in pool.servers} == {1, 2} and " " not in pool.servers[0].name for pool in pools
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "place", "text"),
+    [
+        (["hahs: md5"], (5, 3), 'pool "alpha": directive "hahs" is unknown, did you mean "hash"?'),
+        (
+            ["server-connections: 2"],
+            (5, 3),
+            'pool "alpha": directive "server-connections" is unknown, did you mean "server_connections"?',
+        ),
+        (["weight: 1"], (5, 3), 'pool "alpha": directive "weight" is unknown'),
+        (
+            ["hash: fnv1a64"],
+            (5, 9),
+            'pool "alpha": directive "hash" is not a valid hash: "fnv1a64", did you mean "fnv1a_64"?',
+        ),
+        (["hash:", "  sub: md5"], (6, 5), "has a depth greater than 2"),
+        (["timeout: 5s"], (5, 12), 'pool "alpha": directive "timeout" is not a number: "5s"'),
+        (
+            ["timeout: 4294967297"],
+            (5, 12),
+            'pool "alpha": directive "timeout" is not a number up to 2147483647: "4294967297"',
+        ),
+        (["timeout:"], (5, 11), 'pool "alpha": directive "timeout" is empty'),
+        (["timeout: 1", "redis: yes"], (6, 10), 'pool "alpha": directive "redis" is not "true" or "false": "yes"'),
+        (["timeout: 1", "timeout: 2"], (6, 12), 'pool "alpha": directive "timeout" is a duplicate, first on line 5'),
+        (["server_connections: 0"], (5, 23), 'pool "alpha": directive "server_connections" cannot be 0'),
+        (["redis_auth: x"], (5, 15), 'pool "alpha": directive "redis_auth" is only valid for a redis pool'),
+        (
+            ["servers: 127.0.0.1:6379:5"],
+            (5, 12),
+            'pool "alpha": has servers with same name "127.0.0.1:6379", first on line 4',
+        ),
+        (
+            ["timeout: [1]"],
+            (5, 12),
+            "flow sequence start token (10) is disallowed: begin each item's line with -, or quote the [",
+        ),
+        (
+            ["timeout: 'x"],
+            (6, 1),
+            "failed (err 3) to get the next yaml document: "
+            "found unexpected end of stream while scanning a quoted scalar",
+        ),
+    ],
+)
+def test_error_names_the_place_and_the_reason(lines: list[str], place: tuple[int, int], text: str) -> None:
+    error = error_of(pool(*lines))
+    assert (error.line, error.column) == place
+    assert error.message == text
+    assert error.file == "my.yml"
+    assert str(error) == f"my.yml:{place[0]}:{place[1]}: {text}"
+
+
+def test_host_that_does_not_resolve_is_an_error_with_the_resolvers_reason() -> None:
+    error = error_of(pool().replace("127.0.0.1:22121", "no.such.host.invalid:1"))
+    assert (error.line, error.column) == (2, 11)
+    beginning = 'pool "alpha": directive "listen" has an invalid value: address resolution of node '
+    assert error.message.startswith(f'{beginning}"no.such.host.invalid" service "1" failed: ')
+
+
+def test_same_listen_is_found_before_same_name() -> None:
+    assert "have the same listen address" in error_of(pool() + pool()).message
+    error = error_of(pool() + pool().replace("22121", "22122"))
+    assert str(error) == 'my.yml:5:1: has pools with same name "alpha", first on line 1'
+
+
+def test_long_and_strange_values_stay_on_one_short_line() -> None:
+    message = error_of(pool('timeout: "' + "x" * 1000 + '"')).message
+    assert message.endswith('"' + "x" * 60 + '..."')
+    assert error_of(pool('timeout: "a\\nb"')).message.endswith('"a\\nb"')
+
+
+def test_password_is_never_in_an_error() -> None:
+    assert "hunter2" not in str(error_of(pool("redis_auth: hunter2")))
+    assert "hunter2" not in str(error_of(pool("redis: true", "redis_auth: hunter2", "redis_auth: hunter2")))
+
+
+@pytest.mark.parametrize(("path", "reason"), [("", os.strerror(2)), ("nothing/here.yml", os.strerror(2))])
+def test_file_that_cannot_be_opened(path: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(path)
+    assert str(error.value) == f"failed to open configuration '{path}': {reason}"
+    assert (error.value.line, error.value.column) == (0, 0)
+
+
+def test_folder_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=os.strerror(21)):
+        load(str(tmp_path))
+
+
+def test_deep_nesting_is_refused_and_not_followed() -> None:
+    assert "flow sequence start token" in error_of("[" * 5000 + "]" * 5000).message
+    nested = "".join(" " * depth + f"k{depth}:\n" for depth in range(500))
+    assert "has a depth greater than 2" in error_of(nested + " " * 500 + "x: y\n").message
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused_with_a_place(data: bytes) -> None:
+    with pytest.raises(ConfigError) as error:
+        loads(data, "my.yml")
+    assert error.value.line >= 1
+    assert error.value.column >= 1
+
+
+@given(st.integers(0, len(FULL)), st.binary(max_size=3), st.integers(0, 3))
+def test_damaged_file_loads_or_is_refused(position: int, inserted: bytes, removed: int) -> None:
+    damaged = FULL[:position] + inserted + FULL[position + removed :]
+    try:
+        config = loads(damaged, "my.yml")
+    except ConfigError as error:
+        assert str(error).startswith(f"my.yml:{error.line}:{error.column}: ")
+        assert 1 <= error.line <= damaged.count(b"\n") + damaged.count(b"\r") + 3
+    else:
+        assert config.pools[0].servers
