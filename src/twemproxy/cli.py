@@ -1,0 +1,264 @@
+"""The ``nutcracker`` command: thirteen options, the informational modes, and the start of a normal run.
+
+Options are read as getopt_long reads them: short ones bundle, long ones may be shortened, stray words are
+ignored. Everything is said on standard error. Modules that a mode does not need are not imported in it.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from getopt import GetoptError, gnu_getopt
+from typing import Any, Final, NamedTuple
+
+from twemproxy import __version__
+from twemproxy.config.numbers import NUMBER_MAXIMUM, parse_number
+
+_PORT_MAXIMUM: Final = 65535
+_LOG_LEVEL_MAXIMUM: Final = 11
+_SMALLEST_MBUF: Final = 512
+_LARGEST_MBUF: Final = 16777216
+
+_USAGE_WIDTH: Final = 68
+_HELP_COLUMN: Final = 25
+
+
+class OptionError(Exception):
+    """The command line cannot be used; the text says why."""
+
+
+def _parse_text(_: str, text: str) -> str:
+    return text
+
+
+def _parse_number(letter: str, text: str) -> int:
+    number = parse_number(text)
+    if number is None or number > NUMBER_MAXIMUM:
+        raise OptionError(f"option -{letter} requires a number")
+    return number
+
+
+def _parse_log_level(letter: str, text: str) -> int:
+    return min(_parse_number(letter, text), _LOG_LEVEL_MAXIMUM)
+
+
+def _parse_port(letter: str, text: str) -> int:
+    port = parse_number(text)
+    if port is None:
+        raise OptionError(f"option -{letter} requires a number")
+    if not 1 <= port <= _PORT_MAXIMUM:
+        raise OptionError(f"option -{letter} value {text} is not a valid port")
+    return port
+
+
+def _parse_mbuf_size(letter: str, text: str) -> int:
+    size = parse_number(text)
+    if not size:
+        raise OptionError(f"option -{letter} requires a non-zero number")
+    if not _SMALLEST_MBUF <= size <= _LARGEST_MBUF:
+        raise OptionError(f"mbuf chunk size must be between {_SMALLEST_MBUF} and {_LARGEST_MBUF} bytes")
+    return size
+
+
+class _Argument(NamedTuple):
+    """A kind of argument."""
+
+    symbol: str
+    """How the list of options shows it: N for a number, S for a string."""
+    requirement: str
+    """What an option requires that lacks it."""
+    parse: Callable[[str, str], Any]
+    """The value of (option letter, text); OptionError says what is wrong."""
+
+
+_FILE: Final = _Argument("S", "a file name", _parse_text)
+_STRING: Final = _Argument("S", "a string", _parse_text)
+_NUMBER: Final = _Argument("N", "a number", _parse_number)
+_LOG_LEVEL: Final = _Argument("N", "a number", _parse_log_level)
+_PORT: Final = _Argument("N", "a number", _parse_port)
+_MBUF_SIZE: Final = _Argument("N", "a number", _parse_mbuf_size)
+
+
+class _Option(NamedTuple):
+    """One option of the command line."""
+
+    letter: str
+    long: str
+    help: str
+    """``{}`` stands for the default."""
+    argument: _Argument | None = None
+    label: str = ""
+    """What the usage line calls the argument."""
+    field: str = ""
+    """The field of ``config.options.Options`` that holds the value."""
+    unset: str = ""
+    """What the default is called when it is the empty string."""
+
+
+_OPTIONS: Final = (
+    _Option("h", "help", "show this help and exit"),
+    _Option("V", "version", "show version and exit"),
+    _Option("t", "test-conf", "check the configuration file and exit"),
+    _Option("d", "daemonize", "run in the background", field="daemonize"),
+    _Option("D", "describe-stats", "describe the statistics and exit"),
+    _Option(
+        "v",
+        "verbose",
+        f"logging level (default: {{}}, min: 0, max: {_LOG_LEVEL_MAXIMUM})",
+        _LOG_LEVEL,
+        "logging level",
+        "log_level",
+    ),
+    _Option("o", "output", "logging file (default: {})", _FILE, "output file", "log_path", "stderr"),
+    _Option("c", "conf-file", "configuration file (default: {})", _FILE, "conf file", "conf_file"),
+    _Option("s", "stats-port", "port of the statistics (default: {})", _PORT, "stats port", "stats_port"),
+    _Option(
+        "a",
+        "stats-addr",
+        "address or unix socket path of the statistics (default: {})",
+        _STRING,
+        "stats addr",
+        "stats_addr",
+    ),
+    _Option(
+        "i",
+        "stats-interval",
+        "time between statistics in the log, from level 7 on (default: {} msec)",
+        _NUMBER,
+        "stats interval",
+        "stats_interval",
+    ),
+    _Option("p", "pid-file", "file to hold the process id (default: {})", _FILE, "pid file", "pid_file", "off"),
+    _Option(
+        "m",
+        "mbuf-size",
+        "hint for the size of reads in bytes (default: {} bytes)",
+        _MBUF_SIZE,
+        "mbuf size",
+        "mbuf_size",
+    ),
+)
+
+_by_name: Final = {option.letter: option for option in _OPTIONS} | {option.long: option for option in _OPTIONS}
+
+_SHORT: Final = "".join(option.letter + (":" if option.argument else "") for option in _OPTIONS)
+_LONG: Final = [option.long + ("=" if option.argument else "") for option in _OPTIONS]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments, those of the process by default; gives the exit status."""
+    try:
+        given = _parse(sys.argv[1:] if argv is None else list(argv))
+    except OptionError as error:
+        _say(f"nutcracker: {error}")
+        _say(_usage())
+        return 1
+    if "h" in given or "V" in given or "D" in given:
+        _say(f"This is nutcracker-{__version__}\nasync event backend: epoll\n")
+        if "h" in given:
+            _say(_usage())
+        if "D" in given:
+            _say(_stats_description())
+        return 0
+    from twemproxy.config.options import Options
+
+    values = {_by_name[letter].field: value for letter, value in given.items() if _by_name[letter].field}
+    options = Options(**values)
+    if "t" in given:
+        return _test_configuration(options.conf_file)
+    from twemproxy.supervisor.supervisor import run
+
+    return run(options)
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:  # None when the descriptor was closed: print would take standard output
+        print(text, file=sys.stderr)
+
+
+def _parse(arguments: list[str]) -> dict[str, Any]:
+    """The options given, by letter, with their values, True for those that take none; the last one counts.
+
+    Raises OptionError for the first mistake.
+    """
+    try:
+        found, _ = gnu_getopt(arguments, _SHORT, _LONG)
+    except GetoptError as error:
+        _parse_before_error(arguments)
+        raise OptionError(_mistake(error)) from error
+    return _values(found)
+
+
+def _values(found: list[tuple[str, str]]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for name, text in found:
+        option = _by_name[name.lstrip("-")]
+        given[option.letter] = option.argument.parse(option.letter, text) if option.argument else True
+    return given
+
+
+def _parse_before_error(arguments: list[str]) -> None:
+    """Parse the most words from the beginning that getopt takes: a wrong value there is the first mistake."""
+    for end in range(len(arguments) - 1, 0, -1):
+        try:
+            found, _ = gnu_getopt(arguments[:end], _SHORT, _LONG)
+        except GetoptError:
+            continue
+        _values(found)
+        return
+
+
+def _mistake(error: GetoptError) -> str:
+    """What is wrong with the option that getopt does not take."""
+    is_long = error.msg.startswith("option --")
+    option = _by_name.get(error.opt) if len(error.opt) > 1 or not is_long else None
+    if option is None:
+        return f"invalid option -- '{error.opt}'"
+    if option.argument is None:
+        return f"invalid option -- '{option.letter}'"
+    return f"option -{option.letter} requires {option.argument.requirement}"
+
+
+def _usage() -> str:
+    """The usage text, with the defaults of ``config.options.Options``."""
+    from twemproxy.config.options import Options
+
+    defaults = Options()
+    flags = "".join(option.letter for option in _OPTIONS if not option.argument)
+    words = [f"[-{flags}]", *(f"[-{option.letter} {option.label}]" for option in _OPTIONS if option.argument)]
+    beginning = "Usage: nutcracker"
+    lines = [beginning]
+    for word in words:
+        if len(lines[-1]) + 1 + len(word) > _USAGE_WIDTH:
+            lines.append(" " * len(beginning))
+        lines[-1] += " " + word
+    lines += ["", "Options:"]
+    for option in _OPTIONS:
+        left = f"  -{option.letter}, --{option.long}"
+        text = option.help
+        if option.argument:
+            left += f"={option.argument.symbol}"
+            text = text.format(getattr(defaults, option.field) or option.unset)
+        lines.append(f"{left:<{_HELP_COLUMN}}: {text}")
+    return "\n".join([*lines, ""])
+
+
+def _stats_description() -> str:
+    from twemproxy.stats.catalogue import POOL_METRICS, SERVER_METRICS
+
+    lines = ["pool stats:"]
+    lines += [f'  {metric.name:<20}"{metric.help}"' for metric in POOL_METRICS]
+    lines += ["", "server stats:"]
+    lines += [f'  {metric.name:<20}"{metric.help}"' for metric in SERVER_METRICS]
+    return "\n".join(lines)
+
+
+def _test_configuration(path: str) -> int:
+    from twemproxy.config.loading import ConfigError, load
+
+    try:
+        load(path)
+    except ConfigError as error:
+        _say(f"nutcracker: {error}")
+        _say(f"nutcracker: configuration file '{path}' syntax is invalid")
+        return 1
+    _say(f"nutcracker: configuration file '{path}' syntax is ok")
+    return 0

@@ -1,0 +1,252 @@
+"""The command line: options, messages, exit codes, informational modes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twemproxy import __version__
+from twemproxy.cli import main
+from twemproxy.config.options import Options
+from twemproxy.stats.catalogue import POOL_METRICS, SERVER_METRICS
+from twemproxy.supervisor import supervisor
+
+GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  servers:\n    - 127.0.0.1:6379:1\n"
+BANNER = f"This is nutcracker-{__version__}\nasync event backend: epoll\n\n"
+LETTERS = "hVtdDvocsaipm"
+
+Captured = pytest.CaptureFixture[str]
+
+
+def run_main(capsys: Captured, *arguments: str) -> tuple[int, str]:
+    """Exit status and standard error; nothing may stand on standard output."""
+    status = main(arguments)
+    out, err = capsys.readouterr()
+    assert out == ""
+    return status, err
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
+    """The options of every normal run, which ends at once with status 7."""
+    runs: list[Options] = []
+
+    def run(options: Options) -> int:
+        runs.append(options)
+        return 7
+
+    monkeypatch.setattr(supervisor, "run", run)
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-v"], "option -v requires a number"),
+        (["-v", "abc"], "option -v requires a number"),
+        (["-v", ""], "option -v requires a number"),
+        (["-v", "-1"], "option -v requires a number"),
+        (["-v", "1.5"], "option -v requires a number"),
+        (["-v", "٣"], "option -v requires a number"),
+        (["-v", "4294967295"], "option -v requires a number"),
+        (["-v", "2147483648"], "option -v requires a number"),
+        (["--verb"], "option -v requires a number"),
+        (["--verbose"], "option -v requires a number"),
+        (["-s"], "option -s requires a number"),
+        (["-s", "x"], "option -s requires a number"),
+        (["-s", ""], "option -s requires a number"),
+        (["-s", "0"], "option -s value 0 is not a valid port"),
+        (["-s", "65536"], "option -s value 65536 is not a valid port"),
+        (["-s", "4294967297"], "option -s value 4294967297 is not a valid port"),
+        (["-i"], "option -i requires a number"),
+        (["-i", "x"], "option -i requires a number"),
+        (["-i", "4294967296"], "option -i requires a number"),
+        (["-m"], "option -m requires a number"),
+        (["-m", "0"], "option -m requires a non-zero number"),
+        (["-m", "x"], "option -m requires a non-zero number"),
+        (["-m", ""], "option -m requires a non-zero number"),
+        (["-m", "-5"], "option -m requires a non-zero number"),
+        (["-m", "511"], "mbuf chunk size must be between 512 and 16777216 bytes"),
+        (["-m", "16777217"], "mbuf chunk size must be between 512 and 16777216 bytes"),
+        (["-m", "4294967808"], "mbuf chunk size must be between 512 and 16777216 bytes"),
+        (["-o"], "option -o requires a file name"),
+        (["-c"], "option -c requires a file name"),
+        (["--conf-file"], "option -c requires a file name"),
+        (["-p"], "option -p requires a file name"),
+        (["-a"], "option -a requires a string"),
+        (["-x"], "invalid option -- 'x'"),
+        (["-?"], "invalid option -- '?'"),
+        (["-Vx"], "invalid option -- 'x'"),
+        (["-W", "foo"], "invalid option -- 'W'"),
+        (["--help=foo"], "invalid option -- 'h'"),
+        (["--nope"], "invalid option -- 'nope'"),
+        (["--v"], "invalid option -- 'v'"),
+        (["--stats", "1"], "invalid option -- 'stats'"),
+        (["--=x"], "invalid option -- ''"),
+        (["-vabc", "-x"], "option -v requires a number"),
+        (["-x", "-vabc"], "invalid option -- 'x'"),
+        (["-v", "3", "-v"], "option -v requires a number"),
+        (["-m", "5", "-c"], "mbuf chunk size must be between 512 and 16777216 bytes"),
+        (["-V", "-x"], "invalid option -- 'x'"),
+        (["-t", "-V", "-s", "0"], "option -s value 0 is not a valid port"),
+    ],
+)
+def test_option_error(capsys: Captured, arguments: list[str], message: str) -> None:
+    status, err = run_main(capsys, *arguments)
+    assert status == 1
+    first, _, usage = err.partition("\n")
+    assert first == f"nutcracker: {message}"
+    assert usage.startswith("Usage: nutcracker [-")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["-V"], ["--version"], ["--vers"], ["-Vt"], ["-V", "-t", "-c", "bad"], ["stray", "-V"], ["-", "-V"]),
+        *(["-V", "--", "-x"], ["--verb=3", "-V"], ["--stats-p=1", "-V"], ["-dV"], ["-v99V", "-V"][1:]),
+        *(["-a", "", "-V"], ["-o", "", "-V"], ["-c", "", "-V"], ["-p", "", "-V"], ["-i", "0", "-V"]),
+    ],
+)
+def test_version(capsys: Captured, arguments: list[str]) -> None:
+    assert run_main(capsys, *arguments) == (0, BANNER)
+
+
+def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
+    status, err = run_main(capsys, "-h")
+    assert status == 0
+    assert err.startswith(BANNER + "Usage: nutcracker [-hVtdD] [-v ")
+    lines = err.splitlines()
+    options = [line for line in lines if line.startswith("  -")]
+    assert [line[3] for line in options] == list(LETTERS)
+    assert all(line[25:27] == ": " for line in options)
+    defaults = "".join(line for line in options if "default" in line)
+    expected = ["5", "stderr", "conf/nutcracker.yml", "22222", "0.0.0.0", "30000 msec", "off", "16384 bytes"]
+    assert re.findall(r"default: ([^,)]+)", defaults) == expected
+    assert max(map(len, lines)) <= 100
+
+
+def test_described_statistics(capsys: Captured) -> None:
+    status, err = run_main(capsys, "-D")
+    assert status == 0
+    expected = ["pool stats:", *(f'  {metric.name:<20}"{metric.help}"' for metric in POOL_METRICS), ""]
+    expected += ["server stats:", *(f'  {metric.name:<20}"{metric.help}"' for metric in SERVER_METRICS)]
+    assert err == BANNER + "".join(f"{line}\n" for line in expected)
+
+
+def test_help_comes_before_the_statistics(capsys: Captured) -> None:
+    _, help_text = run_main(capsys, "-h")
+    _, statistics = run_main(capsys, "-D")
+    assert run_main(capsys, "-tDh") == (0, help_text + statistics.removeprefix(BANNER))
+
+
+def test_valid_configuration(capsys: Captured, tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text(GOOD)
+    expected = (0, f"nutcracker: configuration file '{path}' syntax is ok\n")
+    assert run_main(capsys, "-t", "-c", str(path)) == expected
+    assert run_main(capsys, f"-dtc{path}") == expected
+    assert run_main(capsys, "--test", f"--conf={path}", "stray") == expected
+
+
+def test_invalid_configuration_says_why_once(capsys: Captured, tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text(GOOD + "  hahs: md5\n")
+    reason = 'pool "alpha": directive "hahs" is unknown, did you mean "hash"?'
+    assert run_main(capsys, "-t", "-c", str(path)) == (
+        1,
+        f"nutcracker: {path}:5:3: {reason}\nnutcracker: configuration file '{path}' syntax is invalid\n",
+    )
+
+
+def test_configuration_that_cannot_be_opened(capsys: Captured, tmp_path: Path) -> None:
+    path = tmp_path / "none.yml"
+    assert run_main(capsys, "-t", "-c", str(path)) == (
+        1,
+        f"nutcracker: failed to open configuration '{path}': No such file or directory\n"
+        f"nutcracker: configuration file '{path}' syntax is invalid\n",
+    )
+
+
+def test_default_configuration_file(capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, err = run_main(capsys, "-t")
+    assert status == 1
+    assert "'conf/nutcracker.yml'" in err
+
+
+def test_normal_run_gets_the_defaults(started: list[Options]) -> None:
+    assert main([]) == 7
+    assert started == [
+        Options(
+            conf_file="conf/nutcracker.yml",
+            log_path="",
+            log_level=5,
+            stats_addr="0.0.0.0",
+            stats_port=22222,
+            stats_interval=30000,
+            pid_file="",
+            mbuf_size=16384,
+            daemonize=False,
+        )
+    ]
+
+
+def test_normal_run_gets_every_option(started: list[Options]) -> None:
+    short = ["-d", "-v", "11", "-o", "l", "-c", "c", "-s", "1", "-a", "/s", "-i", "0", "-p", "p", "-m", "512"]
+    long = [
+        *("--daemonize", "--verbose=99", "--output=l", "--conf-file=c", "--stats-port=1", "--stats-addr=/s"),
+        *("--stats-interval=0", "--pid-file=p", "--mbuf-size=512"),
+    ]
+    bundled = ["stray", "-dv0011", "-ol", "-cc", "-s00001", "-a", "/s", "other", "-i0", "-pp", "-m", "512", "--", "-x"]
+    for arguments in (short, long, bundled):
+        assert main(arguments) == 7
+    assert len(started) == 3
+    assert started[0] == started[1] == started[2]
+    assert started[0] == Options("c", "l", 11, "/s", 1, 0, "p", 512, True)
+
+
+def test_last_of_repeated_options_counts(started: list[Options]) -> None:
+    main(["-c", "a", "-v", "1", "--conf-file", "b", "-v2"])
+    assert (started[0].conf_file, started[0].log_level) == ("b", 2)
+
+
+def test_arguments_of_the_process_are_the_default(started: list[Options], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["nutcracker", "-c", "from.yml"])
+    main()
+    assert started[0].conf_file == "from.yml"
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "twemproxy", *arguments], capture_output=True, check=False)
+
+
+def test_processes_exit_as_the_command_says(tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text(GOOD)
+    for arguments, status in ((["-V"], 0), (["-x"], 1), (["-t", "-c", str(path)], 0), (["-t", "-c", "none"], 1)):
+        process = command(*arguments)
+        assert process.returncode == status
+        assert process.stdout == b""
+        assert process.stderr.startswith(b"This is" if arguments == ["-V"] else b"nutcracker: ")
+
+
+def test_argument_that_is_not_utf8_is_named() -> None:
+    process = subprocess.run([sys.executable, "-m", "twemproxy", "-t", b"-c\xff"], stderr=subprocess.PIPE, check=False)
+    assert process.returncode == 1
+    assert b"syntax is invalid" in process.stderr
+    assert b"Traceback" not in process.stderr
+
+
+def test_closed_standard_error_is_no_failure() -> None:
+    process = subprocess.run(
+        ["sh", "-c", f"exec '{sys.executable}' -m twemproxy -V 2>&-"], stdout=subprocess.PIPE, check=False
+    )
+    assert (process.returncode, process.stdout) == (0, b"")
+
+
+def test_version_imports_nothing_heavy() -> None:
+    code = "import sys; from twemproxy.cli import main; main(['-V']); print(*sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"yaml", "msgspec", "asyncio", "logging", "socket"} & set(process.stdout.split())

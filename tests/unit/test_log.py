@@ -1,0 +1,251 @@
+"""The log: which lines are shown, what they look like, and what happens to files."""
+
+import logging
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twemproxy import log
+from twemproxy.worker.messages import LogSettings
+
+LINE = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3})\] (\w+) (\S+): (.*)")
+
+Start = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Leaves the process with the handlers and the level it had."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    log.configure(LogSettings(log.DEFAULT_LEVEL))
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """Logs to a new file at a level; gives the file."""
+
+    def configure(level: int = log.DEFAULT_LEVEL, name: str = "log") -> Path:
+        path = tmp_path / name
+        log.configure(LogSettings(level, str(path)))
+        return path
+
+    return configure
+
+
+def lines(path: Path) -> list[tuple[str, str, str]]:
+    """(level, module, message) of every line; each must have the form of one."""
+    found = []
+    for line in path.read_text().splitlines():
+        match = LINE.fullmatch(line)
+        assert match, line
+        found.append((match[2], match[3], match[4]))
+    return found
+
+
+def test_line(start: Start) -> None:
+    path = start()
+    before = time.time()
+    log.get_logger("twemproxy.supervisor.supervisor").log(log.NOTICE, "up at %s", "once")
+    after = time.time()
+    assert lines(path) == [("NOTICE", "supervisor.supervisor", "up at once")]
+    match = LINE.fullmatch(path.read_text().rstrip("\n"))
+    assert match
+    seconds = time.mktime(time.strptime(match[1][:19], "%Y-%m-%d %H:%M:%S")) + float(match[1][19:])
+    assert int(before * 1000) / 1000 <= seconds + 0.001 and seconds <= after
+
+
+@pytest.mark.parametrize("level", range(12))
+def test_level_gates_messages(start: Start, level: int) -> None:
+    path = start(level)
+    logger = log.get_logger("twemproxy.test")
+    for name, number in log.LEVELS:
+        logger.log(number, "at %s", name)
+    shown = [name for name, _, _ in lines(path)]
+    expected = [name for name, _ in log.LEVELS[: max(level, 3) + 1 if level else 1]]
+    assert shown == expected
+    assert log.current_level() == level
+
+
+def test_names_of_the_twelve_levels() -> None:
+    names = "EMERG ALERT CRIT ERR WARN NOTICE INFO DEBUG VERB VVERB VVVERB PVERB"
+    assert [name for name, _ in log.LEVELS] == names.split()
+
+
+def test_errors_of_other_libraries_are_logged(start: Start) -> None:
+    path = start(1)
+    logging.getLogger("asyncio").error("lost")
+    logging.getLogger("asyncio").warning("slow")
+    assert lines(path) == [("ERR", "asyncio", "lost")]
+
+
+def test_level_outside_the_scale_is_the_nearest(start: Start) -> None:
+    start()
+    log.set_level(99)
+    assert log.current_level() == log.MAX_LEVEL == 11
+    log.set_level(-1)
+    assert log.current_level() == 0
+
+
+def test_always_shows_at_every_level(start: Start) -> None:
+    path = start(0)
+    log.always("nutcracker-%s started", "1.0")
+    assert lines(path) == [("NOTICE", "nutcracker", "nutcracker-1.0 started")]
+
+
+def test_percent_without_arguments_is_text(start: Start) -> None:
+    path = start()
+    log.always("100% sure")
+    assert lines(path)[0][2] == "100% sure"
+
+
+@given(st.text())
+def test_one_event_is_one_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("log") / "log"
+    log.configure(LogSettings(log.DEFAULT_LEVEL, str(path)))
+    log.get_logger("twemproxy.test").error("%s", text)
+    written = path.read_bytes()
+    assert written.count(b"\n") == 1 and written.endswith(b"\n")
+    assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", written)
+    assert len(written.decode().splitlines()) == 1
+
+
+def test_control_characters_are_escaped(start: Start) -> None:
+    path = start()
+    log.get_logger("twemproxy.test").error("a\r\n\x1b[31m\x00\x85\u2028\udcff\t\\é")
+    assert lines(path)[0][2] == "a\\r\\n\\x1b[31m\\x00\\x85\\u2028\\udcff\\t\\é"
+
+
+def test_traceback_stays_on_its_line(start: Start) -> None:
+    path = start()
+    try:
+        raise KeyError("missing")
+    except KeyError:
+        log.get_logger("twemproxy.test").exception("failed")
+    ((level, module, message),) = lines(path)
+    assert (level, module) == ("ERR", "test")
+    assert message.startswith("failed\\nTraceback") and message.endswith("KeyError: 'missing'")
+
+
+def test_long_line_is_cut(start: Start) -> None:
+    path = start()
+    log.get_logger("twemproxy.test").error("x" * 10_000)
+    written = path.read_bytes()
+    assert len(written) == log.LINE_LIMIT
+    assert written.endswith(b"x...\n")
+
+
+def test_file_is_appended_to_and_has_mode_0644(start: Start) -> None:
+    before = os.umask(0)
+    try:
+        path = start()
+    finally:
+        os.umask(before)
+    log.always("one")
+    start()
+    log.always("two")
+    assert [message for _, _, message in lines(path)] == ["one", "two"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_reopen_goes_on_in_a_new_file(start: Start) -> None:
+    path = start()
+    log.always("one")
+    moved = path.rename(path.with_name("log.1"))
+    log.always("two")
+    log.reopen()
+    log.always("three")
+    assert [message for _, _, message in lines(moved)] == ["one", "two"]
+    assert [message for _, _, message in lines(path)] == ["three"]
+
+
+def test_reopen_that_fails_keeps_the_old_file(start: Start) -> None:
+    path = start()
+    moved = path.rename(path.with_name("log.1"))
+    path.mkdir()
+    with pytest.raises(log.LogError, match=re.escape(f"opening log file '{path}' failed: {os.strerror(21)}")):
+        log.reopen()
+    log.always("still here")
+    assert [message for _, _, message in lines(moved)] == ["still here"]
+
+
+def test_failed_configure_changes_nothing(start: Start, tmp_path: Path) -> None:
+    path = start(3)
+    with pytest.raises(log.LogError) as error:
+        log.configure(LogSettings(11, str(tmp_path / "no" / "log")))
+    assert str(error.value) == f"opening log file '{tmp_path / 'no' / 'log'}' failed: {os.strerror(2)}"
+    log.always("still here")
+    assert log.current_level() == 3
+    assert len(lines(path)) == 1
+
+
+def test_reconfigured_log_holds_one_descriptor(start: Start) -> None:
+    start()
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(5):
+        start(name=f"log{number}")
+        log.reopen()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure(LogSettings(log.DEFAULT_LEVEL))
+    log.always("here")
+    log.reopen()
+    log.always("and here")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert [LINE.fullmatch(line)[4] for line in err.splitlines()] == ["here", "and here"]  # type: ignore[index]
+
+
+def test_refused_write_does_not_raise() -> None:
+    log.configure(LogSettings(log.DEFAULT_LEVEL, "/dev/full"))
+    log.always("lost")
+    log.get_logger("twemproxy.test").error("lost too")
+
+
+def test_line_is_one_write(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    start()
+    writes: list[bytes] = []
+
+    def write(descriptor: int, data: bytes) -> int:
+        writes.append(data)
+        return len(data)
+
+    monkeypatch.setattr(os, "write", write)
+    log.always("one")
+    log.get_logger("twemproxy.test").error("two\n" * 50)
+    monkeypatch.undo()
+    assert len(writes) == 2 and all(data.endswith(b"\n") for data in writes)
+
+
+def test_disabled_message_is_not_formatted(start: Start) -> None:
+    class Unformattable:
+        def __str__(self) -> str:
+            raise AssertionError("formatted")
+
+    path = start(5)
+    log.get_logger("twemproxy.test").info("%s", Unformattable())
+    assert lines(path) == []
+
+
+def test_record_that_cannot_be_formatted_does_not_raise(
+    start: Start, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = start()
+    root = logging.getLogger()
+    with monkeypatch.context() as alone:
+        alone.setattr(root, "handlers", root.handlers[-1:])  # pytest's own handler raises
+        log.get_logger("twemproxy.test").error("%d", "no number")
+    assert lines(path) == []
+    assert "no number" in capfd.readouterr().err
