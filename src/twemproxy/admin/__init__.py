@@ -1,0 +1,1 @@
+"""The doors for operators: what shows the proxy's state to the outside."""
