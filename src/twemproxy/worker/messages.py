@@ -2,7 +2,8 @@
 
 On the wire a message is a 4-byte big-endian length and that many bytes of MessagePack. ``Start`` is the first
 message a worker gets; the descriptors it speaks of arrive with it (SCM_RIGHTS), in this order: the memory of
-the counters, then one listening socket per pool, in pool order.
+the counters, then one listening socket per pool, in pool order; at most 250 come with one sendmsg, the next ones
+with the next bytes of the same message.
 """
 
 import struct

@@ -1,0 +1,34 @@
+"""The pid file (option -p): the decimal process id, without a newline."""
+
+import os
+from contextlib import suppress
+from typing import Final
+
+from twemproxy.supervisor.errors import StartError
+
+_MODE: Final = 0o644
+
+
+class PidFile:
+    """This process's id in a file, until it is removed."""
+
+    def __init__(self, path: str) -> None:
+        """Write the file, over whatever was there. Raises StartError."""
+        self.path = os.path.abspath(path)
+        self._content = str(os.getpid()).encode()
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
+            try:
+                os.write(descriptor, self._content)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise StartError(f"opening pid file '{path}' failed: {error.strerror}") from error
+
+    def remove(self) -> None:
+        """Remove the file, unless another process has written its own id there meanwhile."""
+        with suppress(OSError):
+            with open(self.path, "rb") as file:
+                ours = file.read() == self._content
+            if ours:
+                os.unlink(self.path)

@@ -1,0 +1,218 @@
+"""The supervisor: starts everything in order, acts on signals, and ends everything in order."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, Final
+
+from twemproxy import __version__, log
+from twemproxy.admin.stats_port import StatsPort
+from twemproxy.config.loading import ConfigError, load
+from twemproxy.config.options import Options
+from twemproxy.config.pools import Config
+from twemproxy.supervisor.daemon import daemonize
+from twemproxy.supervisor.errors import StartError
+from twemproxy.supervisor.limits import client_limit, open_files_limit
+from twemproxy.supervisor.listeners import Listener, listen_for_stats, listen_on_pool
+from twemproxy.supervisor.pidfile import PidFile
+from twemproxy.supervisor.resolver import Resolver
+from twemproxy.supervisor.statistics import Statistics
+from twemproxy.supervisor.stats_log import StatsLog
+from twemproxy.supervisor.worker_process import WORKER_COMMAND
+from twemproxy.supervisor.worker_slot import WorkerSlot
+from twemproxy.worker.messages import LogSettings, ReopenLog, SetLogLevel, Start, ToWorker
+
+DRAIN_TIME: Final = 10.0
+"""Seconds that requests in flight have after SIGTERM or SIGINT."""
+
+_VERSE: Final = "many keys, few wires / each to its own server, each reply in its turn"
+
+_logger = log.get_logger(__name__)
+
+
+def run(options: Options, *, workers: int = 1, worker_command: Sequence[str] = WORKER_COMMAND) -> int:
+    """Run the proxy until a signal ends it; gives the exit status: 0, or 1 when it could not start or go on.
+
+    The reason of a failure goes to standard error, and to the log file if there is one.
+    """
+    try:
+        log.configure(LogSettings(options.log_level, options.log_path))
+    except log.LogError as error:
+        _tell(str(error))
+        return 1
+    # Its debug messages are about itself, not about the proxy.
+    log.get_logger("asyncio").setLevel(log.WARN)
+    if options.daemonize:
+        daemonize()
+    return asyncio.run(Supervisor(options, workers, worker_command).run())
+
+
+class Supervisor:
+    """One run of the proxy."""
+
+    def __init__(self, options: Options, workers: int, worker_command: Sequence[str]) -> None:
+        self._options = options
+        self._worker_count = workers
+        self._worker_command = worker_command
+        self._stopping = asyncio.Event()
+        self._slots: list[WorkerSlot] = []
+        self._stats_log: StatsLog | None = None
+
+    async def run(self) -> int:
+        """As the module's ``run``, with the log already open."""
+        asyncio.get_running_loop().set_exception_handler(_log_exception)
+        self._watch_signals()
+        with ExitStack() as held:
+            try:
+                if self._options.pid_file:
+                    held.callback(PidFile(self._options.pid_file).remove)
+                _log_banner()
+                await self._serve(held)
+            except ConfigError as error:
+                self._explain(str(error))
+                if error.line:
+                    _tell(f"nutcracker: configuration file '{self._options.conf_file}' syntax is invalid")
+                return 1
+            except StartError as error:
+                self._explain(str(error))
+                return 1
+        log.always("nutcracker-%s on pid %d is done", __version__, os.getpid())
+        return 0
+
+    async def _serve(self, held: ExitStack) -> None:
+        """Open the sockets, run the workers, and come back when they have left."""
+        config = load(self._options.conf_file)
+        statistics = Statistics(config)
+        stats_port = StatsPort(statistics.document)
+        stats_listener = listen_for_stats(self._options.stats_addr, self._options.stats_port)
+        with ExitStack() as doors:
+            doors.callback(stats_listener.close)
+            await stats_port.open(stats_listener.socket)
+            doors.callback(stats_port.close)
+            listeners = []
+            for pool in config.pools:
+                listeners.append(listen_on_pool(pool))
+                doors.callback(listeners[-1].close)
+            self._make_slots(config, statistics, listeners)
+            self._stats_log = StatsLog(self._options.stats_interval, statistics.take)
+            held.callback(self._stats_log.stop)
+            await self._run_workers(config, doors)
+
+    def _make_slots(self, config: Config, statistics: Statistics, listeners: Sequence[Listener]) -> None:
+        limit = client_limit(config, open_files_limit())
+
+        def start() -> Start:
+            settings = LogSettings(log.current_level(), self._options.log_path)
+            return Start(config, self._options.mbuf_size, settings, limit)
+
+        resolver = Resolver()
+        descriptors = [listener.socket.fileno() for listener in listeners]
+        for _ in range(self._worker_count):
+            try:
+                slot = WorkerSlot(self._worker_command, statistics.layout, start, descriptors, resolver)
+            except OSError as error:
+                raise StartError(f"no memory for the counters: {error.strerror}") from error
+            statistics.tables.append(slot.table)
+            self._slots.append(slot)
+
+    async def _run_workers(self, config: Config, doors: ExitStack) -> None:
+        """Run every worker until all have left; close the doors when the first of them has to."""
+        workers = [asyncio.create_task(slot.run()) for slot in self._slots]
+        stop = asyncio.create_task(self._stopping.wait())
+        announcement = asyncio.create_task(self._announce(config))
+        try:
+            await asyncio.wait([stop, *workers], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            announcement.cancel()
+        doors.close()
+        for slot in self._slots:
+            slot.drain(DRAIN_TIME if self._stopping.is_set() else 0)
+        await asyncio.wait(workers)
+        for worker in workers:
+            worker.result()
+
+    async def _announce(self, config: Config) -> None:
+        """Log that all workers accept clients, once they do."""
+        for slot in self._slots:
+            await slot.ready.wait()
+        if self._stats_log is not None:
+            self._stats_log.follow_level()
+        where = ", ".join(f"{pool.name} on {pool.listen.text}" for pool in config.pools)
+        _logger.log(log.NOTICE, "ready: %s", where)
+
+    def _watch_signals(self) -> None:
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        loop = asyncio.get_running_loop()
+        actions: tuple[tuple[signal.Signals, str, Callable[[], None] | None], ...] = (
+            (signal.SIGUSR1, "", None),
+            (signal.SIGUSR2, "", None),
+            (signal.SIGTTIN, ", up logging level", lambda: self._change_level(+1)),
+            (signal.SIGTTOU, ", down logging level", lambda: self._change_level(-1)),
+            (signal.SIGHUP, ", reopening log file", self._reopen_log),
+            (signal.SIGINT, ", exiting", self._stop),
+            (signal.SIGTERM, ", exiting", self._stop),
+        )
+        for number, suffix, action in actions:
+            loop.add_signal_handler(number, self._on_signal, number, suffix, action)
+
+    def _on_signal(self, number: signal.Signals, suffix: str, action: Callable[[], None] | None) -> None:
+        log.always("signal %d (%s) received%s", number, number.name, suffix)
+        if action is not None:
+            action()
+
+    def _change_level(self, step: int) -> None:
+        before = log.current_level()
+        log.set_level(before + step)
+        level = log.current_level()
+        if level == before:
+            return
+        log.always("%s log level to %d", "up" if step > 0 else "down", level)
+        self._tell_workers(SetLogLevel(level))
+        if self._stats_log is not None:
+            self._stats_log.follow_level()
+
+    def _reopen_log(self) -> None:
+        try:
+            log.reopen()
+        except log.LogError as error:
+            _logger.error("%s", error)
+        self._tell_workers(ReopenLog())
+
+    def _stop(self) -> None:
+        """Drain the workers; called once more, cut the drain short."""
+        if self._stopping.is_set():
+            for slot in self._slots:
+                slot.drain(0)
+        self._stopping.set()
+
+    def _tell_workers(self, message: ToWorker) -> None:
+        for slot in self._slots:
+            slot.send(message)
+
+    def _explain(self, reason: str) -> None:
+        """Say why there is no proxy, once per place where somebody may look."""
+        _tell(f"nutcracker: {reason}")
+        if self._options.log_path:
+            _logger.error("%s", reason)
+
+
+def _log_banner() -> None:
+    system = os.uname()
+    log.always(
+        "nutcracker-%s built for %s %s %s started on pid %d",
+        *(__version__, system.sysname, system.release, system.machine, os.getpid()),
+    )
+    log.always(_VERSE)
+
+
+def _tell(line: str) -> None:
+    if sys.stderr is not None:  # None when the descriptor was closed: print would take standard output
+        print(line, file=sys.stderr, flush=True)
+
+
+def _log_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    _logger.error("%s", context["message"], exc_info=context.get("exception"))

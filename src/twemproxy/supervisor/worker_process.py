@@ -1,0 +1,158 @@
+"""One worker process, from its start to its end: spawned, told what to do over its control socket, reaped."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from twemproxy import log
+from twemproxy.worker.messages import MessageStream, Start, ToSupervisor, ToWorker, encode
+
+WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "twemproxy.worker.main")
+"""The control socket's descriptor is added as last argument."""
+SUPERVISORS_SIGNALS: Final = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+"""Blocked in a worker from its first instruction: terminals and service managers send them to it as well."""
+LEAVE_TIME: Final = 1.0
+"""Seconds between a worker's closing its control socket and its end, or the reverse; then it is killed."""
+
+_DESCRIPTORS_AT_A_TIME: Final = 250
+"""The kernel passes at most 253 with one sendmsg (SCM_MAX_FD)."""
+_FIRST_PART: Final = 32768
+"""Bytes that a fresh socket takes without blocking."""
+
+_logger = log.get_logger(__name__)
+
+
+class WorkerProcess(asyncio.Protocol):
+    """A running worker, as the protocol of its control socket. Make one with ``spawn``."""
+
+    def __init__(self, on_message: Callable[["WorkerProcess", ToSupervisor], None]) -> None:
+        self._on_message = on_message
+        self._stream = MessageStream(for_worker=False)
+        self._closed = asyncio.Event()
+        self._exited = asyncio.Event()
+        self._transport: asyncio.Transport
+        self._process: subprocess.Popen[bytes]
+
+    @classmethod
+    async def spawn(
+        cls,
+        command: Sequence[str],
+        start: Start,
+        descriptors: Sequence[int],
+        on_message: Callable[["WorkerProcess", ToSupervisor], None],
+    ) -> "WorkerProcess":
+        """Start a worker and send it the first message.
+
+        ``descriptors``: those that go with it, see ``worker.messages``. ``on_message`` is called with what
+        the worker says. Raises OSError when the system refuses.
+        """
+        self = cls(on_message)
+        ours, theirs = socket.socketpair()
+        try:
+            ours.setblocking(False)
+            rest = _send_with_descriptors(ours, encode(start), descriptors)
+            self._process = _spawn([*command, str(theirs.fileno())], theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._watch_exit()
+        self._transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+        self._transport.write(rest)
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def send(self, message: ToWorker) -> None:
+        """Tell the worker something; one that is gone is told nothing."""
+        if not self._transport.is_closing():
+            self._transport.write(encode(message))
+
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+        self._process.kill()
+
+    async def wait(self) -> str:
+        """Wait until it has ended and all it said was heard; gives how it ended, for the log."""
+        ends = [asyncio.create_task(self._closed.wait()), asyncio.create_task(self._exited.wait())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, timeout=LEAVE_TIME)
+        self.kill()
+        self._transport.abort()
+        await asyncio.wait(ends)
+        return _describe(self._process.returncode)
+
+    def data_received(self, data: bytes) -> None:
+        """Protocol: bytes from the worker."""
+        try:
+            messages = self._stream.feed(data)
+        except msgspec.DecodeError as error:
+            _logger.critical("worker %d sends what is no message: %s", self.pid, error)
+            self._transport.abort()
+            return
+        for message in messages:
+            self._on_message(self, message)  # type: ignore[arg-type]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Protocol: the worker has closed its end."""
+        self._closed.set()
+
+    def _watch_exit(self) -> None:
+        loop = asyncio.get_running_loop()
+        descriptor = os.pidfd_open(self._process.pid)
+
+        def reap() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            self._process.wait()
+            self._exited.set()
+
+        loop.add_reader(descriptor, reap)
+
+
+def _spawn(command: list[str], descriptor: int) -> subprocess.Popen[bytes]:
+    # Blocked rather than ignored: one that comes to the supervisor meanwhile is delivered afterwards.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(descriptor,))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _send_with_descriptors(to: socket.socket, data: bytes, descriptors: Sequence[int]) -> bytes:
+    """Send all the descriptors along with the beginning of ``data``; gives what of it is left to send."""
+    for first in range(0, len(descriptors), _DESCRIPTORS_AT_A_TIME):
+        some = descriptors[first : first + _DESCRIPTORS_AT_A_TIME]
+        is_last = first + _DESCRIPTORS_AT_A_TIME >= len(descriptors)
+        sent = socket.send_fds(to, [data[: _FIRST_PART if is_last else 1]], list(some))
+        data = data[sent:]
+    return data
+
+
+def _describe(status: int) -> str:
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = "unknown"
+    return f"was killed by signal {-status} ({name})"

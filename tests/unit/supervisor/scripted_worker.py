@@ -1,0 +1,165 @@
+"""A worker that does what its clients tell it to: how the supervisor copes is easiest seen with a script.
+
+``python scripted_worker.py MODE DESCRIPTOR``. MODE is ``serve``, or how to fail before serving: ``exit`` or
+``failed``. Clients send lines; each is a command of ``_Worker.obey`` and gets one line back.
+"""
+
+import asyncio
+import mmap
+import os
+import signal
+import socket
+import sys
+
+from twemproxy import log
+from twemproxy.stats.catalogue import SERVER_METRICS
+from twemproxy.stats.layout import CounterLayout
+from twemproxy.worker.messages import (
+    Drain,
+    Failed,
+    MessageStream,
+    Ready,
+    ReopenLog,
+    Resolve,
+    Resolved,
+    SetLogLevel,
+    Start,
+    encode,
+)
+
+
+class _Worker:
+    def __init__(self, control: socket.socket) -> None:
+        self.stream = MessageStream(for_worker=True)
+        self.early: list[object] = []
+        self.descriptors: list[int] = []
+        while not self.early:
+            data, some, _, _ = socket.recv_fds(control, 65536, 250)
+            assert data, "the supervisor is gone before it said anything"
+            self.descriptors += some
+            self.early += self.stream.feed(data)
+        start = self.early.pop(0)
+        assert isinstance(start, Start)
+        self.start = start
+        self.layout = CounterLayout([len(pool.servers) for pool in start.config.pools])
+        self.table = memoryview(mmap.mmap(self.descriptors[0], self.layout.size)).cast("Q")
+        self.drained: asyncio.Future[float]
+        self.answers: asyncio.Queue[Resolved] = asyncio.Queue()
+        self.clients: list[asyncio.Task[None] | None] = []
+        self.obstinate = False
+        log.configure(start.log)
+
+    async def run(self, control: socket.socket) -> None:
+        self.drained = asyncio.get_running_loop().create_future()
+        reader, self.control = await asyncio.open_unix_connection(sock=control)
+        servers = [
+            await asyncio.start_server(self.client, sock=socket.socket(fileno=descriptor))
+            for descriptor in self.descriptors[1:]
+        ]
+        self.control.write(encode(Ready()))
+        for message in self.early:
+            self.hear(message)
+        leaving: asyncio.Task[None] | None = None
+        while data := await reader.read(65536):
+            for heard in self.stream.feed(data):
+                self.hear(heard)
+            if self.drained.done():
+                for server in servers:
+                    server.close()
+                leaving = leaving or asyncio.create_task(self.leave())
+        if self.obstinate:
+            await asyncio.Future()
+        os._exit(1)
+
+    async def leave(self) -> None:
+        """End when all clients are served."""
+        await asyncio.gather(*(client for client in self.clients if client))
+        if not self.obstinate:
+            os._exit(0)
+
+    def hear(self, message: object) -> None:
+        match message:
+            case Drain():
+                if not self.drained.done():
+                    self.drained.set_result(message.timeout)
+                elif message.timeout == 0 and not self.obstinate:
+                    os._exit(0)
+            case SetLogLevel():
+                log.set_level(message.level)
+            case ReopenLog():
+                log.reopen()
+            case Resolved():
+                self.answers.put_nowait(message)
+
+    async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.clients.append(asyncio.current_task())
+        while line := await reader.readline():
+            writer.write((await self.obey(line.decode().split()) + "\n").encode())
+            if self.drained.done():
+                break
+        writer.close()
+        await writer.wait_closed()
+
+    async def obey(self, words: list[str]) -> str:
+        """Carry out a command: its name and arguments; gives the reply."""
+        match words:
+            case ["pid"]:
+                return str(os.getpid())
+            case ["exit", status]:
+                os._exit(int(status))
+            case ["kill", number]:
+                os.kill(os.getpid(), int(number))
+            case ["close-control"]:
+                self.obstinate = True
+                self.control.transport.abort()
+            case ["garbage"]:
+                self.control.write(b"\0\0\0\1\xc1")
+            case ["give-up", reason]:
+                self.control.write(encode(Failed(reason)))
+                await self.control.drain()
+                os._exit(1)
+            case ["level"]:
+                return str(log.current_level())
+            case ["log", text]:
+                log.get_logger("scripted").error("%s", text)
+            case ["limit"]:
+                return str(self.start.client_limit)
+            case ["mbuf"]:
+                return str(self.start.mbuf_size)
+            case ["descriptors"]:
+                return str(len(self.descriptors))
+            case ["pools"]:
+                return str(len(self.start.config.pools))
+            case ["blocked"]:
+                return " ".join(sorted(str(int(sign)) for sign in signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+            case ["add", metric, amount]:
+                offset = [row.name for row in SERVER_METRICS].index(metric)
+                self.table[self.layout.servers[0][0] + offset] += int(amount)
+            case ["resolve", host, port]:
+                self.control.write(encode(Resolve(host, int(port))))
+                answer = await self.answers.get()
+                return f"{answer.addresses} {answer.error}"
+            case ["finish-when-drained"]:
+                return f"finished, {await self.drained:g} s to go"
+            case ["never-finish"]:
+                await asyncio.Future()
+            case ["never-leave"]:
+                self.obstinate = True
+            case _:
+                return "what?"
+        return "ok"
+
+
+def main(mode: str, descriptor: int) -> int:
+    if mode == "exit":
+        return 3
+    control = socket.socket(fileno=descriptor)
+    if mode == "failed":
+        control.sendall(encode(Failed("the scripted worker was told to fail")))
+        return 1
+    asyncio.run(_Worker(control).run(control))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

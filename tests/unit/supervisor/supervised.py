@@ -1,0 +1,205 @@
+"""A supervisor as a process of its own, with scripted workers, and connections to talk to them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.ports import free_port
+from harness.waiting import wait_until
+
+GRACE = 30.0
+"""Seconds after which a supervisor told to end counts as hanging."""
+WORKER = Path(__file__).with_name("scripted_worker.py")
+
+_LAUNCH = """
+import json, sys
+from twemproxy.config.options import Options
+from twemproxy.supervisor.supervisor import run
+options, more = json.loads(sys.argv[1])
+sys.exit(run(Options(**options), **more))
+"""
+
+
+def configure(folder: Path, *listens: str) -> None:
+    """Write nutcracker.yml with one pool per listen, named pool0, pool1, ..."""
+    pools = [
+        f"pool{index}:\n  listen: {listen}\n  redis: true\n  servers:\n    - 127.0.0.1:1:1 s0\n"
+        for index, listen in enumerate(listens)
+    ]
+    (folder / "nutcracker.yml").write_text("".join(pools))
+
+
+class Supervised:
+    """A supervisor run in a folder, with a configuration, log file and ports of its own unless given."""
+
+    def __init__(
+        self, folder: Path, *, mode: str = "serve", workers: int = 1, preamble: str = "", **options: Any
+    ) -> None:
+        """``mode``: of the scripted worker; ``preamble``: Python to run in the process before anything else."""
+        self.folder = folder
+        self.port = free_port()
+        self.stats_port = free_port()
+        self._clients: list[Client] = []
+        self._says_when_ready = options.get("log_level", 5) >= 5
+        self._in_background = bool(options.get("daemonize"))
+        if not (folder / "nutcracker.yml").exists():
+            configure(folder, f"127.0.0.1:{self.port}")
+        self.log_path = folder / "nutcracker.log"
+        defaults = {
+            "conf_file": "nutcracker.yml",
+            "log_path": "nutcracker.log",
+            "stats_addr": "127.0.0.1",
+            "stats_port": self.stats_port,
+        }
+        command = [sys.executable, str(WORKER), mode]
+        arguments = [{**defaults, **options}, {"workers": workers, "worker_command": command}]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", preamble + _LAUNCH, json.dumps(arguments)],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def log(self) -> str:
+        """What is in its log file."""
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    def wait_log(self, text: str) -> None:
+        """Wait for a text in its log file; AssertionError if it ends without."""
+        wait_until(lambda: text in self.log or self._ended(), f"'{text}' is logged")
+        assert text in self.log, self.log + str(self.end())
+
+    def wait_ready(self) -> None:
+        """Wait until its workers serve. It must log at level NOTICE or have a TCP port."""
+        if self._says_when_ready:
+            self.wait_log("ready: ")
+        else:
+            wait_until(self._accepts, "it accepts")
+            self.ask("pid")
+
+    def ask(self, *commands: str) -> list[str]:
+        """Send a worker commands on a fresh connection; gives its replies."""
+        with self.client() as client:
+            return [client.ask(command) for command in commands]
+
+    def client(self, path: Path | None = None) -> "Client":
+        """A fresh connection to the first pool, or to a unix socket; it is closed with the context."""
+        if path:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(str(path))
+        else:
+            connection = socket.create_connection(("127.0.0.1", self.port), GRACE)
+        self._clients.append(Client(connection))
+        return self._clients[-1]
+
+    def close_clients(self) -> None:
+        """Close all connections."""
+        for client in self._clients:
+            client.close()
+
+    def stats(self) -> dict[str, Any]:
+        """The document of the stats port."""
+        with socket.create_connection(("127.0.0.1", self.stats_port), GRACE) as connection:
+            text = read_to_end(connection)
+        document = json.loads(text)
+        assert isinstance(document, dict)
+        return document
+
+    def send_signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end; gives its exit status and what it said on standard error."""
+        _, said = self.process.communicate(timeout=GRACE)
+        return self.process.returncode, said
+
+    def _accepts(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port)).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    def _ended(self) -> bool:
+        return self.process.poll() is not None and not self._in_background
+
+
+class Client:
+    """A connection to a scripted worker."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._lines = connection.makefile("rb")
+
+    def send(self, command: str) -> None:
+        self.connection.sendall(command.encode() + b"\n")
+
+    def reply(self) -> str:
+        """The next line, empty at the end of the stream or when it is broken."""
+        try:
+            return self._lines.readline().decode().rstrip("\n")
+        except ConnectionResetError:
+            return ""
+
+    def ask(self, command: str) -> str:
+        self.send(command)
+        return self.reply()
+
+    def close(self) -> None:
+        """Close it; more than once does no harm."""
+        self._lines.close()
+        self.connection.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    """All bytes until the other side ends the stream."""
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@contextmanager
+def supervised(folder: Path, **arguments: Any) -> Iterator[Supervised]:
+    """A supervisor that is up, and is ended with the context; see ``Supervised``."""
+    supervisor = Supervised(folder, **arguments)
+    try:
+        supervisor.wait_ready()
+        yield supervisor
+    finally:
+        supervisor.close_clients()
+        supervisor.process.terminate()
+        supervisor.end()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, other than one that waits to be reaped."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def mode_of(path: Path) -> int:
+    """Permission bits of a file."""
+    return path.stat().st_mode & 0o777
+
+
+def descriptors_of(pid: int) -> Sequence[str]:
+    """Where the first three descriptors of a process lead."""
+    return [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)]

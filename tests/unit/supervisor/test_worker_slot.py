@@ -1,0 +1,156 @@
+"""Workers that crash, hang or are told to leave: clients wait, counters stay, the end comes in time."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from supervised import Supervised, is_alive, supervised
+
+from harness.waiting import wait_until
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("exit 0", "exited with status 0"),
+        ("exit 7", "exited with status 7"),
+        ("kill 9", "was killed by signal 9 (SIGKILL)"),
+        ("kill 11", "was killed by signal 11 (SIGSEGV)"),
+    ],
+)
+def test_a_crashed_worker_is_replaced(tmp_path: Path, command: str, reason: str) -> None:
+    with supervised(tmp_path, log_level=1) as proxy:
+        worker, nothing = proxy.ask("pid", command)
+        assert nothing == ""
+        successor = proxy.ask("pid")[0]
+        assert successor not in ("", worker)
+        assert not is_alive(int(worker))
+        assert f"worker {worker} {reason}, another one starts in 0.1 s" in proxy.log
+
+
+def test_clients_wait_while_there_is_no_worker(tmp_path: Path) -> None:
+    with supervised(tmp_path) as proxy:
+        proxy.ask("exit 1")
+        proxy.wait_log("another one starts in 0.1 s")
+        proxy.ask("exit 1")
+        proxy.wait_log("another one starts in 0.2 s")
+        waiting = [proxy.client() for _ in range(5)]
+        replies = {client.ask("pid") for client in waiting}
+        assert len(replies) == 1
+        assert "" not in replies
+
+
+def test_counters_outlive_a_worker_and_gauges_do_not(tmp_path: Path) -> None:
+    with supervised(tmp_path) as proxy:
+        proxy.ask("add requests 41", "add out_queue 3", "add server_ejected_at 99", "exit 1")
+        proxy.ask("add requests 1")
+        server = proxy.stats()["pool0"]["s0"]
+        assert (server["requests"], server["out_queue"], server["server_ejected_at"]) == (42, 0, 99)
+
+
+@pytest.mark.parametrize("command", ["close-control", "garbage"])
+def test_a_worker_that_cannot_be_talked_to_is_replaced(tmp_path: Path, command: str) -> None:
+    with supervised(tmp_path) as proxy:
+        worker = proxy.ask("pid")[0]
+        with proxy.client() as client:
+            client.send(command)
+            proxy.wait_log("another one starts")
+        assert proxy.ask("pid") != [worker]
+        assert not is_alive(int(worker))
+
+
+def test_one_workers_crash_leaves_the_other_alone(tmp_path: Path) -> None:
+    with supervised(tmp_path, workers=2) as proxy, proxy.client() as client, proxy.client() as other:
+        survivor = client.ask("pid")
+        victim = other
+        while victim.ask("pid") == survivor:
+            victim = proxy.client()
+        victim.ask("exit 1")
+        victim.connection.close()
+        assert client.ask("pid") == survivor
+
+
+def test_a_worker_that_gives_up_ends_the_proxy(tmp_path: Path) -> None:
+    with supervised(tmp_path, pid_file="pid", workers=2) as proxy:
+        proxy.ask("give-up because")
+        assert proxy.end() == (1, "nutcracker: because\n")
+        assert proxy.log.count("because") == 1
+        assert not (tmp_path / "pid").exists()
+
+
+def test_a_worker_dies_with_its_supervisor(tmp_path: Path) -> None:
+    with supervised(tmp_path) as proxy:
+        worker = int(proxy.ask("pid")[0])
+        proxy.send_signal(signal.SIGKILL)
+        wait_until(lambda: not is_alive(worker), "the worker ends by itself")
+
+
+# Draining
+
+
+def refused(proxy: Supervised) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", proxy.port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_in_flight_is_finished(tmp_path: Path, number: signal.Signals) -> None:
+    with supervised(tmp_path) as proxy:
+        with proxy.client() as client:
+            client.ask("pid")
+            client.send("finish-when-drained")
+            proxy.send_signal(number)
+            assert client.reply() == "finished, 10 s to go"
+        assert proxy.end() == (0, "")
+
+
+def test_while_draining_nobody_is_accepted_and_a_second_signal_cuts_it_short(tmp_path: Path) -> None:
+    path = tmp_path / "stats"
+    with supervised(tmp_path, pid_file="pid", stats_addr=str(path)) as proxy:
+        with proxy.client() as client:
+            worker = int(client.ask("pid"))
+            client.send("never-finish")
+            proxy.send_signal(signal.SIGTERM)
+            wait_until(lambda: refused(proxy), "new clients are refused")
+            assert not path.exists()
+            assert is_alive(worker)
+            assert (tmp_path / "pid").exists()
+            proxy.send_signal(signal.SIGINT)
+            assert proxy.end() == (0, "")
+            assert client.reply() == ""
+        assert not is_alive(worker)
+        assert "does not leave" not in proxy.log
+
+
+def test_a_worker_that_does_not_leave_is_killed(tmp_path: Path) -> None:
+    with supervised(tmp_path) as proxy:
+        worker = int(proxy.ask("never-leave", "pid")[1])
+        proxy.send_signal(signal.SIGTERM)
+        wait_until(lambda: refused(proxy), "it has begun to drain")
+        proxy.send_signal(signal.SIGTERM)
+        assert proxy.end() == (0, "")
+        assert f"worker {worker} does not leave, it is killed" in proxy.log
+        assert not is_alive(worker)
+
+
+def test_it_ends_while_no_worker_is_there(tmp_path: Path) -> None:
+    with supervised(tmp_path) as proxy:
+        for delay in ("0.1", "0.2", "0.4", "0.8"):
+            proxy.ask("exit 1")
+            proxy.wait_log(f"another one starts in {delay} s")
+        proxy.send_signal(signal.SIGTERM)
+        assert proxy.end() == (0, "")
+
+
+def test_a_signal_before_it_is_ready_ends_it(tmp_path: Path) -> None:
+    proxy = Supervised(tmp_path, pid_file="pid")
+    # Its signal handlers are older than its pid file.
+    wait_until(lambda: (tmp_path / "pid").exists(), "it is starting")
+    os.kill(proxy.process.pid, signal.SIGTERM)
+    assert proxy.end()[0] == 0
+    assert not (tmp_path / "pid").exists()
