@@ -10,6 +10,7 @@ COMPILED = [
     "twemproxy.hashing.continuum",
     "twemproxy.protocol.codec",
     "twemproxy.protocol.redis.codec",
+    "twemproxy.protocol.redis.framing",
     "twemproxy.stats.counters",
     "twemproxy.net.block",
     "twemproxy.net.event_loop",

@@ -29,6 +29,7 @@ cdef class Codec:
     cdef readonly Py_ssize_t resume_left
     cdef readonly int command
     cdef readonly int problem
+    cdef readonly unsigned char found
     cdef readonly Route route
     cdef readonly Merge merge
     cdef readonly Py_ssize_t items

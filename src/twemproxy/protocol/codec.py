@@ -51,6 +51,7 @@ class Codec:
         self.resume_left = 0
         self.command = -1
         self.problem = 0
+        self.found = 0
         self.route = TO_NOBODY
         self.merge = VALUES
         self.items = 0

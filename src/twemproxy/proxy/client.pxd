@@ -22,6 +22,7 @@ cdef class ClientConnection(Stream):
     cdef Py_ssize_t resume_left
     cdef bint guarded
     cdef bint closing
+    cdef bint broken_off
 
     cdef bint must_pause(self) noexcept
     cdef bint take_request(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1

@@ -257,6 +257,7 @@ class ClientConnection(Stream):
         """Answer with a last error and end the connection once all replies have left."""
         self.reply(reply)
         self.closing = True
+        self.broken_off = True
         return 0
 
     # --- the end ---------------------------------------------------------------------------------------------
@@ -302,7 +303,9 @@ class ClientConnection(Stream):
     def close_if_done(self) -> cython.int:
         """Close once the last reply has left."""
         if self.replies.head == self.replies.tail and self.out.pending == 0 and self.fd >= 0:
-            return self.close(CLIENT_EOF, "it ended the connection" if self.ended else "the proxy ended the connection")
+            if self.broken_off:
+                return self.close(CLIENT_ERR, "it broke the protocol")
+            return self.close(CLIENT_EOF, "it ended the connection" if self.ended else "the last reply is sent")
         return 0
 
     @cython.cfunc

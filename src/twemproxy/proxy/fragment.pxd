@@ -6,6 +6,13 @@ from twemproxy.proxy.server_pool cimport ServerPool
 from twemproxy.proxy.sink cimport Sink
 
 
+# How a fragment was answered.
+cdef enum Outcome:
+    MERGEABLE
+    REFUSED     # by its server, in an error reply
+    FAILED      # no reply, the proxy's own error stands for it
+
+
 cdef struct Item:
     Py_ssize_t start
     Py_ssize_t length
@@ -23,7 +30,7 @@ cdef struct Fragment:
     unsigned char* reply
     Py_ssize_t reply_length
     Py_ssize_t at
-    bint failed
+    Outcome outcome
 
 
 cdef class SplitRequest(Sink):
@@ -40,7 +47,6 @@ cdef class SplitRequest(Sink):
     cdef int keep(self, unsigned int position, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef int finish(self) except -1
     cdef int answer(self) except -1
-    cdef int answer_error(self, Fragment* fragment) except -1
 
 cdef ServerConnection dispatch_split(
     ServerPool pool, ReplyQueue replies, unsigned int client, Block* block, Py_ssize_t start, Py_ssize_t end

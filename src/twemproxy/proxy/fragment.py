@@ -168,7 +168,16 @@ class SplitRequest(Sink):
         data: cython.p_uchar,
         length: cython.Py_ssize_t,
     ) -> cython.int:
-        self.keep(position, block, data, length)
+        codec: Codec = self.pool.codec
+        if codec.is_mergeable(data, 0, length, self.merge, self.fragments[position].items):
+            self.keep(position, block, data, length)
+            self.fragments[position].at = codec.item_start
+        elif codec.is_error(data, 0, length):
+            self.keep(position, block, data, length)
+            self.fragments[position].outcome = REFUSED
+        else:
+            self.fail(position, codec.error(error_text(EINVAL)))
+            return 1
         return self.finish()
 
     @cython.cfunc
@@ -180,7 +189,7 @@ class SplitRequest(Sink):
             cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)),
             PyBytes_GET_SIZE(reply),
         )
-        self.fragments[position].failed = True
+        self.fragments[position].outcome = FAILED
         return self.finish()
 
     @cython.cfunc
@@ -228,11 +237,10 @@ class SplitRequest(Sink):
         total: cython.longlong = 0
         for f in range(self.n_fragments):
             fragment = cython.address(self.fragments[f])
-            if fragment.failed or not codec.is_mergeable(
-                fragment.reply, 0, fragment.reply_length, self.merge, fragment.items
-            ):
-                return self.answer_error(fragment)
-            fragment.at = codec.item_start
+            if fragment.outcome != MERGEABLE:
+                if fragment.outcome == FAILED:
+                    self.pool.counters[FORWARD_ERROR] += 1
+                return self.replies.deliver(self.position, fragment.block, fragment.reply, fragment.reply_length)
             size += fragment.reply_length
             if self.merge == SUM:
                 total += codec.read_integer(fragment.reply, fragment.at, fragment.reply_length)
@@ -250,14 +258,3 @@ class SplitRequest(Sink):
         self.replies.deliver(self.position, merged, block_bytes(merged), at)
         self.pool.loop.blocks.release(merged)
         return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def answer_error(self, fragment: cython.pointer[Fragment]) -> cython.int:
-        """Answer with what went wrong in this fragment: the server's words, or ours."""
-        codec: Codec = self.pool.codec
-        if not fragment.failed and not codec.is_error(fragment.reply, 0, fragment.reply_length):
-            return self.replies.fail(self.position, codec.error(error_text(EINVAL)))
-        if fragment.failed:
-            self.pool.counters[FORWARD_ERROR] += 1
-        return self.replies.deliver(self.position, fragment.block, fragment.reply, fragment.reply_length)

@@ -12,5 +12,6 @@ cdef class Listener(Channel):
     cdef bint tcp
     cdef bint keepalive
 
+    cdef int close(self) except -1
     cdef int accepted(self, int fd) except -1
     cdef int shed(self) except -1

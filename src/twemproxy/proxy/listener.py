@@ -24,7 +24,7 @@ from cython.cimports.twemproxy.libc.socket import (
 from cython.cimports.twemproxy.net.event_loop import Channel
 from cython.cimports.twemproxy.proxy.client import ClientConnection, ClientCount
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
-from cython.cimports.twemproxy.stats.counters import CLIENT_CONNECTIONS
+from cython.cimports.twemproxy.stats.counters import CLIENT_CONNECTIONS, CURR_CONNECTIONS, TOTAL_CONNECTIONS
 
 # Clients accepted per turn, so that a storm of them leaves time for those that are there.
 MOST_PER_TURN = cython.declare(cython.const[cython.int], 64)
@@ -38,7 +38,7 @@ class Listener(Channel):
     """``spare`` is a descriptor kept back: without one left a client cannot even be turned away."""
 
     def __init__(self, fd: int, pool: ServerPool, everyone: ClientCount) -> None:
-        """``fd``: a listening non-blocking socket, owned by the caller."""
+        """``fd``: a listening non-blocking socket, owned from here on."""
         self.fd = fd
         self.loop = pool.loop
         self.pool = pool
@@ -47,9 +47,22 @@ class Listener(Channel):
         self.keepalive = pool.config.tcpkeepalive
         self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
+        pool.process_counters[TOTAL_CONNECTIONS] += 1
+        pool.process_counters[CURR_CONNECTIONS] += 1
+
     def __dealloc__(self) -> None:
         if self.spare >= 0:
             close(self.spare)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close(self) -> cython.int:
+        """Accept no more."""
+        self.loop.forget(self)
+        close(self.fd)
+        self.fd = -1
+        self.pool.process_counters[CURR_CONNECTIONS] -= 1
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -75,7 +75,8 @@ class Reactor:
             self.draining = True
             self.cut_off_at = self.loop.now + int(timeout * 1000)
             for listener in self.listeners:
-                self.loop.forget(listener)
+                listener.close()
+            self.listeners.clear()
             for client in self.clients():
                 client.drain()
         self.loop.wake_at = min(self.loop.wake_at, self.cut_off_at)

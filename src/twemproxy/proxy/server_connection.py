@@ -243,7 +243,9 @@ class ServerConnection(Stream):
             free(self.requests)
             self.requests = cython.NULL
             self.capacity = 0
-        return sink.deliver(position, block, data, length)
+        if sink.deliver(position, block, data, length) == 1:
+            return self.fail(EINVAL, "its reply does not fit the request")
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -23,7 +23,7 @@ class Sink:
         """The complete reply to the request at ``position``.
 
         The bytes stand in ``block`` and are good during the call; who keeps them holds the block or copies. A
-        NULL block means they can only be copied.
+        NULL block means they can only be copied. Returns 1 when the reply cannot be one to that request.
         """
         raise NotImplementedError
 

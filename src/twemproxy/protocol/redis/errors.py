@@ -3,7 +3,7 @@
 Texts that redis has are redis's, so that clients recognise them; the others name what, where and what to do.
 """
 
-# Framing errors, in the order of the positions compiled code uses (``codec.py``). The connection ends after one.
+# Framing errors, in the order of the positions ``framing.py`` uses. The connection ends after one.
 PROTOCOL_ERRORS = (
     "",
     "Protocol error: invalid multibulk length",
@@ -12,9 +12,11 @@ PROTOCOL_ERRORS = (
     "Protocol error: a bulk string does not end with CR LF where its length says",
     "Protocol error: too big inline request",
     "Protocol error: this is an HTTP request on a redis port",
+    "Protocol error: too big mbulk count string",
+    "Protocol error: too big bulk count string",
 )
 
-# Refusals of whole requests, in the order of the positions compiled code uses. The connection goes on.
+# Refusals of whole requests, in the order of the positions ``framing.py`` uses. The connection goes on.
 REFUSALS = (
     "",
     "ERR unknown command '{name}', with args beginning with: {arguments}",

@@ -53,9 +53,11 @@ def _quit(arguments: list[bytes], session: Session) -> bytes:
 
 def _select(arguments: list[bytes], session: Session) -> bytes:
     """A pool serves one database. Clients that select the default 0 mean just that one."""
-    if not arguments[1].isdigit():
+    try:
+        database = int(arguments[1][:20])
+    except ValueError:
         return error_reply(NOT_AN_INTEGER)
-    if int(arguments[1][:20]) in (0, session.database):
+    if database in (0, session.database):
         return OK
     return error_reply(DB_OUT_OF_RANGE.format(database=session.database))
 

@@ -1,0 +1,28 @@
+from twemproxy.protocol.codec cimport (
+    COMPLETE, MALFORMED, NEED_MORE, REWRITE, SKIP, STATUS, SUM, TO_ANY, TO_EACH, TO_KEY, TO_NOBODY, TO_ONLY, TO_PROXY,
+    VALUES, Codec, Frame,
+)
+
+
+cdef class RespFraming(Codec):
+    cdef Py_ssize_t number
+    cdef Py_ssize_t step
+    cdef Py_ssize_t arguments
+    cdef unsigned int mask
+    cdef short[::1] slots
+    cdef const unsigned char[::1] names
+    cdef int[::1] name_starts
+    cdef int[::1] arity
+    cdef int[::1] routing
+    cdef int[::1] first_key
+    cdef int[::1] numkeys
+
+    cdef Py_ssize_t read_length(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    cdef Py_ssize_t bad_line(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    cdef Py_ssize_t read_bulk(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    cdef Frame frame_inline(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+    cdef Frame more(self, Py_ssize_t start, Py_ssize_t at, Py_ssize_t left) noexcept nogil
+    cdef Frame malformed(self, int problem) noexcept nogil
+    cdef Frame refuse(self, int problem) noexcept nogil
+    cdef Frame route_request(self) noexcept nogil
+    cdef int find(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil

@@ -1,0 +1,554 @@
+"""RESP2 and RESP3 framing: where requests and replies end, and which server a request asks for.
+
+Sans-IO, dual. The wire format is redis.io's "RESP protocol description". Requests are held to what every redis
+accepts, because they are forwarded byte for byte on connections that clients share: what a server would close
+its connection for must not get that far.
+"""
+
+from array import array
+from itertools import accumulate
+
+import cython
+
+from twemproxy.protocol.redis.commands import COMMANDS
+
+if not cython.compiled:
+    from twemproxy.protocol.codec import (
+        COMPLETE,
+        MALFORMED,
+        NEED_MORE,
+        REWRITE,
+        SKIP,
+        STATUS,
+        SUM,
+        TO_ANY,
+        TO_EACH,
+        TO_KEY,
+        TO_NOBODY,
+        TO_ONLY,
+        TO_PROXY,
+        VALUES,
+        Codec,
+        Frame,
+    )
+
+# Limits of redis itself: number of arguments (INT_MAX), length of a string (proto-max-bulk-len), of an inline request
+MAX_ARGUMENTS = cython.declare(cython.const[cython.Py_ssize_t], 2147483647)
+MAX_BULK = cython.declare(cython.const[cython.Py_ssize_t], 512 * 1024 * 1024)
+# and of a line with a number.
+MAX_LINE = cython.declare(cython.const[cython.Py_ssize_t], 64 * 1024)
+MOST_DIGITS = cython.declare(cython.const[cython.Py_ssize_t], 10)
+# Longest status or error line of a server; redis has no limit, its longest are a few KB.
+MAX_STATUS = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
+# The shortest request with n arguments left has this many bytes for each: "$0\r\n\r\n".
+SHORTEST_BULK = cython.declare(cython.const[cython.Py_ssize_t], 6)
+# Arguments below this index are looked at again when framing resumes; no command has its first key behind.
+LOOKED_AT = cython.declare(cython.const[cython.Py_ssize_t], 4)
+
+# What read_length and read_bulk return instead of a position.
+INCOMPLETE = cython.declare(cython.const[cython.Py_ssize_t], -1)
+BROKEN = cython.declare(cython.const[cython.Py_ssize_t], -2)
+TOO_LONG = cython.declare(cython.const[cython.Py_ssize_t], -3)
+
+# Positions in errors.PROTOCOL_ERRORS and errors.REFUSALS.
+BAD_MULTIBULK = cython.declare(cython.const[cython.int], 1)
+BAD_BULK = cython.declare(cython.const[cython.int], 2)
+NO_BULK = cython.declare(cython.const[cython.int], 3)
+NO_BULK_END = cython.declare(cython.const[cython.int], 4)
+BIG_INLINE = cython.declare(cython.const[cython.int], 5)
+BIG_MULTIBULK = cython.declare(cython.const[cython.int], 7)
+BIG_BULK = cython.declare(cython.const[cython.int], 8)
+UNKNOWN_COMMAND = cython.declare(cython.const[cython.int], 1)
+WRONG_ARITY = cython.declare(cython.const[cython.int], 2)
+NOT_AVAILABLE = cython.declare(cython.const[cython.int], 3)
+NO_INTEGER = cython.declare(cython.const[cython.int], 4)
+TOO_MANY_KEYS = cython.declare(cython.const[cython.int], 5)
+NEGATIVE_KEYS = cython.declare(cython.const[cython.int], 6)
+
+# commands.Routing, for C.
+KEY = cython.declare(cython.const[cython.int], 0)
+EACH_KEY_SUM = cython.declare(cython.const[cython.int], 1)
+EACH_KEY_VALUES = cython.declare(cython.const[cython.int], 2)
+EACH_PAIR_STATUS = cython.declare(cython.const[cython.int], 3)
+COUNTED_KEYS = cython.declare(cython.const[cython.int], 4)
+ANY_SERVER = cython.declare(cython.const[cython.int], 5)
+LOCAL = cython.declare(cython.const[cython.int], 6)
+
+
+def name_hash(name: bytes) -> int:
+    """The hash of a lower-case command name, as ``RespFraming.find`` computes it."""
+    value = len(name)
+    for byte in name:
+        value = (value * 31 + byte) & 0x7FFFFFFF
+    return value
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def decimal_length(number: cython.longlong) -> cython.Py_ssize_t:
+    """How many characters ``number`` has in decimal."""
+    length: cython.Py_ssize_t = 1
+    if number < 0:
+        length += 1
+        number = -number
+    number = number // 10
+    while number > 0:
+        length += 1
+        number = number // 10
+    return length
+
+
+@cython.cclass
+class RespFraming(Codec):
+    """``number`` is the last length or count read, -1 for a null."""
+
+    def __init__(self) -> None:
+        Codec.__init__(self)
+        self.number = 0
+        self.step = 1
+        self.arguments = 0
+        self.mask = 2047
+        self.slots = array("h", [-1] * 2048)
+        self.names = b"".join(command.name.encode() for command in COMMANDS)
+        starts = [0, *accumulate(len(command.name) for command in COMMANDS)]
+        for command in COMMANDS:
+            if max(command.first_key, command.numkeys) >= LOOKED_AT:
+                raise ValueError(f"the first key of {command.name} is out of reach")
+        self.name_starts = array("i", starts)
+        self.arity = array("i", [command.arity for command in COMMANDS])
+        self.routing = array("i", [command.routing for command in COMMANDS])
+        self.first_key = array("i", [command.first_key for command in COMMANDS])
+        self.numkeys = array("i", [command.numkeys for command in COMMANDS])
+        row: cython.int
+        slot: cython.int
+        for row, command in enumerate(COMMANDS):
+            slot = name_hash(command.name.encode()) & 2047
+            while self.slots[slot] >= 0:
+                slot = (slot + 1) & 2047
+            self.slots[slot] = row
+
+    # --- requests --------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def find(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Row of the command named ``buf[start:end]`` in any case, -1 for none."""
+        value: cython.uint = end - start
+        byte: cython.uchar
+        i: cython.Py_ssize_t
+        slot: cython.Py_ssize_t
+        row: cython.int
+        at: cython.Py_ssize_t
+        i = start
+        while i < end:
+            byte = buf[i]
+            if ord(b"A") <= byte <= ord(b"Z"):
+                byte = byte + 32
+            value = (value * 31 + byte) & 0x7FFFFFFF
+            i += 1
+        slot = value & self.mask
+        while True:
+            row = self.slots[slot]
+            if row < 0:
+                return -1
+            at = self.name_starts[row]
+            if self.name_starts[row + 1] - at == end - start:
+                i = start
+                while i < end:
+                    byte = buf[i]
+                    if ord(b"A") <= byte <= ord(b"Z"):
+                        byte = byte + 32
+                    if byte != self.names[at + i - start]:
+                        break
+                    i += 1
+                if i == end:
+                    return row
+            slot = (slot + 1) & self.mask
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def read_length(
+        self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Read the decimal line at ``at`` into ``number``; returns the position behind its CR LF."""
+        first: cython.Py_ssize_t
+        number: cython.Py_ssize_t = 0
+        negative: cython.bint = at < end and buf[at] == ord(b"-")
+        if negative:
+            at += 1
+        first = at
+        while at < end and ord(b"0") <= buf[at] <= ord(b"9"):
+            number = number * 10 + (buf[at] - ord(b"0"))
+            at += 1
+            if at - first > MOST_DIGITS:
+                return self.bad_line(buf, first, end)
+        if at >= end:
+            return INCOMPLETE
+        if buf[at] != ord(b"\r") or at == first or (buf[first] == ord(b"0") and (negative or at - first > 1)):
+            return self.bad_line(buf, first, end)
+        if at + 1 >= end:
+            return INCOMPLETE
+        if buf[at + 1] != ord(b"\n"):
+            return BROKEN
+        self.number = -number if negative else number
+        return at + 2
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def bad_line(
+        self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """The verdict on a line at ``at`` that is no number: as in redis it falls with the line's end."""
+        first: cython.Py_ssize_t = at
+        while at < end and buf[at] != ord(b"\r"):
+            at += 1
+        if at < end:
+            return BROKEN
+        return TOO_LONG if end - first > MAX_LINE else INCOMPLETE
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def read_bulk(
+        self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Read the bulk string at ``at``: its bytes are the ``number`` ones before the CR LF it ends with.
+
+        Returns the position behind. After INCOMPLETE ``needed`` is the position the bytes must reach; after
+        BROKEN ``problem`` is set.
+        """
+        body: cython.Py_ssize_t
+        if at >= end:
+            self.needed = at + SHORTEST_BULK
+            return INCOMPLETE
+        if buf[at] != ord(b"$"):
+            self.problem = NO_BULK
+            self.found = buf[at]
+            return BROKEN
+        body = self.read_length(buf, at + 1, end)
+        if body == INCOMPLETE:
+            self.needed = max(at + SHORTEST_BULK, end + 1)
+            return INCOMPLETE
+        if body < 0 or self.number < 0 or self.number > MAX_BULK:
+            self.problem = BIG_BULK if body == TOO_LONG else BAD_BULK
+            return BROKEN
+        at = body + self.number
+        if at + 2 > end:
+            self.needed = at + 2
+            return INCOMPLETE
+        if buf[at] != ord(b"\r") or buf[at + 1] != ord(b"\n"):
+            self.problem = NO_BULK_END
+            return BROKEN
+        return at + 2
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def more(self, start: cython.Py_ssize_t, at: cython.Py_ssize_t, left: cython.Py_ssize_t) -> Frame:
+        """NEED_MORE: the next look begins with the bytes at ``at``, with ``left`` arguments or values to go."""
+        self.resume_at = at - start
+        self.resume_left = left
+        self.needed = self.needed - start
+        return NEED_MORE
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def malformed(self, problem: cython.int) -> Frame:
+        self.problem = problem
+        return MALFORMED
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def refuse(self, problem: cython.int) -> Frame:
+        """A whole request that gets an error."""
+        self.problem = problem
+        self.route = TO_NOBODY
+        return COMPLETE
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def frame_request(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> Frame:
+        at: cython.Py_ssize_t
+        after: cython.Py_ssize_t
+        left: cython.Py_ssize_t
+        index: cython.Py_ssize_t = 0
+        key: cython.Py_ssize_t = 0
+        count: cython.Py_ssize_t = 0
+        n_keys: cython.Py_ssize_t = -1
+        if buf[start] != ord(b"*"):
+            return self.frame_inline(buf, start, end)
+        at = self.read_length(buf, start + 1, end)
+        if at == INCOMPLETE:
+            self.needed = end + 1
+            return self.more(start, start, 0)
+        if at < 0 or self.number > MAX_ARGUMENTS:
+            return self.malformed(BIG_MULTIBULK if at == TOO_LONG else BAD_MULTIBULK)
+        if self.number <= 0:
+            self.end = at
+            return SKIP
+        left = self.arguments = self.number
+        while left > 0:
+            if index == LOOKED_AT and self.resume_at > 0:
+                at = start + self.resume_at
+                left = self.resume_left
+                self.resume_at = 0
+            after = self.read_bulk(buf, at, end)
+            if after == INCOMPLETE:
+                if index < LOOKED_AT:
+                    return self.more(start, start, 0)
+                return self.more(start, at, left)
+            if after == BROKEN:
+                return MALFORMED
+            if index == 0:
+                self.command = self.find(buf, after - 2 - self.number, after - 2)
+                if self.command >= 0:
+                    key = self.first_key[self.command]
+                    count = self.numkeys[self.command]
+            elif index == key:
+                self.key_start = after - 2 - self.number
+                self.key_end = after - 2
+            if index == count and count > 0:
+                n_keys = self.number
+                self.item_start = after - 2 - self.number
+                self.item_end = after - 2
+            at = after
+            index += 1
+            left -= 1
+        self.end = at
+        self.resume_at = 0
+        if self.command < 0:
+            return self.refuse(UNKNOWN_COMMAND)
+        if count > 0 and n_keys >= 0:
+            # Digits only, few enough for any number of arguments: what is longer or other is no count of keys.
+            self.items = self.read_integer(buf, self.item_start, self.item_end) if n_keys <= 10 else -1
+            after = decimal_length(self.items)
+            if self.items < 0 or after != n_keys:
+                return self.refuse(NEGATIVE_KEYS if self.items < 0 and after == n_keys else NO_INTEGER)
+        return self.route_request()
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def route_request(self) -> Frame:
+        """COMPLETE, with the route of the command just read."""
+        arity: cython.int = self.arity[self.command]
+        routing: cython.int = self.routing[self.command]
+        n: cython.Py_ssize_t = self.arguments
+        if (arity > 0 and n != arity) or n < -arity or (routing == EACH_PAIR_STATUS and n % 2 == 0):
+            return self.refuse(WRONG_ARITY)
+        if routing == KEY:
+            self.route = TO_KEY
+        elif routing == EACH_KEY_VALUES or routing == EACH_KEY_SUM or routing == EACH_PAIR_STATUS:
+            self.step = 2 if routing == EACH_PAIR_STATUS else 1
+            self.items = (n - 1) // self.step
+            self.route = TO_EACH if self.items > 1 else TO_KEY
+            if routing == EACH_KEY_VALUES:
+                self.merge = VALUES
+            elif routing == EACH_KEY_SUM:
+                self.merge = SUM
+            else:
+                self.merge = STATUS
+        elif routing == COUNTED_KEYS:
+            if self.items > n - self.numkeys[self.command] - 1:
+                return self.refuse(TOO_MANY_KEYS)
+            self.route = TO_KEY if self.items > 0 else TO_ONLY
+        elif routing == ANY_SERVER:
+            self.route = TO_ANY
+        elif routing == LOCAL:
+            self.route = TO_PROXY
+        else:
+            return self.refuse(NOT_AVAILABLE)
+        return COMPLETE
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def frame_inline(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> Frame:
+        """A request typed as a line: SKIP when it is blank, else REWRITE."""
+        at: cython.Py_ssize_t = start + self.resume_at
+        blank: cython.bint = True
+        i: cython.Py_ssize_t
+        while at < end and buf[at] != ord(b"\n"):
+            at += 1
+        if at - start > MAX_LINE:
+            return self.malformed(BIG_INLINE)
+        if at == end:
+            self.needed = end + 1
+            return self.more(start, at, 0)
+        self.resume_at = 0
+        self.end = at + 1
+        for i in range(start, at):
+            if buf[i] != ord(b" ") and not 9 <= buf[i] <= 13:
+                blank = False
+                break
+        if blank:
+            return SKIP
+        return REWRITE
+
+    # --- replies ---------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def frame_reply(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> Frame:
+        at: cython.Py_ssize_t = start
+        after: cython.Py_ssize_t
+        left: cython.Py_ssize_t = 1
+        kind: cython.uchar
+        if self.resume_at > 0:
+            at = start + self.resume_at
+            left = self.resume_left
+            self.resume_at = 0
+        while left > 0:
+            if at >= end:
+                self.needed = end + 1
+                return self.more(start, at, left)
+            kind = buf[at]
+            if (
+                kind == ord(b"+")
+                or kind == ord(b"-")
+                or kind == ord(b":")
+                or kind == ord(b"_")
+                or kind == ord(b"#")
+                or kind == ord(b",")
+                or kind == ord(b"(")
+            ):
+                after = at + 1
+                while after < end and buf[after] != ord(b"\r"):
+                    after += 1
+                if after + 1 >= end:
+                    if after - at > MAX_STATUS:
+                        return self.malformed(BAD_BULK)
+                    self.needed = end + 1
+                    return self.more(start, at, left)
+                if buf[after + 1] != ord(b"\n"):
+                    return self.malformed(NO_BULK_END)
+                at = after + 2
+                left -= 1
+                continue
+            after = self.read_length(buf, at + 1, end)
+            if after == INCOMPLETE:
+                self.needed = end + 1
+                return self.more(start, at, left)
+            if after < 0:
+                return self.malformed(BAD_BULK)
+            if kind == ord(b"$") or kind == ord(b"=") or kind == ord(b"!"):
+                if self.number < 0:
+                    if kind != ord(b"$") or self.number != -1:
+                        return self.malformed(BAD_BULK)
+                else:
+                    after += self.number
+                    if after + 2 > end:
+                        self.needed = after + 2
+                        return self.more(start, at, left)
+                    if buf[after] != ord(b"\r") or buf[after + 1] != ord(b"\n"):
+                        return self.malformed(NO_BULK_END)
+                    after += 2
+                left -= 1
+            elif kind == ord(b"*") or kind == ord(b"~") or kind == ord(b">"):
+                if self.number < 0:
+                    if kind != ord(b"*") or self.number != -1:
+                        return self.malformed(BAD_MULTIBULK)
+                else:
+                    left += self.number
+                left -= 1
+            elif kind == ord(b"%"):
+                if self.number < 0:
+                    return self.malformed(BAD_MULTIBULK)
+                left += 2 * self.number - 1
+            elif kind == ord(b"|"):
+                # An attribute stands before the value it belongs to and does not count as one.
+                if self.number < 0:
+                    return self.malformed(BAD_MULTIBULK)
+                left += 2 * self.number
+            else:
+                return self.malformed(NO_BULK)
+            at = after
+        self.end = at
+        return COMPLETE
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_error(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        return buf[start] == ord(b"-") or buf[start] == ord(b"!")
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_transient_error(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """-LOADING, -BUSY and -OOM, as whole words."""
+        length: cython.Py_ssize_t = 0
+        if buf[start] != ord(b"-"):
+            return False
+        start += 1
+        while start + length < end and buf[start + length] > ord(b" "):
+            length += 1
+        if length == 3:
+            return buf[start] == ord(b"O") and buf[start + 1] == ord(b"O") and buf[start + 2] == ord(b"M")
+        if length == 4:
+            return (
+                buf[start] == ord(b"B")
+                and buf[start + 1] == ord(b"U")
+                and buf[start + 2] == ord(b"S")
+                and buf[start + 3] == ord(b"Y")
+            )
+        return (
+            length == 7
+            and buf[start] == ord(b"L")
+            and buf[start + 1] == ord(b"O")
+            and buf[start + 2] == ord(b"A")
+            and buf[start + 3] == ord(b"D")
+            and buf[start + 4] == ord(b"I")
+            and buf[start + 5] == ord(b"N")
+            and buf[start + 6] == ord(b"G")
+        )
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_unasked(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """A push message of RESP3."""
+        return buf[start] == ord(b">")
