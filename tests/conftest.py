@@ -42,9 +42,7 @@ def compiled(name: str) -> ModuleType:
         here = (SOURCES / name.replace(".", "/")).with_suffix(suffix)
         beside = binary.with_name(here.name)
         if beside.samefile(here):
-            assert binary.stat().st_mtime >= here.stat().st_mtime, (
-                f"{name} is older than {here.name}: build it"
-            )
+            assert binary.stat().st_mtime >= here.stat().st_mtime, f"{name} is older than {here.name}: build it"
         else:
             assert beside.read_bytes() == here.read_bytes(), f"{name} is installed from another {here.name}"
     return module

