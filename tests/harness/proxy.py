@@ -21,7 +21,7 @@ from typing import Any, Protocol, Self
 
 from harness.connection import Connection, connect, connect_unix
 from harness.ports import free_port
-from harness.servers import is_listening
+from harness.servers import is_listening, is_listening_on_path
 from harness.waiting import wait_until
 
 _IN_USE = "ddress already in use"
@@ -271,7 +271,7 @@ class Proxy:
 
     def _is_ready(self) -> bool:
         return all(
-            Path(listen.split(" ")[0]).exists()
+            is_listening_on_path(listen.split(" ")[0])
             if listen.startswith("/")
             else is_listening(int(listen.rpartition(":")[2]))
             for listen in self.listens.values()

@@ -17,6 +17,7 @@ from harness.waiting import wait_until
 REQUIRED_PROGRAMS = ("redis-server", "redis-cli", "redis-benchmark", "memcached")
 _IN_USE = "ddress already in use"
 _LISTEN = "0A"
+_UNIX_LISTEN = "00010000"
 
 
 def missing_programs() -> list[str]:
@@ -28,6 +29,13 @@ def is_listening(port: int) -> bool:
     """Whether an IPv4 socket listens on the port; asks the kernel, so it makes no connection."""
     end = f":{port:04X}"
     return any(row[1].endswith(end) and row[3] == _LISTEN for row in tcp_rows())
+
+
+def is_listening_on_path(path: str) -> bool:
+    """Whether a unix socket listens at the path; makes no connection either."""
+    with open("/proc/net/unix") as table:
+        rows = (line.split(maxsplit=7) for line in table.readlines()[1:])
+        return any(row[3] == _UNIX_LISTEN and row[7:] == [f"{path}\n"] for row in rows)
 
 
 class ServerProcess:
@@ -134,7 +142,7 @@ class RedisServer(ServerProcess):
         return str(self.directory / "redis.sock")
 
     def is_ready(self) -> bool:
-        return super().is_ready() and Path(self.path).exists()
+        return super().is_ready() and is_listening_on_path(self.path)
 
     def connect(self) -> Connection:
         """A fresh connection straight to the server; it is closed with the server."""

@@ -286,16 +286,7 @@ def test_stale_unix_socket_is_replaced(tmp_path: Path, servers: list[RedisServer
         pass
     assert path.is_socket()
     with Proxy({**redis_pool(*servers), "listen": str(path)}) as proxy:
-        wait_until(lambda: "started on pid" in proxy.log(), "the proxy started")
-        assert wait_until(lambda: _answers(proxy), "the proxy answers on its socket")
-
-
-def _answers(proxy: Proxy) -> bool:
-    try:
-        client = proxy.client()
-    except ConnectionRefusedError:
-        return False
-    return client.ask("PING") == b"+PONG\r\n"
+        assert proxy.client().ask("PING") == b"+PONG\r\n"
 
 
 def test_file_that_is_no_socket_is_kept(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def test_head_of_an_idle_proxy() -> None:
         assert stats["source"] == socket.gethostname()
         assert abs(stats["timestamp"] - time.time()) < 60
         assert 0 <= stats["uptime"] < 60
-        assert stats["total_connections"] == stats["curr_connections"] == 1
+        wait_until(lambda: proxy.stats()["curr_connections"] == 1, "the worker listens")
+        assert proxy.stats()["total_connections"] == 1
 
 
 def test_connections_are_counted() -> None:

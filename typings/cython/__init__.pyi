@@ -1,7 +1,7 @@
 """What mypy needs to know of Cython's pure-Python mode."""
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Annotated, Any, Final, Generic, Protocol, SupportsIndex, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Protocol, SupportsIndex, TypeAlias, TypeVar
 
 _int = int
 _T = TypeVar("_T")

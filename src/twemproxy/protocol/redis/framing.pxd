@@ -6,6 +6,7 @@ from twemproxy.protocol.codec cimport (
 
 cdef class RespFraming(Codec):
     cdef Py_ssize_t number
+    cdef Py_ssize_t inner
     cdef Py_ssize_t step
     cdef Py_ssize_t arguments
     cdef unsigned int mask
@@ -19,6 +20,8 @@ cdef class RespFraming(Codec):
 
     cdef Py_ssize_t read_length(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
     cdef Py_ssize_t bad_line(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    cdef Py_ssize_t read_value(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    cdef Py_ssize_t read_status(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
     cdef Py_ssize_t read_bulk(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
     cdef Frame frame_inline(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
     cdef Frame more(self, Py_ssize_t start, Py_ssize_t at, Py_ssize_t left) noexcept nogil

@@ -99,6 +99,22 @@ def decimal_length(number: cython.longlong) -> cython.Py_ssize_t:
     return length
 
 
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def is_resp3(kind: cython.uchar) -> cython.bint:
+    """Whether a length-prefixed value of this kind exists in RESP3 beside those of RESP2."""
+    return (
+        kind == ord(b"%")
+        or kind == ord(b"~")
+        or kind == ord(b">")
+        or kind == ord(b"=")
+        or kind == ord(b"!")
+        or kind == ord(b"|")
+    )
+
+
 @cython.cclass
 class RespFraming(Codec):
     """``number`` is the last length or count read, -1 for a null."""
@@ -106,6 +122,7 @@ class RespFraming(Codec):
     def __init__(self) -> None:
         Codec.__init__(self)
         self.number = 0
+        self.inner = 0
         self.step = 1
         self.arguments = 0
         self.mask = 2047
@@ -412,6 +429,85 @@ class RespFraming(Codec):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
+    def read_value(
+        self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Read the value at ``at``; returns the position behind it, for an aggregate behind its first line.
+
+        ``inner`` becomes how many more values belong to it. After INCOMPLETE ``needed`` is the position the bytes
+        must reach; after BROKEN ``problem`` is set.
+        """
+        kind: cython.uchar
+        after: cython.Py_ssize_t
+        self.inner = 0
+        if at >= end:
+            self.needed = end + 1
+            return INCOMPLETE
+        kind = buf[at]
+        if (
+            kind == ord(b"+")
+            or kind == ord(b"-")
+            or kind == ord(b":")
+            or kind == ord(b"_")
+            or kind == ord(b"#")
+            or kind == ord(b",")
+            or kind == ord(b"(")
+        ):
+            return self.read_status(buf, at, end)
+        if kind != ord(b"$") and kind != ord(b"*") and not is_resp3(kind):
+            self.problem = NO_BULK
+            return BROKEN
+        after = self.read_length(buf, at + 1, end)
+        if after == INCOMPLETE:
+            self.needed = end + 1
+            return INCOMPLETE
+        if after < 0 or self.number < -1 or (self.number == -1 and kind != ord(b"$") and kind != ord(b"*")):
+            self.problem = BAD_BULK
+            return BROKEN
+        if self.number == -1:
+            return after
+        if kind == ord(b"$") or kind == ord(b"=") or kind == ord(b"!"):
+            after += self.number
+            if after + 2 > end:
+                self.needed = after + 2
+                return INCOMPLETE
+            if buf[after] != ord(b"\r") or buf[after + 1] != ord(b"\n"):
+                self.problem = NO_BULK_END
+                return BROKEN
+            return after + 2
+        if kind == ord(b"%"):
+            self.inner = 2 * self.number
+        elif kind == ord(b"|"):
+            # An attribute stands before the value it belongs to and does not count as one.
+            self.inner = 2 * self.number + 1
+        else:
+            self.inner = self.number
+        return after
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def read_status(
+        self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Read the line at ``at``; works as ``read_value``."""
+        first: cython.Py_ssize_t = at
+        while at < end and buf[at] != ord(b"\r"):
+            at += 1
+        if at + 1 >= end:
+            if at - first > MAX_STATUS:
+                self.problem = NO_BULK_END
+                return BROKEN
+            self.needed = end + 1
+            return INCOMPLETE
+        if buf[at + 1] != ord(b"\n"):
+            self.problem = NO_BULK_END
+            return BROKEN
+        return at + 2
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
     def frame_reply(
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
@@ -421,75 +517,17 @@ class RespFraming(Codec):
         at: cython.Py_ssize_t = start
         after: cython.Py_ssize_t
         left: cython.Py_ssize_t = 1
-        kind: cython.uchar
         if self.resume_at > 0:
             at = start + self.resume_at
             left = self.resume_left
             self.resume_at = 0
         while left > 0:
-            if at >= end:
-                self.needed = end + 1
-                return self.more(start, at, left)
-            kind = buf[at]
-            if (
-                kind == ord(b"+")
-                or kind == ord(b"-")
-                or kind == ord(b":")
-                or kind == ord(b"_")
-                or kind == ord(b"#")
-                or kind == ord(b",")
-                or kind == ord(b"(")
-            ):
-                after = at + 1
-                while after < end and buf[after] != ord(b"\r"):
-                    after += 1
-                if after + 1 >= end:
-                    if after - at > MAX_STATUS:
-                        return self.malformed(BAD_BULK)
-                    self.needed = end + 1
-                    return self.more(start, at, left)
-                if buf[after + 1] != ord(b"\n"):
-                    return self.malformed(NO_BULK_END)
-                at = after + 2
-                left -= 1
-                continue
-            after = self.read_length(buf, at + 1, end)
+            after = self.read_value(buf, at, end)
             if after == INCOMPLETE:
-                self.needed = end + 1
                 return self.more(start, at, left)
             if after < 0:
-                return self.malformed(BAD_BULK)
-            if kind == ord(b"$") or kind == ord(b"=") or kind == ord(b"!"):
-                if self.number < 0:
-                    if kind != ord(b"$") or self.number != -1:
-                        return self.malformed(BAD_BULK)
-                else:
-                    after += self.number
-                    if after + 2 > end:
-                        self.needed = after + 2
-                        return self.more(start, at, left)
-                    if buf[after] != ord(b"\r") or buf[after + 1] != ord(b"\n"):
-                        return self.malformed(NO_BULK_END)
-                    after += 2
-                left -= 1
-            elif kind == ord(b"*") or kind == ord(b"~") or kind == ord(b">"):
-                if self.number < 0:
-                    if kind != ord(b"*") or self.number != -1:
-                        return self.malformed(BAD_MULTIBULK)
-                else:
-                    left += self.number
-                left -= 1
-            elif kind == ord(b"%"):
-                if self.number < 0:
-                    return self.malformed(BAD_MULTIBULK)
-                left += 2 * self.number - 1
-            elif kind == ord(b"|"):
-                # An attribute stands before the value it belongs to and does not count as one.
-                if self.number < 0:
-                    return self.malformed(BAD_MULTIBULK)
-                left += 2 * self.number
-            else:
-                return self.malformed(NO_BULK)
+                return MALFORMED
+            left += self.inner - 1
             at = after
         self.end = at
         return COMPLETE
