@@ -273,7 +273,8 @@ class ClientConnection(Stream):
                 return 0
             if self.blocked_on is not None:
                 if self.blocked_on.out.pending > LOW_WATER:
-                    return 0
+                    # Woken together with others, which filled it again.
+                    return self.blocked_on.wait_for_room(self)
                 self.blocked_on = None
             self.resume()
             if self.paused:

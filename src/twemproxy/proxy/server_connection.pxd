@@ -34,7 +34,7 @@ cdef class ServerConnection(Stream):
     cdef readonly object upstream
     cdef list candidates
     cdef list greeting
-    cdef list waiting
+    cdef dict waiting
     cdef int64_t timeout
     cdef InFlight* requests
     cdef unsigned int head

@@ -69,7 +69,7 @@ class ServerConnection(Stream):
         self.upstream = upstream
         self.timeout = timeout
         self.counters = health.counters
-        self.waiting = []
+        self.waiting = {}
         self.state = CLOSED
 
     def __dealloc__(self) -> None:
@@ -168,16 +168,17 @@ class ServerConnection(Stream):
     @cython.exceptval(-1, check=False)
     def wait_for_room(self, stream: Stream) -> cython.int:
         """Have a paused stream flushed, and so looked at again, once this connection can take more."""
-        self.waiting.append(stream)
+        self.waiting[stream] = None
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def wake_waiting(self) -> cython.int:
         stream: Stream
-        for stream in self.waiting:
+        waiting: dict = self.waiting
+        self.waiting = {}
+        for stream in waiting:
             self.loop.want_flush(stream)
-        self.waiting.clear()
         return 0
 
     # --- replies ---------------------------------------------------------------------------------------------
