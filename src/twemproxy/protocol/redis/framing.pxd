@@ -1,3 +1,5 @@
+cimport cython
+
 from twemproxy.protocol.codec cimport (
     COMPLETE, MALFORMED, NEED_MORE, REWRITE, SKIP, STATUS, SUM, TO_ANY, TO_EACH, TO_KEY, TO_NOBODY, TO_ONLY, TO_PROXY,
     VALUES, Codec, Frame,
@@ -18,14 +20,25 @@ cdef class RespFraming(Codec):
     cdef int[::1] first_key
     cdef int[::1] numkeys
 
+    @cython.final
     cdef Py_ssize_t read_length(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    @cython.final
     cdef Py_ssize_t bad_line(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    @cython.final
     cdef Py_ssize_t read_value(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    @cython.final
     cdef Py_ssize_t read_status(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    @cython.final
     cdef Py_ssize_t read_bulk(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    @cython.final
     cdef Frame frame_inline(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+    @cython.final
     cdef Frame more(self, Py_ssize_t start, Py_ssize_t at, Py_ssize_t left) noexcept nogil
+    @cython.final
     cdef Frame malformed(self, int problem) noexcept nogil
+    @cython.final
     cdef Frame refuse(self, int problem) noexcept nogil
+    @cython.final
     cdef Frame route_request(self) noexcept nogil
+    @cython.final
     cdef int find(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil

@@ -147,6 +147,7 @@ class RespFraming(Codec):
 
     # --- requests --------------------------------------------------------------------------------------------
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
@@ -189,6 +190,7 @@ class RespFraming(Codec):
                     return row
             slot = (slot + 1) & self.mask
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
@@ -218,6 +220,7 @@ class RespFraming(Codec):
         self.number = -number if negative else number
         return at + 2
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
@@ -232,6 +235,7 @@ class RespFraming(Codec):
             return BROKEN
         return TOO_LONG if end - first > MAX_LINE else INCOMPLETE
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
@@ -267,6 +271,7 @@ class RespFraming(Codec):
             return BROKEN
         return at + 2
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
@@ -277,6 +282,7 @@ class RespFraming(Codec):
         self.needed = self.needed - start
         return NEED_MORE
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
@@ -284,6 +290,7 @@ class RespFraming(Codec):
         self.problem = problem
         return MALFORMED
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
@@ -360,6 +367,7 @@ class RespFraming(Codec):
                 return self.refuse(NEGATIVE_KEYS if self.items < 0 and after == n_keys else NO_INTEGER)
         return self.route_request()
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
@@ -394,6 +402,7 @@ class RespFraming(Codec):
             return self.refuse(NOT_AVAILABLE)
         return COMPLETE
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
@@ -426,6 +435,7 @@ class RespFraming(Codec):
 
     # --- replies ---------------------------------------------------------------------------------------------
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
@@ -484,6 +494,7 @@ class RespFraming(Codec):
             self.inner = self.number
         return after
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
