@@ -6,7 +6,6 @@ import socket
 import struct
 import termios
 import time
-from os.path import commonpath
 from types import TracebackType
 from typing import Self
 
@@ -189,7 +188,7 @@ class Connection:
 
 
 def _difference(came: bytes, expected: bytes) -> str:
-    same = len(commonpath([came, expected]))
+    same = next((i for i, pair in enumerate(zip(came, expected, strict=False)) if pair[0] != pair[1]), len(came))
     start = max(same - 60, 0)
     return f"at byte {same} came {came[start : same + 200]!r}, expected {expected[start : same + 200]!r}"
 

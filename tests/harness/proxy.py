@@ -45,11 +45,18 @@ def under_test() -> list[str]:
     return shlex.split(override) if override else [sys.executable, "-m", "twemproxy"]
 
 
+def environment() -> dict[str, str]:
+    """Our environment for a process that runs elsewhere: relative entries of PYTHONPATH are made absolute."""
+    entries = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(entries)}
+
+
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command to its end and give its exit status and standard error."""
     return subprocess.run(
         [*under_test(), *arguments],
         cwd=cwd,
+        env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -124,7 +131,12 @@ class Proxy:
         self.expects_crash = False
         """Set by a test that makes a worker crash: otherwise a crash in the log is a failure."""
         self.process: subprocess.Popen[bytes]
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
 
     @property
     def log_path(self) -> Path:
@@ -217,9 +229,11 @@ class Proxy:
         died = self.process.poll()
         for connection in self._connections:
             connection.close()
-        self._stop()
-        output = self.output()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            self._stop()
+        finally:
+            output = self.output()
+            shutil.rmtree(self.directory, ignore_errors=True)
         if kind is not None:
             print(f"--- what the proxy said ---\n{output}")
         elif died is not None and not self._expected_end:
@@ -266,7 +280,12 @@ class Proxy:
         ]
         with open(self.stderr_path, "wb") as stderr:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, cwd=self.directory
+                command,
+                cwd=self.directory,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
             )
 
     def _is_ready(self) -> bool:

@@ -69,6 +69,13 @@ class ScriptedServer:
         self._accepted.append(connection)
         return connection
 
+    def answer(self, reply: bytes) -> Connection:
+        """Accept a connection, take one request from it, send the reply, and give the connection."""
+        connection = self.accept()
+        connection.request()
+        connection.send(reply)
+        return connection
+
     def has_connection(self, seconds: float = 0) -> bool:
         """Whether a connection waits to be accepted, or comes within so many seconds."""
         return bool(select.select([self._listener], [], [], seconds)[0])

@@ -96,6 +96,7 @@ def test_killed_worker_is_replaced(servers: list[RedisServer]) -> None:
 
 def test_hangup_reopens_the_log(servers: list[RedisServer]) -> None:
     with Proxy(redis_pool(*servers)) as proxy:
+        assert proxy.client().ask("SET", "a", "1") == OK
         moved = proxy.log_path.with_suffix(".1")
         proxy.log_path.rename(moved)
         proxy.process.send_signal(signal.SIGHUP)

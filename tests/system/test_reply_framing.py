@@ -53,8 +53,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScriptedServer]
 
 
 @pytest.fixture(scope="module")
-def framing_proxy(server: ScriptedServer) -> Iterator[Proxy]:
-    with Proxy(redis_pool(server)) as proxy:
+def framing_proxy(server: ScriptedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    # Unix sockets on both sides: there the kernel tells cheaply when the proxy has read what was sent.
+    listen = tmp_path_factory.mktemp("framing") / "proxy.sock"
+    with Proxy(redis_pool(server, listen=listen)) as proxy:
         yield proxy
 
 

@@ -1,5 +1,7 @@
 """Large and odd sizes: values, keys, pipelines, mbuf sizes and byte-at-a-time clients."""
 
+from pathlib import Path
+
 import pytest
 
 from harness.connection import Connection
@@ -66,8 +68,9 @@ def test_small_and_large_alternate(client: Connection) -> None:
     client.expect(b"".join(expected))
 
 
-def test_client_that_sends_byte_by_byte(proxy: Proxy) -> None:
-    with proxy.client() as client:
+def test_client_that_sends_byte_by_byte(servers: list[RedisServer], tmp_path: Path) -> None:
+    with Proxy(redis_pool(*servers, listen=tmp_path / "proxy.sock")) as proxy:
+        client = proxy.client()
         stream = command("SET", "slow", "v" * 50) + command("MGET", "slow", "none") + command("DEL", "slow", "none")
         client.send_pieces(*(stream[i : i + 1] for i in range(len(stream))))
         client.expect(OK + array(bulk("v" * 50), b"$-1\r\n") + integer(1))

@@ -97,8 +97,8 @@ def test_sums_do_not_wrap() -> None:
         [a], [b] = keys_of(0, 2), keys_of(1, 2)
         client = proxy.client()
         client.send(command("DEL", a, b))
-        first.accept().send(integer(2147483648))
-        second.accept().send(integer(5000000000))
+        first.answer(integer(2147483648))
+        second.answer(integer(5000000000))
         client.expect(integer(7147483648))
 
 

@@ -60,7 +60,7 @@ def test_split_command_times_out_once() -> None:
         [a], [b] = keys_of(0, 2), keys_of(1, 2)
         client = proxy.client()
         client.send(command("MGET", a, b) + command("PING"))
-        quick.accept().send(array(bulk("a")))
+        quick.answer(array(bulk("a")))
         silent.accept()
         client.expect(TIMED_OUT + b"+PONG\r\n")
 

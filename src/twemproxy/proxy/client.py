@@ -39,8 +39,6 @@ from cython.cimports.twemproxy.stats.counters import (
     TOTAL_CONNECTIONS,
 )
 
-# Requests of one client on their way at a time; it is not read from beyond that.
-MOST_IN_FLIGHT = cython.declare(cython.const[cython.uint], 1024)
 # Bytes of replies that one client has not taken, beyond which it is not read from, and below which it is again.
 REPLIES_HIGH = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 REPLIES_LOW = cython.declare(cython.const[cython.Py_ssize_t], 256 * 1024)
@@ -89,7 +87,7 @@ class ClientConnection(Stream):
     def must_pause(self) -> cython.bint:
         """Whether the client has as much on its way as it may have."""
         return (
-            self.replies.tail - self.replies.head >= MOST_IN_FLIGHT
+            self.replies.tail - self.replies.head >= self.replies.window
             or self.out.pending + self.replies.kept > REPLIES_HIGH
         )
 
@@ -267,7 +265,7 @@ class ClientConnection(Stream):
     def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
         if self.paused and not self.closing:
             if (
-                self.replies.tail - self.replies.head > MOST_IN_FLIGHT // 2
+                self.replies.tail - self.replies.head > self.replies.window // 2
                 or self.out.pending + self.replies.kept > REPLIES_LOW
             ):
                 return 0

@@ -24,9 +24,12 @@ cdef class ReplyQueue(Sink):
     cdef unsigned int tail
     cdef unsigned int capacity
     cdef Py_ssize_t kept
+    cdef Py_ssize_t typical
+    cdef unsigned int window
     cdef Counter* pool_counters
 
     cdef unsigned int reserve(self) except? 0xFFFFFFFF
     cdef int grow(self) except -1
     cdef int advance(self) except -1
+    cdef void adjust_window(self, Py_ssize_t length) noexcept
     cdef void close(self) noexcept

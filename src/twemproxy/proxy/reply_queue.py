@@ -16,6 +16,11 @@ from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR
 
 # A slot array larger than this is given back as soon as the queue is empty.
 KEEP_SLOTS = cython.declare(cython.const[cython.uint], 4)
+# Requests of one client on their way at a time: at first, while the size of its replies is not known, and at most.
+FIRST_WINDOW = cython.declare(cython.const[cython.uint], 128)
+LARGEST_WINDOW = cython.declare(cython.const[cython.uint], 1024)
+# Bytes that the replies on their way to one client should not exceed.
+WINDOW_BYTES = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
 
 
 @cython.final
@@ -23,8 +28,13 @@ KEEP_SLOTS = cython.declare(cython.const[cython.uint], 4)
 class ReplyQueue(Sink):
     """Positions ``head`` to ``tail`` (exclusive) are requests whose replies have not left yet; they wrap at 2^32.
 
-    ``kept`` is how many bytes wait in blocks for their turn.
+    ``kept`` is how many bytes wait in blocks for their turn. ``window`` is how many requests may be on their way
+    together: what comes back must be taken from the servers even when the client does not take it from us, so
+    large replies make the window small. ``typical`` follows their sizes, up at once and down slowly.
     """
+
+    def __cinit__(self) -> None:
+        self.window = FIRST_WINDOW
 
     def __dealloc__(self) -> None:
         free(self.slots)
@@ -71,6 +81,7 @@ class ReplyQueue(Sink):
         stream: Stream = self.stream
         if stream is None:
             return 0
+        self.adjust_window(length)
         if position == self.head:
             stream.out.append_held(stream.loop.blocks, block, data, length)
             self.head += 1
@@ -91,6 +102,20 @@ class ReplyQueue(Sink):
         slot.state = HELD
         self.kept += length
         return 0
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def adjust_window(self, length: cython.Py_ssize_t) -> cython.void:
+        """Learn from the size of a reply."""
+        if length > self.typical:
+            self.typical = length
+        else:
+            self.typical -= (self.typical - length) >> 3
+        if self.typical <= WINDOW_BYTES // LARGEST_WINDOW:
+            self.window = LARGEST_WINDOW
+        else:
+            self.window = max(cython.cast(cython.uint, WINDOW_BYTES // self.typical), 1)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

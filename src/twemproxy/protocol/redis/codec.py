@@ -154,6 +154,67 @@ class RedisCodec(RespFraming):
         out[at + 1] = ord(b"\n")
         return at + 2
 
+    # --- replies ---------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_error(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        return buf[start] == ord(b"-") or buf[start] == ord(b"!")
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_transient_error(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """-LOADING, -BUSY and -OOM, as whole words."""
+        length: cython.Py_ssize_t = 0
+        if buf[start] != ord(b"-"):
+            return False
+        start += 1
+        while start + length < end and buf[start + length] > ord(b" "):
+            length += 1
+        if length == 3:
+            return buf[start] == ord(b"O") and buf[start + 1] == ord(b"O") and buf[start + 2] == ord(b"M")
+        if length == 4:
+            return (
+                buf[start] == ord(b"B")
+                and buf[start + 1] == ord(b"U")
+                and buf[start + 2] == ord(b"S")
+                and buf[start + 3] == ord(b"Y")
+            )
+        return (
+            length == 7
+            and buf[start] == ord(b"L")
+            and buf[start + 1] == ord(b"O")
+            and buf[start + 2] == ord(b"A")
+            and buf[start + 3] == ord(b"D")
+            and buf[start + 4] == ord(b"I")
+            and buf[start + 5] == ord(b"N")
+            and buf[start + 6] == ord(b"G")
+        )
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_unasked(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """A push message of RESP3."""
+        return buf[start] == ord(b">")
+
     # --- in words --------------------------------------------------------------------------------------------
 
     def rewrite(self, request: bytes) -> bytes:
