@@ -160,7 +160,7 @@ class ClientConnection(Stream):
                 return full is None or self.wait_for(full)
         elif route == TO_ANY or (route == TO_ONLY and self.pool.n_servers == 1):
             if self.pool.rotation.is_open():
-                return self.forward(self.pool.placeholder, block, start, end)
+                return self.forward(self.pool.any_server(), block, start, end)
         else:
             request = PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), end - start)
             if route == TO_PROXY:

@@ -16,11 +16,11 @@ cdef class ServerPool:
     cdef Rotation rotation
     cdef readonly list servers
     cdef int n_servers
-    cdef int placeholder
     cdef bint guarded
     cdef bytes refused
     cdef Counter* counters
     cdef Counter* process_counters
     cdef object log
 
+    cdef int any_server(self) except -1
     cdef ServerConnection connection(self, int server, unsigned int client)

@@ -18,7 +18,7 @@ from twemproxy.proxy.pool_log import PoolLog
 from twemproxy.proxy.upstream import Upstream, error_text
 
 # The key that routes requests without one, as in nutcracker.
-PLACEHOLDER = b"placeholder"
+PLACEHOLDER = cython.declare(bytes, b"placeholder")
 
 
 @cython.final
@@ -70,9 +70,6 @@ class ServerPool:
             self.log,
         )
         self.rotation.pool_counters = self.counters
-        self.placeholder = continuum.route(
-            cython.cast(cython.p_uchar, PyBytes_AS_STRING(PLACEHOLDER)), 0, PyBytes_GET_SIZE(PLACEHOLDER)
-        )
         self.servers = []
         for health, server, at in zip(self.rotation.members, config.servers, server_positions, strict=True):
             health.counters = table.at(at)
@@ -95,6 +92,14 @@ class ServerPool:
         if len(connections) == 1:
             return cython.cast(ServerConnection, connections[0])
         return cython.cast(ServerConnection, connections[client % len(connections)])
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def any_server(self) -> cython.int:
+        """The server for requests that any one of them can answer."""
+        return self.rotation.continuum.route(
+            cython.cast(cython.p_uchar, PyBytes_AS_STRING(PLACEHOLDER)), 0, PyBytes_GET_SIZE(PLACEHOLDER)
+        )
 
     def preconnect(self) -> None:
         """Open one connection to each server."""
