@@ -22,20 +22,22 @@ if not cython.compiled:
 def put_number(out: cython.p_uchar, at: cython.Py_ssize_t, number: cython.longlong) -> cython.Py_ssize_t:
     """Write ``number`` in decimal at ``out[at]``; returns the position behind it. At most 20 bytes."""
     digits: cython.int = 1
-    rest: cython.longlong
+    left: cython.ulonglong = cython.cast(cython.ulonglong, number)
+    rest: cython.ulonglong
     i: cython.Py_ssize_t
     if number < 0:
         out[at] = ord(b"-")
         at += 1
-        number = -number
-    rest = number // 10
+        # Unsigned, because the smallest number has no positive counterpart.
+        left = 0 - left
+    rest = left // 10
     while rest > 0:
         digits += 1
         rest = rest // 10
     i = at + digits - 1
     while i >= at:
-        out[i] = ord(b"0") + number % 10
-        number = number // 10
+        out[i] = ord(b"0") + left % 10
+        left = left // 10
         i -= 1
     return at + digits
 
@@ -214,6 +216,82 @@ class Codec:
             number = number * 10 + (buf[start] - ord(b"0"))
             start += 1
         return -number if negative else number
+
+    # --- the same over ``bytes``, for tests and tools ------------------------------------------------------------
+
+    def find_request(
+        self,
+        data: bytes,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        resume_at: cython.Py_ssize_t = 0,
+        resume_left: cython.Py_ssize_t = 0,
+    ) -> int:
+        """``frame_request`` of ``data``, resumed as told; returns the Frame."""
+        self.resume_at = resume_at
+        self.resume_left = resume_left
+        return self.frame_request(data, start, end)
+
+    def find_reply(
+        self,
+        data: bytes,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        resume_at: cython.Py_ssize_t = 0,
+        resume_left: cython.Py_ssize_t = 0,
+    ) -> int:
+        """``frame_reply`` of ``data``, resumed as told; returns the Frame."""
+        self.resume_at = resume_at
+        self.resume_left = resume_left
+        return self.frame_reply(data, start, end)
+
+    def split(self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> "list[tuple[bytes, bytes]]":
+        """(key, item) for every key of the request just found at ``start``, which is routed TO_EACH."""
+        items = []
+        left: cython.Py_ssize_t = self.items
+        self.first_item(data, start, end)
+        while True:
+            items.append((data[self.key_start : self.key_end], data[self.item_start : self.item_end]))
+            left -= 1
+            if left == 0:
+                return items
+            self.next_item(data, end)
+
+    def sub_request(self, command: cython.int, items: cython.Py_ssize_t) -> bytes:
+        """What ``put_sub_request`` writes."""
+        out = bytearray(128)
+        length: cython.Py_ssize_t = self.put_sub_request(out, command, items)
+        return bytes(out[:length])
+
+    def mergeable_part(self, reply: bytes, merge: Merge, items: cython.Py_ssize_t) -> "list[bytes] | int | None":
+        """What a complete sub-reply brings to the merged one: its values, or its integer; None if unmergeable."""
+        values = []
+        at: cython.Py_ssize_t
+        stop: cython.Py_ssize_t
+        if not self.is_mergeable(reply, 0, len(reply), merge, items):
+            return None
+        at = self.item_start
+        if merge != VALUES:
+            return self.read_integer(reply, at, len(reply))
+        for _ in range(items):
+            stop = self.next_value(reply, at, len(reply))
+            values.append(reply[at:stop])
+            at = stop
+        return values
+
+    def merged(self, merge: Merge, items: cython.Py_ssize_t, total: cython.longlong) -> bytes:
+        """What ``put_merged`` writes."""
+        out = bytearray(128)
+        length: cython.Py_ssize_t = self.put_merged(out, merge, items, total)
+        return bytes(out[:length])
+
+    def kinds(self, reply: bytes) -> "tuple[bool, bool, bool]":
+        """Whether a complete reply is an error, a transient one, and unasked for."""
+        return (
+            self.is_error(reply, 0, len(reply)),
+            self.is_transient_error(reply, 0, len(reply)),
+            self.is_unasked(reply, 0, len(reply)),
+        )
 
     # --- in words: rare, ordinary Python -----------------------------------------------------------------------
 

@@ -32,13 +32,13 @@ AUTH_STEP = "AUTH"
 
 
 def shown_arguments(arguments: list[bytes]) -> str:
-    """The beginning of a request's arguments, as redis shows them: about 128 characters, quoted."""
-    shown = ""
+    """The beginning of a request's arguments, as redis shows them: about 128 bytes, quoted."""
+    shown = b""
     for argument in arguments:
         if len(shown) >= 128:
             break
-        shown += f"'{argument[: 128 - len(shown)].decode('utf-8', 'surrogateescape')}' "
-    return shown
+        shown += b"'%s' " % argument[: 128 - len(shown)]
+    return shown.decode("utf-8", "surrogateescape")
 
 
 @cython.final
@@ -242,7 +242,8 @@ class RedisCodec(RespFraming):
         return error_reply(KEYLESS.format(name=COMMANDS[self.command].name, servers=servers))
 
     def malformation(self, text: str = "") -> bytes:
-        return error_reply("ERR " + (text or PROTOCOL_ERRORS[self.problem].format(found=chr(self.found))))
+        found: str = bytes([self.found]).decode("utf-8", "surrogateescape")
+        return error_reply("ERR " + (text or PROTOCOL_ERRORS[self.problem].format(found=found)))
 
     def error(self, text: str) -> bytes:
         return error_reply("ERR " + text)

@@ -40,8 +40,6 @@ MAX_LINE = cython.declare(cython.const[cython.Py_ssize_t], 64 * 1024)
 MOST_DIGITS = cython.declare(cython.const[cython.Py_ssize_t], 10)
 # Longest status or error line of a server; redis has no limit, its longest are a few KB.
 MAX_STATUS = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
-# The shortest request with n arguments left has this many bytes for each: "$0\r\n\r\n".
-SHORTEST_BULK = cython.declare(cython.const[cython.Py_ssize_t], 6)
 # Arguments below this index are looked at again when framing resumes; no command has its first key behind.
 LOOKED_AT = cython.declare(cython.const[cython.Py_ssize_t], 4)
 
@@ -231,9 +229,9 @@ class RespFraming(Codec):
         first: cython.Py_ssize_t = at
         while at < end and buf[at] != ord(b"\r"):
             at += 1
-        if at < end:
-            return BROKEN
-        return TOO_LONG if end - first > MAX_LINE else INCOMPLETE
+        if at - first > MAX_LINE:
+            return TOO_LONG
+        return BROKEN if at < end else INCOMPLETE
 
     @cython.final
     @cython.cfunc
@@ -249,7 +247,7 @@ class RespFraming(Codec):
         """
         body: cython.Py_ssize_t
         if at >= end:
-            self.needed = at + SHORTEST_BULK
+            self.needed = end + 1
             return INCOMPLETE
         if buf[at] != ord(b"$"):
             self.problem = NO_BULK
@@ -257,7 +255,7 @@ class RespFraming(Codec):
             return BROKEN
         body = self.read_length(buf, at + 1, end)
         if body == INCOMPLETE:
-            self.needed = max(at + SHORTEST_BULK, end + 1)
+            self.needed = end + 1
             return INCOMPLETE
         if body < 0 or self.number < 0 or self.number > MAX_BULK:
             self.problem = BIG_BULK if body == TOO_LONG else BAD_BULK
@@ -359,12 +357,14 @@ class RespFraming(Codec):
         self.resume_at = 0
         if self.command < 0:
             return self.refuse(UNKNOWN_COMMAND)
-        if count > 0 and n_keys >= 0:
+        if count > 0 and n_keys >= 0 and self.arguments >= -self.arity[self.command]:
             # Digits only, few enough for any number of arguments: what is longer or other is no count of keys.
             self.items = self.read_integer(buf, self.item_start, self.item_end) if n_keys <= 10 else -1
             after = decimal_length(self.items)
-            if self.items < 0 or after != n_keys:
-                return self.refuse(NEGATIVE_KEYS if self.items < 0 and after == n_keys else NO_INTEGER)
+            if after != n_keys or not ord(b"0") <= buf[self.item_end - 1] <= ord(b"9"):
+                return self.refuse(NO_INTEGER)
+            if self.items < 0:
+                return self.refuse(NEGATIVE_KEYS)
         return self.route_request()
 
     @cython.final
@@ -505,15 +505,12 @@ class RespFraming(Codec):
         first: cython.Py_ssize_t = at
         while at < end and buf[at] != ord(b"\r"):
             at += 1
-        if at + 1 >= end:
-            if at - first > MAX_STATUS:
-                self.problem = NO_BULK_END
-                return BROKEN
-            self.needed = end + 1
-            return INCOMPLETE
-        if buf[at + 1] != ord(b"\n"):
+        if at - first > MAX_STATUS or (at + 1 < end and buf[at + 1] != ord(b"\n")):
             self.problem = NO_BULK_END
             return BROKEN
+        if at + 1 >= end:
+            self.needed = end + 1
+            return INCOMPLETE
         return at + 2
 
     @cython.cfunc

@@ -1,11 +1,13 @@
 """Inline commands: a request typed as one line, as redis takes them from telnet and health checks.
 
-The rules are those of redis.io's "Inline commands" with redis-cli's quoting: blanks separate arguments;
-``"..."`` knows \\n \\r \\t \\b \\a \\xHH and backslash before any other byte; ``'...'`` knows only ``\\'``; a closing
-quote must be followed by a blank or the end.
+The rules are those of redis.io's "Inline commands" with redis-cli's quoting: blanks separate arguments, but a
+vertical tab or a form feed does not end an unquoted one; ``"..."`` knows \\n \\r \\t \\b \\a \\xHH and backslash
+before any other byte; ``'...'`` knows only ``\\'``; a closing quote ends the argument and must be followed by a
+blank or the end.
 """
 
 _BLANKS = b" \t\n\v\f\r\0"
+_ENDS = b" \t\n\r\0"
 _ESCAPES = {ord("n"): b"\n", ord("r"): b"\r", ord("t"): b"\t", ord("b"): b"\b", ord("a"): b"\a"}
 _HEX = b"0123456789abcdefABCDEF"
 
@@ -24,12 +26,12 @@ def split_inline(line: bytes) -> list[bytes]:
         if at == len(line):
             return arguments
         argument = bytearray()
-        while at < len(line) and line[at] not in _BLANKS:
+        while at < len(line) and line[at] not in _ENDS:
             if line[at] in b"\"'":
                 at = _quoted(line, at, argument)
-            else:
-                argument.append(line[at])
-                at += 1
+                break
+            argument.append(line[at])
+            at += 1
         arguments.append(bytes(argument))
 
 

@@ -1,5 +1,6 @@
 """The commands of redis that the proxy answers itself, and what it remembers of a client for them."""
 
+import re
 from collections.abc import Callable
 
 from twemproxy.protocol.redis.command_reply import command_reply
@@ -14,6 +15,8 @@ from twemproxy.protocol.redis.errors import (
 )
 
 OK = b"+OK\r\n"
+
+_INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,9}")
 
 
 class Session:
@@ -53,11 +56,9 @@ def _quit(arguments: list[bytes], session: Session) -> bytes:
 
 def _select(arguments: list[bytes], session: Session) -> bytes:
     """A pool serves one database. Clients that select the default 0 mean just that one."""
-    try:
-        database = int(arguments[1][:20])
-    except ValueError:
+    if not _INTEGER.fullmatch(arguments[1]):
         return error_reply(NOT_AN_INTEGER)
-    if database in (0, session.database):
+    if int(arguments[1]) in (0, session.database):
         return OK
     return error_reply(DB_OUT_OF_RANGE.format(database=session.database))
 

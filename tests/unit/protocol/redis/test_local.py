@@ -1,0 +1,161 @@
+"""What the proxy answers itself, and the state of a client it keeps for that."""
+
+from collections.abc import Callable, Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from feeding import TO_PROXY, request_meaning
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.resp import command
+from harness.servers import RedisServer
+from twemproxy.protocol.redis import errors
+from twemproxy.protocol.redis.commands import COMMANDS, Routing
+from twemproxy.protocol.redis.local import Session, answer, needs_no_authentication
+
+Load = Callable[[str], ModuleType]
+OK = b"+OK\r\n"
+LOCAL = [row.name.encode() for row in COMMANDS if row.routing == Routing.LOCAL]
+
+
+def line(text: str) -> bytes:
+    """An error reply."""
+    return f"-{text}\r\n".encode()
+
+
+@pytest.fixture(scope="session")
+def codec(flavour: Load) -> Any:
+    return flavour("twemproxy.protocol.redis.codec").RedisCodec()
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+def ask(session: Session, *arguments: bytes) -> bytes:
+    """The reply to a command that does not end the connection."""
+    reply, last = answer(list(arguments), session)
+    assert not last
+    return reply
+
+
+@given(name=st.sampled_from(LOCAL), arguments=st.lists(st.binary(max_size=8), max_size=4))
+def test_whatever_is_routed_here_is_answered(codec: Any, name: bytes, arguments: list[bytes]) -> None:
+    """The table's arities protect the answers: none looks for an argument that is not there."""
+    request = command(name, *arguments)
+    if request_meaning(codec, request)[1] == TO_PROXY:
+        for password in ("", "secret"):
+            reply, last = codec.answer(request, Session(password, 0))
+            assert codec.find_reply(reply, 0, len(reply)) == 1
+            assert codec.end == len(reply)
+            assert last == (name == b"quit")
+
+
+@given(message=st.binary(max_size=30), name=st.sampled_from([b"ping", b"ECHO"]), more=st.booleans())
+def test_ping_and_echo_are_answered_as_redis_does(redis: RedisServer, message: bytes, name: bytes, more: bool) -> None:
+    session = Session("", 0)
+    assert ask(session, name, message) == redis.ask(name, message)
+    assert ask(session, b"PING") == redis.ask("PING")
+    if more:
+        assert ask(session, b"PING", message, message) == redis.ask("PING", message, message)
+
+
+def test_quit_is_the_last_answer() -> None:
+    assert answer([b"QUIT"], Session("", 0)) == (OK, True)
+    assert answer([b"quit", b"now"], Session("secret", 0)) == (OK, True)
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_select_of_the_pools_database(database: int) -> None:
+    session = Session("", database)
+    assert ask(session, b"SELECT", b"0") == OK
+    assert ask(session, b"select", b"%d" % database) == OK
+    assert ask(session, b"SELECT", b"7") == line(errors.DB_OUT_OF_RANGE.format(database=database))
+    assert ask(session, b"SELECT", b"-1") == line(errors.DB_OUT_OF_RANGE.format(database=database))
+
+
+@pytest.mark.parametrize(
+    "word", [b"", b"x", b"+0", b" 0", b"0 ", b"00", b"-0", b"0_0", b"0x0", b"1e0", b"0" * 30, b"\xb2"]
+)
+def test_select_of_what_is_no_number(redis: RedisServer, word: bytes) -> None:
+    assert ask(Session("", 0), b"SELECT", word) == redis.ask("SELECT", word) == line(errors.NOT_AN_INTEGER)
+
+
+def test_select_of_a_huge_number() -> None:
+    for word in (b"9" * 9, b"9" * 19, b"9" * 5000):
+        assert ask(Session("", 0), b"SELECT", word).startswith(b"-ERR ")
+
+
+def test_auth_opens_and_shuts() -> None:
+    session = Session("secret", 0)
+    assert not session.authenticated
+    assert ask(session, b"AUTH", b"wrong") == line(errors.BAD_PASSWORD)
+    assert not session.authenticated
+    assert ask(session, b"AUTH", b"secret") == OK
+    assert session.authenticated
+    assert ask(session, b"AUTH", b"secret2") == line(errors.BAD_PASSWORD)
+    assert not session.authenticated
+
+
+def test_auth_with_a_user_name() -> None:
+    session = Session("secret", 0)
+    assert ask(session, b"auth", b"default", b"secret") == OK
+    assert session.authenticated
+    assert ask(session, b"AUTH", b"somebody", b"secret") == line(errors.UNKNOWN_USER)
+    assert not session.authenticated
+    assert ask(session, b"AUTH", b"default", b"secret", b"more") == line("ERR syntax error")
+    assert not session.authenticated
+
+
+def test_auth_where_none_is_asked() -> None:
+    session = Session("", 0)
+    assert session.authenticated
+    assert ask(session, b"AUTH", b"secret") == line(errors.NO_PASSWORD_SET)
+    assert session.authenticated
+
+
+def test_password_is_bytes() -> None:
+    session = Session("pässword", 0)
+    assert ask(session, b"AUTH", "pässword".encode()) == OK
+
+
+@pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
+def test_only_auth_and_quit_may_come_before_auth(codec: Any, row: Any) -> None:
+    name = row.name.encode()
+    free = row.name in ("auth", "quit")
+    assert needs_no_authentication([name.upper(), b"x"]) == free
+    settings_of_pool = SimpleNamespace(redis_auth="secret", redis_db=0)
+    session = codec.session(settings_of_pool)
+    refused = codec.may_pass(command(name, "x"), session)
+    assert refused == (b"" if free else line(errors.NO_AUTH))
+    session.authenticated = True
+    assert codec.may_pass(command(name, "x"), session) == b""
+
+
+# --- what a new server connection says -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("password", "database", "steps"),
+    [
+        ("", 0, []),
+        ("secret", 0, [("AUTH", command("AUTH", "secret"))]),
+        ("", 3, [("SELECT 3", command("SELECT", "3"))]),
+        ("pä ss", 12, [("AUTH", command("AUTH", "pä ss")), ("SELECT 12", command("SELECT", "12"))]),
+    ],
+)
+def test_handshake(codec: Any, password: str, database: int, steps: list[tuple[str, bytes]]) -> None:
+    assert codec.handshake(SimpleNamespace(redis_auth=password, redis_db=database)) == steps
+
+
+def test_problems_of_the_handshake(codec: Any, redis: RedisServer) -> None:
+    assert codec.handshake_problem("AUTH", OK) == ""
+    assert codec.handshake_problem("AUTH", redis.ask("AUTH", "secret")) == ""
+    assert codec.handshake_problem("AUTH", line(errors.NO_PASSWORD_SET)) == ""
+    assert "out of range" in codec.handshake_problem("SELECT 99", redis.ask("SELECT", "99"))
+    assert codec.handshake_problem("AUTH", b"-WRONGPASS invalid \xff\r\n") == "WRONGPASS invalid \ufffd"
+    assert "no password is set" in codec.handshake_problem("SELECT 1", line(errors.NO_PASSWORD_SET))

@@ -1,0 +1,307 @@
+"""Where requests go, how they split, how their replies merge, and what the proxy says about those it refuses."""
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from feeding import (
+    MALFORMED,
+    STATUS,
+    SUM,
+    TO_ANY,
+    TO_EACH,
+    TO_KEY,
+    TO_NOBODY,
+    TO_ONLY,
+    TO_PROXY,
+    VALUES,
+    messages,
+    request_meaning,
+)
+from hypothesis import example, given
+from hypothesis import strategies as st
+from resp_streams import COUNTED, in_any_case, replies, scalars
+
+from harness.resp import array, bulk, command, integer
+from harness.servers import RedisServer
+from twemproxy.protocol.redis.commands import BY_NAME, COMMANDS, Command, Routing
+from twemproxy.protocol.redis.errors import REFUSALS
+from twemproxy.protocol.redis.inline import decode_request
+
+Load = Callable[[str], ModuleType]
+MODULE = "twemproxy.protocol.redis.codec"
+INT64 = st.integers(-(2**63), 2**63 - 1)
+
+SUMS = ["del", "exists", "touch", "unlink"]
+KEYS = st.lists(st.binary(max_size=8), min_size=1, max_size=20)
+
+
+@pytest.fixture(scope="session")
+def codec(flavour: Load) -> Any:
+    return flavour(MODULE).RedisCodec()
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+def refusal(position: int, **words: str) -> bytes:
+    """An error reply of the table."""
+    return b"-" + REFUSALS[position].format(**words).encode() + b"\r\n"
+
+
+# --- routing ---------------------------------------------------------------------------------------------------------
+
+
+def expected_meaning(row: Command, arguments: list[bytes]) -> tuple[Any, ...]:
+    """What a request of this command, all of whose arguments could be counts of keys, has to be taken for."""
+    n = len(arguments)
+    short = n < -row.arity if row.arity < 0 else n != row.arity
+    if short or (row.name == "mset" and n % 2 == 0):
+        return (TO_NOBODY, refusal(2, name=row.name))
+    match row.routing:
+        case Routing.REFUSED:
+            return (TO_NOBODY, refusal(3, name=row.name, reason=row.refusal))
+        case Routing.LOCAL:
+            return (TO_PROXY,)
+        case Routing.ANY_SERVER:
+            return (TO_ANY,)
+        case Routing.KEY:
+            return (TO_KEY, arguments[row.first_key])
+        case Routing.COUNTED_KEYS:
+            count = int(arguments[row.numkeys])
+            if count > n - 1 - row.numkeys:
+                return (TO_NOBODY, refusal(5))
+            return (TO_KEY, arguments[row.first_key]) if count else (TO_ONLY,)
+    if n - 1 == row.key_step:
+        return (TO_KEY, arguments[1])
+    merge = {Routing.EACH_KEY_SUM: SUM, Routing.EACH_KEY_VALUES: VALUES, Routing.EACH_PAIR_STATUS: STATUS}[row.routing]
+    starts = range(1, n, row.key_step)
+    items = tuple((arguments[at], b"".join(map(bulk, arguments[at : at + row.key_step]))) for at in starts)
+    return (TO_EACH, merge, len(items), items)
+
+
+@pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
+def test_every_row_of_the_table_is_routed(codec: Any, row: Command) -> None:
+    for name in (row.name.encode(), row.name.upper().encode(), row.name.title().encode()):
+        for first in (b"0", b"1", b"2", b"9"):
+            for n in range(9):
+                arguments = [name, *[first, b"1", b"2", b"3", b"4", b"5", b"6", b"7"][:n]]
+                expected = (BY_NAME[row.name], *expected_meaning(row, arguments))
+                assert request_meaning(codec, command(*arguments)) == expected
+
+
+@given(name=st.sampled_from([row.name for row in COMMANDS]), data=st.data())
+def test_only_whole_names_are_names(codec: Any, name: str, data: st.DataObject) -> None:
+    spoilt = data.draw(
+        st.one_of(
+            st.just(name.encode()[:-1]),
+            st.binary(min_size=1, max_size=2).map(lambda more: name.encode() + more),
+            st.tuples(st.integers(0, len(name) - 1), st.binary(min_size=1, max_size=1)).map(
+                lambda change: name.encode()[: change[0]] + change[1] + name.encode()[change[0] + 1 :]
+            ),
+        )
+    )
+    row, *_ = request_meaning(codec, command(spoilt, "a", "b"))
+    assert row == BY_NAME.get(spoilt.decode("latin-1").lower() if spoilt.isascii() else "", -1)
+
+
+@given(name=st.sampled_from([row.name.encode() for row in COMMANDS]).flatmap(in_any_case))
+def test_names_are_known_in_any_case(codec: Any, name: bytes) -> None:
+    assert request_meaning(codec, command(name))[0] == BY_NAME[name.decode().lower()]
+
+
+# --- counts of keys --------------------------------------------------------------------------------------------------
+
+NO_NUMBERS = [b"", b"a", b"-", b"+", b" ", b"/", b":", b"1a", b"a1", b"-a", b"+1", b" 1", b"1 ", b"01", b"-0", b"-01"]
+NO_NUMBERS += [b"00", b"1.0", b"0x1", b"\x00", b"9" * 11, b"9" * 25, b"-" + b"9" * 10, b"\xb2"]
+
+
+def counted(name: bytes, count: bytes, *keys: bytes) -> bytes:
+    """A request of a command that counts its keys."""
+    row = COMMANDS[BY_NAME[name.decode()]]
+    return command(name, *["x"] * (row.numkeys - 1), count, *keys)
+
+
+@pytest.mark.parametrize("count", NO_NUMBERS)
+def test_what_is_no_number_of_keys_is_refused(codec: Any, count: bytes) -> None:
+    for name in COUNTED:
+        request = counted(name, count, b"key", b"more", b"m")
+        assert request_meaning(codec, request)[1:] == (TO_NOBODY, refusal(4)), name
+
+
+@given(name=st.sampled_from(COUNTED), count=st.integers(1 - 10**9, 10**10 - 1) | st.integers(-2, 6), data=st.data())
+def test_number_of_keys(codec: Any, name: bytes, count: int, data: st.DataObject) -> None:
+    row = COMMANDS[BY_NAME[name.decode()]]
+    arguments = data.draw(st.lists(st.binary(max_size=4), min_size=-row.arity, max_size=7))
+    found = request_meaning(codec, counted(name, b"%d" % count, *arguments))[1:]
+    if count < 0:
+        assert found == (TO_NOBODY, refusal(6))
+    elif count > len(arguments):
+        assert found == (TO_NOBODY, refusal(5))
+    else:
+        assert found == ((TO_KEY, arguments[0]) if count else (TO_ONLY,))
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_too_few_arguments_are_the_first_thing_said(codec: Any, redis: RedisServer, name: bytes) -> None:
+    row = COMMANDS[BY_NAME[name.decode()]]
+    expected = refusal(2, name=row.name)
+    for count in (b"a", b"-1", b"5", b"0", b""):
+        request = counted(name, count)
+        too_few = len(decode_request(request)) < -row.arity
+        assert (request_meaning(codec, request)[1:] == (TO_NOBODY, expected)) == too_few
+        if too_few:
+            answer = redis.ask(*decode_request(request))
+            assert answer == expected or answer.startswith(b"-ERR unknown command")
+
+
+@pytest.mark.parametrize("count", [count for count in NO_NUMBERS if len(count) < 11])
+def test_redis_takes_it_for_no_number_of_keys_either(redis: RedisServer, count: bytes) -> None:
+    assert redis.ask(*decode_request(counted(b"eval", count, b"key", b"more"))) == refusal(4)
+    for name in (b"zunion", b"sintercard", b"lmpop"):
+        assert redis.ask(*decode_request(counted(name, count, b"key", b"more"))).startswith(b"-ERR ")
+
+
+# --- splitting -------------------------------------------------------------------------------------------------------
+
+
+@given(name=st.sampled_from(["mget", "mset", *SUMS]).map(str.encode).flatmap(in_any_case), keys=KEYS, data=st.data())
+def test_sub_requests_hold_every_item_once(codec: Any, name: bytes, keys: list[bytes], data: st.DataObject) -> None:
+    """Each is a request of its own for the keys of its server, in the order of the request."""
+    pairs = name.lower() == b"mset"
+    words = [[key, data.draw(st.binary(max_size=6))] if pairs else [key] for key in keys]
+    row, route, *rest = request_meaning(codec, command(name, *(word for item in words for word in item)))
+    if len(keys) == 1:
+        assert (route, *rest) == (TO_KEY, keys[0])
+        return
+    _, n, items = rest
+    assert (route, n, [key for key, _ in items]) == (TO_EACH, len(keys), keys)
+    servers = data.draw(st.lists(st.integers(0, 4), min_size=n, max_size=n))
+    for server in set(servers):
+        chosen = [i for i in range(n) if servers[i] == server]
+        sub_request = codec.sub_request(row, len(chosen)) + b"".join(items[i][1] for i in chosen)
+        assert sub_request == command(name.lower(), *(word for i in chosen for word in words[i]))
+        assert request_meaning(codec, sub_request)[0] == row
+
+
+@pytest.mark.parametrize("items", [1, 2, 9, 10, 99, 100, 2**31 - 2, 2**30])
+@pytest.mark.parametrize("name", ["mget", "mset", *SUMS])
+def test_head_of_a_sub_request(codec: Any, name: str, items: int) -> None:
+    arguments = items * (2 if name == "mset" else 1) + 1
+    head = b"*%d\r\n" % arguments + bulk(name)
+    assert codec.sub_request(BY_NAME[name], items) == head
+    assert len(head) <= 128
+
+
+def test_any_name_fits_a_sub_request(codec: Any) -> None:
+    for row in range(len(COMMANDS)):
+        assert codec.sub_request(row, 2**31 - 2).endswith(bulk(COMMANDS[row].name))
+
+
+# --- merging ---------------------------------------------------------------------------------------------------------
+
+
+@given(values=st.lists(replies.filter(lambda reply: reply[:1] != b">"), min_size=1, max_size=12), data=st.data())
+def test_values_come_back_in_the_order_of_keys(codec: Any, values: list[bytes], data: st.DataObject) -> None:
+    servers = data.draw(st.lists(st.integers(0, 3), min_size=len(values), max_size=len(values)))
+    parts = {}
+    for server in set(servers):
+        own = [value for value, at in zip(values, servers, strict=True) if at == server]
+        parts[server] = codec.mergeable_part(array(*own), VALUES, len(own))
+        assert parts[server] == own
+    merged = codec.merged(VALUES, len(values), 0) + b"".join(parts[server].pop(0) for server in servers)
+    assert merged == array(*values)
+
+
+@given(numbers=st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=8))
+def test_integers_are_added(codec: Any, numbers: list[int]) -> None:
+    parts = [codec.mergeable_part(integer(number), SUM, 3) for number in numbers]
+    assert parts == numbers
+    assert codec.merged(SUM, 8, sum(parts)) == integer(sum(numbers))
+
+
+@given(number=INT64)
+@example(number=-(2**63))
+@example(number=2**63 - 1)
+@example(number=0)
+def test_any_64_bit_number_is_written_and_read(codec: Any, number: int) -> None:
+    assert codec.merged(SUM, 1, number) == b":%d\r\n" % number
+    assert codec.mergeable_part(b":%d\r\n" % number, SUM, 1) == number
+
+
+def test_status_is_one_for_all(codec: Any) -> None:
+    assert codec.mergeable_part(b"+OK\r\n", STATUS, 4) is not None
+    assert codec.merged(STATUS, 4, 0) == b"+OK\r\n"
+
+
+@given(reply=scalars | replies, items=st.integers(1, 4))
+def test_only_what_the_request_is_answered_with_is_mergeable(codec: Any, reply: bytes, items: int) -> None:
+    kind = reply[:1]
+    assert (codec.mergeable_part(reply, SUM, items) is not None) == (kind == b":")
+    assert (codec.mergeable_part(reply, STATUS, items) is not None) == (kind == b"+")
+    is_array = kind == b"*" and reply.startswith(b"*%d\r\n" % items)
+    assert (codec.mergeable_part(reply, VALUES, items) is not None) == is_array
+
+
+@pytest.mark.parametrize(
+    "reply", [b"*-1\r\n", b"*0\r\n", b"*1\r\n:1\r\n", b"~2\r\n:1\r\n:2\r\n", b"%1\r\n:1\r\n:2\r\n"]
+)
+def test_arrays_of_another_length_are_not_mergeable(codec: Any, reply: bytes) -> None:
+    assert codec.mergeable_part(reply, VALUES, 2) is None
+
+
+# --- refusals, compared with redis -----------------------------------------------------------------------------------
+
+TEXTS = st.one_of(
+    st.binary(max_size=40), st.text(max_size=40).map(str.encode), st.sampled_from(["é".encode() * 70, b"x" * 127])
+).map(lambda word: word.replace(b"\0", b"0"))
+
+
+@given(name=TEXTS, arguments=st.lists(TEXTS, max_size=8))
+@example(name=b"x" * 300, arguments=[b"y" * 300])
+@example(name="é".encode() * 64 + b"x", arguments=["é".encode() * 60, b"y" * 100])
+@example(name=b"a\r\nb", arguments=[b"\n", b"\r\n"])
+@example(name=b"", arguments=[b"", b"'"])
+def test_unknown_command_is_refused_in_the_words_of_redis(
+    codec: Any, redis: RedisServer, name: bytes, arguments: list[bytes]
+) -> None:
+    name = b"_" + name
+    row, route, text = request_meaning(codec, command(name, *arguments))
+    assert (row, route) == (-1, TO_NOBODY)
+    assert text == redis.ask(name, *arguments)
+
+
+def test_other_kind_of_argument_is_shown_as_redis_shows_it(codec: Any, redis: RedisServer) -> None:
+    for found in sorted(set(range(1, 256)) - set(b"$\r\n")):
+        data = b"*1\r\n" + bytes([found]) + b"1\r\n"
+        with redis.connect() as direct:
+            direct.send(data)
+            expected = direct.read_to_end()
+        [message] = messages(codec, data, True)[0]
+        assert (message.frame, message.meaning) == (MALFORMED, (expected,))
+
+
+@pytest.mark.parametrize("found", [b"\r", b"\n", b"\0"])
+def test_any_kind_of_argument_makes_one_line(codec: Any, found: bytes) -> None:
+    data = b"*1\r\n" + found + b"\r\n"
+    [message] = messages(codec, data, True)[0]
+    assert message.meaning[0].startswith(b"-ERR Protocol error: expected '$', got '")
+    assert message.meaning[0].count(b"\r") == message.meaning[0].count(b"\n") == 1
+
+
+def test_keyless_request_in_a_pool_of_several_servers(codec: Any) -> None:
+    request = command("EVAL", "return 1", "0")
+    assert request_meaning(codec, request)[1] == TO_ONLY
+    answer = codec.only_refusal(request, 3)
+    assert answer.startswith(b"-ERR 'eval' without keys")
+    assert b" 3 servers" in answer
+    assert answer.endswith(b"\r\n")
+
+
+def test_errors_are_lines(codec: Any) -> None:
+    assert codec.error("no\r\nserver") == b"-ERR no  server\r\n"
+    assert codec.malformation("bad\nline") == b"-ERR bad line\r\n"
