@@ -12,17 +12,18 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twemproxy import log
+from twemproxy.config.pools import PoolConfig
 from twemproxy.net.event_loop import CallbackChannel
-from twemproxy.protocol.codec import Codec
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.proxy.reactor import Reactor
 from twemproxy.stats.counters import CounterTable
 from twemproxy.stats.layout import CounterLayout
 from twemproxy.worker.messages import (
     Drain,
+    Failed,
     MessageStream,
     Ready,
     ReopenLog,
@@ -118,11 +119,12 @@ class Resolutions:
             callback(answer)
 
 
-def new_codec(redis: bool) -> Codec:
-    """The codec of a pool."""
-    if not redis:
-        raise ValueError("memcached pools need a version of twemproxy that speaks memcached")
-    return RedisCodec()
+def unsupported(pools: Sequence[PoolConfig]) -> str:
+    """Why these pools cannot be served, or an empty string."""
+    names = [pool.name for pool in pools if not pool.redis]
+    if not names:
+        return ""
+    return f"pool {', '.join(names)}: memcached pools are not served by this version, only those with 'redis: true'"
 
 
 def serve(control: Control) -> None:
@@ -130,6 +132,9 @@ def serve(control: Control) -> None:
     start, descriptors = control.receive_start()
     log.configure(start.log)
     pools = start.config.pools
+    if reason := unsupported(pools):
+        control.send(Failed(reason))
+        return
     layout = CounterLayout([len(pool.servers) for pool in pools])
     memory = mmap.mmap(descriptors[0], layout.size)
     os.close(descriptors[0])
@@ -137,7 +142,7 @@ def serve(control: Control) -> None:
     resolutions = Resolutions(control)
     reactor = Reactor(start.log.level, start.mbuf_size, start.client_limit)
     for pool, position, server_positions in zip(pools, layout.pools, layout.servers, strict=True):
-        reactor.add_pool(pool, new_codec(pool.redis), table, position, server_positions, resolutions)
+        reactor.add_pool(pool, RedisCodec(), table, position, server_positions, resolutions)
 
     def on_message() -> None:
         try:
