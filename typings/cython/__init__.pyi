@@ -1,4 +1,5 @@
 """What mypy needs to know of Cython's pure-Python mode."""
+
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, Final, Protocol, SupportsIndex, TypeAlias, TypeVar
@@ -13,6 +14,7 @@ NULL: Final[Any]
 int: TypeAlias = _int
 long: TypeAlias = _int
 uint: TypeAlias = _int
+longlong: TypeAlias = _int
 ulonglong: TypeAlias = _int
 uchar: TypeAlias = _int
 char: TypeAlias = _int
@@ -42,8 +44,10 @@ def ccall(f: _F) -> _F: ...
 def inline(f: _F) -> _F: ...
 def freelist(n: _int) -> Callable[[_T], _T]: ...
 def exceptval(value: Any = ..., *, check: bool = ...) -> Callable[[_F], _F]: ...
+
 class _Nogil(AbstractContextManager[None]):
     def __call__(self, f: _F) -> _F: ...
     def __exit__(self, *a: object) -> None: ...
+
 nogil: _Nogil
 gil: _Nogil

@@ -10,7 +10,9 @@ import cython
 if not cython.compiled:
     from typing import Any
 
-    Frame = Route = Merge = int
+    Frame = int
+    Route = int
+    Merge = int
     NEED_MORE, COMPLETE, SKIP, REWRITE, MALFORMED = range(5)
     TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_PROXY, TO_NOBODY = range(6)
     VALUES, SUM, STATUS = range(3)

@@ -18,7 +18,7 @@ class UnbalancedQuotes(ValueError):
 
 def split_inline(line: bytes) -> list[bytes]:
     """The arguments on a line, which has no line end; empty for a blank line. Raises UnbalancedQuotes."""
-    arguments = []
+    arguments: list[bytes] = []
     at = 0
     while True:
         while at < len(line) and line[at] in _BLANKS:
