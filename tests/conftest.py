@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 import twemproxy
 
 # How fast a machine is does not decide whether a test passes.
-settings.register_profile("untimed", max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 SOURCES = Path(__file__).parents[1] / "src"

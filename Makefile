@@ -1,0 +1,147 @@
+# make help lists the targets.
+#
+# PYTHON=python3.13 uses that Python, in a virtual environment of its own (.venv-python3.13). Without it the first
+# suitable one is found, see tools/bootstrap.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON :=
+VENV := .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
+CPUS := $(shell nproc)
+SOURCES := $(shell find src -name '*.py' -o -name '*.pxd' -o -name '*.json') setup.py pyproject.toml README.md LICENSE
+
+# Tools and tests run the sources in place, whatever is installed in the virtual environment.
+RUN := PYTHONPATH=$(CURDIR)/src $(VENV)/bin/python
+unexport PYTHONPATH
+
+# A virtual environment whose Python has gone is made anew.
+$(if $(wildcard $(VENV)),$(shell $(VENV)/bin/python -c 'import pip' 2>/dev/null || rm -f $(VENV)/.*-done))
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.demo-done ## install into .venv, start servers and a proxy, and show what it does
+	@$(VENV)/bin/python -m twemproxy.demo
+
+.PHONY: test
+test: servers build lint types ## everything that has to pass: linter, type checker, all tests
+	@echo "pytest"
+	@$(RUN) -m pytest -q
+
+.PHONY: build
+build: build/in-place$(VENV) ## compile the modules next to their sources
+
+.PHONY: lint
+lint: $(VENV)/.tools-done ## check style and format
+	@echo "ruff"
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --quiet --check .
+
+.PHONY: types
+types: $(VENV)/.tools-done ## check types
+	@echo "mypy"
+	@$(RUN) -m mypy --no-error-summary
+
+.PHONY: unit
+unit: build ## the tests that start no proxy
+	@$(RUN) -m pytest -q --ignore tests/system
+
+.PHONY: system
+system: servers build ## the tests against real servers
+	@$(RUN) -m pytest -q tests/system
+
+.PHONY: asan
+asan: servers build $(VENV)/.asan-done ## the tests with address and undefined-behaviour sanitizers
+	@echo "pytest, sanitized"
+	@$(SANITIZED) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/unit/protocol tests/unit/hashing
+	@TWEMPROXY_UNDER_TEST="env $(SANITIZED) $(CURDIR)/$(VENV)/bin/python -m twemproxy" \
+		$(RUN) -m pytest -q tests/system $(UNSANITIZED)
+
+.PHONY: benchmark
+benchmark: build $(VENV)/.benchmark-done ## compare with nutcracker and haproxy (ARGUMENTS="--help" for more)
+	@$(RUN) benchmarks/run.py $(ARGUMENTS)
+
+.PHONY: wheel
+wheel: $(VENV)/.tools-done build/recipe ## a wheel for this Python in dist/
+	@echo "a wheel: compiling, this takes a minute or two"
+	@rm -rf build/wheel
+	@$(STAGED) $(PIP) wheel --no-deps --wheel-dir dist .
+	@ls -t dist/*.whl | head -n 1
+
+.PHONY: clean
+clean: ## remove what make has made, the virtual environments included
+	@rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@find src tests tools benchmarks -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: servers
+servers:
+	@tools/install-servers
+
+# --- virtual environments: a file .<step>-done in it says what was installed ---
+
+$(VENV)/.venv-done:
+	@tools/bootstrap $(VENV) $(PYTHON)
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+# The package as users install it, compiled apart from the modules in the source tree.
+STAGED := DIST_EXTRA_CONFIG=$(CURDIR)/tools/staged-build.cfg
+
+$(VENV)/.demo-done: $(SOURCES) build/recipe | $(VENV)/.venv-done
+	@echo "twemproxy: compiling and installing into $(VENV), this takes a minute or two"
+	@rm -rf build/wheel
+	@$(STAGED) $(PIP) install '.[demo]'
+	@touch $@
+
+# What building and testing take; the package itself runs from its sources.
+REQUIREMENTS := import tomllib; \
+	p = tomllib.load(open("pyproject.toml", "rb")); \
+	extras = p["project"]["optional-dependencies"].values(); \
+	print(*p["build-system"]["requires"], *p["project"]["dependencies"], *sum(extras, []), sep="\n")
+
+$(VENV)/.tools-done: pyproject.toml | $(VENV)/.venv-done
+	@echo "$(VENV): installing what building and testing take"
+	@$(VENV)/bin/python -c '$(REQUIREMENTS)' > $(VENV)/requirements.txt
+	@$(PIP) install --requirement $(VENV)/requirements.txt --group test --group lint
+	@touch $@
+
+$(VENV)/.benchmark-done: pyproject.toml | $(VENV)/.tools-done
+	@$(PIP) install --group benchmark
+	@touch $@
+
+# --- compiling ---
+
+# How modules are compiled is in setup.py: when that changes nothing compiled before is worth anything.
+build/recipe: setup.py
+	@rm -rf build
+	@mkdir build
+	@touch $@
+
+# Compiled modules in the source tree are removed and put back by every build: none survives its source, nor a
+# build for another Python.
+build/in-place$(VENV): $(SOURCES) build/recipe $(VENV)/.tools-done
+	@echo "compiling what has changed, all of it takes a minute or two"
+	@rm -f build/in-place.*
+	@find src -name '*.so' -delete
+	@$(VENV)/bin/python setup.py build_ext --inplace --parallel $(CPUS) > build/log 2>&1 || { cat build/log; exit 1; }
+	@grep -A 5 'warning:' build/log || true
+	@touch $@
+
+SANITIZED = PYTHONPATH=$(CURDIR)/build/asan/lib PYTHONMALLOC=malloc \
+	LD_PRELOAD=$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so) \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+# The demonstration starts a proxy of its own; bounds of memory mean nothing to a sanitized one.
+UNSANITIZED := $(addprefix --ignore tests/system/,test_demo.py test_back_pressure.py test_slow_peers.py)
+
+$(VENV)/.asan-done: $(SOURCES) build/recipe $(VENV)/.tools-done
+	@echo "compiling with sanitizers, this takes a minute or two"
+	@rm -rf build/asan
+	@TWEMPROXY_SANITIZE=address,undefined $(VENV)/bin/python setup.py build --build-base build/asan \
+		--build-lib build/asan/lib --parallel $(CPUS) > build/log 2>&1 || { cat build/log; exit 1; }
+	@touch $@

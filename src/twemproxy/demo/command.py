@@ -1,0 +1,109 @@
+"""The demonstration's command line, and its course from the first process to the last."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from twemproxy import __version__
+from twemproxy.demo.processes import Process, Processes, StartError, free_port
+from twemproxy.demo.servers import command_line, find_server_program
+from twemproxy.demo.signals import Stopped, StopSignals
+
+SERVERS: Final = ("apple", "berry", "cherry")
+POOL: Final = "fruit"
+
+PROXY_PORT: Final = 22121
+STATS_PORT: Final = 22222
+FIRST_SERVER_PORT: Final = 22131
+"""What they get if it is free."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the demonstration; gives the exit status: 0, or 1 when something did not work."""
+    parser = argparse.ArgumentParser(
+        prog="python -m twemproxy.demo",
+        description="Start three servers and nutcracker in front of them, show what it does, and keep it running.",
+    )
+    parser.add_argument("--once", action="store_true", help="end after the workload")
+    options = parser.parse_args(words)
+    signals = StopSignals()
+    try:
+        perform(signals, keep_running=not options.once)
+    except Stopped:
+        print("\nStopped; nothing is left behind.")
+    except StartError as error:
+        print(f"twemproxy.demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def perform(signals: StopSignals, *, keep_running: bool) -> None:
+    """Start, show and, if so wished, run until Stopped. Raises StartError."""
+    try:
+        import redis
+
+        from twemproxy.demo.workload import Scene, WorkloadError, run
+    except ModuleNotFoundError as error:
+        raise StartError(f"{error}; pip install 'twemproxy[demo]' installs what the demonstration takes") from error
+    with Processes(signals) as processes:
+        program = find_server_program()
+        say(f"twemproxy {__version__}: {len(SERVERS)} servers ({program.description}) and a proxy\n")
+        servers = []
+        for number, name in enumerate(SERVERS):
+            server = processes.start(
+                name, FIRST_SERVER_PORT + number, lambda port: command_line(program, port, processes.directory)
+            )
+            say(f"  {name:<10}  127.0.0.1:{server.port}")
+            servers.append(server)
+        stats_port = 0
+        config = processes.directory / "nutcracker.yml"
+
+        def nutcracker(port: int) -> list[str]:
+            nonlocal stats_port
+            stats_port = free_port(STATS_PORT if port == PROXY_PORT else 0)
+            config.write_text(configuration(port, servers))
+            options = ["-c", str(config), "-a", "127.0.0.1", "-s", str(stats_port)]
+            return [sys.executable, "-P", "-m", "twemproxy", *options]
+
+        proxy = processes.start("nutcracker", PROXY_PORT, nutcracker)
+        say(f"  nutcracker  127.0.0.1:{proxy.port}, statistics on port {stats_port}, configured by {config}:\n")
+        say("".join(f"      {line}\n" for line in config.read_text().splitlines()))
+        try:
+            run(Scene(POOL, proxy, stats_port, servers), signals.check)
+        except (WorkloadError, redis.RedisError, OSError) as error:
+            log = (processes.directory / "nutcracker.log").read_text(errors="replace")
+            raise StartError(f"the work failed: {error}\nThe proxy's log:\n{log}") from error
+        if keep_running:
+            say(advice(proxy, stats_port, servers))
+            processes.wait_for_an_end()
+    say("Stopped; nothing is left behind.")
+
+
+def configuration(port: int, servers: Sequence[Process]) -> str:
+    """The configuration file of the proxy."""
+    entries = "".join(f"    - 127.0.0.1:{server.port}:1 {server.name}\n" for server in servers)
+    return (
+        f"{POOL}:\n  listen: 127.0.0.1:{port}\n  redis: true\n  hash: murmur\n  distribution: ketama\n  timeout: 2000\n"
+        f"  servers:\n{entries}"
+    )
+
+
+def advice(proxy: Process, stats_port: int, servers: Sequence[Process]) -> str:
+    """What to try while all runs."""
+    client = f"redis.Redis(port={proxy.port}, protocol=2, driver_info=None)"
+    document = f"socket.create_connection(('127.0.0.1', {stats_port})).makefile().read()"
+    return (
+        "All of it keeps running. Try, in another terminal:\n\n"
+        f"  redis-cli -p {proxy.port} set greeting hello\n"
+        f"  redis-cli -p {proxy.port} mget greeting user:1 user:2\n"
+        f"  redis-cli -p {servers[0].port} dbsize      # {servers[0].name}, past the proxy\n"
+        f"  {sys.executable} -c \"import redis; print({client}.get('user:1'))\"\n"
+        f'  python3 -c "import socket; print({document})"\n\n'
+        "Ctrl-C stops everything."
+    )
+
+
+def say(text: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(text, flush=True)
