@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from feeding import (
     MALFORMED,
+    NEED_MORE,
     STATUS,
     SUM,
     TO_ANY,
@@ -215,6 +216,13 @@ def test_values_come_back_in_the_order_of_keys(codec: Any, values: list[bytes], 
         assert parts[server] == own
     merged = codec.merged(VALUES, len(values), 0) + b"".join(parts[server].pop(0) for server in servers)
     assert merged == array(*values)
+
+
+def test_values_are_found_whatever_was_looked_at_before(codec: Any) -> None:
+    unfinished = array(bulk("a"), bulk("b"))[:-3]
+    assert codec.find_reply(unfinished, 0, len(unfinished)) == NEED_MORE
+    assert codec.resume_at > 0
+    assert codec.mergeable_part(array(integer(1), integer(2)), VALUES, 2) == [integer(1), integer(2)]
 
 
 @given(numbers=st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=8))

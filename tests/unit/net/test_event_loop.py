@@ -1,0 +1,157 @@
+"""The loop as the control plane uses it: descriptors to read, a time to wake up, and defects that spread no further."""
+
+import gc
+import os
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from twemproxy.net.event_loop import CallbackChannel, EventLoop
+
+READ_SIZE = 16384
+# Its constructor's parameters are Cython's, which the type checker does not see.
+make_loop: Any = EventLoop
+
+
+@pytest.fixture
+def defects() -> list[Exception]:
+    return []
+
+
+@pytest.fixture
+def loop(defects: list[Exception]) -> EventLoop:
+    made: EventLoop = make_loop(defects.append, READ_SIZE)
+    return made
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def watch(loop: EventLoop, sock: socket.socket, callback: Callable[[], object]) -> CallbackChannel:
+    channel = CallbackChannel(sock.fileno(), callback)
+    loop.watch_reads(channel)
+    return channel
+
+
+def test_a_readable_descriptor_is_told_of(loop: EventLoop, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    read: list[bytes] = []
+    watch(loop, ours, lambda: read.append(ours.recv(100)))
+    theirs.send(b"one")
+    assert loop.run_once() == 1
+    theirs.send(b"two")
+    assert loop.run_once() == 1
+    assert read == [b"one", b"two"]
+
+
+def test_it_is_told_again_until_it_reads(loop: EventLoop, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    told: list[None] = []
+    watch(loop, ours, lambda: told.append(None))
+    theirs.send(b"x")
+    for count in range(1, 4):
+        assert (loop.run_once(), len(told)) == (1, count)
+
+
+def test_a_watched_channel_is_kept_alive(loop: EventLoop, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    read: list[bytes] = []
+    watch(loop, ours, lambda: read.append(ours.recv(100)))
+    gc.collect()
+    theirs.send(b"x")
+    loop.run_once()
+    assert read == [b"x"]
+
+
+def test_a_forgotten_channel_is_not_told(loop: EventLoop, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    told: list[None] = []
+    channel = watch(loop, ours, lambda: told.append(None))
+    theirs.send(b"x")
+    loop.forget_channel(channel)
+    loop.forget_channel(channel)
+    loop.wake_at = loop.now
+    assert loop.run_once() == 0
+    assert told == []
+
+
+def test_one_of_a_batch_may_make_the_loop_forget_the_others(loop: EventLoop) -> None:
+    """Whoever is told first, the others' descriptors may be closed and used anew by then."""
+    pairs = [socket.socketpair() for _ in range(10)]
+    told: list[int] = []
+    channels: list[CallbackChannel] = []
+
+    def forget_all() -> None:
+        told.append(1)
+        while channels:
+            loop.forget_channel(channels.pop())
+
+    channels += [watch(loop, ours, forget_all) for ours, _ in pairs]
+    for _, theirs in pairs:
+        theirs.send(b"x")
+    assert loop.run_once() == 10
+    assert told == [1]
+    loop.wake_at = loop.now
+    assert loop.run_once() == 0
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+
+
+def test_a_defect_is_reported_and_disturbs_nobody(loop: EventLoop, defects: list[Exception]) -> None:
+    pairs = [socket.socketpair() for _ in range(3)]
+    told: list[int] = []
+
+    def callback(number: int) -> None:
+        told.append(number)
+        if number == 1:
+            raise ValueError("number one")
+
+    for number, (ours, theirs) in enumerate(pairs):
+        watch(loop, ours, partial(callback, number))
+        theirs.send(b"x")
+    assert loop.run_once() == 3
+    assert sorted(told) == [0, 1, 2]
+    assert [str(defect) for defect in defects] == ["number one"]
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+
+
+def test_the_loop_wakes_when_asked(loop: EventLoop) -> None:
+    loop.wake_at = loop.now + 30
+    before = loop.now
+    assert loop.run_once() == 0
+    assert loop.now >= before + 29
+    loop.wake_at = loop.now - 1000
+    assert loop.run_once() == 0
+
+
+def test_a_descriptor_that_cannot_be_watched(loop: EventLoop) -> None:
+    number = os.dup(0)
+    os.close(number)
+    with pytest.raises(OSError, match="epoll_ctl"):
+        loop.watch_reads(CallbackChannel(number, lambda: None))
+
+
+def test_the_loop_closes_what_it_opened() -> None:
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    loops = [make_loop(lambda defect: None, READ_SIZE) for _ in range(5)]
+    assert len(os.listdir("/proc/self/fd")) == before + 5
+    loops.clear()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_fresh_pool_of_blocks_holds_nothing(loop: EventLoop) -> None:
+    assert loop.blocks.allocated == 0
+    assert loop.blocks.trim() == 0
+    assert loop.blocks.read_size >= READ_SIZE
