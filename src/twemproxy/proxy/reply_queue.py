@@ -16,6 +16,7 @@ from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR
 
 # A slot array larger than this is given back as soon as the queue is empty.
 KEEP_SLOTS = cython.declare(cython.const[cython.uint], 4)
+PIPELINE_SLOTS = cython.declare(cython.const[cython.uint], 64)
 # Requests of one client on their way at a time: at first, while the size of its replies is not known, and at most.
 FIRST_WINDOW = cython.declare(cython.const[cython.uint], 128)
 LARGEST_WINDOW = cython.declare(cython.const[cython.uint], 1024)
@@ -54,7 +55,8 @@ class ReplyQueue(Sink):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def grow(self) -> cython.int:
-        capacity: cython.uint = max(2 * self.capacity, KEEP_SLOTS)
+        # From few to many at once: a client that pipelines does it with every batch.
+        capacity: cython.uint = max(2 * self.capacity, PIPELINE_SLOTS) if self.capacity > 0 else KEEP_SLOTS
         position: cython.uint = self.head
         slots: cython.pointer[Slot]
         slots = cython.cast(cython.pointer[Slot], malloc(capacity * cython.sizeof(Slot)))
