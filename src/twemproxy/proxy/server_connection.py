@@ -51,9 +51,7 @@ HIGH_WATER = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
 LOW_WATER = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 # A ring larger than this is given back as soon as it is empty.
 KEEP_REQUESTS = cython.declare(cython.const[cython.uint], 1024)
-# Returned by ``expire`` for a connection that waits for nothing.
 INFO = cython.declare(cython.const[cython.int], 6)
-EINPROGRESS = cython.declare(cython.int, errno_names.EINPROGRESS)
 
 
 @cython.final
