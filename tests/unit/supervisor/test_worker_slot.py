@@ -95,6 +95,9 @@ def refused(proxy: Supervised) -> bool:
         socket.create_connection(("127.0.0.1", proxy.port)).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        # It was in the queue of the socket that is being closed at this moment.
+        return False
     return False
 
 
