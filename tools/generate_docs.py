@@ -104,7 +104,7 @@ def shown_default(directive: Directive) -> str:
     given = default(directive)
     if isinstance(given, bool):
         return f"`{str(given).lower()}`"
-    return f"`{given}`" if given != "" else "unset"
+    return f"`{given}`" if given not in ("", ()) else "unset"
 
 
 def meaning(directive: Directive) -> str:
@@ -113,6 +113,7 @@ def meaning(directive: Directive) -> str:
         "any": "",
         "redis": " Ignored unless the pool speaks redis.",
         "redis only": " Only a pool that speaks redis may have it.",
+        "memcached only": " Only a pool that speaks memcached may have it.",
     }
     return directive.help + notes[directive.protocol]
 

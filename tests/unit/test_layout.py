@@ -32,7 +32,7 @@ MAY_USE = {
     "hashing": {"libc"},
     "net": {"libc"},
     "stats": set(),
-    "config": {"hashing", "stats"},
+    "config": {"hashing", "protocol", "stats"},
     "log": {"config", "worker.messages"},
     "proxy": {"libc", "net", "protocol", "hashing", "stats", "config", "log", "worker.messages"},
     "worker": {"proxy", "net", "protocol", "stats", "config", "log"},

@@ -11,8 +11,11 @@ import msgspec
 
 from twemproxy.config.pools import PoolConfig
 from twemproxy.hashing import DISTRIBUTIONS, HASHES
+from twemproxy.protocol.memcache.commands import PERMITTED_BY_DIRECTIVE
 
-Kind = Literal["listen", "servers", "hash", "distribution", "hash tag", "string", "boolean", "number"]
+Kind = Literal[
+    "listen", "servers", "hash", "distribution", "hash tag", "policy", "commands", "string", "boolean", "number"
+]
 
 
 class Directive(NamedTuple):
@@ -28,9 +31,9 @@ class Directive(NamedTuple):
     choices: tuple[str, ...] = ()
     """The words accepted, when they are few."""
     required: bool = False
-    protocol: Literal["any", "redis", "redis only"] = "any"
-    """Pools it is meant for: a memcached pool ignores what is for ``redis`` and may not have what is for
-    ``redis only``."""
+    protocol: Literal["any", "redis", "redis only", "memcached only"] = "any"
+    """Pools it is meant for: a memcached pool ignores what is for ``redis``, and none may have what is only for the
+    other protocol."""
 
 
 DIRECTIVES: Final = (
@@ -117,6 +120,22 @@ DIRECTIVES: Final = (
     ),
     Directive("server_retry_timeout", "number", "How long an ejected server stays out.", unit="ms"),
     Directive("server_failure_limit", "number", "Failures in a row that eject a server; 0 is as 1.", unit="failures"),
+    Directive(
+        "partial_reads",
+        "policy",
+        "What a read of many keys (get, gets, gat, gats; MGET) gives when a server that has some of them fails: "
+        "`error`, one error and no value, or `miss`, the values of the other servers, as if the keys of this one did "
+        "not exist.",
+        choices=("error", "miss"),
+    ),
+    Directive(
+        "allow_commands",
+        "commands",
+        "Commands, separated by spaces, that are refused without this permission because they can destroy what "
+        "every server of the pool holds.",
+        choices=PERMITTED_BY_DIRECTIVE,
+        protocol="memcached only",
+    ),
 )
 
 BY_NAME: Final = {directive.name: directive for directive in DIRECTIVES}

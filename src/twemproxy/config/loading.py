@@ -152,6 +152,18 @@ def _parse_choice(directive: Directive, text: str) -> str:
     return text
 
 
+def _parse_commands(directive: Directive, text: str) -> tuple[str, ...]:
+    words = text.split()
+    for word in words:
+        if word not in directive.choices:
+            known = ", ".join(directive.choices)
+            raise ValueError(
+                f"names {_quoted(word)}, which needs no permission or does not exist; those that do are: {known}"
+                f"{_suggestion(word, directive.choices)}"
+            )
+    return tuple(dict.fromkeys(words))
+
+
 def _parse_hash_tag(_: Directive, text: str) -> str:
     if len(text.encode()) != _HASH_TAG_LENGTH:
         raise ValueError(f"is not a valid hash tag string with two characters: {_quoted(text)}")
@@ -181,6 +193,8 @@ _PARSERS: dict[Kind, Callable[[Directive, str], Any]] = {
     "hash": _parse_choice,
     "distribution": _parse_choice,
     "hash tag": _parse_hash_tag,
+    "policy": _parse_choice,
+    "commands": _parse_commands,
     "string": lambda _, text: text,
     "boolean": _parse_boolean,
     "number": _parse_number,
@@ -193,9 +207,10 @@ def _check_pool(pool: _Pool) -> PoolConfig:
     for directive in DIRECTIVES:
         if directive.required and directive.kind != "servers" and directive.name not in pool.places:
             pool.name.refuse(f'{pool.title} directive "{directive.name}" is missing')
-        if directive.protocol == "redis only" and directive.name in pool.places and not pool.values.get("redis"):
+        other = "memcached" if pool.values.get("redis") else "redis"
+        if directive.protocol == f"{other} only" and directive.name in pool.places:
             pool.places[directive.name].refuse(
-                f'{pool.title} directive "{directive.name}" is only valid for a redis pool'
+                f'{pool.title} directive "{directive.name}" is only valid for a {other} pool'
             )
     if not pool.servers:
         pool.name.refuse(f"{pool.title} has no servers")

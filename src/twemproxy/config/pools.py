@@ -63,6 +63,9 @@ class PoolConfig(msgspec.Struct, frozen=True):
     server_retry_timeout: int = 30000
     """Milliseconds."""
     server_failure_limit: int = 2
+    partial_reads: str = "error"
+    allow_commands: tuple[str, ...] = ()
+    """Commands available only with this permission, each once."""
 
 
 class Config(msgspec.Struct, frozen=True):

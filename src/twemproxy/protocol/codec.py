@@ -14,8 +14,13 @@ if not cython.compiled:
     Route = int
     Merge = int
     NEED_MORE, COMPLETE, SKIP, REWRITE, MALFORMED = range(5)
-    TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_PROXY, TO_NOBODY = range(6)
-    VALUES, SUM, STATUS = range(3)
+    TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_ALL, TO_PROXY, TO_NOBODY = range(7)
+    VALUES, SUM, STATUS, IN_WORDS = range(4)
+    QUIET, MUTED = 0x40, 0x80
+    REST_OF_LINE = -1
+
+# The key of a decoded request has at most so many bytes.
+MAX_DECODED = 256
 
 
 @cython.cfunc
@@ -46,7 +51,20 @@ def put_number(out: cython.p_uchar, at: cython.Py_ssize_t, number: cython.longlo
 
 @cython.cclass
 class Codec:
-    """A protocol. ``buf[start:end]`` is always the bytes at hand; positions are positions in ``buf``."""
+    """A protocol. ``buf[start:end]`` is always the bytes at hand; positions are positions in ``buf``.
+
+    What a request asks for, beside its ``route``:
+
+    - ``cut_start`` to ``cut_end``: bytes of it that are not forwarded; equal when there are none.
+    - ``swallow``: how many bytes behind ``end`` belong to it and are dropped unseen, or REST_OF_LINE.
+    - ``expected``: what kind of reply its server owes, and whether the client wants it (QUIET, MUTED). It is kept
+      with the request, and set again before its reply is framed or judged; ``greeting_expected`` is that of the
+      greeting.
+    - ``demand``: what its server must offer (see ``offer``), 0 for nothing special.
+    - ``key_decoded``: the key is not spelt in the request but stands in ``decoded``, from 0 to ``key_end``.
+
+    ``matches_keys``: values in replies are found by their keys, so the request is kept until they are there.
+    """
 
     def __init__(self) -> None:
         self.end = 0
@@ -61,8 +79,17 @@ class Codec:
         self.items = 0
         self.key_start = 0
         self.key_end = 0
+        self.key_decoded = False
+        self.decoded = bytearray(MAX_DECODED)
         self.item_start = 0
         self.item_end = 0
+        self.cut_start = 0
+        self.cut_end = 0
+        self.swallow = 0
+        self.expected = 0
+        self.greeting_expected = 0
+        self.demand = 0
+        self.matches_keys = False
 
     # --- framing ---------------------------------------------------------------------------------------------
 
@@ -92,7 +119,7 @@ class Codec:
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> Frame:
-        """Find the reply at ``start``; works as ``frame_request``, but sets only ``end``."""
+        """Find the reply at ``start``, of the kind ``expected``; works as ``frame_request``, but sets only ``end``."""
         return MALFORMED
 
     # --- splitting and merging -------------------------------------------------------------------------------
@@ -120,8 +147,24 @@ class Codec:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def put_sub_request(self, out: cython.p_uchar, command: cython.int, items: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Write what stands before the items of a sub-request; returns its length, at most 128."""
+    def put_sub_request(
+        self,
+        out: cython.p_uchar,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        command: cython.int,
+        items: cython.Py_ssize_t,
+    ) -> cython.Py_ssize_t:
+        """Write what stands before the items of a sub-request of the request just framed in ``buf``.
+
+        Returns its length, at most 128.
+        """
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_sub_request_end(self, out: cython.p_uchar) -> cython.Py_ssize_t:
+        """Write what stands behind the items of a sub-request; returns its length, at most 8."""
         return 0
 
     @cython.cfunc
@@ -144,14 +187,32 @@ class Codec:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def next_value(
+    def take_value(
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
+        request: cython.pointer[cython.const[cython.uchar]],
+        key_start: cython.Py_ssize_t,
+        key_end: cython.Py_ssize_t,
     ) -> cython.Py_ssize_t:
-        """The position behind the value at ``start`` of a mergeable sub-reply."""
-        return end
+        """The position behind the value of ``request[key_start:key_end]``, if it is at ``start``, else ``start``.
+
+        The first value of a mergeable sub-reply is at ``item_start``, each other behind the one before.
+        """
+        return start
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_values_end(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Whether a mergeable sub-reply has no more values at ``start``."""
+        return start == end
 
     @cython.cfunc
     @cython.nogil
@@ -159,7 +220,21 @@ class Codec:
     def put_merged(
         self, out: cython.p_uchar, merge: Merge, items: cython.Py_ssize_t, total: cython.longlong
     ) -> cython.Py_ssize_t:
-        """Write a merged reply, for VALUES what stands before the values; returns its length, at most 128."""
+        """Write a merged SUM, for VALUES what stands before the values; returns its length, at most 128."""
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_missing(self, out: cython.p_uchar) -> cython.Py_ssize_t:
+        """Write what stands for a missing value among merged ones; returns its length, at most 8."""
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_merged_end(self, out: cython.p_uchar) -> cython.Py_ssize_t:
+        """Write what stands behind merged values; returns its length, at most 8."""
         return 0
 
     # --- replies ---------------------------------------------------------------------------------------------
@@ -198,6 +273,18 @@ class Codec:
         end: cython.Py_ssize_t,
     ) -> cython.bint:
         """Whether a complete message of a server answers no request."""
+        return False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_nominal(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Whether a complete reply of the kind ``expected`` is the one that a QUIET request does without."""
         return False
 
     @cython.cfunc
@@ -259,33 +346,64 @@ class Codec:
                 return items
             self.next_item(data, end)
 
-    def sub_request(self, command: cython.int, items: cython.Py_ssize_t) -> bytes:
-        """What ``put_sub_request`` writes."""
-        out = bytearray(128)
-        length: cython.Py_ssize_t = self.put_sub_request(out, command, items)
-        return bytes(out[:length])
+    def sub_request(self, request: bytes, command: cython.int, items: cython.Py_ssize_t) -> "tuple[bytes, bytes]":
+        """What stands before and behind so many items in a sub-request of the request just framed."""
+        head = bytearray(128)
+        tail = bytearray(8)
+        length: cython.Py_ssize_t = self.put_sub_request(head, request, command, items)
+        tail_length: cython.Py_ssize_t = self.put_sub_request_end(tail)
+        return bytes(head[:length]), bytes(tail[:tail_length])
 
-    def mergeable_part(self, reply: bytes, merge: Merge, items: cython.Py_ssize_t) -> "list[bytes] | int | None":
-        """What a complete sub-reply brings to the merged one: its values, or its integer; None if unmergeable."""
+    def mergeable_part(self, reply: bytes, merge: Merge, keys: "list[bytes]") -> "list[bytes] | int | None":
+        """What a complete sub-reply for these keys brings to the merged one.
+
+        Its values in the order of the keys, empty for a missing one, or its integer; None if it is unmergeable.
+        """
         values = []
+        key: bytes
         at: cython.Py_ssize_t
         stop: cython.Py_ssize_t
-        if not self.is_mergeable(reply, 0, len(reply), merge, items):
+        if not self.is_mergeable(reply, 0, len(reply), merge, len(keys)):
             return None
         at = self.item_start
         if merge != VALUES:
             return self.read_integer(reply, at, len(reply))
-        for _ in range(items):
-            stop = self.next_value(reply, at, len(reply))
+        for key in keys:
+            stop = self.take_value(reply, at, len(reply), key, 0, len(key))
             values.append(reply[at:stop])
             at = stop
-        return values
+        if self.is_values_end(reply, at, len(reply)):
+            return values
+        places = self.match_values(reply, keys)
+        return None if places is None else [reply[first:behind] for first, behind in places]
 
     def merged(self, merge: Merge, items: cython.Py_ssize_t, total: cython.longlong) -> bytes:
         """What ``put_merged`` writes."""
         out = bytearray(128)
         length: cython.Py_ssize_t = self.put_merged(out, merge, items, total)
         return bytes(out[:length])
+
+    def merged_end(self) -> bytes:
+        """What ``put_merged_end`` writes."""
+        out = bytearray(8)
+        length: cython.Py_ssize_t = self.put_merged_end(out)
+        return bytes(out[:length])
+
+    def missing(self) -> bytes:
+        """What ``put_missing`` writes."""
+        out = bytearray(8)
+        length: cython.Py_ssize_t = self.put_missing(out)
+        return bytes(out[:length])
+
+    def is_unwanted(self, reply: bytes) -> bool:
+        """Whether the client of a request with ``expected`` does not want this complete reply."""
+        if self.expected & MUTED:
+            return True
+        return bool(self.expected & QUIET) and self.is_nominal(reply, 0, len(reply))
+
+    def decoded_key(self) -> bytes:
+        """The key of a request with ``key_decoded``."""
+        return bytes(self.decoded[: self.key_end])
 
     def kinds(self, reply: bytes) -> "tuple[bool, bool, bool]":
         """Whether a complete reply is an error, a transient one, and unasked for."""
@@ -324,13 +442,27 @@ class Codec:
         """The reply to a request routed TO_PROXY, and whether the connection ends after it."""
         raise NotImplementedError
 
-    def session(self, settings: "Any") -> "Any":
-        """The state of a new client, or None while it has none; ``settings`` is the pool's."""
+    def session(self, pool: "Any") -> "Any":
+        """The state of a new client of this pool (a ``proxy.server_pool.ServerPool``)."""
         raise NotImplementedError
 
     def may_pass(self, request: bytes, session: "Any") -> bytes:
         """Empty when the client may send the request just framed, else the error reply."""
         return b""
+
+    def match_values(self, reply: bytes, keys: "list[bytes]") -> "list[tuple[int, int]] | None":
+        """Where the value of each key stands in a mergeable sub-reply that has them in another order.
+
+        (n, n) for a missing one; None when it has a value that no key asked for.
+        """
+        return None
+
+    def merge_in_words(self, replies: "list[tuple[str, bytes]]") -> bytes:
+        """One reply made of those of every server, (name, reply), for a request to be merged IN_WORDS.
+
+        A server that did not answer has the proxy's own error as its reply.
+        """
+        raise NotImplementedError
 
     def handshake(self, settings: "Any") -> "list[tuple[str, bytes]]":
         """What a new server connection says first: (what it is, for messages; the request)."""
@@ -338,4 +470,12 @@ class Codec:
 
     def handshake_problem(self, step: str, reply: bytes) -> str:
         """Empty when the reply to that step of the handshake is fine, else what the server said."""
+        return ""
+
+    def offer(self, step: str, reply: bytes) -> int:
+        """What the reply to that step of the handshake says that a server offers: bits that ``demand`` is made of."""
+        return 0
+
+    def unmet(self) -> str:
+        """Why a server that does not offer what ``demand`` asks for cannot serve a request."""
         return ""

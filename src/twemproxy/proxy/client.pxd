@@ -20,11 +20,13 @@ cdef class ClientConnection(Stream):
     cdef unsigned int id
     cdef Py_ssize_t resume_at
     cdef Py_ssize_t resume_left
+    cdef Py_ssize_t swallow
     cdef bint guarded
     cdef bint closing
     cdef bint broken_off
 
     cdef bint must_pause(self) noexcept
+    cdef Py_ssize_t drop(self, unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept
     cdef bint take_request(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint forward(self, int server, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint wait_for(self, ServerConnection full) except -1

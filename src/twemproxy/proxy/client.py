@@ -7,16 +7,19 @@ import os
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cython.cimports.libc.string import memcpy
+from cython.cimports.libc.string import memchr, memcpy
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.libc.socket import SHUT_WR, recv, shutdown
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.codec import (
     COMPLETE,
+    MUTED,
     NEED_MORE,
+    REST_OF_LINE,
     REWRITE,
     SKIP,
+    TO_ALL,
     TO_ANY,
     TO_EACH,
     TO_KEY,
@@ -27,7 +30,7 @@ from cython.cimports.twemproxy.protocol.codec import (
     Frame,
     Route,
 )
-from cython.cimports.twemproxy.proxy.fragment import dispatch_split
+from cython.cimports.twemproxy.proxy.fragment import dispatch_split, dispatch_to_all
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
 from cython.cimports.twemproxy.proxy.server_connection import HIGH_WATER, LOW_WATER, ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
@@ -59,7 +62,10 @@ class ClientCount:
 @cython.final
 @cython.cclass
 class ClientConnection(Stream):
-    """``closing``: what still comes is ignored, and the connection ends with the last reply."""
+    """``closing``: what still comes is ignored, and the connection ends with the last reply.
+
+    ``swallow``: as ``Codec.swallow``, what is left of it.
+    """
 
     def __init__(self, fd: int, number: int, pool: ServerPool, everyone: ClientCount) -> None:
         """``fd``: a connected non-blocking socket, owned from here on; ``number`` tells clients apart."""
@@ -104,6 +110,9 @@ class ClientConnection(Stream):
         while start < end:
             if self.closing:
                 return end
+            if self.swallow != 0:
+                start = self.drop(buf, start, end)
+                continue
             if self.must_pause():
                 self.pause()
                 return start
@@ -130,6 +139,24 @@ class ClientConnection(Stream):
         return end
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def drop(self, buf: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Pass over what a refused request still has to come; returns the position behind."""
+        found: cython.p_uchar
+        if self.swallow == REST_OF_LINE:
+            found = cython.cast(cython.p_uchar, memchr(buf + start, ord(b"\n"), end - start))
+            if found is cython.NULL:
+                return end
+            self.swallow = 0
+            return found - buf + 1
+        if self.swallow > end - start:
+            self.swallow -= end - start
+            return end
+        start += self.swallow
+        self.swallow = 0
+        return start
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def take_request(
         self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
@@ -143,7 +170,7 @@ class ClientConnection(Stream):
         problem: bytes
         if self.guarded:
             if self.session is None:
-                self.session = codec.session(self.pool.config)
+                self.session = codec.session(self.pool)
             request = PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), end - start)
             problem = codec.may_pass(request, self.session)
             if problem:
@@ -151,13 +178,13 @@ class ClientConnection(Stream):
                 return True
         if route == TO_KEY:
             if self.pool.rotation.is_open():
-                return self.forward(
-                    self.pool.rotation.continuum.route(buf, codec.key_start, codec.key_end), block, start, end
-                )
+                return self.forward(self.pool.server_of_key(buf), block, start, end)
         elif route == TO_EACH:
-            if self.pool.rotation.is_open():
-                full = dispatch_split(self.pool, self.replies, self.id, block, start, end)
-                return full is None or self.wait_for(full)
+            full = dispatch_split(self.pool, self.replies, self.id, block, start, end)
+            return full is None or self.wait_for(full)
+        elif route == TO_ALL:
+            full = dispatch_to_all(self.pool, self.replies, self.id, block, start, end)
+            return full is None or self.wait_for(full)
         elif route == TO_ANY or (route == TO_ONLY and self.pool.n_servers == 1):
             if self.pool.rotation.is_open():
                 return self.forward(self.pool.any_server(), block, start, end)
@@ -166,11 +193,12 @@ class ClientConnection(Stream):
             if route == TO_PROXY:
                 self.answer(request)
             elif route == TO_NOBODY:
-                self.reply(codec.refusal(request))
+                self.swallow = codec.swallow
+                self.reply(b"" if codec.expected & MUTED else codec.refusal(request))
             else:
                 self.reply(codec.only_refusal(request, self.pool.n_servers))
             return True
-        self.replies.fail(self.replies.reserve(), self.pool.refused)
+        self.replies.fail(self.replies.reserve(), b"" if codec.expected & MUTED else self.pool.refused)
         return True
 
     @cython.cfunc
@@ -184,10 +212,14 @@ class ClientConnection(Stream):
         end: cython.Py_ssize_t,
     ) -> cython.bint:
         """Send a whole request to a server; False when that can take no more at present."""
+        codec: Codec = self.pool.codec
         connection: ServerConnection = self.pool.connection(server, self.id)
         if connection.out.pending > HIGH_WATER:
             return self.wait_for(connection)
-        connection.send_request(self.replies, self.replies.reserve(), block, block_bytes(block) + start, end - start)
+        if codec.demand != 0 and connection.lacks(codec.demand):
+            self.reply(connection.upstream.explanation(codec.unmet()))
+            return True
+        connection.send_request(self.replies, self.replies.reserve(), block, start, end)
         return True
 
     @cython.cfunc
@@ -231,7 +263,7 @@ class ClientConnection(Stream):
         """Answer a local command."""
         codec: Codec = self.pool.codec
         if self.session is None:
-            self.session = codec.session(self.pool.config)
+            self.session = codec.session(self.pool)
         reply, last = codec.answer(request, self.session)
         self.guarded = not self.session.authenticated
         self.reply(reply)

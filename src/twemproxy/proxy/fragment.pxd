@@ -13,10 +13,14 @@ cdef enum Outcome:
     FAILED      # no reply, the proxy's own error stands for it
 
 
+# One key of a request. `start` and `length` say where its item stands in the request, and once the reply is there
+# where its value stands in that.
 cdef struct Item:
     Py_ssize_t start
     Py_ssize_t length
-    int server
+    Py_ssize_t key_start
+    Py_ssize_t key_end
+    int fragment
     int next
 
 
@@ -25,7 +29,6 @@ cdef struct Fragment:
     int items
     int first
     int last
-    Py_ssize_t length
     Block* block
     unsigned char* reply
     Py_ssize_t reply_length
@@ -38,16 +41,33 @@ cdef class SplitRequest(Sink):
     cdef ReplyQueue replies
     cdef unsigned int position
     cdef Merge merge
+    cdef unsigned char expected
     cdef int n_items
     cdef int n_fragments
     cdef int awaited
-    cdef int* fragment_of
+    cdef Item* items
     cdef Fragment* fragments
+    cdef Block* request_block
+    cdef unsigned char* request
 
+    cdef int begin(self, ServerPool pool, ReplyQueue replies) except -1
+    cdef int allocate_fragments(self, int n) except -1
+    cdef int take_fragments(self, Fragment* by_server) except -1
+    cdef int take_all_servers(self) except -1
+    cdef int send_fragments(self, unsigned int client, Block* block) except -1
     cdef int keep(self, unsigned int position, Block* block, unsigned char* data, Py_ssize_t length) except -1
+    cdef int keep_request(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef bint place_values(self, unsigned int position, unsigned char* data, Py_ssize_t length) except -1
+    cdef bint place_odd_values(self, unsigned int position, unsigned char* data, Py_ssize_t length) except -1
     cdef int finish(self) except -1
     cdef int answer(self) except -1
+    cdef int answer_with(self, Block* block, unsigned char* data, Py_ssize_t length) except -1
+    cdef int answer_values(self) except -1
+    cdef int answer_in_words(self) except -1
 
 cdef ServerConnection dispatch_split(
+    ServerPool pool, ReplyQueue replies, unsigned int client, Block* block, Py_ssize_t start, Py_ssize_t end
+)
+cdef ServerConnection dispatch_to_all(
     ServerPool pool, ReplyQueue replies, unsigned int client, Block* block, Py_ssize_t start, Py_ssize_t end
 )

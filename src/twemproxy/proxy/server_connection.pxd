@@ -25,6 +25,7 @@ cdef struct InFlight:
     int64_t deadline
     Py_ssize_t length
     unsigned int position
+    unsigned char expected
 
 
 cdef class ServerConnection(Stream):
@@ -34,6 +35,8 @@ cdef class ServerConnection(Stream):
     cdef readonly object upstream
     cdef list candidates
     cdef list greeting
+    cdef int offers
+    cdef int demanded
     cdef dict waiting
     cdef int64_t timeout
     cdef InFlight* requests
@@ -49,8 +52,9 @@ cdef class ServerConnection(Stream):
     cdef Counter* process_counters
     cdef Py_ssize_t[4] gauges
 
-    cdef int send_request(self, Sink sink, unsigned int position, Block* block, unsigned char* data, Py_ssize_t length) except -1
-    cdef int enqueue(self, Sink sink, unsigned int position, Py_ssize_t length) except -1
+    cdef int send_request(self, Sink sink, unsigned int position, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int enqueue(self, Sink sink, unsigned int position, Py_ssize_t length, unsigned char expected) except -1
+    cdef bint lacks(self, int demand) noexcept
     cdef int grow(self) except -1
     cdef int reply_arrived(self, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef int open(self) except -1
@@ -59,6 +63,8 @@ cdef class ServerConnection(Stream):
     cdef int greeted(self, bytes reply) except -1
     cdef int ready(self) except -1
     cdef int fail(self, int error, str reason) except -1
+    cdef int fail_with(self, int error, str reason, bytes reply) except -1
+    cdef int refuse_greeting(self, str reason) except -1
     cdef int64_t expire(self) except? -2
     cdef int publish_gauges(self) except -1
     cdef int wait_for_room(self, Stream stream) except -1

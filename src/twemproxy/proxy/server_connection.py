@@ -29,7 +29,7 @@ from cython.cimports.twemproxy.libc.socket import (
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
-from cython.cimports.twemproxy.protocol.codec import COMPLETE, NEED_MORE, Codec, Frame
+from cython.cimports.twemproxy.protocol.codec import COMPLETE, MUTED, NEED_MORE, QUIET, Codec, Frame
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
 from cython.cimports.twemproxy.proxy.sink import Sink
 from cython.cimports.twemproxy.stats.counters import (
@@ -52,12 +52,19 @@ LOW_WATER = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 # A ring larger than this is given back as soon as it is empty.
 KEEP_REQUESTS = cython.declare(cython.const[cython.uint], 1024)
 INFO = cython.declare(cython.const[cython.int], 6)
+# What a server offers while nothing is known of it.
+EVERYTHING = cython.declare(cython.const[cython.int], -1)
 
 
 @cython.final
 @cython.cclass
 class ServerConnection(Stream):
-    """Requests ``head`` to ``written`` await their replies, those up to ``tail`` still have to be written."""
+    """Requests ``head`` to ``written`` await their replies, those up to ``tail`` still have to be written.
+
+    ``sent_of_next`` bytes of the first of those have been written already; it is negative while the end of one that
+    was answered before all of it was written is still on its way. ``offers``: see ``Codec.offer``; ``demanded``: what
+    requests ask for that were queued before it was known.
+    """
 
     def __init__(self, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, timeout: int) -> None:
         """``upstream``: a ``proxy.upstream.Upstream``; ``timeout``: in milliseconds, 0 for none."""
@@ -69,6 +76,7 @@ class ServerConnection(Stream):
         self.counters = health.counters
         self.waiting = {}
         self.state = CLOSED
+        self.offers = EVERYTHING
 
     def __dealloc__(self) -> None:
         while self.head != self.tail:
@@ -79,23 +87,43 @@ class ServerConnection(Stream):
     # --- requests --------------------------------------------------------------------------------------------
 
     @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def lacks(self, demand: cython.int) -> cython.bint:
+        """Whether the server is known not to offer all of ``demand``."""
+        return self.state == READY and self.offers & demand != demand
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def send_request(
         self,
         sink: Sink,
         position: cython.uint,
         block: cython.pointer[Block],
-        data: cython.p_uchar,
-        length: cython.Py_ssize_t,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
     ) -> cython.int:
-        """Queue a whole request, the bytes of which stand in ``block``."""
-        self.out.append_held(self.loop.blocks, block, data, length)
-        return self.enqueue(sink, position, length)
+        """Queue the request that the codec just framed, which stands in ``block`` from ``start`` to ``end``."""
+        codec: Codec = self.codec
+        data: cython.p_uchar = block_bytes(block)
+        if self.state != READY:
+            self.demanded |= codec.demand
+        if codec.cut_end == codec.cut_start:
+            self.out.append_held(self.loop.blocks, block, data + start, end - start)
+            return self.enqueue(sink, position, end - start, codec.expected)
+        self.out.append_held(self.loop.blocks, block, data + start, codec.cut_start - start)
+        self.out.append_held(self.loop.blocks, block, data + codec.cut_end, end - codec.cut_end)
+        return self.enqueue(sink, position, end - start - (codec.cut_end - codec.cut_start), codec.expected)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def enqueue(self, sink: Sink, position: cython.uint, length: cython.Py_ssize_t) -> cython.int:
-        """Note that the last ``length`` bytes appended to ``out`` are a request of ``sink``'s."""
+    def enqueue(
+        self, sink: Sink, position: cython.uint, length: cython.Py_ssize_t, expected: cython.uchar
+    ) -> cython.int:
+        """Note that the last ``length`` bytes appended to ``out`` are a request of ``sink``'s.
+
+        ``expected``: see Codec; the request of a sink that is not a client's is neither QUIET nor MUTED.
+        """
         request: cython.pointer[InFlight]
         if self.tail - self.head == self.capacity:
             self.grow()
@@ -103,6 +131,7 @@ class ServerConnection(Stream):
         Py_INCREF(sink)
         request.sink = cython.cast(cython.pointer[PyObject], sink)
         request.position = position
+        request.expected = expected
         request.length = length
         request.deadline = NEVER
         if self.timeout > 0:
@@ -195,6 +224,9 @@ class ServerConnection(Stream):
             codec.resume_at = self.resume_at
             codec.resume_left = self.resume_left
             self.resume_at = 0
+            codec.expected = codec.greeting_expected
+            if self.state == READY and self.head != self.tail:
+                codec.expected = self.requests[self.head & (self.capacity - 1)].expected
             frame = codec.frame_reply(buf, start, end)
             if frame == NEED_MORE:
                 self.resume_at = codec.resume_at
@@ -208,6 +240,11 @@ class ServerConnection(Stream):
             if self.state == GREETING:
                 self.greeted(PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), stop - start))
             elif self.head != self.written:
+                self.reply_arrived(block, buf + start, stop - start)
+            elif self.head != self.tail and self.sent_of_next > 0 and codec.is_error(buf, start, stop):
+                # It has seen enough of a request that is still being written, and takes the rest as read.
+                self.sent_of_next -= self.requests[self.head & (self.capacity - 1)].length
+                self.written += 1
                 self.reply_arrived(block, buf + start, stop - start)
             elif not codec.is_unasked(buf, start, stop):
                 self.fail(EINVAL, "it sent a reply that nobody asked for")
@@ -226,6 +263,7 @@ class ServerConnection(Stream):
         request: cython.pointer[InFlight] = cython.address(self.requests[self.head & (self.capacity - 1)])
         sink: Sink = cython.cast(Sink, request.sink)
         position: cython.uint = request.position
+        expected: cython.uchar = request.expected
         if self.codec.is_unasked(data, 0, length):
             return 0
         Py_DECREF(sink)
@@ -242,6 +280,8 @@ class ServerConnection(Stream):
             free(self.requests)
             self.requests = cython.NULL
             self.capacity = 0
+        if expected & (QUIET | MUTED) and (expected & MUTED or self.codec.is_nominal(data, 0, length)):
+            length = 0
         if sink.deliver(position, block, data, length) == 1:
             return self.fail(EINVAL, "its reply does not fit the request")
         return 0
@@ -255,7 +295,7 @@ class ServerConnection(Stream):
         now[0] = self.tail - self.written
         now[1] = self.out.pending
         now[2] = self.written - self.head
-        now[3] = self.request_bytes - self.out.pending
+        now[3] = max(self.request_bytes - self.out.pending, 0)
         for i in range(4):
             self.counters[IN_QUEUE + i] += now[i] - self.gauges[i]
             self.gauges[i] = now[i]
@@ -340,6 +380,7 @@ class ServerConnection(Stream):
         self.greeting = self.upstream.greeting()
         if not self.greeting:
             return self.ready()
+        self.offers = 0
         hello = b"".join([request for _, request in self.greeting])
         if send(self.fd, PyBytes_AS_STRING(hello), PyBytes_GET_SIZE(hello), MSG_NOSIGNAL) != len(hello):
             return self.fail(EPIPE, "")
@@ -352,10 +393,19 @@ class ServerConnection(Stream):
         step: str = self.greeting.pop(0)[0]
         problem: str = self.codec.handshake_problem(step, reply)
         if problem:
-            return self.fail(EINVAL, f"{step} failed: {problem}")
-        if not self.greeting:
-            return self.ready()
-        return 0
+            return self.refuse_greeting(f"{step} failed: {problem}")
+        self.offers |= self.codec.offer(step, reply)
+        if self.greeting:
+            return 0
+        if self.offers & self.demanded != self.demanded:
+            return self.refuse_greeting(self.codec.unmet())
+        return self.ready()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def refuse_greeting(self, reason: str) -> cython.int:
+        """Fail because of what the server said to the greeting, and let the clients know."""
+        return self.fail_with(EINVAL, reason, self.upstream.explanation(reason))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -388,12 +438,18 @@ class ServerConnection(Stream):
     def fail(self, error: cython.int, reason: str) -> cython.int:
         """Close the connection; every request on it gets an error.
 
-        ``error`` is the errno, 0 when the server ended the connection; ``reason`` says more where there is more.
+        ``error`` is the errno, 0 when the server ended the connection; ``reason`` says more to the log.
         """
+        return self.fail_with(error, reason, self.upstream.error_reply(error))
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail_with(self, error: cython.int, reason: str, reply: bytes) -> cython.int:
+        """As ``fail``, with this error reply."""
         request: cython.pointer[InFlight]
         sink: Sink
         position: cython.uint
-        reply: bytes = self.upstream.error_reply(error, reason)
+        expected: cython.uchar
         if self.state == GREETING or self.state == READY:
             self.counters[SERVER_CONNECTIONS] -= 1
             self.process_counters[CURR_CONNECTIONS] -= 1
@@ -409,6 +465,8 @@ class ServerConnection(Stream):
         self.out.clear(self.loop.blocks)
         self.state = CLOSED
         self.candidates = []
+        self.offers = EVERYTHING
+        self.demanded = 0
         self.resume_at = 0
         self.needed = 0
         self.health.failed()
@@ -416,9 +474,10 @@ class ServerConnection(Stream):
             request = cython.address(self.requests[self.head & (self.capacity - 1)])
             sink = cython.cast(Sink, request.sink)
             position = request.position
+            expected = request.expected
             Py_DECREF(sink)
             self.head += 1
-            sink.fail(position, reply)
+            sink.fail(position, b"" if expected & MUTED else reply)
         self.written = self.tail
         self.sent_of_next = 0
         self.request_bytes = 0

@@ -17,10 +17,13 @@ cdef class ServerPool:
     cdef readonly list servers
     cdef int n_servers
     cdef bint guarded
+    cdef bint tolerates_missing
     cdef bytes refused
     cdef Counter* counters
     cdef Counter* process_counters
     cdef object log
+    cdef double started
 
+    cdef int server_of_key(self, unsigned char* buf) noexcept
     cdef int any_server(self) except -1
     cdef ServerConnection connection(self, int server, unsigned int client)

@@ -3,6 +3,7 @@
 Compiled-only.
 """
 
+import os
 import time
 
 import cython
@@ -14,8 +15,10 @@ from cython.cimports.twemproxy.proxy.rotation import Rotation, ServerHealth
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.stats.counters import CounterTable
 
+from twemproxy import __version__
 from twemproxy.proxy.pool_log import PoolLog
 from twemproxy.proxy.upstream import Upstream, error_text
+from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS
 
 # The key that routes requests without one, as in nutcracker.
 PLACEHOLDER = cython.declare(bytes, b"placeholder")
@@ -33,7 +36,10 @@ class Server:
 @cython.final
 @cython.cclass
 class ServerPool:
-    """``guarded``: clients must authenticate first. ``refused``: the reply when no server is live."""
+    """``guarded``: clients must authenticate first. ``refused``: the reply when no server is live.
+
+    ``tolerates_missing``: in merged reads, keys of servers that fail count as missing.
+    """
 
     def __init__(
         self, config, loop: EventLoop, codec: Codec, table: CounterTable, position, server_positions, resolver
@@ -46,8 +52,10 @@ class ServerPool:
         self.config = config
         self.codec = codec
         self.log = PoolLog(config.name)
+        self.started = time.time()
         self.n_servers = len(config.servers)
         self.guarded = bool(config.redis_auth)
+        self.tolerates_missing = config.partial_reads == "miss"
         self.refused = codec.error(error_text(111))
         self.process_counters = table.at(0)
         self.counters = table.at(position)
@@ -86,6 +94,16 @@ class ServerPool:
         return connection
 
     @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def server_of_key(self, buf: cython.p_uchar) -> cython.int:
+        """The server of the key that the codec just found in ``buf``."""
+        codec: Codec = self.codec
+        if codec.key_decoded:
+            return self.rotation.continuum.route(cython.address(codec.decoded[0]), 0, codec.key_end)
+        return self.rotation.continuum.route(buf, codec.key_start, codec.key_end)
+
+    @cython.cfunc
     def connection(self, server: cython.int, client: cython.uint) -> ServerConnection:
         """A client's connection to a server: always the same one, so that a client reads its own writes."""
         connections: list = cython.cast(Server, self.servers[server]).connections
@@ -106,3 +124,47 @@ class ServerPool:
         server: Server
         for server in self.servers:
             server.connections[0].preconnect()
+
+    def statistics(self) -> list:
+        """Names and values of what this process knows of itself and of the pool, servers added up."""
+        health: ServerHealth
+        i: cython.Py_ssize_t
+        totals: list = [0] * len(SERVER_METRICS)
+        now = time.time()
+        figures = [
+            ("pid", os.getpid()),
+            ("uptime", int(now - self.started)),
+            ("time", int(now)),
+            ("version", __version__),
+            ("pointer_size", 8 * cython.sizeof(cython.p_void)),
+            ("pool", self.config.name),
+        ]
+        for i in range(len(PROCESS_METRICS)):
+            figures.append((PROCESS_METRICS[i].name, self.process_counters[i]))
+        for i in range(len(POOL_METRICS)):
+            figures.append((POOL_METRICS[i].name, self.counters[i]))
+        for health in self.rotation.members:
+            for i in range(len(SERVER_METRICS)):
+                totals[i] += health.counters[i]
+        figures.append(("servers", self.n_servers))
+        figures.append(("servers_live", self.rotation.n_live))
+        for metric, total in zip(SERVER_METRICS, totals, strict=True):
+            if metric.kind != "timestamp":
+                figures.append((metric.name, total))
+        return figures
+
+    def server_statistics(self) -> list:
+        """For each server its name, and names and values of what this process knows of it."""
+        health: ServerHealth
+        i: cython.Py_ssize_t
+        servers = []
+        for health, server in zip(self.rotation.members, self.config.servers, strict=True):
+            figures = [
+                ("state", "live" if health.live else "ejected"),
+                ("address", server.pname),
+                ("failures", health.failures),
+            ]
+            for i in range(len(SERVER_METRICS)):
+                figures.append((SERVER_METRICS[i].name, health.counters[i]))
+            servers.append((server.name, figures))
+        return servers

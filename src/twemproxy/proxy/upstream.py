@@ -116,13 +116,15 @@ class Upstream:
         """What the connection says first."""
         return self._codec.handshake(self.pool)
 
-    def error_reply(self, error: int, reason: str) -> bytes:
-        """What clients get for requests that fail with a connection."""
-        if " failed: " in reason:
-            return self._codec.error(f"{reason} (server {self.server.pname} of pool {self.pool.name})")
+    def error_reply(self, error: int) -> bytes:
+        """What clients get for requests that fail with a connection, by errno."""
         if error not in self._errors:
             self._errors[error] = self._codec.error(error_text(error))
         return self._errors[error]
+
+    def explanation(self, reason: str) -> bytes:
+        """What clients get when more can be said than what an errno means."""
+        return self._codec.error(f"{reason} (server {self.server.pname} of pool {self.pool.name})")
 
     def failure_level(self, error: int, requests: int) -> int:
         """The log level of a failure: the end of an idle connection is no warning."""

@@ -11,7 +11,7 @@ from twemproxy.stats.layout import CounterLayout
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.worker_process import WorkerProcess
-from twemproxy.worker.messages import Drain, Failed, Ready, Resolve, Start, ToSupervisor, ToWorker
+from twemproxy.worker.messages import Drain, Ready, Resolve, Start, ToSupervisor, ToWorker
 
 FIRST_DELAY: Final = 0.1
 """Seconds before a dead worker is replaced; doubled each time up to LONGEST_DELAY."""
@@ -25,7 +25,7 @@ _logger = log.get_logger(__name__)
 
 
 class WorkerFailed(StartError):
-    """A worker cannot serve, and another one in its place could not either; the text says why."""
+    """The first worker ended before it served, and another one in its place would, too; the text says how."""
 
 
 class WorkerSlot:
@@ -55,7 +55,6 @@ class WorkerSlot:
         self.ready = asyncio.Event()
         """Set when a process of this slot has served."""
         self._process: WorkerProcess | None = None
-        self._failure = ""
         self._drain: Drain | None = None
         self._draining = asyncio.Event()
         self._kill_timer: asyncio.TimerHandle | None = None
@@ -64,14 +63,12 @@ class WorkerSlot:
     async def run(self) -> None:
         """Keep a process serving, until it has left after ``drain``.
 
-        Raises WorkerFailed when the first one dies before it is ready, or when one says that it cannot serve.
+        Raises WorkerFailed when the first one dies before it is ready.
         """
         delay = FIRST_DELAY
         while not self._draining.is_set():
             started = asyncio.get_running_loop().time()
             end = await self._run_process()
-            if self._failure:
-                raise WorkerFailed(self._failure)
             if self._draining.is_set():
                 _logger.info("%s", end)
                 return
@@ -139,8 +136,6 @@ class WorkerSlot:
             case Ready():
                 _logger.info("worker %d is ready", process.pid)
                 self.ready.set()
-            case Failed():
-                self._failure = message.reason
             case Resolve():
                 answer = asyncio.create_task(self._answer(process, message))
                 self._answers.add(answer)

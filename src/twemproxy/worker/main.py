@@ -12,18 +12,19 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from twemproxy import log
 from twemproxy.config.pools import PoolConfig
 from twemproxy.net.event_loop import CallbackChannel
+from twemproxy.protocol.codec import Codec
+from twemproxy.protocol.memcache.codec import MemcacheCodec
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.proxy.reactor import Reactor
 from twemproxy.stats.counters import CounterTable
 from twemproxy.stats.layout import CounterLayout
 from twemproxy.worker.messages import (
     Drain,
-    Failed,
     MessageStream,
     Ready,
     ReopenLog,
@@ -119,12 +120,9 @@ class Resolutions:
             callback(answer)
 
 
-def unsupported(pools: Sequence[PoolConfig]) -> str:
-    """Why these pools cannot be served, or an empty string."""
-    names = [pool.name for pool in pools if not pool.redis]
-    if not names:
-        return ""
-    return f"pool {', '.join(names)}: memcached pools are not served by this version, only those with 'redis: true'"
+def codec_of(pool: PoolConfig) -> Codec:
+    """What speaks the pool's protocol."""
+    return RedisCodec() if pool.redis else MemcacheCodec(pool.allow_commands)
 
 
 def serve(control: Control) -> None:
@@ -132,9 +130,6 @@ def serve(control: Control) -> None:
     start, descriptors = control.receive_start()
     log.configure(start.log)
     pools = start.config.pools
-    if reason := unsupported(pools):
-        control.send(Failed(reason))
-        return
     layout = CounterLayout([len(pool.servers) for pool in pools])
     memory = mmap.mmap(descriptors[0], layout.size)
     os.close(descriptors[0])
@@ -142,7 +137,7 @@ def serve(control: Control) -> None:
     resolutions = Resolutions(control)
     reactor = Reactor(start.log.level, start.mbuf_size, start.client_limit)
     for pool, position, server_positions in zip(pools, layout.pools, layout.servers, strict=True):
-        reactor.add_pool(pool, RedisCodec(), table, position, server_positions, resolutions)
+        reactor.add_pool(pool, codec_of(pool), table, position, server_positions, resolutions)
 
     def on_message() -> None:
         try:

@@ -71,14 +71,8 @@ class Resolve(msgspec.Struct, frozen=True, tag=True):
     port: int
 
 
-class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The worker cannot serve and leaves; the supervisor must not start it again."""
-
-    reason: str
-
-
 ToWorker = Start | Resolved | SetLogLevel | ReopenLog | Drain
-ToSupervisor = Ready | Resolve | Failed
+ToSupervisor = Ready | Resolve
 
 _to_worker = msgspec.msgpack.Decoder(ToWorker)
 _to_supervisor = msgspec.msgpack.Decoder(ToSupervisor)

@@ -23,10 +23,12 @@ def test_defaults_are_values_the_directive_takes() -> None:
                 assert isinstance(value, bool)
             case "number":
                 assert isinstance(value, int) and value >= directive.minimum
-            case "hash" | "distribution":
+            case "hash" | "distribution" | "policy":
                 assert value in directive.choices
             case "string" | "hash tag":
                 assert value == ""
+            case "commands":
+                assert value == () and directive.choices
             case "listen" | "servers":
                 assert value is None and directive.required
 

@@ -31,9 +31,12 @@ alpha:
   server_connections: 4
   server_retry_timeout: 2000
   server_failure_limit: 5
+  partial_reads: miss
   servers:
     - 127.0.0.1:6379:2 one
 """
+MEMCACHED_ONLY = {"allow_commands"}
+"""What FULL, a redis pool, cannot say."""
 
 
 def error_of(text: str) -> ConfigError:
@@ -78,12 +81,18 @@ def test_every_directive_reaches_its_field() -> None:
             server_connections=4,
             server_retry_timeout=2000,
             server_failure_limit=5,
+            partial_reads="miss",
         ),
     )
 
 
+def test_permissions_reach_their_field_each_once() -> None:
+    text = pool("allow_commands: flush_all  flush_all")
+    assert loads(text.encode(), "my.yml").pools[0].allow_commands == ("flush_all",)
+
+
 def test_full_sample_says_every_directive() -> None:
-    assert set(PoolConfig.__struct_fields__) - {"name"} == {
+    assert set(PoolConfig.__struct_fields__) - {"name"} - MEMCACHED_ONLY == {
         line.split(b":")[0].strip().decode()
         for line in FULL.splitlines()
         if line.startswith(b"  ") and b"-" not in line
@@ -140,6 +149,22 @@ def test_sample_configuration_has_its_five_kinds_of_pools() -> None:
         (["timeout: 1", "timeout: 2"], (6, 12), 'pool "alpha": directive "timeout" is a duplicate, first on line 5'),
         (["server_connections: 0"], (5, 23), 'pool "alpha": directive "server_connections" cannot be 0'),
         (["redis_auth: x"], (5, 15), 'pool "alpha": directive "redis_auth" is only valid for a redis pool'),
+        (
+            ["redis: true", "allow_commands: flush_all"],
+            (6, 19),
+            'pool "alpha": directive "allow_commands" is only valid for a memcached pool',
+        ),
+        (
+            ["allow_commands: flush_al"],
+            (5, 19),
+            'pool "alpha": directive "allow_commands" names "flush_al", which needs no permission or does not exist; '
+            'those that do are: flush_all, did you mean "flush_all"?',
+        ),
+        (
+            ["partial_reads: misses"],
+            (5, 18),
+            'pool "alpha": directive "partial_reads" is not a valid policy: "misses", did you mean "miss"?',
+        ),
         (
             ["servers: 127.0.0.1:6379:5"],
             (5, 12),
@@ -204,7 +229,7 @@ def test_folder_cannot_be_opened(tmp_path: Path) -> None:
 
 
 def test_deep_nesting_is_refused_and_not_followed() -> None:
-    assert "flow sequence start token" in error_of("[" * 5000 + "]" * 5000).message
+    assert "flow sequence start token" in error_of("[" * 500 + "]" * 500).message
     nested = "".join(" " * depth + f"k{depth}:\n" for depth in range(500))
     assert "has a depth greater than 2" in error_of(nested + " " * 500 + "x: y\n").message
 

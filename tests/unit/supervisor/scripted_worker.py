@@ -1,7 +1,7 @@
 """A worker that does what its clients tell it to: how the supervisor copes is easiest seen with a script.
 
-``python scripted_worker.py MODE DESCRIPTOR``. MODE is ``serve``, or how to fail before serving: ``exit`` or
-``failed``. Clients send lines; each is a command of ``_Worker.obey`` and gets one line back.
+``python scripted_worker.py MODE DESCRIPTOR``. MODE is ``serve``, or ``exit`` to end before serving.
+Clients send lines; each is a command of ``_Worker.obey`` and gets one line back.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from twemproxy.stats.catalogue import SERVER_METRICS
 from twemproxy.stats.layout import CounterLayout
 from twemproxy.worker.messages import (
     Drain,
-    Failed,
     MessageStream,
     Ready,
     ReopenLog,
@@ -114,10 +113,6 @@ class _Worker:
                 self.control.transport.abort()
             case ["garbage"]:
                 self.control.write(b"\0\0\0\1\xc1")
-            case ["give-up", reason]:
-                self.control.write(encode(Failed(reason)))
-                await self.control.drain()
-                os._exit(1)
             case ["level"]:
                 return str(log.current_level())
             case ["log", text]:
@@ -154,9 +149,6 @@ def main(mode: str, descriptor: int) -> int:
     if mode == "exit":
         return 3
     control = socket.socket(fileno=descriptor)
-    if mode == "failed":
-        control.sendall(encode(Failed("the scripted worker was told to fail")))
-        return 1
     asyncio.run(_Worker(control).run(control))
     return 0
 

@@ -115,11 +115,6 @@ def test_the_stats_port_in_use(tmp_path: Path) -> None:
         check_refused(proxy, f"statistics: listen on '127.0.0.1:{port}' failed: Address already in use")
 
 
-def test_a_worker_that_says_why_it_cannot_serve(tmp_path: Path) -> None:
-    proxy = Supervised(tmp_path, mode="failed", pid_file="pid")
-    check_refused(proxy, "the scripted worker was told to fail")
-
-
 def test_a_worker_that_dies_before_it_is_ready(tmp_path: Path) -> None:
     proxy = Supervised(tmp_path, mode="exit", pid_file="pid")
     status, said = proxy.end()

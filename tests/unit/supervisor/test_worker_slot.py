@@ -72,14 +72,6 @@ def test_one_workers_crash_leaves_the_other_alone(tmp_path: Path) -> None:
         assert client.ask("pid") == survivor
 
 
-def test_a_worker_that_gives_up_ends_the_proxy(tmp_path: Path) -> None:
-    with supervised(tmp_path, pid_file="pid", workers=2) as proxy:
-        proxy.ask("give-up because")
-        assert proxy.end() == (1, "nutcracker: because\n")
-        assert proxy.log.count("because") == 1
-        assert not (tmp_path / "pid").exists()
-
-
 def test_a_worker_dies_with_its_supervisor(tmp_path: Path) -> None:
     with supervised(tmp_path) as proxy:
         worker = int(proxy.ask("pid")[0])

@@ -20,7 +20,7 @@ from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, en
 if not cython.compiled:
     from typing import Any
 
-    from twemproxy.protocol.codec import STATUS, SUM, VALUES, Merge, put_number
+    from twemproxy.protocol.codec import SUM, VALUES, Merge, put_number
     from twemproxy.protocol.redis.framing import RespFraming
 
 # commands.Routing, for C.
@@ -77,23 +77,23 @@ class RedisCodec(RespFraming):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def put_sub_request(self, out: cython.p_uchar, command: cython.int, items: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    def put_sub_request(
+        self,
+        out: cython.p_uchar,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        command: cython.int,
+        items: cython.Py_ssize_t,
+    ) -> cython.Py_ssize_t:
         at: cython.Py_ssize_t
-        i: cython.Py_ssize_t
-        first: cython.Py_ssize_t = self.name_starts[command]
-        length: cython.Py_ssize_t = self.name_starts[command + 1] - first
         out[0] = ord(b"*")
         at = put_number(out, 1, items * (2 if self.routing[command] == EACH_PAIR_STATUS else 1) + 1)
         out[at] = ord(b"\r")
         out[at + 1] = ord(b"\n")
         out[at + 2] = ord(b"$")
-        at = put_number(out, at + 3, length)
+        at = put_number(out, at + 3, self.names.length_of(command))
         out[at] = ord(b"\r")
         out[at + 1] = ord(b"\n")
-        at += 2
-        for i in range(length):
-            out[at + i] = self.names[first + i]
-        at += length
+        at = self.names.put(out, at + 2, command)
         out[at] = ord(b"\r")
         out[at + 1] = ord(b"\n")
         return at + 2
@@ -122,15 +122,30 @@ class RedisCodec(RespFraming):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def next_value(
+    def take_value(
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
+        request: cython.pointer[cython.const[cython.uchar]],
+        key_start: cython.Py_ssize_t,
+        key_end: cython.Py_ssize_t,
     ) -> cython.Py_ssize_t:
+        """Elements come in the order of the keys, which ``is_mergeable`` has counted."""
         self.resume_at = 0
         self.frame_reply(buf, start, end)
         return self.end
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_values_end(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        return start == end
 
     @cython.cfunc
     @cython.nogil
@@ -139,12 +154,7 @@ class RedisCodec(RespFraming):
         self, out: cython.p_uchar, merge: Merge, items: cython.Py_ssize_t, total: cython.longlong
     ) -> cython.Py_ssize_t:
         at: cython.Py_ssize_t
-        if merge == STATUS:
-            out[0] = ord(b"+")
-            out[1] = ord(b"O")
-            out[2] = ord(b"K")
-            at = 3
-        elif merge == SUM:
+        if merge == SUM:
             out[0] = ord(b":")
             at = put_number(out, 1, total)
         else:
@@ -153,6 +163,18 @@ class RedisCodec(RespFraming):
         out[at] = ord(b"\r")
         out[at + 1] = ord(b"\n")
         return at + 2
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_missing(self, out: cython.p_uchar) -> cython.Py_ssize_t:
+        """The null of RESP2."""
+        out[0] = ord(b"$")
+        out[1] = ord(b"-")
+        out[2] = ord(b"1")
+        out[3] = ord(b"\r")
+        out[4] = ord(b"\n")
+        return 5
 
     # --- replies ---------------------------------------------------------------------------------------------
 
@@ -251,8 +273,8 @@ class RedisCodec(RespFraming):
     def answer(self, request: bytes, session: "Any") -> "tuple[bytes, bool]":
         return local.answer(decode_request(request), session)
 
-    def session(self, settings: "Any") -> "Any":
-        return local.Session(settings.redis_auth, settings.redis_db)
+    def session(self, pool: "Any") -> "Any":
+        return local.Session(pool.config.redis_auth, pool.config.redis_db)
 
     def may_pass(self, request: bytes, session: "Any") -> bytes:
         if session.authenticated or local.needs_no_authentication(decode_request(request)):

@@ -4,6 +4,7 @@ from twemproxy.protocol.codec cimport (
     COMPLETE, MALFORMED, NEED_MORE, REWRITE, SKIP, STATUS, SUM, TO_ANY, TO_EACH, TO_KEY, TO_NOBODY, TO_ONLY, TO_PROXY,
     VALUES, Codec, Frame,
 )
+from twemproxy.protocol.name_table cimport NameTable
 
 
 cdef class RespFraming(Codec):
@@ -11,10 +12,7 @@ cdef class RespFraming(Codec):
     cdef Py_ssize_t inner
     cdef Py_ssize_t step
     cdef Py_ssize_t arguments
-    cdef unsigned int mask
-    cdef short[::1] slots
-    cdef const unsigned char[::1] names
-    cdef int[::1] name_starts
+    cdef NameTable names
     cdef int[::1] arity
     cdef int[::1] routing
     cdef int[::1] first_key
@@ -40,5 +38,3 @@ cdef class RespFraming(Codec):
     cdef Frame refuse(self, int problem) noexcept nogil
     @cython.final
     cdef Frame route_request(self) noexcept nogil
-    @cython.final
-    cdef int find(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil

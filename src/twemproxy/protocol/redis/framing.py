@@ -6,7 +6,6 @@ its connection for must not get that far.
 """
 
 from array import array
-from itertools import accumulate
 
 import cython
 
@@ -31,6 +30,7 @@ if not cython.compiled:
         Codec,
         Frame,
     )
+    from twemproxy.protocol.name_table import NameTable
 
 # Limits of redis itself: number of arguments (INT_MAX), length of a string (proto-max-bulk-len), of an inline request
 MAX_ARGUMENTS = cython.declare(cython.const[cython.Py_ssize_t], 2147483647)
@@ -71,14 +71,6 @@ EACH_PAIR_STATUS = cython.declare(cython.const[cython.int], 3)
 COUNTED_KEYS = cython.declare(cython.const[cython.int], 4)
 ANY_SERVER = cython.declare(cython.const[cython.int], 5)
 LOCAL = cython.declare(cython.const[cython.int], 6)
-
-
-def name_hash(name: bytes) -> int:
-    """The hash of a lower-case command name, as ``RespFraming.find`` computes it."""
-    value = len(name)
-    for byte in name:
-        value = (value * 31 + byte) & 0x7FFFFFFF
-    return value
 
 
 @cython.cfunc
@@ -123,70 +115,16 @@ class RespFraming(Codec):
         self.inner = 0
         self.step = 1
         self.arguments = 0
-        self.mask = 2047
-        self.slots = array("h", [-1] * 2048)
-        self.names = b"".join(command.name.encode() for command in COMMANDS)
-        starts = [0, *accumulate(len(command.name) for command in COMMANDS)]
+        self.names = NameTable([command.name for command in COMMANDS], any_case=True)
         for command in COMMANDS:
             if max(command.first_key, command.numkeys) >= LOOKED_AT:
                 raise ValueError(f"the first key of {command.name} is out of reach")
-        self.name_starts = array("i", starts)
         self.arity = array("i", [command.arity for command in COMMANDS])
         self.routing = array("i", [command.routing for command in COMMANDS])
         self.first_key = array("i", [command.first_key for command in COMMANDS])
         self.numkeys = array("i", [command.numkeys for command in COMMANDS])
-        row: cython.int
-        slot: cython.int
-        for row, command in enumerate(COMMANDS):
-            slot = name_hash(command.name.encode()) & 2047
-            while self.slots[slot] >= 0:
-                slot = (slot + 1) & 2047
-            self.slots[slot] = row
 
     # --- requests --------------------------------------------------------------------------------------------
-
-    @cython.final
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def find(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
-    ) -> cython.int:
-        """Row of the command named ``buf[start:end]`` in any case, -1 for none."""
-        value: cython.uint = end - start
-        byte: cython.uchar
-        i: cython.Py_ssize_t
-        slot: cython.Py_ssize_t
-        row: cython.int
-        at: cython.Py_ssize_t
-        i = start
-        while i < end:
-            byte = buf[i]
-            if ord(b"A") <= byte <= ord(b"Z"):
-                byte = byte + 32
-            value = (value * 31 + byte) & 0x7FFFFFFF
-            i += 1
-        slot = value & self.mask
-        while True:
-            row = self.slots[slot]
-            if row < 0:
-                return -1
-            at = self.name_starts[row]
-            if self.name_starts[row + 1] - at == end - start:
-                i = start
-                while i < end:
-                    byte = buf[i]
-                    if ord(b"A") <= byte <= ord(b"Z"):
-                        byte = byte + 32
-                    if byte != self.names[at + i - start]:
-                        break
-                    i += 1
-                if i == end:
-                    return row
-            slot = (slot + 1) & self.mask
 
     @cython.final
     @cython.cfunc
@@ -339,7 +277,7 @@ class RespFraming(Codec):
             if after == BROKEN:
                 return MALFORMED
             if index == 0:
-                self.command = self.find(buf, after - 2 - self.number, after - 2)
+                self.command = self.names.find(buf, after - 2 - self.number, after - 2)
                 if self.command >= 0:
                     key = self.first_key[self.command]
                     count = self.numkeys[self.command]

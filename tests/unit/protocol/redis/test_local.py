@@ -128,8 +128,8 @@ def test_only_auth_and_quit_may_come_before_auth(codec: Any, row: Any) -> None:
     name = row.name.encode()
     free = row.name in ("auth", "quit")
     assert needs_no_authentication([name.upper(), b"x"]) == free
-    settings_of_pool = SimpleNamespace(redis_auth="secret", redis_db=0)
-    session = codec.session(settings_of_pool)
+    pool = SimpleNamespace(config=SimpleNamespace(redis_auth="secret", redis_db=0))
+    session = codec.session(pool)
     refused = codec.may_pass(command(name, "x"), session)
     assert refused == (b"" if free else line(errors.NO_AUTH))
     session.authenticated = True

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from twemproxy.protocol.redis.errors import PROTOCOL_ERRORS
-
 NEED_MORE, COMPLETE, SKIP, REWRITE, MALFORMED = range(5)
-TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_PROXY, TO_NOBODY = range(6)
-VALUES, SUM, STATUS = range(3)
+TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_ALL, TO_PROXY, TO_NOBODY = range(7)
+VALUES, SUM, STATUS, IN_WORDS = range(4)
+QUIET, MUTED = 0x40, 0x80
+REST_OF_LINE = -1
 
 FIELDS = (
     "end",
@@ -26,6 +26,12 @@ FIELDS = (
     "key_end",
     "item_start",
     "item_end",
+    "key_decoded",
+    "cut_start",
+    "cut_end",
+    "swallow",
+    "expected",
+    "demand",
 )
 
 
@@ -44,12 +50,17 @@ def fields(codec: Any) -> tuple[int, ...]:
 
 
 def meaning(codec: Any, data: bytes, start: int) -> tuple[Any, ...]:
-    """What a complete request just found at ``start`` of ``data`` asks for."""
+    """What a complete request just found at ``start`` of ``data`` asks for.
+
+    What is forwarded and what is expected is there when it is not simply the request and its reply.
+    """
     found: tuple[Any, ...] = (codec.command, codec.route)
+    if codec.expected or codec.cut_end > codec.cut_start:
+        found += (codec.expected, data[start : codec.cut_start or start] + data[codec.cut_end or start : codec.end])
     if codec.route == TO_NOBODY:
         return (*found, codec.refusal(data[start : codec.end]))
     if codec.route == TO_KEY:
-        return (*found, data[codec.key_start : codec.key_end])
+        return (*found, codec.decoded_key() if codec.key_decoded else data[codec.key_start : codec.key_end])
     if codec.route == TO_EACH:
         return (*found, codec.merge, codec.items, tuple(codec.split(data, start, codec.end)))
     return found
@@ -78,6 +89,7 @@ class Feed:
         self.needed = 0
         self.resume = (0, 0)
         self.broken = False
+        self.swallow = 0
         self.longest_needed = 0
 
     def take(self, piece: bytes) -> Iterator[Message]:
@@ -88,6 +100,9 @@ class Feed:
         buffer = self.padding + self.tail + self.beyond
         start, end = len(self.padding), len(self.padding) + len(self.tail)
         while start < end:
+            if self.swallow:
+                start = self.drop(buffer, start, end)
+                continue
             frame = self.find(buffer, start, end, *self.resume)
             if frame == NEED_MORE:
                 self.resume = (self.codec.resume_at, self.codec.resume_left)
@@ -100,7 +115,7 @@ class Feed:
             if frame == MALFORMED:
                 self.broken = True
                 if self.requests:
-                    assert 0 < self.codec.problem < len(PROTOCOL_ERRORS)
+                    assert self.codec.problem > 0
                     yield Message(frame, b"", (self.codec.malformation(),))
                 else:
                     yield Message(frame, b"")
@@ -109,10 +124,21 @@ class Feed:
             assert start < stop <= end
             assert self.longest_needed <= stop - start, "it asked for more than the message has"
             about = meaning(self.codec, buffer, start) if self.requests and frame == COMPLETE else ()
+            self.swallow = self.codec.swallow if self.requests else 0
             yield Message(frame, buffer[start:stop], about)
             self.needed = self.longest_needed = 0
             start = stop
         self.tail = buffer[start:end]
+
+    def drop(self, buffer: bytes, start: int, end: int) -> int:
+        """Pass over what a refused request still has to come, as clients' connections do."""
+        if self.swallow == REST_OF_LINE:
+            newline = buffer.find(b"\n", start, end)
+            self.swallow = REST_OF_LINE if newline < 0 else 0
+            return end if newline < 0 else newline + 1
+        dropped = min(self.swallow, end - start)
+        self.swallow -= dropped
+        return start + dropped
 
 
 def messages(

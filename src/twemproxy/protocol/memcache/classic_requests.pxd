@@ -1,0 +1,66 @@
+cimport cython
+
+from twemproxy.protocol.codec cimport (
+    COMPLETE, MALFORMED, MUTED, NEED_MORE, REST_OF_LINE, TO_EACH, TO_KEY, TO_NOBODY, VALUES, Codec, Frame,
+)
+from twemproxy.protocol.memcache.lines cimport find_newline
+from twemproxy.protocol.name_table cimport NameTable
+
+# What the argument with the length of a data block is.
+cdef enum Length:
+    GOOD_LENGTH
+    ODD_LENGTH       # one that memcached may understand, but not as it should be written
+    LARGE_LENGTH     # more than any memcached takes
+    ENDLESS_LENGTH   # more than any memcached understands
+    NO_LENGTH        # no number
+
+
+cdef class ClassicRequests(Codec):
+    cdef NameTable names
+    cdef NameTable keywords
+    cdef int[::1] forms
+    cdef int[::1] reply_kinds
+    cdef int[::1] allowed
+    cdef Py_ssize_t token_start
+    cdef Py_ssize_t token_end
+    cdef bint token_clean
+    cdef Py_ssize_t line_end
+    cdef Py_ssize_t content_end
+    cdef Py_ssize_t keys_at
+    cdef Py_ssize_t time_start
+    cdef Py_ssize_t time_end
+    cdef Py_ssize_t length
+    cdef bint last_is_noreply
+
+    @cython.final
+    cdef Py_ssize_t next_token(self, const unsigned char* buf, Py_ssize_t at) noexcept nogil
+    @cython.final
+    cdef bint has_token(self) noexcept nogil
+    @cython.final
+    cdef bint is_key(self) noexcept nogil
+    @cython.final
+    cdef bint is_unsigned(self, const unsigned char* buf, int bits) noexcept nogil
+    @cython.final
+    cdef bint is_exptime(self, const unsigned char* buf) noexcept nogil
+    @cython.final
+    cdef int keyword(self, const unsigned char* buf) noexcept nogil
+    @cython.final
+    cdef int count_surplus(self, const unsigned char* buf, Py_ssize_t at) noexcept nogil
+    @cython.final
+    cdef Length read_length(self, const unsigned char* buf) noexcept nogil
+    @cython.final
+    cdef Frame refuse(self, int problem) noexcept nogil
+    @cython.final
+    cdef Frame malformed(self, int problem) noexcept nogil
+    @cython.final
+    cdef Frame find_line(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+    @cython.final
+    cdef Frame read_retrieval(self, const unsigned char* buf, Py_ssize_t at, int form) noexcept nogil
+    @cython.final
+    cdef Frame read_storage(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t at, Py_ssize_t end, int form) noexcept nogil
+    @cython.final
+    cdef Frame read_block(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end, Length length, int problem) noexcept nogil
+    @cython.final
+    cdef Frame read_change(self, const unsigned char* buf, Py_ssize_t at, int form) noexcept nogil
+    @cython.final
+    cdef Frame read_delete(self, const unsigned char* buf, Py_ssize_t at) noexcept nogil
