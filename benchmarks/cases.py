@@ -10,9 +10,6 @@ from typing import Literal, NamedTuple
 Protocol = Literal["redis"]
 Operation = Literal["GET", "SET", "MGET", "MSET"]
 
-RANDOM_NUMBER = b"__rand_int__"
-"""What the load tool replaces by twelve digits, anew in every request."""
-
 
 class Target(NamedTuple):
     """The limits a case has to keep: the highest ratio of CPU per request, the lowest of throughput."""
@@ -54,21 +51,15 @@ class Case(NamedTuple):
         """The request's keys lie on several servers, so that only a sharding proxy can serve it."""
         return self.keys > 1
 
-    def arguments(self) -> list[bytes]:
-        """The request, with ``RANDOM_NUMBER`` where a key varies."""
-        key = key_prefix(self.value_size) + RANDOM_NUMBER
-        with_value = self.operation in ("SET", "MSET")
-        return [
-            self.operation.encode(),
-            *([key, b"x" * self.value_size] if with_value else [key]) * self.keys,
-        ]
+    @property
+    def stores(self) -> bool:
+        """The request brings values, instead of asking for them."""
+        return self.operation in ("SET", "MSET")
 
-    def reply(self) -> bytes:
-        """What a server that holds every key answers, byte for byte."""
-        if self.operation in ("SET", "MSET"):
-            return b"+OK\r\n"
-        value = b"$%d\r\n%s\r\n" % (self.value_size, b"x" * self.value_size)
-        return value if self.operation == "GET" else b"*%d\r\n%s" % (self.keys, value * self.keys)
+    @property
+    def value(self) -> bytes:
+        """What every key holds, before and after."""
+        return b"x" * self.value_size
 
 
 KEY_SPACES = {3: 100_000, 1024: 20_000, 16384: 2_000}
@@ -123,6 +114,11 @@ def counted(number: int, noun: str) -> str:
 def key_prefix(value_size: int) -> bytes:
     """What the names of the keys with values of that size begin with."""
     return b"key:%d:" % value_size
+
+
+def key_name(value_size: int, number: int) -> bytes:
+    """A key that holds a value of that size: twelve digits make all of them equally long."""
+    return b"%s%012d" % (key_prefix(value_size), number)
 
 
 def single_key_cases() -> list[Case]:

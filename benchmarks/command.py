@@ -10,10 +10,11 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import machine, measure, memory, picture
 from benchmarks.backends import backends
-from benchmarks.cases import CASES, SINGLE_KEY, Case, select
-from benchmarks.contenders import NUTCRACKER, OURS, RELAYS, Contender, all_contenders, available
-from benchmarks.load import LoadError
-from benchmarks.machine import HOW_TO_INSTALL, REQUIRED, Programs
+from benchmarks.cases import CASES, SINGLE_KEY, Case, Protocol, select
+from benchmarks.contenders import HAPROXY, NUTCRACKER, OURS, RELAYS, Contender, all_contenders, available
+from benchmarks.dialects import DIALECTS
+from benchmarks.load import TOOLS, LoadError
+from benchmarks.machine import Programs
 from benchmarks.measure import CaseResult
 from benchmarks.processes import StartError, end_on_signals, raise_file_limit
 from benchmarks.report import RIVALS, Run, markdown, median_ratio
@@ -29,19 +30,24 @@ def main(words: Sequence[str] | None = None) -> int:
             print(f"{'  ' if case.by_default else '+ '}{case.name}")
         print("(+ only with --full, or when named by --case)")
         return 0
-    programs = machine.find_programs(options.ours)
-    cases = select(options.full, options.case)
-    problem = cannot_start(programs, cases)
+    chosen = select(options.full, options.case)
+    wanted = programs_for(chosen, options.memory)
+    programs = machine.find_programs(options.ours, wanted)
+    missing = programs.missing(wanted)
+    cases = measurable(chosen, programs)
+    problem = cannot_start(programs, chosen, cases)
     if problem:
         print(problem, file=sys.stderr)
         return 2
     end_on_signals()
-    for sentence in programs.missing():
+    for sentence in missing:
         say(sentence)
-    gaps = [f"Not every case: {len(cases)} of {len(CASES)}, chosen by --case."] if options.case else []
-    gaps += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in programs.missing()]
+    gaps = [f"Not every case: {len(chosen)} of {len(CASES)}, chosen by --case."] if options.case else []
+    gaps += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in missing]
     planned = len(gaps)
     session = Session(programs, options.rounds, options.seconds, gaps)
+    if len(cases) < len(chosen):
+        session.fail(f"{len(chosen) - len(cases)} of {len(chosen)} cases need a program that is not installed.")
     try:
         session.run_cases(cases)
         if options.memory:
@@ -90,13 +96,29 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def cannot_start(programs: Programs, cases: Sequence[Case]) -> str | None:
-    """Why nothing can be measured, or None."""
-    absent = [f"{name} is needed ({HOW_TO_INSTALL[name]})" for name in REQUIRED if name not in programs.found]
-    if absent:
-        return "\n".join(absent)
-    if not cases:
+def required(protocol: Protocol) -> tuple[str, ...]:
+    """The programs without which no case of that protocol can be measured."""
+    return DIALECTS[protocol].server, *TOOLS[protocol].needs
+
+
+def programs_for(cases: Sequence[Case], with_memory: bool) -> list[str]:
+    """The names of the programs that have a part in those cases, and in the measurement of memory if asked for."""
+    topologies = [case.topology for case in cases] + ([SINGLE_KEY] if with_memory else [])
+    servers_and_tools = [name for topology in topologies for name in required(topology.protocol)]
+    return list(dict.fromkeys([NUTCRACKER, HAPROXY, *servers_and_tools]))
+
+
+def measurable(cases: Sequence[Case], programs: Programs) -> list[Case]:
+    """Those of the cases whose servers and tools are installed."""
+    return [case for case in cases if programs.found.keys() >= set(required(case.topology.protocol))]
+
+
+def cannot_start(programs: Programs, chosen: Sequence[Case], cases: Sequence[Case]) -> str | None:
+    """Why nothing can be measured, or None; ``cases`` are those chosen that are measurable."""
+    if not chosen:
         return "no case has such a name; --list shows them"
+    if not cases:
+        return "\n".join(programs.missing(programs_for(chosen, with_memory=False)))
     if not machine.version_of([*programs.ours, "-V"]):
         return f"cannot run our proxy: {' '.join(programs.ours)} -V printed nothing"
     return None
@@ -134,7 +156,7 @@ class Session:
                 folder = Path(place)
                 try:
                     with (
-                        backends(self.programs.found["redis-server"], topology, sizes, folder) as servers,
+                        backends(self.programs, topology, sizes, folder) as servers,
                         all_contenders(self.names, self.programs, servers, folder) as contenders,
                     ):
                         for case in members:
@@ -146,12 +168,11 @@ class Session:
         """Calibrate on nutcracker, measure, and say the ratios."""
         taking_part = [one for one in contenders if not (case.splits and one.name in RELAYS)]
         reference = next((one for one in taking_part if one.name == NUTCRACKER), taking_part[0])
-        tool = self.programs.found["redis-benchmark"]
         try:
             for one in taking_part:
                 measure.check_reply(one, case)
-            requests = measure.calibrate(tool, reference, case, self.seconds)
-            result = measure.alternate(tool, taking_part, case, requests, self.rounds)
+            requests = measure.calibrate(self.programs, reference, case, self.seconds)
+            result = measure.alternate(self.programs, taking_part, case, requests, self.rounds)
         except LoadError as error:
             self.fail(f"{case.name}: {error}")
             return
@@ -163,10 +184,13 @@ class Session:
         if self.file_limit < memory.FILES_NEEDED:
             self.fail(f"memory: needs {memory.FILES_NEEDED} open files, {self.file_limit} are allowed (ulimit -n)")
             return
+        if DIALECTS[SINGLE_KEY.protocol].server not in self.programs.found:
+            self.fail("memory: needs the servers of the redis cases")
+            return
         with TemporaryDirectory(prefix="benchmark-") as place:
             folder = Path(place)
             try:
-                with backends(self.programs.found["redis-server"], SINGLE_KEY, (), folder) as servers:
+                with backends(self.programs, SINGLE_KEY, (), folder) as servers:
                     for name in self.names:
                         say(f"memory of {name}")
                         try:

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import wire
-from benchmarks.backends import MAX_CLIENTS, PING, PONG, Backends
+from benchmarks.backends import Backends
+from benchmarks.dialects import MAX_CLIENTS, SPARE_FILES
 from benchmarks.machine import Programs
 from benchmarks.processes import file_limit, running, wait_until_answers
-
-SPARE_FILES = 100
-"""Files of a relay beside two per client; haproxy does not start if its maxconn needs more than the limit."""
 
 OURS = "ours"
 NUTCRACKER = "nutcracker"
@@ -23,8 +21,7 @@ pool:
   listen: {host}:{port}
   hash: fnv1a_64
   distribution: ketama
-  redis: true
-  auto_eject_hosts: false
+{protocol}  auto_eject_hosts: false
   server_connections: 1
   servers:
 {servers}"""
@@ -58,7 +55,8 @@ def nutcracker_command(program: Sequence[str], port: int, servers: Backends, fol
     """The command line of nutcracker, or of anything that takes its options; writes its configuration."""
     config = folder / "nutcracker.yml"
     lines = [f"   - {wire.HOST}:{server}:1 server{number}\n" for number, server in enumerate(servers.ports)]
-    config.write_text(NUTCRACKER_CONFIG.format(host=wire.HOST, port=port, servers="".join(lines)))
+    protocol = servers.dialect.pool_directives
+    config.write_text(NUTCRACKER_CONFIG.format(host=wire.HOST, port=port, protocol=protocol, servers="".join(lines)))
     (stats_port,) = wire.free_ports(1)
     return [
         *program,
@@ -73,6 +71,7 @@ def nutcracker_command(program: Sequence[str], port: int, servers: Backends, fol
 def haproxy_command(program: Sequence[str], port: int, servers: Backends, folder: Path) -> list[str]:
     """The command line of haproxy as a plain relay to the first server; writes its configuration."""
     config = folder / "haproxy.cfg"
+    # It does not start if its maxconn needs more files than the limit: two per client.
     maxconn = min(MAX_CLIENTS, (file_limit() - SPARE_FILES) // 2)
     config.write_text(HAPROXY_CONFIG.format(host=wire.HOST, port=port, server_port=servers.ports[0], maxconn=maxconn))
     return [*program, "-db", "-f", str(config)]
@@ -103,7 +102,7 @@ def contender(name: str, programs: Programs, servers: Backends, folder: Path) ->
     (port,) = wire.free_ports(1)
     log = place / f"{name}.log"
     with running(COMMANDS[name](program, port, servers, place), log) as process:
-        wait_until_answers(process, port, log, PING, PONG)
+        wait_until_answers(process, port, log, *servers.dialect.probe)
         yield Contender(name, port, process)
 
 

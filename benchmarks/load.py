@@ -1,15 +1,21 @@
-"""Load on a port with redis-benchmark, and what it reports."""
+"""Load on a port: for each protocol the tool that makes it, its command line and its report."""
 
 import re
 import subprocess
+from collections.abc import Callable
 from typing import NamedTuple
 
 from benchmarks import wire
-from benchmarks.cases import KEY_SPACES, Case
+from benchmarks.cases import KEY_SPACES, Case, Protocol, key_prefix
+from benchmarks.dialects import REDIS
+from benchmarks.machine import Programs
 from benchmarks.processes import end_with_parent
 
 TIMEOUT_SECONDS = 120.0
 """A step takes a few seconds; redis-benchmark itself tries a port for ever that refuses connections."""
+
+RANDOM_NUMBER = b"__rand_int__"
+"""What redis-benchmark replaces by twelve digits, anew in every request."""
 
 THROUGHPUT = re.compile(r"throughput summary: ([0-9.]+) requests per second")
 COMPLETED = re.compile(r"([0-9]+) requests completed in [0-9.]+ seconds")
@@ -32,7 +38,19 @@ class Load(NamedTuple):
     p999: float
 
 
-def parse(output: str) -> Load:
+class Tool(NamedTuple):
+    """A program that makes load; on failure it ends with a status and a last line of standard error."""
+
+    name: str
+    needs: tuple[str, ...]
+    """Programs that have to be installed."""
+    command: Callable[[Programs, int, Case, int], list[str]]
+    """The command line of so many requests of a case on a port."""
+    parse: Callable[[str], Load]
+    """Reads its standard output; a ``LoadError`` if that is not complete."""
+
+
+def parse_redis_benchmark(output: str) -> Load:
     """Read redis-benchmark's full report of one test.
 
     The 99.9th percentile is the first line of its distribution that is not below (99.902 %).
@@ -48,8 +66,8 @@ def parse(output: str) -> Load:
     return Load(int(completed[1]), float(throughput[1]), p50, p99, p999)
 
 
-def command(redis_benchmark: str, port: int, case: Case, requests: int) -> list[str]:
-    """The command line of one step."""
+def redis_benchmark_command(programs: Programs, port: int, case: Case, requests: int) -> list[str]:
+    """The command line of one step of redis-benchmark."""
     options = {
         "-h": wire.HOST,
         "-p": str(port),
@@ -59,14 +77,25 @@ def command(redis_benchmark: str, port: int, case: Case, requests: int) -> list[
         "-r": str(KEY_SPACES[case.value_size]),
     }
     flags = [word for pair in options.items() for word in pair]
-    return [redis_benchmark, *flags, *(argument.decode() for argument in case.arguments())]
+    keys = [key_prefix(case.value_size) + RANDOM_NUMBER] * case.keys
+    return [
+        programs.found["redis-benchmark"],
+        *flags,
+        *(argument.decode() for argument in REDIS.arguments(case, keys)),
+    ]
 
 
-def run(redis_benchmark: str, port: int, case: Case, requests: int) -> Load:
-    """One step of load; an error reply, a closed connection or a stall is a ``LoadError``."""
+TOOLS: dict[Protocol, Tool] = {
+    "redis": Tool("redis-benchmark", ("redis-benchmark",), redis_benchmark_command, parse_redis_benchmark),
+}
+
+
+def run(programs: Programs, port: int, case: Case, requests: int) -> Load:
+    """One step of load; a wrong reply, a closed connection or a stall is a ``LoadError``."""
+    tool = TOOLS[case.topology.protocol]
     try:
         done = subprocess.run(
-            command(redis_benchmark, port, case, requests),
+            tool.command(programs, port, case, requests),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -78,5 +107,5 @@ def run(redis_benchmark: str, port: int, case: Case, requests: int) -> Load:
         raise LoadError(f"not done after {TIMEOUT_SECONDS:.0f} seconds") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it wrote no error"]
-        raise LoadError(f"redis-benchmark ended with status {done.returncode}: {lines[-1]}")
-    return parse(done.stdout)
+        raise LoadError(f"{tool.name} ended with status {done.returncode}: {lines[-1]}")
+    return tool.parse(done.stdout)

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,40 +30,38 @@ HOW_TO_INSTALL = {
     "redis-server": "Debian package redis-server",
     "redis-benchmark": "Debian package redis-tools",
 }
-REQUIRED = ("redis-server", "redis-benchmark")
-"""Without these nothing can be measured; without another, its column is missing."""
+VERSION_FLAGS = {
+    "nutcracker": "-V",
+    "haproxy": "-v",
+    "redis-server": "--version",
+    "redis-benchmark": "--version",
+}
+"""In the order of the report."""
 
 
 class Programs(NamedTuple):
-    """Where the programs are that the benchmark needs."""
+    """Where the programs are that a run needs."""
 
     ours: list[str]
     """The command line of our proxy, to which nutcracker's options are added."""
     found: dict[str, str]
-    """Paths by program name, for those that are installed."""
+    """Paths by program name, for those that are needed and installed."""
 
-    def missing(self) -> list[str]:
-        """A sentence for each program that was not found."""
-        return [f"{name} is not installed ({how})" for name, how in HOW_TO_INSTALL.items() if name not in self.found]
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """A sentence for each of those programs that was not found."""
+        return [f"{name} is not installed ({HOW_TO_INSTALL[name]})" for name in names if name not in self.found]
 
     def versions(self) -> dict[str, str]:
         """What each program says of its version, in the order of the report."""
         commands = {"ours": [*self.ours, "-V"]}
-        flags = {
-            "nutcracker": "-V",
-            "haproxy": "-v",
-            "redis-server": "--version",
-            "redis-benchmark": "--version",
-        }
-        commands |= {name: [self.found[name], flag] for name, flag in flags.items() if name in self.found}
+        commands |= {name: [self.found[name], flag] for name, flag in VERSION_FLAGS.items() if name in self.found}
         return {name: version_of(command) for name, command in commands.items()}
 
 
-def find_programs(ours: str | None) -> Programs:
-    """Look for every program; ``ours`` is a command line, or None for the one that belongs to this Python."""
+def find_programs(ours: str | None, names: Iterable[str] = tuple(HOW_TO_INSTALL)) -> Programs:
+    """Look for those programs; ``ours`` is a command line, or None for the one that belongs to this Python."""
     search = f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_FOLDERS}"
-    found = {name: shutil.which(name, path=search) for name in ("haproxy", "redis-server", "redis-benchmark")}
-    found["nutcracker"] = find_original()
+    found = {name: find_original() if name == "nutcracker" else shutil.which(name, path=search) for name in names}
     return Programs(
         ours=shlex.split(ours) if ours else our_command(),
         found={name: path for name, path in found.items() if path},

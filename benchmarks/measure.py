@@ -9,9 +9,11 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks import load, wire
-from benchmarks.cases import RANDOM_NUMBER, Case
+from benchmarks.cases import Case, key_name
 from benchmarks.contenders import Contender
+from benchmarks.dialects import dialect_of
 from benchmarks.load import Load, LoadError
+from benchmarks.machine import Programs
 
 PROBE_SECONDS = 0.5
 """A calibration step as long as this says well enough how many requests fill a step."""
@@ -108,12 +110,12 @@ def benchmark_seconds() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def step(redis_benchmark: str, contender: Contender, case: Case, requests: int) -> Sample:
+def step(programs: Programs, contender: Contender, case: Case, requests: int) -> Sample:
     """One step of load on one contender."""
     if contender.process.poll() is not None:
         raise LoadError(f"{contender.name} is gone (status {contender.process.returncode})")
     before = tree_cpu(contender)
-    seen = load.run(redis_benchmark, contender.port, case, requests)
+    seen = load.run(programs, contender.port, case, requests)
     after = tree_cpu(contender)
     if set(before) - set(after):
         raise LoadError(f"a process of {contender.name} ended during the step")
@@ -123,20 +125,21 @@ def step(redis_benchmark: str, contender: Contender, case: Case, requests: int) 
 
 def check_reply(contender: Contender, case: Case) -> None:
     """Send the case's request once; a ``LoadError`` unless the contender answers what a server would."""
-    arguments = [argument.replace(RANDOM_NUMBER, b"%012d" % 0) for argument in case.arguments()]
+    dialect = dialect_of(case)
+    keys = [key_name(case.value_size, number) for number in range(case.keys)]
     try:
         with wire.connect(contender.port) as connection:
-            wire.ask(connection, wire.encode(arguments), case.reply())
+            wire.ask(connection, dialect.request(case, keys), dialect.reply(case, keys))
     except OSError as error:
         raise LoadError(f"{contender.name}: {error}") from error
 
 
-def calibrate(redis_benchmark: str, contender: Contender, case: Case, seconds: float) -> int:
+def calibrate(programs: Programs, contender: Contender, case: Case, seconds: float) -> int:
     """How many requests this contender serves in so many seconds, as whole waves of all clients."""
     wave = case.clients * case.pipeline
     requests = max(2 * wave, 500)
     while True:
-        seen = load.run(redis_benchmark, contender.port, case, requests)
+        seen = load.run(programs, contender.port, case, requests)
         elapsed = seen.requests / seen.per_second
         if elapsed >= PROBE_SECONDS:
             return max(2, round(seen.per_second * seconds / wave)) * wave
@@ -144,7 +147,7 @@ def calibrate(redis_benchmark: str, contender: Contender, case: Case, seconds: f
 
 
 def alternate(
-    redis_benchmark: str, contenders: Sequence[Contender], case: Case, requests: int, rounds: int
+    programs: Programs, contenders: Sequence[Contender], case: Case, requests: int, rounds: int
 ) -> CaseResult:
     """Every contender in turn, round after round.
 
@@ -157,7 +160,7 @@ def alternate(
         order = (*contenders[first:], *contenders[:first])
         for contender in order[:: -1 if number % 2 else 1]:
             try:
-                samples[contender.name].append(step(redis_benchmark, contender, case, requests))
+                samples[contender.name].append(step(programs, contender, case, requests))
             except LoadError as error:
                 raise LoadError(f"{contender.name}: {error}") from error
     available = (time.monotonic() - began) * (os.cpu_count() or 1)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import wire
-from benchmarks.backends import MAX_CLIENTS, Backends
-from benchmarks.contenders import SPARE_FILES, Contender, contender
+from benchmarks.backends import Backends
+from benchmarks.contenders import Contender, contender
+from benchmarks.dialects import MAX_CLIENTS, SPARE_FILES
 from benchmarks.load import LoadError
 from benchmarks.machine import Programs
 from benchmarks.measure import process_tree

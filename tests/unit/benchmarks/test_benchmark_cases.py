@@ -1,7 +1,8 @@
 """The table of cases holds what the product promises, once each."""
 
 import pytest
-from benchmarks.cases import CASES, KEY_SPACES, NOT_BEHIND, Case, Target, select
+from benchmarks.cases import CASES, KEY_SPACES, NOT_BEHIND, Case, Target, key_name, select
+from benchmarks.dialects import DIALECTS, Dialect, dialect_of
 
 PROMISED = {
     "3 B, pipeline 1, 50 clients": Target(0.85, 1.0),
@@ -49,14 +50,16 @@ def test_substrings_choose_from_the_whole_table_in_its_order() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_request_has_the_keys_and_values_that_its_reply_belongs_to(case: Case) -> None:
-    arguments, reply = case.arguments(), case.reply()
-    keys = [argument for argument in arguments if argument.endswith(b":__rand_int__")]
-    values = [argument for argument in arguments[1:] if set(argument) == set(b"x")]
-    assert len(keys) == case.keys
-    assert case.value_size in KEY_SPACES
-    if arguments[0] in (b"SET", b"MSET"):
-        assert [len(value) for value in values] == [case.value_size] * case.keys
-        assert reply == b"+OK\r\n"
-    else:
-        assert not values
-        assert reply.count(b"$%d\r\n" % case.value_size) == case.keys
+    keys = [key_name(case.value_size, KEY_SPACES[case.value_size] - number - 1) for number in range(case.keys)]
+    request, reply = dialect_of(case).request(case, keys), dialect_of(case).reply(case, keys)
+    assert case.operation.encode() in request.split()
+    assert all(request.count(key) == 1 for key in keys)
+    with_values, without = (request, reply) if case.stores else (reply, request)
+    assert with_values.count(b"\r\n" + case.value + b"\r\n") == case.keys
+    assert b"xx" not in without
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_a_server_is_filled_with_what_the_cases_ask_for(dialect: Dialect) -> None:
+    request, _ = dialect.storing([b"one", b"two"], b"xxx")
+    assert request.count(b"\r\nxxx\r\n") == request.count(b"one") + request.count(b"two") == 2

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import load, measure
 from benchmarks.cases import CASES
 from benchmarks.load import Load, LoadError
+from benchmarks.machine import Programs
 
 REPORT = """\
  GET key: rps=0.0 (overall: 0.0) avg_msec=-nan (overall: -nan)\r====== GET key:__rand_int__ ======
@@ -36,26 +37,26 @@ Summary:
 
 
 def test_a_report_is_read() -> None:
-    assert load.parse(REPORT) == Load(200000, 1030927.81, 0.423, 1.447, 2.407)
+    assert load.parse_redis_benchmark(REPORT) == Load(200000, 1030927.81, 0.423, 1.447, 2.407)
 
 
 def test_half_a_report_is_an_error() -> None:
     with pytest.raises(LoadError, match="no complete report"):
-        load.parse(REPORT.partition("Summary:")[0])
+        load.parse_redis_benchmark(REPORT.partition("Summary:")[0])
 
 
-def tool(tmp_path: Path, text: str) -> str:
-    """A program in the place of redis-benchmark."""
+def tool(tmp_path: Path, text: str) -> Programs:
+    """A script in the place of redis-benchmark."""
     path = tmp_path / "tool"
     path.write_text(f"#!{sys.executable}\nimport sys\n{text}\n")
     path.chmod(0o755)
-    return str(path)
+    return Programs(ours=[], found={"redis-benchmark": str(path)})
 
 
 def test_the_last_line_of_a_failed_tool_is_the_error(tmp_path: Path) -> None:
-    program = tool(tmp_path, "print('WARNING: x', file=sys.stderr); sys.exit('Error from server: ERR no')")
+    programs = tool(tmp_path, "print('WARNING: x', file=sys.stderr); sys.exit('Error from server: ERR no')")
     with pytest.raises(LoadError, match=r"^redis-benchmark ended with status 1: Error from server: ERR no$"):
-        load.run(program, 1, CASES[0], 1)
+        load.run(programs, 1, CASES[0], 1)
 
 
 def test_a_tool_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
