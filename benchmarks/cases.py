@@ -7,8 +7,8 @@ Every target is a median ratio ours/nutcracker within one run.
 from itertools import product
 from typing import Literal, NamedTuple
 
-Protocol = Literal["redis"]
-Operation = Literal["GET", "SET", "MGET", "MSET"]
+Protocol = Literal["redis", "memcached"]
+Operation = Literal["GET", "SET", "MGET", "MSET", "get", "set"]
 
 
 class Target(NamedTuple):
@@ -30,6 +30,7 @@ class Case(NamedTuple):
 
     topology: Topology
     operation: Operation
+    """As the protocol spells it."""
     keys: int
     value_size: int
     """Bytes per value."""
@@ -43,8 +44,8 @@ class Case(NamedTuple):
     @property
     def name(self) -> str:
         """Unique in the table; what ``--case`` looks into and what the report shows."""
-        what = size_text(self.value_size) if self.keys == 1 else f"{self.keys} keys"
-        return f"{self.operation} {what}, pipeline {self.pipeline}, {counted(self.clients, 'client')}"
+        what = f"{NAME_PREFIX[self.topology.protocol]}{self.operation} {what_text(self.keys, self.value_size)}"
+        return f"{what}, pipeline {self.pipeline}, {counted(self.clients, 'client')}"
 
     @property
     def splits(self) -> bool:
@@ -52,15 +53,40 @@ class Case(NamedTuple):
         return self.keys > 1
 
     @property
+    def shape(self) -> "Shape":
+        """Its clients, and how much each of them has under way."""
+        return Shape(self.topology.protocol, self.keys, self.value_size, self.pipeline, self.clients)
+
+    @property
     def stores(self) -> bool:
         """The request brings values, instead of asking for them."""
-        return self.operation in ("SET", "MSET")
+        return self.operation in ("SET", "MSET", "set")
 
     @property
     def value(self) -> bytes:
         """What every key holds, before and after."""
         return b"x" * self.value_size
 
+
+class Shape(NamedTuple):
+    """What makes a wave of requests large."""
+
+    protocol: Protocol
+    keys: int
+    value_size: int
+    pipeline: int
+    clients: int
+
+
+class Reduction(NamedTuple):
+    """That a case runs with fewer clients than its place in the table says."""
+
+    clients: int
+    reason: str
+    """Goes on after "because"."""
+
+
+NAME_PREFIX: dict[Protocol, str] = {"redis": "", "memcached": "memcached "}
 
 KEY_SPACES = {3: 100_000, 1024: 20_000, 16384: 2_000}
 """How many keys hold a value of each size; fewer of the larger, so that a server needs 30 MB or less."""
@@ -88,14 +114,32 @@ REPRESENTATIVE = {
     ("GET", 16384, 1, 50),
 }
 
+MEMCACHED_TARGETS = {
+    # pipeline: whatever the operation, its keys and the clients
+    1: Target(0.85, 1.0),
+    16: Target(0.30, 1.0),
+    100: Target(0.15, 1.0),
+}
+
+MEMCACHED_REPRESENTATIVE = {
+    # (operation, keys, pipeline, clients): in the default run beside those with 50 clients
+    ("get", 1, 1, 500),
+    ("get", 1, 100, 500),
+}
+
+MANY_PARTS = "nutcracker takes 32 KB for each server that a request goes to, over 10 GB for all of those"
+
 REDUCED = {
-    # (value size, pipeline, clients asked for): clients measured. One wave of replies would be 800 MB,
-    # which measures the machine's memory and not a proxy.
-    (16384, 100, 500): 100,
+    # What does not fit measures the machine's memory and not a proxy.
+    Shape("redis", 1, 16384, 100, 500): Reduction(100, "one wave of replies to all of those is 800 MB"),
+    Shape("memcached", 10, 3, 100, 500): Reduction(100, MANY_PARTS),
+    Shape("memcached", 100, 3, 100, 500): Reduction(100, MANY_PARTS),
 }
 
 SINGLE_KEY = Topology("redis", servers=2)
 MULTI_KEY = Topology("redis", servers=10)
+MEMCACHED_SINGLE_KEY = Topology("memcached", servers=2)
+MEMCACHED_MULTI_KEY = Topology("memcached", servers=10)
 
 
 def size_text(size: int) -> str:
@@ -106,9 +150,19 @@ def size_text(size: int) -> str:
     return f"{size} B"
 
 
+def what_text(keys: int, value_size: int) -> str:
+    """What a request carries: the size of its value, or the number of its keys."""
+    return size_text(value_size) if keys == 1 else f"{keys} keys"
+
+
 def counted(number: int, noun: str) -> str:
     """A number and its noun in the right form."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def clients_of(shape: Shape) -> int:
+    """With how many clients a shape is measured."""
+    return REDUCED[shape].clients if shape in REDUCED else shape.clients
 
 
 def key_prefix(value_size: int) -> bytes:
@@ -133,7 +187,7 @@ def single_key_cases() -> list[Case]:
                 keys=1,
                 value_size=size,
                 pipeline=pipeline,
-                clients=REDUCED.get(shape, clients),
+                clients=clients_of(Shape("redis", 1, size, pipeline, clients)),
                 target=SINGLE_KEY_TARGETS.get(shape, NOT_BEHIND),
                 by_default=shape in SINGLE_KEY_TARGETS or (operation, *shape) in REPRESENTATIVE,
             )
@@ -159,7 +213,32 @@ def multi_key_cases() -> list[Case]:
     ]
 
 
-CASES = (*single_key_cases(), *multi_key_cases())
+def memcached_case(operation: Operation, keys: int, value_size: int, pipeline: int, clients: int) -> Case:
+    """One of the memcached cases."""
+    return Case(
+        topology=MEMCACHED_SINGLE_KEY if keys == 1 else MEMCACHED_MULTI_KEY,
+        operation=operation,
+        keys=keys,
+        value_size=value_size,
+        pipeline=pipeline,
+        clients=clients_of(Shape("memcached", keys, value_size, pipeline, clients)),
+        target=MEMCACHED_TARGETS[pipeline],
+        by_default=clients == 50 or (operation, keys, pipeline, clients) in MEMCACHED_REPRESENTATIVE,
+    )
+
+
+def memcached_cases() -> list[Case]:
+    """One key, get and set, over two servers; then get of many keys over ten."""
+    operations: tuple[Operation, ...] = ("get", "set")
+    depths = tuple(product((1, 16, 100), (50, 500)))
+    return [
+        *(memcached_case(operation, 1, 3, *depth) for depth in depths for operation in operations),
+        *(memcached_case(operation, 1, 1024, 16, 50) for operation in operations),
+        *(memcached_case("get", keys, 3, *depth) for keys in (10, 100) for depth in depths),
+    ]
+
+
+CASES = (*single_key_cases(), *multi_key_cases(), *memcached_cases())
 
 
 def select(full: bool, substrings: list[str]) -> list[Case]:

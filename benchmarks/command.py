@@ -64,7 +64,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         prog="run.py",
         description="Compare the proxy with nutcracker and haproxy on this machine, as ratios of one run.",
     )
-    parser.add_argument("--full", action="store_true", help="every case of the table (40 minutes)")
+    parser.add_argument("--full", action="store_true", help="every case of the table (an hour)")
     parser.add_argument(
         "--case",
         action="append",

@@ -7,12 +7,18 @@ from typing import NamedTuple
 
 from benchmarks import wire
 from benchmarks.cases import Case, Protocol
+from benchmarks.processes import file_limit
 
 SPARE_FILES = 100
 """Files that a server or relay has open beside its connections."""
 
 MAX_CLIENTS = 6000
 """More than the idle clients of the memory measurement, which a relay passes on one to one."""
+
+MEMCACHED_CLIENTS = 8192
+
+MEMCACHED_MEGABYTES = 512
+"""Many times what the keys need: nothing is evicted."""
 
 
 class Exchange(NamedTuple):
@@ -88,9 +94,42 @@ class Redis(Dialect):
         return values if case.operation == "GET" else b"*%d\r\n%s" % (len(keys), values)
 
 
+class Memcached(Dialect):
+    """The text protocol."""
+
+    server = "memcached"
+    probe = Exchange(b"version\r\n", b"VERSION ")
+    pool_directives = ""
+
+    def server_command(self, program: str, port: int, folder: Path) -> list[str]:
+        options = {
+            "-l": wire.HOST,
+            "-p": str(port),
+            "-U": "0",
+            "-m": str(MEMCACHED_MEGABYTES),
+            "-c": str(min(MEMCACHED_CLIENTS, file_limit() - SPARE_FILES)),
+            "-t": "1",
+            "-u": "root",
+        }
+        return [program, *(word for pair in options.items() for word in pair)]
+
+    def storing(self, keys: Sequence[bytes], value: bytes) -> Exchange:
+        writes = (b"set %s 0 0 %d\r\n%s\r\n" % (key, len(value), value) for key in keys)
+        return Exchange(b"".join(writes), b"STORED\r\n" * len(keys))
+
+    def request(self, case: Case, keys: Sequence[bytes]) -> bytes:
+        return self.storing(keys, case.value).request if case.stores else b"get %s\r\n" % b" ".join(keys)
+
+    def reply(self, case: Case, keys: Sequence[bytes]) -> bytes:
+        if case.stores:
+            return self.storing(keys, case.value).reply
+        values = (b"VALUE %s 0 %d\r\n%s\r\n" % (key, case.value_size, case.value) for key in keys)
+        return b"".join(values) + b"END\r\n"
+
+
 REDIS = Redis()
 
-DIALECTS: dict[Protocol, Dialect] = {"redis": REDIS}
+DIALECTS: dict[Protocol, Dialect] = {"redis": REDIS, "memcached": Memcached()}
 
 
 def dialect_of(case: Case) -> Dialect:

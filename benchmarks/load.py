@@ -1,8 +1,11 @@
 """Load on a port: for each protocol the tool that makes it, its command line and its report."""
 
+import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import wire
@@ -10,6 +13,9 @@ from benchmarks.cases import KEY_SPACES, Case, Protocol, key_prefix
 from benchmarks.dialects import REDIS
 from benchmarks.machine import Programs
 from benchmarks.processes import end_with_parent
+
+ROOT = Path(__file__).resolve().parents[1]
+"""Where this package can be imported."""
 
 TIMEOUT_SECONDS = 120.0
 """A step takes a few seconds; redis-benchmark itself tries a port for ever that refuses connections."""
@@ -85,8 +91,27 @@ def redis_benchmark_command(programs: Programs, port: int, case: Case, requests:
     ]
 
 
+def parse_generator(output: str) -> Load:
+    """Read what our generator prints."""
+    try:
+        return Load(**json.loads(output))
+    except (ValueError, TypeError):
+        raise LoadError("the generator gave no complete report") from None
+
+
+def generator_command(programs: Programs, port: int, case: Case, requests: int) -> list[str]:
+    """The command line of one step of our generator, in a process of its own."""
+    return [
+        *(sys.executable, "-m", "benchmarks.generator"),
+        *("--port", str(port)),
+        *("--requests", str(requests)),
+        case.name,
+    ]
+
+
 TOOLS: dict[Protocol, Tool] = {
     "redis": Tool("redis-benchmark", ("redis-benchmark",), redis_benchmark_command, parse_redis_benchmark),
+    "memcached": Tool("benchmarks.generator", (), generator_command, parse_generator),
 }
 
 
@@ -96,6 +121,7 @@ def run(programs: Programs, port: int, case: Case, requests: int) -> Load:
     try:
         done = subprocess.run(
             tool.command(programs, port, case, requests),
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

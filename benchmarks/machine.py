@@ -29,12 +29,14 @@ HOW_TO_INSTALL = {
     "haproxy": "Debian package haproxy",
     "redis-server": "Debian package redis-server",
     "redis-benchmark": "Debian package redis-tools",
+    "memcached": "Debian package memcached",
 }
 VERSION_FLAGS = {
     "nutcracker": "-V",
     "haproxy": "-v",
     "redis-server": "--version",
     "redis-benchmark": "--version",
+    "memcached": "-V",
 }
 """In the order of the report."""
 

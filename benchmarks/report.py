@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.cases import NOT_BEHIND, REDUCED, Target, size_text
+from benchmarks.cases import NAME_PREFIX, NOT_BEHIND, REDUCED, Target, size_text, what_text
 from benchmarks.contenders import HAPROXY, NUTCRACKER, OURS
+from benchmarks.load import TOOLS
 from benchmarks.measure import CaseResult, cpu_of, throughput_of
 from benchmarks.memory import BURST_CLIENTS, BURST_VALUE, GIVEN_BACK_LIMIT, IDLE_LIMIT, MemoryResult
 
@@ -45,19 +46,21 @@ def markdown(run: Run, picture: str | None) -> str:
 
 def conditions(run: Run) -> str:
     """How the figures were taken, in a paragraph."""
+    protocols = dict.fromkeys(one.case.topology.protocol for one in run.results)
+    tools = "".join(f"; {TOOLS[protocol].name} for {protocol}" for protocol in protocols)
     sentences = [
         f"{run.rounds} rounds; in each, every contender in turn gets the same number of requests, chosen so "
         f"that a step of nutcracker takes about {run.seconds:g} s.",
-        "Load: redis-benchmark, random keys.",
+        f"Load: random keys{tools}.",
         "Processor time: user and system of all processes of the contender.",
         "A ratio is ours divided by theirs in one round; below 1 is better for processor time, above 1 for throughput.",
     ]
-    shapes = {(one.case.value_size, one.case.pipeline, one.case.clients) for one in run.results}
+    shapes = {one.case.shape for one in run.results}
     sentences += [
-        f"{size_text(size)} at pipeline {pipeline} runs with {used} clients instead of {asked}, "
-        "because one wave of replies to all of those is 800 MB."
-        for (size, pipeline, asked), used in REDUCED.items()
-        if (size, pipeline, used) in shapes
+        f"{NAME_PREFIX[shape.protocol]}{what_text(shape.keys, shape.value_size)} at pipeline {shape.pipeline} "
+        f"runs with {used} clients instead of {shape.clients}, because {reason}."
+        for shape, (used, reason) in REDUCED.items()
+        if shape._replace(clients=used) in shapes
     ]
     if run.results:
         shares = [one.strangers for one in run.results]

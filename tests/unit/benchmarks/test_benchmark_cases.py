@@ -1,8 +1,13 @@
 """The table of cases holds what the product promises, once each."""
 
+from itertools import groupby
+
 import pytest
 from benchmarks.cases import CASES, KEY_SPACES, NOT_BEHIND, Case, Target, key_name, select
 from benchmarks.dialects import DIALECTS, Dialect, dialect_of
+
+REDIS = [case for case in CASES if case.topology.protocol == "redis"]
+MEMCACHED = [case for case in CASES if case.topology.protocol == "memcached"]
 
 PROMISED = {
     "3 B, pipeline 1, 50 clients": Target(0.85, 1.0),
@@ -16,27 +21,42 @@ PROMISED = {
 
 def test_names_are_unique_and_the_table_is_complete() -> None:
     names = [case.name for case in CASES]
-    assert len(set(names)) == len(names) == 2 * 3 * 3 * 3 + 2 * 3
+    assert len(set(names)) == len(names)
+    assert len(REDIS) == 2 * 3 * 3 * 3 + 2 * 3
+    assert len(MEMCACHED) == 4 * 3 * 2 + 2
+    assert all(case.name.startswith("memcached ") for case in MEMCACHED)
 
 
 @pytest.mark.parametrize(("shape", "target"), PROMISED.items())
 def test_a_promise_holds_for_get_and_set(shape: str, target: Target) -> None:
-    assert {case.name: case.target for case in CASES if case.name.endswith(shape)} == {
+    assert {case.name: case.target for case in REDIS if case.name.endswith(shape)} == {
         f"GET {shape}": target,
         f"SET {shape}": target,
     }
 
 
-def test_only_promised_cases_have_a_target_of_their_own() -> None:
-    own = {case.name for case in CASES if case.target != NOT_BEHIND}
+def test_only_promised_redis_cases_have_a_target_of_their_own() -> None:
+    own = {case.name for case in REDIS if case.target != NOT_BEHIND}
     singles = {f"{operation} {shape}" for operation in ("GET", "SET") for shape in PROMISED}
     assert own == singles | {"MGET 100 keys, pipeline 1, 50 clients"}
 
 
-def test_the_default_run_has_every_case_with_a_target_and_is_a_part_of_the_full_one() -> None:
+@pytest.mark.parametrize(("pipeline", "cpu"), [(1, 0.85), (16, 0.30), (100, 0.15)])
+def test_the_promise_of_a_memcached_case_depends_on_its_pipeline(pipeline: int, cpu: float) -> None:
+    cases = [case for case in MEMCACHED if case.pipeline == pipeline]
+    assert {case.target for case in cases} == {Target(cpu, throughput=1.0)}
+    assert {(case.operation, case.keys) for case in cases} == {("get", 1), ("set", 1), ("get", 10), ("get", 100)}
+
+
+def test_the_default_run_has_the_promised_cases_and_is_a_part_of_the_full_one() -> None:
     chosen = select(full=False, substrings=[])
-    assert {case for case in CASES if case.target != NOT_BEHIND} <= set(chosen)
+    assert {case for case in REDIS if case.target != NOT_BEHIND} <= set(chosen)
+    assert {case for case in MEMCACHED if case.clients == 50} <= set(chosen)
     assert len(chosen) < len(select(full=True, substrings=[])) == len(CASES)
+
+
+def test_cases_on_the_same_servers_stand_together() -> None:
+    assert len(list(groupby(CASES, key=lambda case: case.topology))) == len({case.topology for case in CASES})
 
 
 def test_substrings_choose_from_the_whole_table_in_its_order() -> None:

@@ -8,11 +8,13 @@ from benchmarks.cases import CASES, SINGLE_KEY
 from benchmarks.machine import Programs
 
 REDIS = [case for case in CASES if case.topology.protocol == "redis"]
+MEMCACHED = [case for case in CASES if case.topology.protocol == "memcached"]
 REDIS_PROGRAMS = {"redis-server": "/a", "redis-benchmark": "/b"}
 
 
 def test_cases_ask_for_the_programs_of_their_protocol() -> None:
     assert command.programs_for(REDIS, with_memory=False) == ["nutcracker", "haproxy", *REDIS_PROGRAMS]
+    assert command.programs_for(MEMCACHED, with_memory=False) == ["nutcracker", "haproxy", "memcached"]
 
 
 def test_memory_asks_for_redis_whatever_the_cases() -> None:
@@ -21,7 +23,8 @@ def test_memory_asks_for_redis_whatever_the_cases() -> None:
 
 
 def test_without_a_program_its_cases_cannot_be_measured() -> None:
-    assert command.measurable(REDIS, Programs([], REDIS_PROGRAMS)) == REDIS
+    assert command.measurable(CASES, Programs([], REDIS_PROGRAMS)) == REDIS
+    assert command.measurable(CASES, Programs([], {"memcached": "/c"})) == MEMCACHED
     programs = Programs([], {"redis-server": "/a"})
     assert command.measurable(REDIS, programs) == []
     problem = command.cannot_start(programs, REDIS, [])

@@ -64,9 +64,21 @@ def test_a_partial_run_says_so_and_why() -> None:
 
 
 def test_reduced_clients_are_declared() -> None:
-    reduced = next(case for case in CASES if case.clients == 100)
-    assert "runs with 100 clients instead of 500" in markdown(run(result(reduced)), picture=None)
+    for name in ("GET 16 KB, pipeline 100", "memcached get 10 keys, pipeline 100"):
+        reduced = next(case for case in CASES if case.name == f"{name}, 100 clients")
+        text = markdown(run(result(reduced)), picture=None)
+        what = name.replace("GET ", "").replace("get ", "").replace(",", " at")
+        assert f"{what} runs with 100 clients instead of 500, because " in text
+        assert text.count("instead of 500") == 1
     assert "instead of 500" not in markdown(run(result()), picture=None)
+
+
+def test_the_tools_of_the_protocols_measured_are_named() -> None:
+    memcached = next(case for case in CASES if case.topology.protocol == "memcached")
+    assert "random keys; redis-benchmark for redis." in markdown(run(result()), picture=None)
+    assert "random keys; benchmarks.generator for memcached." in markdown(run(result(memcached)), picture=None)
+    both = markdown(run(result(), result(memcached), result(memcached)), picture=None)
+    assert "random keys; redis-benchmark for redis; benchmarks.generator for memcached." in both
 
 
 def test_memory_is_judged_for_ours_only() -> None:
