@@ -172,6 +172,7 @@ class Session:
             for one in taking_part:
                 measure.check_reply(one, case)
             requests = measure.calibrate(self.programs, reference, case, self.seconds)
+            measure.warm_up(self.programs, [one for one in taking_part if one is not reference], case)
             result = measure.alternate(self.programs, taking_part, case, requests, self.rounds)
         except LoadError as error:
             self.fail(f"{case.name}: {error}")

@@ -134,16 +134,30 @@ def check_reply(contender: Contender, case: Case) -> None:
         raise LoadError(f"{contender.name}: {error}") from error
 
 
+def least_requests(case: Case) -> int:
+    """How many requests make a step: every client has two pipelines of them."""
+    return max(2 * case.clients * case.pipeline, 500)
+
+
 def calibrate(programs: Programs, contender: Contender, case: Case, seconds: float) -> int:
     """How many requests this contender serves in so many seconds, as whole waves of all clients."""
     wave = case.clients * case.pipeline
-    requests = max(2 * wave, 500)
+    requests = least_requests(case)
     while True:
         seen = load.run(programs, contender.port, case, requests)
         elapsed = seen.requests / seen.per_second
         if elapsed >= PROBE_SECONDS:
             return max(2, round(seen.per_second * seconds / wave)) * wave
         requests *= min(10, max(2, round(1.5 * PROBE_SECONDS / max(elapsed, 0.001))))
+
+
+def warm_up(programs: Programs, contenders: Sequence[Contender], case: Case) -> None:
+    """Have each contender serve the case for a moment, so that none is first measured while its memory grows."""
+    for contender in contenders:
+        try:
+            load.run(programs, contender.port, case, least_requests(case))
+        except LoadError as error:
+            raise LoadError(f"{contender.name}: {error}") from error
 
 
 def alternate(
