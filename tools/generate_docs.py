@@ -1,16 +1,20 @@
-"""Writes docs/configuration.md from the table of directives: ``python tools/generate_docs.py``.
+"""Writes the documents that are made of tables: ``python tools/generate_docs.py``.
 
-With ``--check`` nothing is written; the exit status says whether the file is as it would be.
+docs/configuration.md comes from the directives, docs/memcached.md from memcached's commands. With ``--check`` nothing
+is written; the exit status says whether the files are as they would be.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from twemproxy.config.directives import DIRECTIVES, Directive, default
 from twemproxy.config.numbers import NUMBER_MAXIMUM
+from twemproxy.protocol.memcache import commands as memcache
+from twemproxy.protocol.memcache.commands import Command, Form
 
-TARGET = Path(__file__).parents[1] / "docs" / "configuration.md"
+DOCS = Path(__file__).parents[1] / "docs"
 
 KINDS = {
     "listen": "[address](#listen)",
@@ -118,7 +122,7 @@ def meaning(directive: Directive) -> str:
     return directive.help + notes[directive.protocol]
 
 
-def document() -> str:
+def configuration() -> str:
     """The whole of docs/configuration.md."""
     rows = (
         f"| `{directive.name}` | {value(directive)} | {shown_default(directive)} | {meaning(directive)} |\n"
@@ -127,16 +131,139 @@ def document() -> str:
     return BEGINNING + "".join(rows) + END.format(maximum=NUMBER_MAXIMUM)
 
 
+ARGUMENTS = {
+    Form.STORAGE: "`key flags exptime bytes [noreply]`, data block",
+    Form.CAS: "`key flags exptime bytes cas [noreply]`, data block",
+    Form.RETRIEVAL: "`key ...`",
+    Form.RETRIEVAL_TOUCH: "`exptime key ...`",
+    Form.ARITHMETIC: "`key delta [noreply]`",
+    Form.TOUCH: "`key exptime [noreply]`",
+    Form.DELETE: "`key [0] [noreply]`",
+    Form.META: "`key flags`",
+    Form.META_SET: "`key bytes flags`, data block",
+    Form.VERBOSITY: "`level [noreply]`",
+    Form.FLUSH_ALL: "`[delay] [noreply]`",
+    Form.STATS: "none, `servers`, or any other",
+}
+"""Arguments by form; the other forms have none."""
+
+DESTINATIONS = {
+    Form.RETRIEVAL: "each key's server, the values merged in the order of the keys",
+    Form.RETRIEVAL_TOUCH: "each key's server, the values merged in the order of the keys",
+    Form.META_NOOP: "the proxy, once everything before it is answered",
+    Form.VERSION: "one server",
+    Form.VERBOSITY: "every server, one reply",
+    Form.FLUSH_ALL: "every server, one reply",
+    Form.STATS: "none or `servers`: the proxy; else every server, lines with the server's name in front",
+    Form.QUIT: "the proxy",
+    Form.REFUSED: "refused: {refusal}",
+}
+"""Where requests of a form go; those of the others go to the server of their key."""
+
+MEMCACHED_BEGINNING = """\
+<!-- Written by tools/generate_docs.py from src/twemproxy/protocol/memcache/commands.py: change those. -->
+
+# Memcached pools
+
+A pool without `redis: true` speaks memcached's text protocol, classic and meta commands, with the semantics of
+memcached 1.6. Clients see one memcached. What differs from nutcracker and from memcached itself is in
+[differences.md](differences.md).
+
+## Commands
+
+| command | arguments | goes to | what it does |
+|---|---|---|---|
+"""
+
+MEMCACHED_END = """
+Any other command is answered `ERROR`, and the connection goes on.
+
+## Keys, numbers, values
+
+- A key has 1 to {key} bytes, none of them a control character or a blank. With the meta flag `b` it is written in
+  base64; the decoded bytes decide which server it is on, so `mg Zm9v b` and `get foo` ask the same one.
+- Numbers are plain decimals: `flags` of 32 bits, `exptime` of 31 and perhaps negative, `delta` and `cas` of 64.
+- A value may have up to {value}, and no more than its server takes: a larger one is answered
+  `SERVER_ERROR object too large for cache`, as memcached does, and the connection goes on.
+- A line has up to {line} bytes, as in memcached, but one of get or gets up to {keys_line}.
+
+## noreply and quiet requests
+
+Every request that reaches a server is answered by it: `noreply` and the flag `q` do not get that far. The proxy drops
+what the client does not want: any reply to a `noreply`, errors included, and those of a quiet request that are nominal.
+
+| command | `q` hides |
+|---|---|
+{quiet}
+
+`mn` is a barrier: its `MN` comes when everything before it is answered, whichever servers that was up to.
+
+## Statistics
+
+`stats` shows the proxy's own figures for the pool, `stats servers` what it knows of each server: whether it is live,
+its address, and the counters of the statistics port. Any other argument is passed to every server: each line comes back
+with the server's name in front, `STAT server1:curr_items 12`; a server that cannot be asked has one line,
+`STAT server1:error Connection refused`.
+
+## Servers
+
+They should be memcached 1.6 or newer. A new connection asks for the version first: an older server does not know `ms`
+and would take its data block for commands, so it does not get one, and the client gets a `SERVER_ERROR` that says so.
+"""
+
+
+def size_text(size: int) -> str:
+    """A size in bytes as people write it."""
+    for unit, name in ((1 << 30, "GB"), (1 << 20, "MB")):
+        if size % unit == 0:
+            return f"{size // unit} {name}"
+    return str(size)
+
+
+def destination(command: Command) -> str:
+    """Where a command's requests go."""
+    text = DESTINATIONS.get(command.form, "the key's server").format(refusal=command.refusal)
+    return f"{text}; only with `allow_commands: {command.name}`" if command.permission else text
+
+
+def memcached() -> str:
+    """The whole of docs/memcached.md."""
+    rows = (
+        f"| `{command.name}` | {ARGUMENTS.get(command.form, '')} | {destination(command)} | {command.summary} |\n"
+        for command in memcache.COMMANDS
+    )
+    quiet = (
+        f"| `{command.name}` | {', '.join(f'`{word}`' for word in nominal.split())} |"
+        for command in memcache.COMMANDS
+        if command.reply and (nominal := memcache.REPLY_KINDS[command.reply].nominal)
+    )
+    end = MEMCACHED_END.format(
+        key=memcache.MOST_KEY,
+        value=size_text(memcache.MOST_ACCEPTED),
+        line=memcache.MOST_LINE,
+        keys_line=size_text(memcache.MOST_KEYS_LINE),
+        quiet="\n".join(quiet),
+    )
+    return MEMCACHED_BEGINNING + "".join(rows) + end
+
+
+DOCUMENTS: dict[str, Callable[[], str]] = {"configuration.md": configuration, "memcached.md": memcached}
+"""Files in the folder of documents and what writes them."""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, fail when the file is stale")
-    if parser.parse_args().check:
-        fresh = TARGET.exists() and TARGET.read_text() == document()
-        print(f"{TARGET.name} is {'fresh' if fresh else 'stale: run tools/generate_docs.py'}", file=sys.stderr)
-        return 0 if fresh else 1
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(document())
-    return 0
+    parser.add_argument("--check", action="store_true", help="write nothing, fail when a file is stale")
+    check: bool = parser.parse_args().check
+    stale = 0
+    for name, document in DOCUMENTS.items():
+        target = DOCS / name
+        if not check:
+            target.write_text(document())
+        elif not target.exists() or target.read_text() != document():
+            print(f"{name} is stale: run tools/generate_docs.py", file=sys.stderr)
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""docs/configuration.md is what tools/generate_docs.py makes of the table."""
+"""The documents that tools/generate_docs.py makes of tables are what it would make."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 from twemproxy.config.directives import DIRECTIVES
+from twemproxy.protocol.memcache.commands import COMMANDS
 
 ROOT = Path(__file__).parents[3]
 
@@ -20,3 +21,9 @@ def test_every_directive_has_its_row() -> None:
     rows = [line for line in (ROOT / "docs" / "configuration.md").read_text().splitlines() if line.startswith("| `")]
     names = [row.split("`")[1] for row in rows]
     assert names[: len(DIRECTIVES)] == [directive.name for directive in DIRECTIVES]
+
+
+def test_every_memcached_command_has_its_row() -> None:
+    text = (ROOT / "docs" / "memcached.md").read_text()
+    rows = [line for line in text.partition("## Keys")[0].splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [command.name for command in COMMANDS]
