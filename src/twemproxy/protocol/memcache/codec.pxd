@@ -1,4 +1,5 @@
 from twemproxy.protocol.codec cimport IN_WORDS, MUTED, STATUS, VALUES, Merge
+from twemproxy.protocol.memcache.lines cimport find_newline
 from twemproxy.protocol.memcache.replies cimport MemcacheReplies
 
 

@@ -17,6 +17,7 @@ if not cython.compiled:
     from typing import Any
 
     from twemproxy.protocol.codec import STATUS, VALUES, Merge
+    from twemproxy.protocol.memcache.lines import find_newline
     from twemproxy.protocol.memcache.replies import MemcacheReplies
 
 # Rows in commands.WORDS.
@@ -137,6 +138,7 @@ class MemcacheCodec(MemcacheReplies):
     ) -> cython.Py_ssize_t:
         at: cython.Py_ssize_t
         i: cython.Py_ssize_t
+        newline: cython.Py_ssize_t
         if self.read_word(buf, start, end) != VALUE_ROW:
             return start
         at = self.word_end + 1
@@ -146,10 +148,9 @@ class MemcacheCodec(MemcacheReplies):
             i += 1
         if i < key_end or at >= end or buf[at] != ord(b" "):
             return start
-        at = self.read_header(buf, self.word_end, end, VALUE_ARGUMENTS)
-        while at < end and buf[at] != ord(b"\n"):
-            at += 1
-        return at + 1 + self.block_length + 2
+        newline = find_newline(buf, at, end)
+        self.read_header(buf, self.word_end, newline - 1, VALUE_ARGUMENTS)
+        return newline + 1 + self.block_length + 2
 
     @cython.cfunc
     @cython.nogil

@@ -1,0 +1,31 @@
+"""How memcached requests split, how their replies merge, and what the proxy says in that protocol."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+from feeding import VALUES
+
+Load = Callable[[str], ModuleType]
+MODULE = "twemproxy.protocol.memcache.codec"
+
+
+@pytest.fixture(scope="session")
+def codec(flavour: Load) -> Any:
+    return flavour(MODULE).MemcacheCodec()
+
+
+def value(key: bytes, data: bytes, more: bytes = b"") -> bytes:
+    """A value in a reply, ``more`` being behind its length."""
+    return b"VALUE %s 0 %d%s\r\n%s\r\n" % (key, len(data), more, data)
+
+
+# --- merging ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [b"", b" 77", b" 77 more"])
+def test_values_end_where_their_blocks_end(codec: Any, more: bytes) -> None:
+    values = [value(b"a", b"x\r\nEND\r\n" * 9, more), value(b"b", b"", more), value(b"c", b"yz", more)]
+    reply = b"".join(values) + b"END\r\n"
+    assert codec.mergeable_part(reply, VALUES, [b"a", b"b", b"c"]) == values
