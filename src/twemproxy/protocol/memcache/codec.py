@@ -122,6 +122,7 @@ class MemcacheCodec(MemcacheReplies):
             and buf[end - 5] == ord(b"E")
             and buf[end - 4] == ord(b"N")
             and buf[end - 3] == ord(b"D")
+            and (end - start == 5 or buf[end - 6] == ord(b"\n"))
         )
 
     @cython.cfunc

@@ -29,3 +29,8 @@ def test_values_end_where_their_blocks_end(codec: Any, more: bytes) -> None:
     values = [value(b"a", b"x\r\nEND\r\n" * 9, more), value(b"b", b"", more), value(b"c", b"yz", more)]
     reply = b"".join(values) + b"END\r\n"
     assert codec.mergeable_part(reply, VALUES, [b"a", b"b", b"c"]) == values
+
+
+@pytest.mark.parametrize("error", [b"ERROR", b"SERVER_ERROR out of memory", b"SERVER_ERROR at the END", b"ERROR END"])
+def test_values_with_an_error_behind_are_not_mergeable(codec: Any, error: bytes) -> None:
+    assert codec.mergeable_part(value(b"a", b"x") + error + b"\r\n", VALUES, [b"a", b"b"]) is None
