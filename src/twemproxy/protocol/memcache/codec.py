@@ -26,6 +26,8 @@ VALUE_ROW = cython.declare(cython.const[cython.int], 8)
 OK_ROW = cython.declare(cython.const[cython.int], 11)
 # commands.Form.RETRIEVAL_TOUCH, for C.
 RETRIEVAL_TOUCH = cython.declare(cython.const[cython.int], 3)
+# Bytes of the word VALUE and the blank behind it.
+VALUE_WORD = cython.declare(cython.const[cython.Py_ssize_t], 6)
 # Other arguments in front of a VALUE's length.
 VALUE_ARGUMENTS = cython.declare(cython.const[cython.int], 2)
 
@@ -183,7 +185,7 @@ class MemcacheCodec(MemcacheReplies):
         at: cython.Py_ssize_t = 0
         key: bytes
         while not self.is_values_end(reply, at, len(reply)):
-            key = reply.split(b" ", 2)[1] if at == 0 else reply[at:].split(b" ", 2)[1]
+            key = reply[at + VALUE_WORD : reply.index(b" ", at + VALUE_WORD)]
             behind: cython.Py_ssize_t = self.take_value(reply, at, len(reply), key, 0, len(key))
             unclaimed.setdefault(key, []).append((at, behind))
             at = behind

@@ -34,3 +34,8 @@ def test_values_end_where_their_blocks_end(codec: Any, more: bytes) -> None:
 @pytest.mark.parametrize("error", [b"ERROR", b"SERVER_ERROR out of memory", b"SERVER_ERROR at the END", b"ERROR END"])
 def test_values_with_an_error_behind_are_not_mergeable(codec: Any, error: bytes) -> None:
     assert codec.mergeable_part(value(b"a", b"x") + error + b"\r\n", VALUES, [b"a", b"b"]) is None
+
+
+def test_values_in_another_order_are_matched_by_key(codec: Any) -> None:
+    a, b, c = value(b"a", b"1"), value(b"b", b"22", b" 7"), value(b"c", b"")
+    assert codec.mergeable_part(c + a + b + b"END\r\n", VALUES, [b"a", b"b", b"c"]) == [a, b, c]
