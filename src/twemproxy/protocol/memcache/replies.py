@@ -147,9 +147,9 @@ class MemcacheReplies(MemcacheRequests):
         self.resume_at = 0
         while True:
             newline = find_newline(buf, at, end)
+            if (newline if newline >= 0 else end) - at > MOST_REPLY_LINE:
+                return MALFORMED
             if newline < 0:
-                if end - at > MOST_REPLY_LINE:
-                    return MALFORMED
                 return self.more_reply(start, at, end + 1)
             if newline == at or buf[newline - 1] != ord(b"\r"):
                 return MALFORMED
