@@ -28,6 +28,7 @@ class Problem(enum.IntEnum):
     NOT_ALLOWED = 16
     NOT_AVAILABLE = 17
     LONG_LINE = 18
+    MANY_FLAGS = 19
 
 
 TEXTS = {
@@ -51,6 +52,7 @@ TEXTS = {
     ),
     Problem.NOT_AVAILABLE: "CLIENT_ERROR '{name}' is not available through this proxy: {reason}",
     Problem.LONG_LINE: "CLIENT_ERROR line too long",
+    Problem.MANY_FLAGS: "CLIENT_ERROR options flags too long",
 }
 
 META_SET_UNSUPPORTED = "ms needs memcached 1.6 or newer: an older one would take its data block for commands"

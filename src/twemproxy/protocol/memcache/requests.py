@@ -29,6 +29,9 @@ if not cython.compiled:
 # Bytes of an opaque flag behind its letter.
 MOST_OPAQUE = cython.declare(cython.const[cython.Py_ssize_t], 31)
 
+# Flags of ms. memcached refuses more without dropping the data block, which it takes for commands then.
+MOST_FLAGS = cython.declare(cython.const[cython.int], 16)
+
 # commands.Form, for C.
 STORAGE = cython.declare(cython.const[cython.int], 0)
 CAS = cython.declare(cython.const[cython.int], 1)
@@ -58,6 +61,7 @@ BAD_MODE_LENGTH = cython.declare(cython.const[cython.int], 13)
 BAD_MODE = cython.declare(cython.const[cython.int], 14)
 NOT_ALLOWED = cython.declare(cython.const[cython.int], 16)
 NOT_AVAILABLE = cython.declare(cython.const[cython.int], 17)
+MANY_FLAGS = cython.declare(cython.const[cython.int], 19)
 
 # commands.FlagKind, for C.
 NO_FLAG = cython.declare(cython.const[cython.int], 0)
@@ -145,6 +149,7 @@ class MemcacheRequests(ClassicRequests):
         bit: cython.ulonglong
         seen: cython.ulonglong = 0
         encoded: cython.bint = False
+        n_flags: cython.int = 0
         at = self.next_token(buf, at)
         if not self.has_token():
             return self.refuse(self.too_few[self.command])
@@ -162,6 +167,7 @@ class MemcacheRequests(ClassicRequests):
             at = self.next_token(buf, at)
             if not self.has_token():
                 break
+            n_flags += 1
             letter = buf[self.token_start]
             bit = 0
             if ord(b"A") <= letter <= ord(b"z"):
@@ -171,7 +177,7 @@ class MemcacheRequests(ClassicRequests):
             elif seen & bit and (form == META_SET or letter == ord(b"q")):
                 problem = self.bad_flags[self.command]
             elif form == META_SET:
-                problem = self.flag_problem(buf)
+                problem = self.flag_problem(buf) if n_flags <= MOST_FLAGS else MANY_FLAGS
             elif not self.token_clean:
                 problem = BAD_LINE
             seen |= bit
