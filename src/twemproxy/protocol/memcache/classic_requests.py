@@ -36,6 +36,8 @@ if not cython.compiled:
 MOST_KEY = cython.declare(cython.const[cython.Py_ssize_t], 250)
 MOST_LINE = cython.declare(cython.const[cython.Py_ssize_t], 2048)
 MOST_KEYS_LINE = cython.declare(cython.const[cython.Py_ssize_t], 16 * 1024 * 1024)
+# Blanks in front of a line beyond MOST_LINE, as for memcached, which closes its connection at more.
+MOST_LEADING_BLANKS = cython.declare(cython.const[cython.Py_ssize_t], 100)
 MOST_ACCEPTED = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024 * 1024)
 MOST_DECLARED = cython.declare(cython.const[cython.Py_ssize_t], 2147483645)
 # Digits of the largest number there is.
@@ -269,7 +271,10 @@ class ClassicRequests(Codec):
         self.next_token(buf, start)
         self.command = self.names.find(buf, self.token_start, self.token_end)
         if self.line_end - start > MOST_LINE and (
-            self.line_end - start > MOST_KEYS_LINE or self.command < 0 or self.forms[self.command] != RETRIEVAL
+            self.line_end - start > MOST_KEYS_LINE
+            or self.token_start - start > MOST_LEADING_BLANKS
+            or self.command < 0
+            or self.forms[self.command] != RETRIEVAL
         ):
             return self.malformed(LONG_LINE)
         self.resume_at = 0
