@@ -204,25 +204,29 @@ class ClassicRequests(Codec):
     def read_length(self, buf: cython.pointer[cython.const[cython.uchar]]) -> Length:
         """What the argument says of a data block's length; sets ``length`` for all but the last two answers.
 
-        memcached takes numbers as strtol(3) does: with white space, which no separator is, or a plus in front, and
-        with white space behind. It may read a block where such a length stands, so none may be overlooked.
+        memcached takes numbers as strtol(3) does: with white space, which no separator is, or a sign in front, and
+        with white space or a NUL behind. It may read a block where such a length stands, so none may be overlooked.
         """
         at: cython.Py_ssize_t = self.token_start
         first: cython.Py_ssize_t
         length: cython.Py_ssize_t = 0
         odd: cython.bint = False
+        negative: cython.bint = False
         while at < self.token_end and 9 <= buf[at] <= 13:
             odd = True
             at += 1
-        if at < self.token_end and buf[at] == ord(b"+"):
+        if at < self.token_end and (buf[at] == ord(b"+") or buf[at] == ord(b"-")):
             odd = True
+            negative = buf[at] == ord(b"-")
             at += 1
         first = at
         while at < self.token_end and ord(b"0") <= buf[at] <= ord(b"9"):
             if length <= MOST_DECLARED:
                 length = length * 10 + (buf[at] - ord(b"0"))
             at += 1
-        if at == first or (at < self.token_end and not 9 <= buf[at] <= 13):
+        if at == first or (at < self.token_end and buf[at] != 0 and not 9 <= buf[at] <= 13):
+            return NO_LENGTH
+        if negative and length > 0:
             return NO_LENGTH
         if length > MOST_DECLARED:
             return ENDLESS_LENGTH

@@ -28,3 +28,30 @@ def test_long_lines_have_few_leading_blanks(codec: Any, blanks: int, frame: int)
     assert whole[0][0].frame == frame
     for ends in ([blanks + 2], [MOST_LINE - 1], [MOST_LINE], [MOST_LINE + 1], range(0, len(line), 100)):
         assert messages(codec, line, True, ends) == whole
+
+
+# --- lengths ---------------------------------------------------------------------------------------------------------
+
+ODD_LENGTHS = [b"+5", b"\t5", b"5\t", b"\x0b\x0c\r+5", b"5\rx", b"5\0", b"5\0x", b"0" * 20 + b"5"]
+
+
+@pytest.mark.parametrize("length", ODD_LENGTHS)
+@pytest.mark.parametrize("line", [b"set k 0 0 %s", b"cas k 0 0 %s 1", b"ms k %s T0"])
+def test_a_block_of_odd_length_is_dropped(codec: Any, line: bytes, length: bytes) -> None:
+    """memcached reads such lengths in its own way, and takes the block as one."""
+    found, _ = messages(codec, line % length + b"\r\nquit\n\r\nmn\r\n", True)
+    assert found[0].meaning[-1] == b"CLIENT_ERROR bad command line format\r\n"
+    assert [message.data for message in found[1:]] == [b"mn\r\n"]
+
+
+@pytest.mark.parametrize("length", [b"-0", b"+0", b"-00"])
+def test_an_empty_block_of_odd_length_is_dropped(codec: Any, length: bytes) -> None:
+    found, _ = messages(codec, b"set k 0 0 %s\r\n\r\nmn\r\n" % length, True)
+    assert [message.data for message in found[1:]] == [b"mn\r\n"]
+
+
+@pytest.mark.parametrize("length", [b"x", b"-5", b"5x", b"5-", b"+", b"-", b"+-5", b"0x5", b"5.0", b"\t", b"\0005", b"-" + b"9" * 20])
+def test_what_is_no_length_has_no_block(codec: Any, length: bytes) -> None:
+    found, _ = messages(codec, b"set k 0 0 %s\r\nmn\r\n" % length, True)
+    assert found[0].meaning[-1] == b"CLIENT_ERROR bad command line format\r\n"
+    assert [message.data for message in found[1:]] == [b"mn\r\n"]
