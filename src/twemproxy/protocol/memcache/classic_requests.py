@@ -68,7 +68,7 @@ ZERO = cython.declare(cython.const[cython.int], 1)
 
 @cython.cclass
 class ClassicRequests(Codec):
-    """Reads lines. ``content_end`` and ``line_end``: where a line's end begins, and the position behind it.
+    """Reads lines. ``content_end`` and ``line_end``: the positions behind a line's last argument and behind the line.
 
     ``token_start`` to ``token_end`` is the argument read last, ``token_clean`` whether it has no control characters.
     """
@@ -270,6 +270,8 @@ class ClassicRequests(Codec):
         self.content_end = newline if newline >= 0 else end
         self.line_end = self.content_end + 1
         if newline > start and buf[newline - 1] == ord(b"\r"):
+            self.content_end -= 1
+        while newline >= 0 and self.content_end > start and buf[self.content_end - 1] == ord(b" "):
             self.content_end -= 1
         self.end = self.line_end
         self.next_token(buf, start)
