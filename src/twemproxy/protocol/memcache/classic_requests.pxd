@@ -41,6 +41,8 @@ cdef class ClassicRequests(Codec):
     @cython.final
     cdef bint is_unsigned(self, const unsigned char* buf, int bits) noexcept nogil
     @cython.final
+    cdef bint is_at_most(self, const unsigned char* buf, unsigned long long most) noexcept nogil
+    @cython.final
     cdef bint is_exptime(self, const unsigned char* buf) noexcept nogil
     @cython.final
     cdef int keyword(self, const unsigned char* buf) noexcept nogil

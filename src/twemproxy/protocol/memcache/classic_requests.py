@@ -40,6 +40,8 @@ MOST_KEYS_LINE = cython.declare(cython.const[cython.Py_ssize_t], 16 * 1024 * 102
 MOST_LEADING_BLANKS = cython.declare(cython.const[cython.Py_ssize_t], 100)
 MOST_ACCEPTED = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024 * 1024)
 MOST_DECLARED = cython.declare(cython.const[cython.Py_ssize_t], 2147483645)
+# The smallest number of 32 bits, without its sign.
+MOST_NEGATIVE = cython.declare(cython.const[cython.ulonglong], 2147483648)
 # Digits of the largest number there is.
 MOST_DIGITS = cython.declare(cython.const[cython.Py_ssize_t], 20)
 
@@ -137,7 +139,14 @@ class ClassicRequests(Codec):
     @cython.exceptval(check=False)
     def is_unsigned(self, buf: cython.pointer[cython.const[cython.uchar]], bits: cython.int) -> cython.bint:
         """Whether the argument, from ``token_start`` on, is a decimal that fits so many bits."""
-        most: cython.ulonglong = ((cython.cast(cython.ulonglong, 1) << (bits - 1)) - 1) * 2 + 1
+        return self.is_at_most(buf, ((cython.cast(cython.ulonglong, 1) << (bits - 1)) - 1) * 2 + 1)
+
+    @cython.final
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_at_most(self, buf: cython.pointer[cython.const[cython.uchar]], most: cython.ulonglong) -> cython.bint:
+        """Whether the argument, from ``token_start`` on, is a decimal up to ``most``, which is above 9."""
         at: cython.Py_ssize_t = self.token_start
         value: cython.ulonglong = 0
         digit: cython.ulonglong
@@ -162,7 +171,7 @@ class ClassicRequests(Codec):
         good: cython.bint
         if self.token_start < self.token_end and buf[self.token_start] == ord(b"-"):
             self.token_start += 1
-            good = self.is_unsigned(buf, 31)
+            good = self.is_at_most(buf, MOST_NEGATIVE)
             self.token_start -= 1
             return good
         return self.is_unsigned(buf, 31)
