@@ -36,7 +36,7 @@ VERSION_STEP = "version"
 META_SET_OFFER = 1
 FIRST_WITH_META_SET = (1, 6)
 
-_VERSION = re.compile(rb"VERSION (\d+)\.(\d+)")
+_VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})")
 
 
 @cython.final

@@ -39,3 +39,12 @@ def test_values_with_an_error_behind_are_not_mergeable(codec: Any, error: bytes)
 def test_values_in_another_order_are_matched_by_key(codec: Any) -> None:
     a, b, c = value(b"a", b"1"), value(b"b", b"22", b" 7"), value(b"c", b"")
     assert codec.mergeable_part(c + a + b + b"END\r\n", VALUES, [b"a", b"b", b"c"]) == [a, b, c]
+
+
+# --- what a new server connection says -------------------------------------------------------------------------------
+
+
+def test_any_version_is_a_version(codec: Any) -> None:
+    for version in (b"9" * 5000 + b".1", b"1." + b"9" * 5000, b"", b"1", b"one.two"):
+        assert codec.handshake_problem("version", b"VERSION %s\r\n" % version) == ""
+        assert codec.offer("version", b"VERSION %s\r\n" % version) == 1
