@@ -34,9 +34,9 @@ VALUE_ARGUMENTS = cython.declare(cython.const[cython.int], 2)
 # The step of the handshake, and the offer, that requests.META_SET_KNOWN stands for.
 VERSION_STEP = "version"
 META_SET_OFFER = 1
-FIRST_WITH_META_SET = (1, 6)
+FIRST_WITH_META_SET = (1, 6, 10)
 
-_VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})")
+_VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
 
 
 @cython.final
@@ -228,7 +228,7 @@ class MemcacheCodec(MemcacheReplies):
     def offer(self, step: str, reply: bytes) -> int:
         """A version of another form is that of another server, of which nothing bad is known."""
         found = _VERSION.match(reply)
-        if found and (int(found[1]), int(found[2])) < FIRST_WITH_META_SET:
+        if found and tuple(int(number or 0) for number in found.groups()) < FIRST_WITH_META_SET:
             return 0
         return META_SET_OFFER
 

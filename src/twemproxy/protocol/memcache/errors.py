@@ -55,7 +55,7 @@ TEXTS = {
     Problem.MANY_FLAGS: "CLIENT_ERROR options flags too long",
 }
 
-META_SET_UNSUPPORTED = "ms needs memcached 1.6 or newer: an older one would take its data block for commands"
+META_SET_UNSUPPORTED = "ms needs memcached 1.6.10 or newer: an older one would take its data block for commands"
 
 
 def error_line(text: str) -> bytes:

@@ -48,3 +48,15 @@ def test_any_version_is_a_version(codec: Any) -> None:
     for version in (b"9" * 5000 + b".1", b"1." + b"9" * 5000, b"", b"1", b"one.two"):
         assert codec.handshake_problem("version", b"VERSION %s\r\n" % version) == ""
         assert codec.offer("version", b"VERSION %s\r\n" % version) == 1
+
+
+@pytest.mark.parametrize("version", ["1.4.15", "1.5.22", "1.6", "1.6-rc1", "1.6.0", "1.6.9", "0.9.9.9"])
+def test_older_servers_do_not_get_ms(codec: Any, version: str) -> None:
+    """Before 1.6.10 the length was a flag, S; what has none got its data block taken for commands."""
+    assert codec.offer("version", f"VERSION {version}\r\n".encode()) == 0
+    assert "1.6.10" in codec.unmet()
+
+
+@pytest.mark.parametrize("version", ["1.6.10", "1.6.18", "1.6.41", "1.7.0", "2.0.0", "10.0"])
+def test_newer_servers_get_ms(codec: Any, version: str) -> None:
+    assert codec.offer("version", f"VERSION {version}\r\n".encode()) == 1
