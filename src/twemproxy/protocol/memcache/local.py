@@ -72,7 +72,7 @@ def merge_statistics(replies: Sequence[tuple[str, bytes]]) -> bytes:
     for server, reply in replies:
         name = server.encode()
         if reply.startswith(_FAILED) or reply in single:
-            lines.append(b"STAT %s:error %s\r\n" % (name, reply.removeprefix(_FAILED).rstrip()))
+            lines.append(b"STAT %s:error %s\r\n" % (name, reply.removeprefix(_FAILED).split(b"\r\n")[0]))
             continue
         for line in reply.split(b"\r\n"):
             for word in _PREFIXED:

@@ -60,3 +60,11 @@ def test_older_servers_do_not_get_ms(codec: Any, version: str) -> None:
 @pytest.mark.parametrize("version", ["1.6.10", "1.6.18", "1.6.41", "1.7.0", "2.0.0", "10.0"])
 def test_newer_servers_get_ms(codec: Any, version: str) -> None:
     assert codec.offer("version", f"VERSION {version}\r\n".encode()) == 1
+
+
+# --- statistics ------------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_says_anything_else_is_one_line_of_the_statistics(codec: Any) -> None:
+    replies = [("a", b"STAT pid 1\r\nEND\r\n"), ("b", b"STAT\r\nEND\r\n")]
+    assert codec.merge_in_words(replies) == b"STAT a:pid 1\r\nSTAT b:error STAT\r\nEND\r\n"
