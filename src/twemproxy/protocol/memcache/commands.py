@@ -187,7 +187,6 @@ COMMANDS = (
         Form.META_SET,
         "meta set",
         f"{_STORE}.",
-        too_few=Problem.BAD_LINE,
         bad_flag=Problem.DUPLICATE_FLAG,
         bad_key=Problem.BAD_BASE64,
     ),

@@ -160,7 +160,7 @@ class MemcacheRequests(ClassicRequests):
         if form == META_SET:
             at = self.next_token(buf, at)
             if not self.has_token():
-                return self.refuse(self.too_few[self.command])
+                return self.refuse(BAD_LINE)
             length = self.read_length(buf)
             self.demand = META_SET_KNOWN
         while True:

@@ -28,3 +28,9 @@ def test_more_flags_than_memcached_takes_are_refused_and_the_block_dropped(codec
     assert [message.meaning[1] for message in found][:2] == [TO_KEY, TO_NOBODY]
     assert found[1].meaning[-1] == b"CLIENT_ERROR options flags too long\r\n"
     assert found[2].data == b"mn\r\n"
+
+
+def test_too_few_arguments_are_refused_in_the_words_of_memcached(codec: Any) -> None:
+    for line, text in ((b"ms", b"ERROR"), (b"ms k", b"CLIENT_ERROR bad command line format"), (b"mg", b"ERROR")):
+        [message], _ = messages(codec, line + b"\r\n", True)
+        assert message.meaning[-1] == text + b"\r\n"
