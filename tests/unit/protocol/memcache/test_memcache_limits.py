@@ -171,8 +171,10 @@ def test_a_line_of_keys_has_16_mb(both_flavours: Both, name: bytes) -> None:
 
 @pytest.mark.parametrize(
     "request_with",
-    [b"get %s\r\n", b"gats 0 k %s\n", b"set %s 0 0 0\r\n\r\n", b"incr %s 1\r\n", b"touch %s 1\r\n", b"delete %s\r\n"]
-    + [b"mg %s v\r\n", b"ms %s 0\r\n\r\n", b"me %s\n"],
+    [
+        *(b"get %s\r\n", b"gats 0 k %s\n", b"set %s 0 0 0\r\n\r\n", b"incr %s 1\r\n", b"touch %s 1\r\n"),
+        *(b"delete %s\r\n", b"mg %s v\r\n", b"ms %s 0\r\n\r\n", b"me %s\n"),
+    ],
 )
 def test_a_key_has_250_bytes(codec: Any, request_with: bytes) -> None:
     for length in (1, MOST_KEY, MOST_KEY + 1, 1000):
