@@ -18,7 +18,7 @@ from feeding import (
     fields,
     messages,
 )
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from memcache_streams import any_request_stream, cuts, requests
 from memcache_tables import BAD_BLOCKS, FORMAT, FORWARDED, LONG_LINE, REFUSED, TOO_LARGE
@@ -75,7 +75,6 @@ def test_positions_are_positions_in_the_buffer(codec: Any, stream: bytes, start:
     assert messages(codec, stream, True, padding=b"\n" * start) == messages(codec, stream, True)
 
 
-@settings(max_examples=200)
 @given(stream=any_request_stream, beyond=st.binary(max_size=3) | st.sampled_from([b"\r\n", b" k\r\n", b"0"]))
 def test_flavours_agree_on_requests_and_look_at_nothing_else(
     codecs: tuple[Any, Any], stream: bytes, beyond: bytes

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from feeding import COMPLETE, MALFORMED, MUTED, NEED_MORE, QUIET, Feed, fields, messages
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from memcache_streams import any_reply_stream, cuts, values
 
@@ -227,7 +227,6 @@ def test_replies_are_the_same_however_cut(codec: Any, stream: bytes, kind: int, 
     assert messages(codec, stream, False, range(len(stream)), padding=b"x" * 9, beyond=b"\r\n") == whole
 
 
-@settings(max_examples=200)
 @given(stream=any_reply_stream, kind=kinds, beyond=st.binary(max_size=3) | st.sampled_from([b"\r\n", b"END\r\n", b"0"]))
 def test_flavours_agree_on_replies_and_look_at_nothing_else(
     codecs: tuple[Any, Any], stream: bytes, kind: int, beyond: bytes
