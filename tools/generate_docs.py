@@ -207,8 +207,9 @@ with the server's name in front, `STAT server1:curr_items 12`; a server that can
 
 ## Servers
 
-They should be memcached 1.6 or newer. A new connection asks for the version first: an older server does not know `ms`
-and would take its data block for commands, so it does not get one, and the client gets a `SERVER_ERROR` that says so.
+A new connection asks for the version first. Meta commands need memcached 1.6.10 or newer: an older server answers them
+otherwise, or takes the data block of `ms` for commands, so it does not get them, and the client gets a `SERVER_ERROR`
+that says so. Everything else works with older servers, too, as far as they know it.
 """
 
 

@@ -11,7 +11,7 @@ import cython
 
 from twemproxy.protocol.memcache import local
 from twemproxy.protocol.memcache.commands import COMMANDS
-from twemproxy.protocol.memcache.errors import META_SET_UNSUPPORTED, TEXTS, Problem, error_line, server_error
+from twemproxy.protocol.memcache.errors import META_UNSUPPORTED, TEXTS, Problem, error_line, server_error
 
 if not cython.compiled:
     from typing import Any
@@ -31,10 +31,10 @@ VALUE_WORD = cython.declare(cython.const[cython.Py_ssize_t], 6)
 # Other arguments in front of a VALUE's length.
 VALUE_ARGUMENTS = cython.declare(cython.const[cython.int], 2)
 
-# The step of the handshake, and the offer, that requests.META_SET_KNOWN stands for.
+# The step of the handshake, and the offer, that requests.META_KNOWN stands for.
 VERSION_STEP = "version"
-META_SET_OFFER = 1
-FIRST_WITH_META_SET = (1, 6, 10)
+META_OFFER = 1
+FIRST_WITH_META = (1, 6, 10)
 
 _VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
 
@@ -228,9 +228,9 @@ class MemcacheCodec(MemcacheReplies):
     def offer(self, step: str, reply: bytes) -> int:
         """A version of another form is that of another server, of which nothing bad is known."""
         found = _VERSION.match(reply)
-        if found and tuple(int(number or 0) for number in found.groups()) < FIRST_WITH_META_SET:
+        if found and tuple(int(number or 0) for number in found.groups()) < FIRST_WITH_META:
             return 0
-        return META_SET_OFFER
+        return META_OFFER
 
     def unmet(self) -> str:
-        return META_SET_UNSUPPORTED
+        return META_UNSUPPORTED

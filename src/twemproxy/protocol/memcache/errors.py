@@ -55,7 +55,10 @@ TEXTS = {
     Problem.MANY_FLAGS: "CLIENT_ERROR options flags too long",
 }
 
-META_SET_UNSUPPORTED = "ms needs memcached 1.6.10 or newer: an older one would take its data block for commands"
+META_UNSUPPORTED = (
+    "meta commands need memcached 1.6.10 or newer: an older one answers them otherwise, and takes the data block of ms"
+    " for commands"
+)
 
 
 def error_line(text: str) -> bytes:

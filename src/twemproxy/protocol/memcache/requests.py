@@ -75,8 +75,8 @@ MODE = cython.declare(cython.const[cython.int], 6)
 NOREPLY = cython.declare(cython.const[cython.int], 0)
 SERVERS = cython.declare(cython.const[cython.int], 2)
 
-# What ``Codec.demand`` is made of here: a server that knows ms.
-META_SET_KNOWN = cython.declare(cython.const[cython.int], 1)
+# What ``Codec.demand`` is made of here: a server that knows the meta commands as they are now.
+META_KNOWN = cython.declare(cython.const[cython.int], 1)
 
 BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -150,6 +150,7 @@ class MemcacheRequests(ClassicRequests):
         seen: cython.ulonglong = 0
         encoded: cython.bint = False
         n_flags: cython.int = 0
+        self.demand = META_KNOWN
         at = self.next_token(buf, at)
         if not self.has_token():
             return self.refuse(self.too_few[self.command])
@@ -162,7 +163,6 @@ class MemcacheRequests(ClassicRequests):
             if not self.has_token():
                 return self.refuse(BAD_LINE)
             length = self.read_length(buf)
-            self.demand = META_SET_KNOWN
         while True:
             at = self.next_token(buf, at)
             if not self.has_token():

@@ -30,7 +30,7 @@ from twemproxy.protocol.memcache.errors import TEXTS, Problem
 Load = Callable[[str], ModuleType]
 MODULE = "twemproxy.protocol.memcache.codec"
 ROWS = {command.name.encode(): row for row, command in enumerate(COMMANDS)}
-META_SET_KNOWN = 1
+META_KNOWN = 1
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +83,7 @@ def test_what_is_forwarded_and_expected(codec: Any, row: Forwarded) -> None:
     forwarded = request[: codec.cut_start] + request[codec.cut_end :]
     assert forwarded == (row.forwarded or request)
     assert codec.expected == KIND_NAMES.index(row.kind) | row.unwanted
-    assert codec.demand == (META_SET_KNOWN if request.startswith(b"ms") else 0)
+    assert codec.demand == (META_KNOWN if request.startswith((b"mg", b"ms", b"md", b"ma", b"me")) else 0)
     assert codec.swallow == 0
 
 
