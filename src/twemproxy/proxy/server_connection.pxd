@@ -63,8 +63,8 @@ cdef class ServerConnection(Stream):
     cdef int greeted(self, bytes reply) except -1
     cdef int ready(self) except -1
     cdef int fail(self, int error, str reason) except -1
-    cdef int fail_with(self, int error, str reason, bytes reply) except -1
-    cdef int refuse_greeting(self, str reason) except -1
+    cdef int fail_with(self, int error, str reason, bytes reply, bint blame) except -1
+    cdef int refuse_greeting(self, str reason, bint blame) except -1
     cdef int64_t expire(self) except? -2
     cdef int publish_gauges(self) except -1
     cdef int wait_for_room(self, Stream stream) except -1

@@ -393,19 +393,20 @@ class ServerConnection(Stream):
         step: str = self.greeting.pop(0)[0]
         problem: str = self.codec.handshake_problem(step, reply)
         if problem:
-            return self.refuse_greeting(f"{step} failed: {problem}")
+            return self.refuse_greeting(f"{step} failed: {problem}", True)
         self.offers |= self.codec.offer(step, reply)
         if self.greeting:
             return 0
         if self.offers & self.demanded != self.demanded:
-            return self.refuse_greeting(self.codec.unmet())
+            # The server is as good as before for all other requests.
+            return self.refuse_greeting(self.codec.unmet(), False)
         return self.ready()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def refuse_greeting(self, reason: str) -> cython.int:
+    def refuse_greeting(self, reason: str, blame: cython.bint) -> cython.int:
         """Fail because of what the server said to the greeting, and let the clients know."""
-        return self.fail_with(EINVAL, reason, self.upstream.explanation(reason))
+        return self.fail_with(EINVAL, reason, self.upstream.explanation(reason), blame)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -440,12 +441,12 @@ class ServerConnection(Stream):
 
         ``error`` is the errno, 0 when the server ended the connection; ``reason`` says more to the log.
         """
-        return self.fail_with(error, reason, self.upstream.error_reply(error))
+        return self.fail_with(error, reason, self.upstream.error_reply(error), True)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def fail_with(self, error: cython.int, reason: str, reply: bytes) -> cython.int:
-        """As ``fail``, with this error reply."""
+    def fail_with(self, error: cython.int, reason: str, reply: bytes, blame: cython.bint) -> cython.int:
+        """As ``fail``, with this error reply; ``blame``: whether it counts as a failure of the server's."""
         request: cython.pointer[InFlight]
         sink: Sink
         position: cython.uint
@@ -469,7 +470,8 @@ class ServerConnection(Stream):
         self.demanded = 0
         self.resume_at = 0
         self.needed = 0
-        self.health.failed()
+        if blame:
+            self.health.failed()
         while self.head != self.tail:
             request = cython.address(self.requests[self.head & (self.capacity - 1)])
             sink = cython.cast(Sink, request.sink)
