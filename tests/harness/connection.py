@@ -101,6 +101,12 @@ class Connection:
         came = self._take(len(data))
         assert came == data, _difference(came, data)
 
+    def read_until(self, end: bytes) -> bytes:
+        """Everything up to these bytes and with them; they must be the last that come."""
+        while not self.received.endswith(end):
+            self._receive_more(f"{end!r}")
+        return self._take(len(self.received))
+
     def expect_closed(self) -> None:
         """Nothing more comes and the other end closes, orderly or not."""
         rest = self.read_to_end()
