@@ -9,7 +9,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from harness import resp
+from harness import memcache, resp
 from harness.waiting import DEADLINE, wait_until
 
 _CHUNK = 1 << 18
@@ -91,6 +91,23 @@ class Connection:
     def request(self) -> list[bytes]:
         """The arguments of the next request (for a connection that plays a server)."""
         return resp.arguments(self.reply())
+
+    def ask_text(self, request: bytes) -> bytes:
+        """Send one request of memcached's text protocol and give its reply."""
+        self.send(request)
+        return self.text_reply()
+
+    def text_reply(self) -> bytes:
+        """The next reply of memcached's text protocol, as it came."""
+        while (end := memcache.reply_end(self.received)) is None:
+            self._receive_more("a reply")
+        return self._take(end)
+
+    def text_request(self) -> bytes:
+        """The next request of memcached's text protocol (for a connection that plays a server)."""
+        while (end := memcache.request_end(self.received)) is None:
+            self._receive_more("a request")
+        return self._take(end)
 
     def expect(self, data: bytes) -> None:
         """The next bytes are exactly these."""
@@ -186,7 +203,7 @@ class Connection:
         if unsent or self.sock.family == socket.AF_UNIX:
             # A unix socket counts bytes until they are read, a TCP socket until they are acknowledged.
             return not unsent
-        here, there = _proc_address(self.sock.getsockname()), _proc_address(self.sock.getpeername())
+        here, there = proc_address(self.sock.getsockname()), proc_address(self.sock.getpeername())
         for row in tcp_rows():
             if row[1] == there and row[2] == here:
                 return row[4].endswith(":00000000")
@@ -205,7 +222,8 @@ def tcp_rows() -> list[list[str]]:
         return [line.split() for line in table.readlines()[1:]]
 
 
-def _proc_address(address: tuple[str, int]) -> str:
+def proc_address(address: tuple[str, int]) -> str:
+    """An address as the kernel's table writes it."""
     (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
     return f"{number:08X}:{address[1]:04X}"
 

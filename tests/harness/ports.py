@@ -1,4 +1,4 @@
-"""Port numbers nobody uses."""
+"""Port numbers, and loopback addresses of a given port, that nobody uses."""
 
 import itertools
 import os
@@ -14,7 +14,13 @@ def _candidates() -> Iterator[int]:
     return (_FIRST + (start + i) % (_LAST - _FIRST) for i in itertools.count())
 
 
+def _host_candidates() -> Iterator[str]:
+    start = os.getpid() * 97
+    return (f"127.{(start + i) // 250 % 250 + 1}.{(start + i) % 250 + 1}.1" for i in itertools.count())
+
+
 _ports = _candidates()
+_hosts = _host_candidates()
 
 
 def free_port() -> int:
@@ -27,4 +33,17 @@ def free_port() -> int:
             except OSError:
                 continue
         return port
+    raise AssertionError("unreachable: the candidates are endless")
+
+
+def free_host(port: int) -> str:
+    """A loopback address on which that port could be bound just now; never the same one twice in a process."""
+    for host in _hosts:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+        return host
     raise AssertionError("unreachable: the candidates are endless")

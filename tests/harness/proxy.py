@@ -65,13 +65,17 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 
 def redis_pool(*servers: HasAddress | str, **directives: object) -> dict[str, object]:
-    """A redis pool whose servers are named s00, s01, ... so that a server's position is its index.
+    """A redis pool with the servers' names and the placement of ``memcached_pool``."""
+    return {"redis": True, **memcached_pool(*servers, **directives)}
+
+
+def memcached_pool(*servers: HasAddress | str, **directives: object) -> dict[str, object]:
+    """A memcached pool whose servers are named s00, s01, ... so that a server's position is its index.
 
     Keys go to the server ``crc32(key) mod number of servers`` (see ``owner``) unless ``directives`` say otherwise.
     """
     addresses = [server if isinstance(server, str) else server.address for server in servers]
     return {
-        "redis": True,
         "hash": "crc32a",
         "distribution": "modula",
         **directives,
@@ -80,7 +84,7 @@ def redis_pool(*servers: HasAddress | str, **directives: object) -> dict[str, ob
 
 
 def owner(key: str, servers: int) -> int:
-    """Index of the server a pool of ``redis_pool`` puts the key on."""
+    """Index of the server a pool of ``redis_pool`` or ``memcached_pool`` puts the key on."""
     return zlib.crc32(key.encode()) % servers
 
 
@@ -112,11 +116,15 @@ def to_yaml(pools: Mapping[str, PoolDirectives]) -> str:
 class Proxy:
     """A running proxy. Leaving its context stops it and fails if it had ended before and nobody waited for that."""
 
-    def __init__(self, pools: Mapping[str, PoolDirectives] | PoolDirectives, *options: str) -> None:
+    def __init__(
+        self, pools: Mapping[str, PoolDirectives] | PoolDirectives, *options: str, command: Sequence[str] = ()
+    ) -> None:
         """``pools``: by name, or the directives of a single pool, named alpha. ``listen`` may be left out.
 
         ``options``: more of the command line; they come last, so they override the harness's own.
+        ``command``: another proxy to run instead of the one under test.
         """
+        self.command = command or under_test()
         self.pools: dict[str, PoolDirectives]
         if "servers" in pools:
             self.pools = {"alpha": pools}
@@ -275,7 +283,7 @@ class Proxy:
         configuration = self.directory / "nutcracker.yml"
         configuration.write_text(to_yaml(complete))
         command = [
-            *[*under_test(), "-c", str(configuration), "-o", str(self.log_path)],
+            *[*self.command, "-c", str(configuration), "-o", str(self.log_path)],
             *["-a", "127.0.0.1", "-s", str(self.stats_port), *self.options],
         ]
         with open(self.stderr_path, "wb") as stderr:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.connection import Connection
+from harness.memcache import GREETING
 from harness.ports import free_port
 from harness.waiting import DEADLINE
 
@@ -50,6 +51,15 @@ class ScriptedServer:
         """Refuse connections from now on; the address stays taken. Accepted connections live on."""
         self._listener.shutdown(socket.SHUT_RDWR)
 
+    def reset(self) -> None:
+        """Close every connection and be as new: listening, and nobody connected."""
+        for connection in self._accepted:
+            connection.close()
+        self._accepted.clear()
+        self.listen()
+        while self.has_connection():
+            self._listener.accept()[0].close()
+
     def fill_up(self) -> ExitStack:
         """Connect until the kernel takes no more connections for this server; they end with the context."""
         host, _, port = self.address.rpartition(":")
@@ -79,6 +89,34 @@ class ScriptedServer:
     def has_connection(self, seconds: float = 0) -> bool:
         """Whether a connection waits to be accepted, or comes within so many seconds."""
         return bool(select.select([self._listener], [], [], seconds)[0])
+
+
+class ScriptedMemcached(ScriptedServer):
+    """A scripted server of memcached's text protocol; its connections begin with the proxy asking for its version."""
+
+    version = "1.6.18"
+    """What it says it is, until ``reset``."""
+
+    def reset(self) -> None:
+        self.version = ScriptedMemcached.version
+        super().reset()
+
+    def accept(self) -> Connection:
+        """The next connection, whose greeting is over."""
+        connection = self.accept_ungreeted()
+        connection.expect(GREETING)
+        connection.send(f"VERSION {self.version}\r\n".encode())
+        return connection
+
+    def accept_ungreeted(self) -> Connection:
+        """The next connection with nothing taken from it."""
+        return super().accept()
+
+    def answer(self, reply: bytes) -> Connection:
+        connection = self.accept()
+        connection.text_request()
+        connection.send(reply)
+        return connection
 
 
 def _bound_listener() -> socket.socket:

