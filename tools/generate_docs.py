@@ -1,7 +1,7 @@
 """Writes the documents that are made of tables: ``python tools/generate_docs.py``.
 
-docs/configuration.md comes from the directives, docs/memcached.md from memcached's commands. With ``--check`` nothing
-is written; the exit status says whether the files are as they would be.
+docs/configuration.md comes from the directives, docs/commands.md and docs/memcached.md from the tables of commands.
+With ``--check`` nothing is written; the exit status says whether the files are as they would be.
 """
 
 import argparse
@@ -13,6 +13,8 @@ from twemproxy.config.directives import DIRECTIVES, Directive, default
 from twemproxy.config.numbers import NUMBER_MAXIMUM
 from twemproxy.protocol.memcache import commands as memcache
 from twemproxy.protocol.memcache.commands import Command, Form
+from twemproxy.protocol.redis import commands as redis
+from twemproxy.protocol.redis.commands import Routing
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -248,7 +250,55 @@ def memcached() -> str:
     return MEMCACHED_BEGINNING + "".join(rows) + end
 
 
-DOCUMENTS: dict[str, Callable[[], str]] = {"configuration.md": configuration, "memcached.md": memcached}
+REDIS_BEGINNING = """\
+<!-- Written by tools/generate_docs.py from src/twemproxy/protocol/redis/commands.py: change those. -->
+
+# Redis commands
+
+Every command of redis and valkey, and what becomes of it in a pool with `redis: true`. The table is made of what the
+servers say about their commands; `COMMAND` answers from the same one. A command that is not in it is answered with
+`ERR unknown command`. Clients get to read why a command is refused.
+
+- *Key's server*: the request goes to the server of its key, byte for byte.
+- *One server*: it has several keys, and all of them must be on one server; otherwise the answer is `-CROSSSLOT Keys in
+  request don't hash to the same server (use a hash tag)`. In a pool of one server they always are.
+- *Split*: one request per server, the replies merged.
+- *Proxy*: answered without asking a server.
+
+| command | since | goes to |
+|---|---|---|
+"""
+
+ROUTES = {
+    Routing.KEY: "key's server",
+    Routing.COUNTED_KEYS: "one server; without keys only in a pool of one server",
+    Routing.EACH_KEY_SUM: "split, sum of the replies",
+    Routing.EACH_KEY_VALUES: "split, values in the order of the keys",
+    Routing.EACH_PAIR_STATUS: "split, one status",
+    Routing.ANY_SERVER: "any one server",
+    Routing.SEARCHED_KEYS: "one server; refused with BLOCK",
+    Routing.LOCAL: "proxy",
+    Routing.REFUSED: "refused: {refusal}",
+}
+"""Where requests go, by routing; KEY with several keys goes to one server."""
+
+
+def redis_commands() -> str:
+    """The whole of docs/commands.md."""
+    rows = []
+    for command in redis.COMMANDS:
+        text = ROUTES[command.routing].format(refusal=command.refusal)
+        if command.routing == Routing.KEY and command.one_key < redis.ANY_NUMBER:
+            text = "one server"
+        rows.append(f"| `{command.name}` | {command.since} | {text} |\n")
+    return REDIS_BEGINNING + "".join(rows)
+
+
+DOCUMENTS: dict[str, Callable[[], str]] = {
+    "commands.md": redis_commands,
+    "configuration.md": configuration,
+    "memcached.md": memcached,
+}
 """Files in the folder of documents and what writes them."""
 
 

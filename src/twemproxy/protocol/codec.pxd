@@ -13,6 +13,7 @@ cdef enum Route:
     TO_ONLY        # to the only server; refused in a pool of several
     TO_EACH        # split: `items` keys, the replies merged as `merge` says
     TO_ALL         # to every server, the replies merged as `merge` says
+    TO_SAME        # to the one server that has all of `keys`; refused when there is none
     TO_PROXY       # the proxy answers
     TO_NOBODY      # refused; `problem` is set
 
@@ -23,10 +24,11 @@ cdef enum Merge:
     STATUS         # the first one when all are fine
     IN_WORDS       # whatever `merge_in_words` makes of them
 
-# In `expected`, beside what the codec keeps there: replies that the client does not want.
+# In `expected`, beside what the codec keeps there: what the client wants.
 cdef enum:
-    QUIET = 0x40   # not those for which `is_nominal` is true
-    MUTED = 0x80   # none at all, errors included
+    RESP3 = 0x20   # replies in version 3 of the redis protocol
+    QUIET = 0x40   # no replies for which `is_nominal` is true
+    MUTED = 0x80   # no replies at all, errors included
 
 # In `swallow`: everything through the next line end.
 cdef enum:

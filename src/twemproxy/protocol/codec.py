@@ -14,9 +14,9 @@ if not cython.compiled:
     Route = int
     Merge = int
     NEED_MORE, COMPLETE, SKIP, REWRITE, MALFORMED = range(5)
-    TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_ALL, TO_PROXY, TO_NOBODY = range(7)
+    TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_ALL, TO_SAME, TO_PROXY, TO_NOBODY = range(8)
     VALUES, SUM, STATUS, IN_WORDS = range(4)
-    QUIET, MUTED = 0x40, 0x80
+    RESP3, QUIET, MUTED = 0x20, 0x40, 0x80
     REST_OF_LINE = -1
 
 # The key of a decoded request has at most so many bytes.
@@ -426,6 +426,17 @@ class Codec:
         """The error reply to the complete request just framed, which is routed TO_NOBODY."""
         raise NotImplementedError
 
+    def keys(self, request: bytes, servers: int) -> "list[bytes]":
+        """The keys of a request routed TO_SAME to a pool of so many servers.
+
+        Raises ValueError with the reason, for clients, why such a pool cannot serve it.
+        """
+        raise NotImplementedError
+
+    def keys_refusal(self, reason: str = "") -> bytes:
+        """The error reply to a request routed TO_SAME whose keys live on several servers, or another reason."""
+        raise NotImplementedError
+
     def only_refusal(self, request: bytes, servers: int) -> bytes:
         """The error reply to a request routed TO_ONLY in a pool of several servers."""
         raise NotImplementedError
@@ -438,12 +449,19 @@ class Codec:
         """An error reply with this text."""
         raise NotImplementedError
 
-    def answer(self, request: bytes, session: "Any") -> "tuple[bytes, bool]":
-        """The reply to a request routed TO_PROXY, and whether the connection ends after it."""
+    def answer(self, request: bytes, session: "Any") -> "tuple[bytes | None, bool]":
+        """The reply to a request routed TO_PROXY, and whether the connection ends after it.
+
+        None when it cannot be told yet: the client is woken when it can, and nothing has changed.
+        """
         raise NotImplementedError
 
-    def session(self, pool: "Any") -> "Any":
-        """The state of a new client of this pool (a ``proxy.server_pool.ServerPool``)."""
+    def session(self, pool: "Any", client: "Any") -> "Any":
+        """The state of a new client of this pool (``proxy.server_pool.ServerPool`` and ``proxy.client``).
+
+        It says whether the client has ``authenticated``, which ``replies`` it wants (0 all, 1 none, 2 not the next),
+        and on which ``profile`` of server connections its requests travel, 0 for the default one.
+        """
         raise NotImplementedError
 
     def may_pass(self, request: bytes, session: "Any") -> bytes:
@@ -464,13 +482,17 @@ class Codec:
         """
         raise NotImplementedError
 
-    def handshake(self, settings: "Any") -> "list[tuple[str, bytes]]":
-        """What a new server connection says first: (what it is, for messages; the request)."""
+    def handshake(self, settings: "Any", profile: int) -> "list[tuple[str, bytes]]":
+        """What a new server connection of this profile says first: (what it is, for messages; the request)."""
         return []
 
     def handshake_problem(self, step: str, reply: bytes) -> str:
         """Empty when the reply to that step of the handshake is fine, else what the server said."""
         return ""
+
+    def declines_profile(self, step: str) -> bool:
+        """Whether a server that does not like that step of the handshake just does not speak what the profile wants."""
+        return False
 
     def offer(self, step: str, reply: bytes) -> int:
         """What the reply to that step of the handshake says that a server offers: bits that ``demand`` is made of."""

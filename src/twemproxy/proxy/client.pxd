@@ -1,3 +1,5 @@
+from libc.stdint cimport int64_t
+
 from twemproxy.net.block cimport Block
 from twemproxy.net.stream cimport Stream
 from twemproxy.proxy.reply_queue cimport ReplyQueue
@@ -16,11 +18,16 @@ cdef class ClientConnection(Stream):
     cdef ReplyQueue replies
     cdef ClientCount everyone
     cdef ServerConnection blocked_on
-    cdef object session
+    cdef readonly object session
     cdef unsigned int id
     cdef Py_ssize_t resume_at
     cdef Py_ssize_t resume_left
     cdef Py_ssize_t swallow
+    cdef int64_t opened_at
+    cdef int64_t used_at
+    cdef int profile
+    cdef unsigned char wishes
+    cdef bint skipping
     cdef bint guarded
     cdef bint closing
     cdef bint broken_off
@@ -28,10 +35,15 @@ cdef class ClientConnection(Stream):
     cdef bint must_pause(self) noexcept
     cdef Py_ssize_t drop(self, unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept
     cdef bint take_request(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef bint route_request(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int answer_here(self, bytes reply) except -1
+    cdef object begin_session(self)
+    cdef int take_wishes(self) except -1
     cdef bint forward(self, int server, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef bint forward_together(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint wait_for(self, ServerConnection full) except -1
     cdef int rewrite(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef int answer(self, bytes request) except -1
+    cdef bint answer(self, bytes request) except -1
     cdef int reply(self, bytes reply) except -1
     cdef int break_off(self, bytes reply) except -1
     cdef int close_if_done(self) except -1

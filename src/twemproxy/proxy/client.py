@@ -16,6 +16,7 @@ from cython.cimports.twemproxy.protocol.codec import (
     COMPLETE,
     MUTED,
     NEED_MORE,
+    RESP3,
     REST_OF_LINE,
     REWRITE,
     SKIP,
@@ -26,6 +27,7 @@ from cython.cimports.twemproxy.protocol.codec import (
     TO_NOBODY,
     TO_ONLY,
     TO_PROXY,
+    TO_SAME,
     Codec,
     Frame,
     Route,
@@ -42,12 +44,18 @@ from cython.cimports.twemproxy.stats.counters import (
     TOTAL_CONNECTIONS,
 )
 
+from twemproxy.proxy.pool_log import local_end_of, peer_of
+
 # Bytes of replies that one client has not taken, beyond which it is not read from, and below which it is again.
 REPLIES_HIGH = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 REPLIES_LOW = cython.declare(cython.const[cython.Py_ssize_t], 256 * 1024)
 # Input of a client that is being closed, read and dropped so that the last reply is not lost to a reset.
 LAST_INPUT = cython.declare(cython.const[cython.int], 64)
 INFO = cython.declare(cython.const[cython.int], 6)
+# A session's ``replies`` when it wants none to its next request.
+SKIP_NEXT = cython.declare(cython.const[cython.int], 2)
+# The profile of connections that speak RESP3.
+RESP3_PROFILE = cython.declare(cython.const[cython.int], 1)
 
 
 @cython.final
@@ -64,7 +72,8 @@ class ClientCount:
 class ClientConnection(Stream):
     """``closing``: what still comes is ignored, and the connection ends with the last reply.
 
-    ``swallow``: as ``Codec.swallow``, what is left of it.
+    ``swallow``: as ``Codec.swallow``, what is left of it. ``profile``, ``wishes``, ``skipping``: what its session says
+    about its requests: see ``Codec.session``, ``Codec.expected``, and whether the next one gets no reply.
     """
 
     def __init__(self, fd: int, number: int, pool: ServerPool, everyone: ClientCount) -> None:
@@ -78,6 +87,7 @@ class ClientConnection(Stream):
         self.replies.stream = self
         self.replies.pool_counters = pool.counters
         self.open_stream(fd, EPOLLIN)
+        self.opened_at = self.used_at = self.loop.now
         everyone.open += 1
         pool.counters[CLIENT_CONNECTIONS] += 1
         pool.process_counters[TOTAL_CONNECTIONS] += 1
@@ -107,6 +117,7 @@ class ClientConnection(Stream):
         frame: Frame
         stop: cython.Py_ssize_t
         self.needed = 0
+        self.used_at = self.loop.now
         while start < end:
             if self.closing:
                 return end
@@ -163,40 +174,57 @@ class ClientConnection(Stream):
     ) -> cython.bint:
         """Deal with the complete request just framed; False when it has to wait, and nothing was done."""
         codec: Codec = self.pool.codec
+        for_proxy: cython.bint = codec.route == TO_PROXY
+        codec.expected |= self.wishes
+        if not self.route_request(block, start, end):
+            return False
+        if self.skipping and not for_proxy:
+            self.session.replies = 0
+            self.take_wishes()
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def route_request(
+        self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.bint:
+        """As ``take_request``, for a request the ``expected`` of which is final."""
+        codec: Codec = self.pool.codec
         buf: cython.p_uchar = block_bytes(block)
         route: Route = codec.route
         full: ServerConnection
         request: bytes
         problem: bytes
         if self.guarded:
-            if self.session is None:
-                self.session = codec.session(self.pool)
             request = PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), end - start)
-            problem = codec.may_pass(request, self.session)
+            problem = codec.may_pass(request, self.begin_session())
             if problem:
-                self.reply(problem)
+                self.answer_here(problem)
                 return True
         if route == TO_KEY:
             if self.pool.rotation.is_open():
                 return self.forward(self.pool.server_of_key(buf), block, start, end)
         elif route == TO_EACH:
-            full = dispatch_split(self.pool, self.replies, self.id, block, start, end)
+            full = dispatch_split(self.pool, self.replies, self.id, self.profile, block, start, end)
             return full is None or self.wait_for(full)
         elif route == TO_ALL:
-            full = dispatch_to_all(self.pool, self.replies, self.id, block, start, end)
+            full = dispatch_to_all(self.pool, self.replies, self.id, self.profile, block, start, end)
             return full is None or self.wait_for(full)
+        elif route == TO_SAME:
+            if self.pool.rotation.is_open():
+                return self.forward_together(block, start, end)
         elif route == TO_ANY or (route == TO_ONLY and self.pool.n_servers == 1):
             if self.pool.rotation.is_open():
                 return self.forward(self.pool.any_server(), block, start, end)
         else:
             request = PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), end - start)
             if route == TO_PROXY:
-                self.answer(request)
-            elif route == TO_NOBODY:
+                return self.answer(request)
+            if route == TO_NOBODY:
                 self.swallow = codec.swallow
-                self.reply(b"" if codec.expected & MUTED else codec.refusal(request))
+                self.answer_here(codec.refusal(request))
             else:
-                self.reply(codec.only_refusal(request, self.pool.n_servers))
+                self.answer_here(codec.only_refusal(request, self.pool.n_servers))
             return True
         self.replies.fail(self.replies.reserve(), b"" if codec.expected & MUTED else self.pool.refused)
         return True
@@ -213,14 +241,36 @@ class ClientConnection(Stream):
     ) -> cython.bint:
         """Send a whole request to a server; False when that can take no more at present."""
         codec: Codec = self.pool.codec
-        connection: ServerConnection = self.pool.connection(server, self.id)
+        connection: ServerConnection = self.pool.connection(server, self.id, self.profile)
         if connection.out.pending > HIGH_WATER:
             return self.wait_for(connection)
         if codec.demand != 0 and connection.lacks(codec.demand):
-            self.reply(connection.upstream.explanation(codec.unmet()))
+            self.answer_here(connection.upstream.explanation(codec.unmet()))
             return True
         connection.send_request(self.replies, self.replies.reserve(), block, start, end)
         return True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def forward_together(
+        self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.bint:
+        """As ``forward``, to the server that has all of the request's keys; an error when there is none."""
+        codec: Codec = self.pool.codec
+        server: cython.int
+        try:
+            keys = codec.keys(
+                PyBytes_FromStringAndSize(cython.cast(cython.p_char, block_bytes(block) + start), end - start),
+                self.pool.n_servers,
+            )
+        except ValueError as reason:
+            self.answer_here(codec.keys_refusal(str(reason)))
+            return True
+        server = self.pool.server_of_all(keys)
+        if server < 0:
+            self.answer_here(codec.keys_refusal())
+            return True
+        return self.forward(server, block, start, end)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -259,16 +309,41 @@ class ClientConnection(Stream):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def answer(self, request: bytes) -> cython.int:
-        """Answer a local command."""
+    def answer(self, request: bytes) -> cython.bint:
+        """Answer a local command; False when that has to wait."""
         codec: Codec = self.pool.codec
-        if self.session is None:
-            self.session = codec.session(self.pool)
-        reply, last = codec.answer(request, self.session)
-        self.guarded = not self.session.authenticated
+        session = self.begin_session()
+        reply, last = codec.answer(request, session)
+        if reply is None:
+            self.pause()
+            return False
+        self.guarded = not session.authenticated
+        self.take_wishes()
         self.reply(reply)
-        self.closing = last
+        self.closing = self.closing or last
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take_wishes(self) -> cython.int:
+        """Do from now on what the session says about requests and replies."""
+        self.profile = self.session.profile
+        self.skipping = self.session.replies == SKIP_NEXT
+        self.wishes = (MUTED if self.session.replies != 0 else 0) | (RESP3 if self.profile == RESP3_PROFILE else 0)
         return 0
+
+    @cython.cfunc
+    def begin_session(self):
+        """The client's session, made when it is first needed."""
+        if self.session is None:
+            self.session = self.pool.codec.session(self.pool, self)
+        return self.session
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def answer_here(self, reply: bytes) -> cython.int:
+        """Answer the request just framed with this error, unless its client wants no reply."""
+        return self.reply(b"" if self.pool.codec.expected & MUTED else reply)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -372,6 +447,24 @@ class ClientConnection(Stream):
             self.closing = True
             self.loop.want_flush(self)
 
-    def cut_off(self) -> None:
+    def cut_off(self, why: str = "the proxy stops") -> None:
         """Close now, whatever is on its way."""
-        self.close(CLIENT_ERR, "the proxy stops")
+        self.close(CLIENT_ERR, why)
+
+    # --- for the control plane -------------------------------------------------------------------------------
+
+    def number(self) -> int:
+        """Tells the clients of a pool apart; grows with every one."""
+        return self.id
+
+    def description(self) -> dict:
+        """What is known of the connection: addresses, descriptor, seconds open and idle, bytes waiting to be sent."""
+        return {
+            "addr": peer_of(self.fd),
+            "laddr": local_end_of(self.fd),
+            "fd": self.fd,
+            "age": (self.loop.now - self.opened_at) // 1000,
+            "idle": (self.loop.now - self.used_at) // 1000,
+            "oll": self.replies.tail - self.replies.head,
+            "omem": self.out.pending + self.replies.kept,
+        }

@@ -54,7 +54,7 @@ cdef class SplitRequest(Sink):
     cdef int allocate_fragments(self, int n) except -1
     cdef int take_fragments(self, Fragment* by_server) except -1
     cdef int take_all_servers(self) except -1
-    cdef int send_fragments(self, unsigned int client, Block* block) except -1
+    cdef int send_fragments(self, unsigned int client, int profile, Block* block) except -1
     cdef int keep(self, unsigned int position, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef int keep_request(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint place_values(self, unsigned int position, unsigned char* data, Py_ssize_t length) except -1
@@ -66,8 +66,8 @@ cdef class SplitRequest(Sink):
     cdef int answer_in_words(self) except -1
 
 cdef ServerConnection dispatch_split(
-    ServerPool pool, ReplyQueue replies, unsigned int client, Block* block, Py_ssize_t start, Py_ssize_t end
+    ServerPool pool, ReplyQueue replies, unsigned int client, int profile, Block* block, Py_ssize_t start, Py_ssize_t end
 )
 cdef ServerConnection dispatch_to_all(
-    ServerPool pool, ReplyQueue replies, unsigned int client, Block* block, Py_ssize_t start, Py_ssize_t end
+    ServerPool pool, ReplyQueue replies, unsigned int client, int profile, Block* block, Py_ssize_t start, Py_ssize_t end
 )

@@ -30,11 +30,14 @@ def dispatch_split(
     pool: ServerPool,
     replies: ReplyQueue,
     client: cython.uint,
+    profile: cython.int,
     block: cython.pointer[Block],
     start: cython.Py_ssize_t,
     end: cython.Py_ssize_t,
 ) -> ServerConnection:
     """Send the request at ``start``, which the pool's codec just framed and routed TO_EACH, to its servers.
+
+    It is that of a client with this number, on connections of this profile.
 
     Returns None, or without having sent anything a connection that can take no more at present.
     """
@@ -52,7 +55,7 @@ def dispatch_split(
     if not pool.rotation.is_open():
         if codec.merge == VALUES and pool.tolerates_missing:
             return answer_missing(pool, replies, n)
-        replies.fail(replies.reserve(), pool.refused)
+        replies.fail(replies.reserve(), b"" if codec.expected & MUTED else pool.refused)
         return None
     items = cython.cast(cython.pointer[Item], malloc(n * cython.sizeof(Item)))
     by_server = cython.cast(cython.pointer[Fragment], calloc(pool.n_servers, cython.sizeof(Fragment)))
@@ -79,7 +82,7 @@ def dispatch_split(
                 codec.next_item(buf, end)
         for server in range(pool.n_servers):
             if by_server[server].items > 0:
-                connection = pool.connection(server, client)
+                connection = pool.connection(server, client, profile)
                 if connection.out.pending > HIGH_WATER:
                     return connection
                 if by_server[server].items == n and not (codec.merge == VALUES and pool.tolerates_missing):
@@ -93,7 +96,7 @@ def dispatch_split(
         split.begin(pool, replies)
         split.take_fragments(by_server)
         split.keep_request(block, start, end)
-        split.send_fragments(client, block)
+        split.send_fragments(client, profile, block)
         return None
     finally:
         free(items)
@@ -105,6 +108,7 @@ def dispatch_to_all(
     pool: ServerPool,
     replies: ReplyQueue,
     client: cython.uint,
+    profile: cython.int,
     block: cython.pointer[Block],
     start: cython.Py_ssize_t,
     end: cython.Py_ssize_t,
@@ -118,7 +122,7 @@ def dispatch_to_all(
     connection: ServerConnection
     split: SplitRequest
     for server in range(pool.n_servers):
-        connection = pool.connection(server, client)
+        connection = pool.connection(server, client, profile)
         if connection.out.pending > HIGH_WATER:
             return connection
     split = SplitRequest()
@@ -127,7 +131,7 @@ def dispatch_to_all(
     # What the client does not want of the merged reply is none of the servers' business.
     pool.codec.expected &= ~(QUIET | MUTED)
     for server in range(pool.n_servers):
-        connection = pool.connection(server, client)
+        connection = pool.connection(server, client, profile)
         connection.send_request(split, server, block, start, end)
     return None
 
@@ -242,7 +246,7 @@ class SplitRequest(Sink):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def send_fragments(self, client: cython.uint, block: cython.pointer[Block]) -> cython.int:
+    def send_fragments(self, client: cython.uint, profile: cython.int, block: cython.pointer[Block]) -> cython.int:
         """Send each server the items of its fragment, which stand in ``block``."""
         head = cython.declare(cython.uchar[128])
         codec: Codec = self.pool.codec
@@ -254,7 +258,7 @@ class SplitRequest(Sink):
         length: cython.Py_ssize_t
         connection: ServerConnection
         for f in range(self.n_fragments):
-            connection = self.pool.connection(self.fragments[f].server, client)
+            connection = self.pool.connection(self.fragments[f].server, client, profile)
             length = codec.put_sub_request(head, buf, command, self.fragments[f].items)
             connection.out.append(self.pool.loop.blocks, head, length)
             i = self.fragments[f].first
@@ -430,6 +434,7 @@ class SplitRequest(Sink):
                 size += self.fragments[f].reply_length
         merged = self.pool.loop.blocks.take(size)
         out = block_bytes(merged)
+        codec.expected = self.expected
         at = codec.put_merged(out, VALUES, self.n_items, 0)
         for i in range(self.n_items):
             item = cython.address(self.items[i])

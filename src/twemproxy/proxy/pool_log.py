@@ -1,6 +1,7 @@
 """What a pool tells the log. Plain Python: compiled code calls it only when the level asks for it."""
 
 import socket
+from collections.abc import Callable
 
 from twemproxy.log import get_logger
 
@@ -9,10 +10,19 @@ _logger = get_logger(__name__)
 
 def peer_of(descriptor: int) -> str:
     """The address of a socket's peer, for messages."""
+    return _address(descriptor, socket.socket.getpeername)
+
+
+def local_end_of(descriptor: int) -> str:
+    """The address of a socket's own end, for messages."""
+    return _address(descriptor, socket.socket.getsockname)
+
+
+def _address(descriptor: int, get: Callable[[socket.socket], object]) -> str:
     try:
         with socket.socket(fileno=descriptor) as connection:
             try:
-                name = connection.getpeername()
+                name = get(connection)
             finally:
                 connection.detach()
     except OSError:

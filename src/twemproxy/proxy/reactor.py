@@ -45,7 +45,9 @@ class Reactor:
 
     def add_pool(self, config, codec, table: CounterTable, position: int, server_positions: list, resolver) -> None:
         """Add a pool; see ServerPool."""
-        self.pools.append(ServerPool(config, self.loop, codec, table, position, server_positions, resolver))
+        pool: ServerPool = ServerPool(config, self.loop, codec, table, position, server_positions, resolver)
+        pool.find_clients = self.clients_of
+        self.pools.append(pool)
 
     def preconnect(self) -> None:
         """Open connections to the servers of the pools that want it."""
@@ -85,6 +87,15 @@ class Reactor:
         """The clients connected now."""
         return [channel for channel in self.loop.channels if isinstance(channel, ClientConnection)]
 
+    def clients_of(self, pool: ServerPool) -> list:
+        """The clients of a pool connected now."""
+        client: ClientConnection
+        found: list = []
+        for client in self.clients():
+            if client.pool is pool:
+                found.append(client)
+        return found
+
     def run(self) -> None:
         """Serve until a drain is over."""
         while not (self.draining and self.everyone.open == 0):
@@ -105,7 +116,7 @@ class Reactor:
         next_look: int64_t = NEVER
         for pool in self.pools:
             for server in pool.servers:
-                for connection in server.connections:
+                for connection in server.everything:
                     next_look = min(next_look, connection.expire())
         if self.trim_at <= self.loop.now:
             self.loop.blocks.trim()

@@ -35,6 +35,8 @@ cdef class ServerConnection(Stream):
     cdef readonly object upstream
     cdef list candidates
     cdef list greeting
+    cdef int profile
+    cdef public object on_settled
     cdef int offers
     cdef int demanded
     cdef dict waiting
@@ -55,6 +57,7 @@ cdef class ServerConnection(Stream):
     cdef int send_request(self, Sink sink, unsigned int position, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int enqueue(self, Sink sink, unsigned int position, Py_ssize_t length, unsigned char expected) except -1
     cdef bint lacks(self, int demand) noexcept
+    cdef bint is_opening(self) noexcept
     cdef int grow(self) except -1
     cdef int reply_arrived(self, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef int open(self) except -1

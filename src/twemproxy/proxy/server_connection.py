@@ -66,13 +66,20 @@ class ServerConnection(Stream):
     requests ask for that were queued before it was known.
     """
 
-    def __init__(self, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, timeout: int) -> None:
-        """``upstream``: a ``proxy.upstream.Upstream``; ``timeout``: in milliseconds, 0 for none."""
+    def __init__(
+        self, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, timeout: int, profile: int
+    ) -> None:
+        """``upstream``: a ``proxy.upstream.Upstream``; ``timeout``: in milliseconds, 0 for none.
+
+        ``profile``: see ``Codec.session``. ``on_settled(ready, refused)``, when set, is told whenever the connection
+        has become READY, or failed, then with whether the server did not like the greeting.
+        """
         self.loop = loop
         self.codec = codec
         self.health = health
         self.upstream = upstream
         self.timeout = timeout
+        self.profile = profile
         self.counters = health.counters
         self.waiting = {}
         self.state = CLOSED
@@ -92,6 +99,12 @@ class ServerConnection(Stream):
     def lacks(self, demand: cython.int) -> cython.bint:
         """Whether the server is known not to offer all of ``demand``."""
         return self.state == READY and self.offers & demand != demand
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def is_opening(self) -> cython.bint:
+        """Whether it is on its way to READY."""
+        return self.state == RESOLVING or self.state == CONNECTING or self.state == GREETING
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -237,7 +250,9 @@ class ServerConnection(Stream):
                 self.fail(EINVAL, "its reply breaks the protocol")
                 return end
             stop = codec.end
-            if self.state == GREETING:
+            if codec.is_unasked(buf, start, stop):
+                pass
+            elif self.state == GREETING:
                 self.greeted(PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), stop - start))
             elif self.head != self.written:
                 self.reply_arrived(block, buf + start, stop - start)
@@ -246,7 +261,7 @@ class ServerConnection(Stream):
                 self.sent_of_next -= self.requests[self.head & (self.capacity - 1)].length
                 self.written += 1
                 self.reply_arrived(block, buf + start, stop - start)
-            elif not codec.is_unasked(buf, start, stop):
+            else:
                 self.fail(EINVAL, "it sent a reply that nobody asked for")
             if self.fd < 0:
                 return end
@@ -264,8 +279,6 @@ class ServerConnection(Stream):
         sink: Sink = cython.cast(Sink, request.sink)
         position: cython.uint = request.position
         expected: cython.uchar = request.expected
-        if self.codec.is_unasked(data, 0, length):
-            return 0
         Py_DECREF(sink)
         self.head += 1
         self.request_bytes -= request.length
@@ -377,7 +390,7 @@ class ServerConnection(Stream):
         self.process_counters[CURR_CONNECTIONS] += 1
         if self.loop.verbosity >= INFO:
             self.upstream.log_connected()
-        self.greeting = self.upstream.greeting()
+        self.greeting = self.upstream.greeting(self.profile)
         if not self.greeting:
             return self.ready()
         self.offers = 0
@@ -393,7 +406,11 @@ class ServerConnection(Stream):
         step: str = self.greeting.pop(0)[0]
         problem: str = self.codec.handshake_problem(step, reply)
         if problem:
-            return self.refuse_greeting(f"{step} failed: {problem}", True)
+            declined: cython.bint = self.codec.declines_profile(step)
+            if declined and self.on_settled is not None:
+                self.on_settled(False, True)
+            # A server that does not speak what another profile wants is as good as before for the default one.
+            return self.refuse_greeting(f"{step} failed: {problem}", not declined)
         self.offers |= self.codec.offer(step, reply)
         if self.greeting:
             return 0
@@ -413,6 +430,8 @@ class ServerConnection(Stream):
     def ready(self) -> cython.int:
         self.state = READY
         self.publish_gauges()
+        if self.on_settled is not None:
+            self.on_settled(True, False)
         if self.out.pending > 0:
             return self.loop.want_flush(self)
         return 0
@@ -484,6 +503,8 @@ class ServerConnection(Stream):
         self.sent_of_next = 0
         self.request_bytes = 0
         self.wake_waiting()
+        if self.on_settled is not None:
+            self.on_settled(False, False)
         return self.publish_gauges()
 
     @cython.cfunc

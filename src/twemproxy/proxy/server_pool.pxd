@@ -7,6 +7,8 @@ from twemproxy.stats.counters cimport Counter
 
 cdef class Server:
     cdef readonly list connections
+    cdef readonly list others
+    cdef readonly list everything
 
 
 cdef class ServerPool:
@@ -22,8 +24,14 @@ cdef class ServerPool:
     cdef Counter* counters
     cdef Counter* process_counters
     cdef object log
+    cdef public object find_clients
+    cdef set usable
+    cdef dict asking
+    cdef dict verdicts
+    cdef dict refused_until
     cdef double started
 
     cdef int server_of_key(self, unsigned char* buf) noexcept
     cdef int any_server(self) except -1
-    cdef ServerConnection connection(self, int server, unsigned int client)
+    cdef ServerConnection connection(self, int server, unsigned int client, int profile)
+    cdef list open_profile(self, int server, int profile)

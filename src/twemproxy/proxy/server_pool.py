@@ -10,6 +10,7 @@ import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.twemproxy.hashing.continuum import Continuum
 from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.proxy.rotation import Rotation, ServerHealth
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
@@ -27,10 +28,16 @@ PLACEHOLDER = cython.declare(bytes, b"placeholder")
 @cython.final
 @cython.cclass
 class Server:
-    """One server of a pool: ``connections`` has ``server_connections`` entries."""
+    """One server of a pool: ``connections`` has the ``server_connections`` entries of the default profile.
+
+    ``others`` has lists of the other profiles' connections, by profile, and None for those nobody has needed;
+    ``everything`` has all connections.
+    """
 
     def __init__(self, connections: list) -> None:
         self.connections = connections
+        self.others = [None]
+        self.everything = list(connections)
 
 
 @cython.final
@@ -38,7 +45,8 @@ class Server:
 class ServerPool:
     """``guarded``: clients must authenticate first. ``refused``: the reply when no server is live.
 
-    ``tolerates_missing``: in merged reads, keys of servers that fail count as missing.
+    ``tolerates_missing``: in merged reads, keys of servers that fail count as missing. ``find_clients(pool)`` gives the
+    clients connected now; whoever has the event loop sets it.
     """
 
     def __init__(
@@ -84,12 +92,16 @@ class ServerPool:
             upstream = Upstream(config, server, codec, resolver)
             connections = []
             for _ in range(config.server_connections):
-                connections.append(self.new_connection(health, upstream))
+                connections.append(self.new_connection(health, upstream, 0))
             self.servers.append(Server(connections))
+        self.usable = {0}
+        self.asking = {}
+        self.verdicts = {}
+        self.refused_until = {}
 
-    def new_connection(self, health: ServerHealth, upstream):
+    def new_connection(self, health: ServerHealth, upstream, profile):
         """A closed connection to the server."""
-        connection = ServerConnection(self.loop, self.codec, health, upstream, self.config.timeout)
+        connection = ServerConnection(self.loop, self.codec, health, upstream, self.config.timeout, profile)
         connection.process_counters = self.process_counters
         return connection
 
@@ -103,13 +115,97 @@ class ServerPool:
             return self.rotation.continuum.route(cython.address(codec.decoded[0]), 0, codec.key_end)
         return self.rotation.continuum.route(buf, codec.key_start, codec.key_end)
 
+    def server_of_all(self, keys: list) -> int:
+        """The server that has all of these keys, -1 when they live on several; that of PLACEHOLDER for no keys.
+
+        With distribution ``random`` keys say nothing, and the first draw is for all.
+        """
+        key: bytes
+        server: cython.int = -1
+        other: cython.int
+        if not keys:
+            return self.any_server()
+        for key in keys:
+            other = self.rotation.continuum.server_for(key)
+            if server >= 0 and other != server:
+                return -1
+            server = other
+            if self.rotation.continuum.draws:
+                break
+        return server
+
     @cython.cfunc
-    def connection(self, server: cython.int, client: cython.uint) -> ServerConnection:
+    def connection(self, server: cython.int, client: cython.uint, profile: cython.int) -> ServerConnection:
         """A client's connection to a server: always the same one, so that a client reads its own writes."""
         connections: list = cython.cast(Server, self.servers[server]).connections
+        if profile != 0:
+            connections = self.open_profile(server, profile)
         if len(connections) == 1:
             return cython.cast(ServerConnection, connections[0])
         return cython.cast(ServerConnection, connections[client % len(connections)])
+
+    @cython.cfunc
+    def open_profile(self, server: cython.int, profile: cython.int) -> list:
+        """The connections of another profile than the default one, made when they are first needed."""
+        kept: Server = self.servers[server]
+        connection: ServerConnection
+        first: ServerConnection = kept.connections[0]
+        while len(kept.others) <= profile:
+            kept.others.append(None)
+        if kept.others[profile] is None:
+            connections = []
+            for _ in range(len(kept.connections)):
+                connection = self.new_connection(first.health, first.upstream, profile)
+                connection.on_settled = lambda ready, refused: self.settled(profile, ready, refused)
+                connections.append(connection)
+            kept.others[profile] = connections
+            kept.everything.extend(connections)
+        return kept.others[profile]
+
+    # --- whether servers take a profile ------------------------------------------------------------------------
+
+    def can_use(self, profile: int, client: Stream):
+        """Whether servers take connections of this profile; None while that is being found out.
+
+        Then the client is flushed, and so looks again at what it has, when it is known. The first server that says
+        yes or no speaks for the pool; when none can be reached the answer is yes, and requests will say what is wrong.
+        A no is good for ``server_retry_timeout``.
+        """
+        connection: ServerConnection
+        server: cython.int
+        if profile in self.usable:
+            return True
+        if self.loop.now < self.refused_until.get(profile, 0):
+            return False
+        if client not in self.verdicts:
+            if profile in self.asking:
+                self.asking[profile][client] = None
+                return None
+            self.verdicts = {}
+            self.asking[profile] = {client: None}
+            for server in range(self.n_servers):
+                connection = self.open_profile(server, profile)[0]
+                connection.preconnect()
+        return self.verdicts.pop(client, None)
+
+    def settled(self, profile, ready, refused) -> None:
+        """A connection of this profile has become READY, or has failed."""
+        client: Stream
+        connection: ServerConnection
+        server: Server
+        if ready:
+            self.usable.add(profile)
+        elif refused:
+            self.refused_until[profile] = self.loop.now + self.config.server_retry_timeout
+        else:
+            for server in self.servers:
+                connection = server.others[profile][0] if len(server.others) > profile else None
+                if connection is not None and connection.is_opening():
+                    return
+        for client in self.asking.pop(profile, {}):
+            if client.fd >= 0:
+                self.verdicts[client] = not refused
+                self.loop.want_flush(client)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -124,6 +220,10 @@ class ServerPool:
         server: Server
         for server in self.servers:
             server.connections[0].preconnect()
+
+    def clients(self) -> list:
+        """The clients connected now."""
+        return self.find_clients(self)
 
     def statistics(self) -> list:
         """Names and values of what this process knows of itself and of the pool, servers added up."""

@@ -26,7 +26,7 @@ _WARN, _INFO = 4, 6
 class Greeter(Protocol):
     """The part of a codec that is used here."""
 
-    def handshake(self, settings: PoolConfig) -> list[tuple[str, bytes]]:
+    def handshake(self, settings: PoolConfig, profile: int) -> list[tuple[str, bytes]]:
         """The requests a new connection begins with."""
 
     def error(self, text: str) -> bytes:
@@ -112,9 +112,9 @@ class Upstream:
         """Close a socket given up while it connected."""
         os.close(descriptor)
 
-    def greeting(self) -> list[tuple[str, bytes]]:
-        """What the connection says first."""
-        return self._codec.handshake(self.pool)
+    def greeting(self, profile: int) -> list[tuple[str, bytes]]:
+        """What a connection of this profile says first."""
+        return self._codec.handshake(self.pool, profile)
 
     def error_reply(self, error: int) -> bytes:
         """What clients get for requests that fail with a connection, by errno."""

@@ -2,10 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from twemproxy.config.directives import DIRECTIVES
-from twemproxy.protocol.memcache.commands import COMMANDS
+from twemproxy.protocol.memcache.commands import COMMANDS as MEMCACHED_COMMANDS
+from twemproxy.protocol.redis.commands import COMMANDS as REDIS_COMMANDS
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,7 +28,10 @@ def test_every_directive_has_its_row() -> None:
     assert names[: len(DIRECTIVES)] == [directive.name for directive in DIRECTIVES]
 
 
-def test_every_memcached_command_has_its_row() -> None:
-    text = (ROOT / "docs" / "memcached.md").read_text()
-    rows = [line for line in text.partition("## Keys")[0].splitlines() if line.startswith("| `")]
-    assert [row.split("`")[1] for row in rows] == [command.name for command in COMMANDS]
+@pytest.mark.parametrize(
+    ("document", "commands"), [("memcached.md", MEMCACHED_COMMANDS), ("commands.md", REDIS_COMMANDS)]
+)
+def test_every_command_has_its_row(document: str, commands: Sequence[Any]) -> None:
+    text = (ROOT / "docs" / document).read_text().partition("## Keys")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [command.name for command in commands]

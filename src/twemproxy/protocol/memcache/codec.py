@@ -213,10 +213,10 @@ class MemcacheCodec(MemcacheReplies):
     def answer(self, request: bytes, session: "Any") -> "tuple[bytes, bool]":
         return local.answer(request, session)
 
-    def session(self, pool: "Any") -> "Any":
+    def session(self, pool: "Any", client: "Any") -> "Any":
         return local.Session(pool)
 
-    def handshake(self, settings: "Any") -> "list[tuple[str, bytes]]":
+    def handshake(self, settings: "Any", profile: int) -> "list[tuple[str, bytes]]":
         """What a server understands follows from its version."""
         return [(VERSION_STEP, b"version\r\n")]
 

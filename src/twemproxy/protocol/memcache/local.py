@@ -22,11 +22,13 @@ class Pool(Protocol):
 
 
 class Session:
-    """The state of one client connection. Nobody has to authenticate."""
+    """The state of one client connection. Nobody has to authenticate, and replies cannot be turned off."""
 
     __slots__ = ("pool",)
 
     authenticated = True
+    replies = 0
+    profile = 0
 
     def __init__(self, pool: Pool) -> None:
         """``pool``: the client's."""

@@ -1,4 +1,4 @@
-from twemproxy.protocol.codec cimport SUM, VALUES, Merge, put_number
+from twemproxy.protocol.codec cimport RESP3, SUM, VALUES, Merge, put_number
 from twemproxy.protocol.redis.framing cimport RespFraming
 
 

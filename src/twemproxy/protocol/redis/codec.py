@@ -6,21 +6,26 @@ Sans-IO, dual. ``RespFraming`` finds the messages, this class on top of it knows
 import cython
 
 from twemproxy.protocol.redis import local
-from twemproxy.protocol.redis.commands import COMMANDS
+from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS
+from twemproxy.protocol.redis.connection_commands import RESP3_PROFILE, Session
 from twemproxy.protocol.redis.errors import (
+    BLOCKING,
+    CROSS_SERVER,
     KEYLESS,
     NO_AUTH,
+    PATTERNS,
     PROTOCOL_ERRORS,
     REFUSALS,
     UNBALANCED_QUOTES,
     error_reply,
 )
 from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, encode_request, split_inline
+from twemproxy.protocol.redis.keys import blocks, keys_of, sort_keys
 
 if not cython.compiled:
     from typing import Any
 
-    from twemproxy.protocol.codec import SUM, VALUES, Merge, put_number
+    from twemproxy.protocol.codec import RESP3, SUM, VALUES, Merge, put_number
     from twemproxy.protocol.redis.framing import RespFraming
 
 # commands.Routing, for C.
@@ -29,6 +34,7 @@ EACH_PAIR_STATUS = cython.declare(cython.const[cython.int], 3)
 HTTP_REQUEST = cython.declare(cython.const[cython.int], 6)
 
 AUTH_STEP = "AUTH"
+HELLO_STEP = "HELLO 3"
 
 
 def shown_arguments(arguments: list[bytes]) -> str:
@@ -168,7 +174,11 @@ class RedisCodec(RespFraming):
     @cython.nogil
     @cython.exceptval(check=False)
     def put_missing(self, out: cython.p_uchar) -> cython.Py_ssize_t:
-        """The null of RESP2."""
+        if self.expected & RESP3:
+            out[0] = ord(b"_")
+            out[1] = ord(b"\r")
+            out[2] = ord(b"\n")
+            return 3
         out[0] = ord(b"$")
         out[1] = ord(b"-")
         out[2] = ord(b"1")
@@ -260,6 +270,21 @@ class RedisCodec(RespFraming):
             REFUSALS[self.problem].format(name=name, arguments=shown_arguments(arguments[1:]), reason=reason)
         )
 
+    def keys(self, request: bytes, servers: int) -> "list[bytes]":
+        name = COMMANDS[self.command].name
+        arguments = decode_request(request)
+        if name in ("xread", "xreadgroup") and blocks(arguments):
+            raise ValueError(BLOCKING.format(name=name))
+        if name in ("sort", "sort_ro"):
+            keys, by_pattern = sort_keys(arguments)
+            if by_pattern and servers > 1:
+                raise ValueError(PATTERNS.format(name=name))
+            return keys
+        return keys_of(COMMAND_INFO[name], arguments)
+
+    def keys_refusal(self, reason: str = "") -> bytes:
+        return error_reply(reason or CROSS_SERVER)
+
     def only_refusal(self, request: bytes, servers: int) -> bytes:
         return error_reply(KEYLESS.format(name=COMMANDS[self.command].name, servers=servers))
 
@@ -270,21 +295,23 @@ class RedisCodec(RespFraming):
     def error(self, text: str) -> bytes:
         return error_reply("ERR " + text)
 
-    def answer(self, request: bytes, session: "Any") -> "tuple[bytes, bool]":
+    def answer(self, request: bytes, session: "Any") -> "tuple[bytes | None, bool]":
         return local.answer(decode_request(request), session)
 
-    def session(self, pool: "Any") -> "Any":
-        return local.Session(pool.config.redis_auth, pool.config.redis_db)
+    def session(self, pool: "Any", client: "Any") -> "Any":
+        return Session(pool, client)
 
     def may_pass(self, request: bytes, session: "Any") -> bytes:
         if session.authenticated or local.needs_no_authentication(decode_request(request)):
             return b""
         return error_reply(NO_AUTH)
 
-    def handshake(self, settings: "Any") -> "list[tuple[str, bytes]]":
+    def handshake(self, settings: "Any", profile: int) -> "list[tuple[str, bytes]]":
         steps = []
         if settings.redis_auth:
             steps.append((AUTH_STEP, encode_request([b"AUTH", settings.redis_auth.encode()])))
+        if profile == RESP3_PROFILE:
+            steps.append((HELLO_STEP, encode_request([b"HELLO", b"3"])))
         if settings.redis_db:
             steps.append((f"SELECT {settings.redis_db}", encode_request([b"SELECT", b"%d" % settings.redis_db])))
         return steps
@@ -297,3 +324,6 @@ class RedisCodec(RespFraming):
         if step == AUTH_STEP and ("without any password configured" in text or "no password is set" in text):
             return ""
         return text
+
+    def declines_profile(self, step: str) -> bool:
+        return step == HELLO_STEP

@@ -65,7 +65,9 @@ class Routing(enum.IntEnum):
     """No key, and any one server can answer."""
     LOCAL = 6
     """The proxy answers."""
-    REFUSED = 7
+    SEARCHED_KEYS = 7
+    """The whole request goes to the server of its keys, which have no fixed position."""
+    REFUSED = 8
     """Known to redis, not available through the proxy: ``refusal`` says why."""
 
 
@@ -87,6 +89,8 @@ class Command(NamedTuple):
     """Arguments from one key to the next, 0 for none."""
     numkeys: int
     """Argument index of the number of keys, 0 for none."""
+    one_key: int
+    """A request of at most so many arguments has one key, or as many as it counts; a longer one may have more."""
     readonly: bool
     summary: str
     since: str
@@ -100,37 +104,34 @@ _ROUTING = {
     Routing.EACH_KEY_SUM: "del exists touch unlink",
     Routing.EACH_KEY_VALUES: "mget",
     Routing.EACH_PAIR_STATUS: "mset",
-    Routing.ANY_SERVER: "lolwut time",
-    Routing.LOCAL: "auth command echo ping quit select",
+    Routing.LOCAL: "auth client command config echo hello info lolwut ping quit reset select time",
+    Routing.SEARCHED_KEYS: "xread xreadgroup",
 }
 """Commands whose routing does not follow from their key specifications."""
 
 _CONNECTION_STATE = "it changes the state of a connection that other clients share"
 _BLOCKS = "it blocks a connection that other clients share"
 _EVERY_SERVER = "it needs every server of the pool"
-_SEVERAL_SERVERS = "its keys may live on several servers"
 _ONE_SERVER = "it administers a single server, ask that server directly"
 _ONE_DATABASE = "it reaches into another database, and a pool has one"
-_KEY_ANYWHERE = "its keys have no fixed position"
 _NO_KEY = "it names no key that says which server to ask"
 
 _REFUSALS = {
     _CONNECTION_STATE: (
-        "asking client discard exec hello himport monitor multi psubscribe psync punsubscribe readonly"
-        " readwrite replconf reset ssubscribe subscribe sunsubscribe sync unsubscribe unwatch watch"
+        "asking discard exec himport monitor multi psubscribe psync punsubscribe readonly"
+        " readwrite replconf ssubscribe subscribe sunsubscribe sync unsubscribe unwatch watch"
     ),
     _EVERY_SERVER: ("clusterscan dbsize flushall flushdb function keys publish pubsub randomkey scan script spublish"),
-    _SEVERAL_SERVERS: "bitop lcs lmovem msetex msetnx rename renamenx",
-    _ONE_SERVER: (
-        "acl backup cluster commandlog config hotkeys info lastsave latency migrate module restore-asking role slowlog"
-    ),
+    _ONE_SERVER: ("acl backup cluster commandlog hotkeys lastsave latency migrate module restore-asking role slowlog"),
     _ONE_DATABASE: "move swapdb",
-    _KEY_ANYWHERE: "xread xreadgroup",
 }
 """Commands that are refused for a reason their flags do not tell."""
 
 _REFUSED_FLAGS = {"blocking": _BLOCKS, "admin": _ONE_SERVER}
-"""Flags, of COMMAND INFO, that no command available through the proxy has."""
+"""Flags, of COMMAND INFO, that refuse a command unless its routing is in a table of this module."""
+
+ANY_NUMBER = 2**31 - 1
+"""Of arguments: more than redis takes."""
 
 
 def _by_name(names: Mapping[_T, str]) -> dict[str, _T]:
@@ -146,6 +147,8 @@ def _refusal(name: str, info: CommandInfo) -> str:
     """Why a command is refused, or an empty string."""
     if name in _REFUSAL_OF:
         return _REFUSAL_OF[name]
+    if name in _ROUTING_OF:
+        return ""
     return next((reason for flag, reason in _REFUSED_FLAGS.items() if flag in info.flags), "")
 
 
@@ -165,6 +168,20 @@ def _positions(info: CommandInfo) -> tuple[int, int, int]:
     return next((found for sub in info.subcommands.values() if any(found := _positions(sub))), (0, 0, 0))
 
 
+def _one_key(info: CommandInfo, first_key: int) -> int:
+    """``Command.one_key`` of a command whose first key is at this index."""
+    if info.subcommands:
+        return ANY_NUMBER
+    specs = [spec for spec in info.key_specs if "not_key" not in spec.flags]
+    if len(specs) > 1:
+        return 0
+    match specs[0].find_keys:
+        case ("range", int(last), _, _) if last != 0:
+            return first_key + 1
+        case _:
+            return ANY_NUMBER
+
+
 def _command(name: str, info: CommandInfo) -> Command:
     """A command's row."""
     refusal = _refusal(name, info)
@@ -179,7 +196,7 @@ def _command(name: str, info: CommandInfo) -> Command:
         routing = Routing.COUNTED_KEYS if numkeys else Routing.KEY
         if info.subcommands:
             arity = min(arity, -1 - first_key)
-    if routing in (Routing.ANY_SERVER, Routing.LOCAL, Routing.REFUSED):
+    if routing in (Routing.ANY_SERVER, Routing.LOCAL, Routing.REFUSED, Routing.SEARCHED_KEYS):
         first_key = key_step = numkeys = 0
     return Command(
         name=name,
@@ -188,6 +205,7 @@ def _command(name: str, info: CommandInfo) -> Command:
         first_key=first_key,
         key_step=key_step,
         numkeys=numkeys,
+        one_key=_one_key(info, first_key) if first_key else ANY_NUMBER,
         readonly="readonly" in info.flags,
         summary=info.summary,
         since=info.since,

@@ -31,8 +31,22 @@ KEYLESS = (
     "ERR '{name}' without keys cannot be routed in a pool of {servers} servers: name at least one key, or use a"
     " pool of one server"
 )
+CROSS_SERVER = "CROSSSLOT Keys in request don't hash to the same server (use a hash tag)"
+PATTERNS = (
+    "ERR '{name}' with BY or GET looks at keys that may live on other servers: use a pool of one server, or sort in"
+    " the client"
+)
+BLOCKING = (
+    "ERR '{name}' with BLOCK is not available through this proxy: it blocks a connection that other clients share"
+)
 UNBALANCED_QUOTES = "Protocol error: unbalanced quotes in request"
 NO_AUTH = "NOAUTH Authentication required"
+HELLO_NEEDS_AUTH = (
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass>"
+    " option can be used to authenticate the client and select the RESP protocol version at the same time"
+)
+NO_PROTOCOL = "NOPROTO unsupported protocol version"
+SYNTAX_ERROR = "ERR syntax error"
 BAD_PASSWORD = "ERR invalid password"
 UNKNOWN_USER = "WRONGPASS invalid username-password pair or user is disabled."
 NO_PASSWORD_SET = "ERR Client sent AUTH, but no password is set"

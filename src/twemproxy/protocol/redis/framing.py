@@ -26,6 +26,7 @@ if not cython.compiled:
         TO_NOBODY,
         TO_ONLY,
         TO_PROXY,
+        TO_SAME,
         VALUES,
         Codec,
         Frame,
@@ -71,6 +72,7 @@ EACH_PAIR_STATUS = cython.declare(cython.const[cython.int], 3)
 COUNTED_KEYS = cython.declare(cython.const[cython.int], 4)
 ANY_SERVER = cython.declare(cython.const[cython.int], 5)
 LOCAL = cython.declare(cython.const[cython.int], 6)
+SEARCHED_KEYS = cython.declare(cython.const[cython.int], 7)
 
 
 @cython.cfunc
@@ -123,6 +125,7 @@ class RespFraming(Codec):
         self.routing = array("i", [command.routing for command in COMMANDS])
         self.first_key = array("i", [command.first_key for command in COMMANDS])
         self.numkeys = array("i", [command.numkeys for command in COMMANDS])
+        self.one_key = array("i", [command.one_key for command in COMMANDS])
 
     # --- requests --------------------------------------------------------------------------------------------
 
@@ -252,6 +255,7 @@ class RespFraming(Codec):
         key: cython.Py_ssize_t = 0
         count: cython.Py_ssize_t = 0
         n_keys: cython.Py_ssize_t = -1
+        self.expected = 0
         if buf[start] != ord(b"*"):
             return self.frame_inline(buf, start, end)
         at = self.read_length(buf, start + 1, end)
@@ -317,7 +321,7 @@ class RespFraming(Codec):
         if (arity > 0 and n != arity) or n < -arity or (routing == EACH_PAIR_STATUS and n % 2 == 0):
             return self.refuse(WRONG_ARITY)
         if routing == KEY:
-            self.route = TO_KEY
+            self.route = TO_KEY if n <= self.one_key[self.command] else TO_SAME
         elif routing == EACH_KEY_VALUES or routing == EACH_KEY_SUM or routing == EACH_PAIR_STATUS:
             self.step = 2 if routing == EACH_PAIR_STATUS else 1
             self.items = (n - 1) // self.step
@@ -331,7 +335,11 @@ class RespFraming(Codec):
         elif routing == COUNTED_KEYS:
             if self.items > n - self.numkeys[self.command] - 1:
                 return self.refuse(TOO_MANY_KEYS)
-            self.route = TO_KEY if self.items > 0 else TO_ONLY
+            self.route = TO_ONLY
+            if self.items > 0:
+                self.route = TO_KEY if self.items == 1 and n <= self.one_key[self.command] else TO_SAME
+        elif routing == SEARCHED_KEYS:
+            self.route = TO_SAME
         elif routing == ANY_SERVER:
             self.route = TO_ANY
         elif routing == LOCAL:

@@ -178,7 +178,7 @@ def test_a_given_malformation_is_said_as_it_is(codec: Any) -> None:
 
 
 def test_handshake_asks_for_the_version(codec: Any) -> None:
-    [(step, request)] = codec.handshake(None)
+    [(step, request)] = codec.handshake(None, 0)
     assert (step, request) == ("version", b"version\r\n")
     assert KIND_NAMES[codec.greeting_expected] == "version"
 
@@ -237,14 +237,14 @@ class FakePool:
     ],
 )
 def test_what_is_answered(codec: Any, line: bytes, reply: bytes, last: bool) -> None:
-    session = codec.session(FakePool())
+    session = codec.session(FakePool(), None)
     for end in (b"\r\n", b"\n"):
         assert request_meaning(codec, line + end)[1] == TO_PROXY
         assert codec.answer(line + end, session) == (reply, last)
 
 
 def test_nobody_has_to_authenticate(codec: Any) -> None:
-    session = codec.session(FakePool())
+    session = codec.session(FakePool(), None)
     assert session.authenticated
     assert codec.may_pass(b"get k\r\n", session) == b""
     assert Session(FakePool()).authenticated

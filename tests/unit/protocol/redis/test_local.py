@@ -8,12 +8,14 @@ import pytest
 from feeding import TO_PROXY, request_meaning
 from hypothesis import given
 from hypothesis import strategies as st
+from redis_peers import FakeClient, FakePool, new_session
 
 from harness.resp import command
 from harness.servers import RedisServer
 from twemproxy.protocol.redis import errors
 from twemproxy.protocol.redis.commands import COMMANDS, Routing
-from twemproxy.protocol.redis.local import Session, answer, needs_no_authentication
+from twemproxy.protocol.redis.connection_commands import REPLY_ON, Session
+from twemproxy.protocol.redis.local import answer, needs_no_authentication
 
 Load = Callable[[str], ModuleType]
 OK = b"+OK\r\n"
@@ -39,6 +41,7 @@ def redis() -> Iterator[RedisServer]:
 def ask(session: Session, *arguments: bytes) -> bytes:
     """The reply to a command that does not end the connection."""
     reply, last = answer(list(arguments), session)
+    assert reply is not None
     assert not last
     return reply
 
@@ -49,15 +52,19 @@ def test_whatever_is_routed_here_is_answered(codec: Any, name: bytes, arguments:
     request = command(name, *arguments)
     if request_meaning(codec, request)[1] == TO_PROXY:
         for password in ("", "secret"):
-            reply, last = codec.answer(request, Session(password, 0))
-            assert codec.find_reply(reply, 0, len(reply)) == 1
-            assert codec.end == len(reply)
+            session = new_session(password, 0)
+            reply, last = codec.answer(request, session)
             assert last == (name == b"quit")
+            if session.replies == REPLY_ON:
+                assert codec.find_reply(reply, 0, len(reply)) == 1
+                assert codec.end == len(reply)
+            else:
+                assert (name, reply) == (b"client", b"")
 
 
 @given(message=st.binary(max_size=30), name=st.sampled_from([b"ping", b"ECHO"]), more=st.booleans())
 def test_ping_and_echo_are_answered_as_redis_does(redis: RedisServer, message: bytes, name: bytes, more: bool) -> None:
-    session = Session("", 0)
+    session = new_session("", 0)
     assert ask(session, name, message) == redis.ask(name, message)
     assert ask(session, b"PING") == redis.ask("PING")
     if more:
@@ -65,13 +72,13 @@ def test_ping_and_echo_are_answered_as_redis_does(redis: RedisServer, message: b
 
 
 def test_quit_is_the_last_answer() -> None:
-    assert answer([b"QUIT"], Session("", 0)) == (OK, True)
-    assert answer([b"quit", b"now"], Session("secret", 0)) == (OK, True)
+    assert answer([b"QUIT"], new_session("", 0)) == (OK, True)
+    assert answer([b"quit", b"now"], new_session("secret", 0)) == (OK, True)
 
 
 @pytest.mark.parametrize("database", [0, 3])
 def test_select_of_the_pools_database(database: int) -> None:
-    session = Session("", database)
+    session = new_session("", database)
     assert ask(session, b"SELECT", b"0") == OK
     assert ask(session, b"select", b"%d" % database) == OK
     assert ask(session, b"SELECT", b"7") == line(errors.DB_OUT_OF_RANGE.format(database=database))
@@ -82,16 +89,16 @@ def test_select_of_the_pools_database(database: int) -> None:
     "word", [b"", b"x", b"+0", b" 0", b"0 ", b"00", b"-0", b"0_0", b"0x0", b"1e0", b"0" * 30, b"\xb2"]
 )
 def test_select_of_what_is_no_number(redis: RedisServer, word: bytes) -> None:
-    assert ask(Session("", 0), b"SELECT", word) == redis.ask("SELECT", word) == line(errors.NOT_AN_INTEGER)
+    assert ask(new_session("", 0), b"SELECT", word) == redis.ask("SELECT", word) == line(errors.NOT_AN_INTEGER)
 
 
 def test_select_of_a_huge_number() -> None:
     for word in (b"9" * 9, b"9" * 19, b"9" * 5000):
-        assert ask(Session("", 0), b"SELECT", word).startswith(b"-ERR ")
+        assert ask(new_session("", 0), b"SELECT", word).startswith(b"-ERR ")
 
 
 def test_auth_opens_and_shuts() -> None:
-    session = Session("secret", 0)
+    session = new_session("secret", 0)
     assert not session.authenticated
     assert ask(session, b"AUTH", b"wrong") == line(errors.BAD_PASSWORD)
     assert not session.authenticated
@@ -102,7 +109,7 @@ def test_auth_opens_and_shuts() -> None:
 
 
 def test_auth_with_a_user_name() -> None:
-    session = Session("secret", 0)
+    session = new_session("secret", 0)
     assert ask(session, b"auth", b"default", b"secret") == OK
     assert session.authenticated
     assert ask(session, b"AUTH", b"somebody", b"secret") == line(errors.UNKNOWN_USER)
@@ -112,24 +119,24 @@ def test_auth_with_a_user_name() -> None:
 
 
 def test_auth_where_none_is_asked() -> None:
-    session = Session("", 0)
+    session = new_session("", 0)
     assert session.authenticated
     assert ask(session, b"AUTH", b"secret") == line(errors.NO_PASSWORD_SET)
     assert session.authenticated
 
 
 def test_password_is_bytes() -> None:
-    session = Session("pässword", 0)
+    session = new_session("pässword", 0)
     assert ask(session, b"AUTH", "pässword".encode()) == OK
 
 
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
-def test_only_auth_and_quit_may_come_before_auth(codec: Any, row: Any) -> None:
+def test_what_may_come_before_auth(codec: Any, row: Any) -> None:
     name = row.name.encode()
-    free = row.name in ("auth", "quit")
+    free = row.name in ("auth", "hello", "quit", "reset")
     assert needs_no_authentication([name.upper(), b"x"]) == free
-    pool = SimpleNamespace(config=SimpleNamespace(redis_auth="secret", redis_db=0))
-    session = codec.session(pool)
+    pool = FakePool("secret")
+    session = codec.session(pool, FakeClient(pool))
     refused = codec.may_pass(command(name, "x"), session)
     assert refused == (b"" if free else line(errors.NO_AUTH))
     session.authenticated = True
@@ -149,7 +156,10 @@ def test_only_auth_and_quit_may_come_before_auth(codec: Any, row: Any) -> None:
     ],
 )
 def test_handshake(codec: Any, password: str, database: int, steps: list[tuple[str, bytes]]) -> None:
-    assert codec.handshake(SimpleNamespace(redis_auth=password, redis_db=database)) == steps
+    settings = SimpleNamespace(redis_auth=password, redis_db=database)
+    assert codec.handshake(settings, 0) == steps
+    at = 1 if password else 0
+    assert codec.handshake(settings, 1) == [*steps[:at], ("HELLO 3", command("HELLO", "3")), *steps[at:]]
 
 
 def test_problems_of_the_handshake(codec: Any, redis: RedisServer) -> None:

@@ -16,6 +16,7 @@ from feeding import (
     TO_NOBODY,
     TO_ONLY,
     TO_PROXY,
+    TO_SAME,
     VALUES,
     messages,
     request_meaning,
@@ -73,11 +74,15 @@ def expected_meaning(row: Command, arguments: list[bytes]) -> tuple[Any, ...]:
         case Routing.ANY_SERVER:
             return (TO_ANY,)
         case Routing.KEY:
-            return (TO_KEY, arguments[row.first_key])
+            return (TO_KEY, arguments[row.first_key]) if n <= row.one_key else (TO_SAME,)
+        case Routing.SEARCHED_KEYS:
+            return (TO_SAME,)
         case Routing.COUNTED_KEYS:
             count = int(arguments[row.numkeys])
             if count > n - 1 - row.numkeys:
                 return (TO_NOBODY, refusal(5))
+            if count > 1:
+                return (TO_SAME,)
             return (TO_KEY, arguments[row.first_key]) if count else (TO_ONLY,)
     if n - 1 == row.key_step:
         return (TO_KEY, arguments[1])
@@ -146,7 +151,8 @@ def test_number_of_keys(codec: Any, name: bytes, count: int, data: st.DataObject
     elif count > len(arguments):
         assert found == (TO_NOBODY, refusal(5))
     else:
-        assert found == ((TO_KEY, arguments[0]) if count else (TO_ONLY,))
+        one_key = (TO_KEY, arguments[0]) if arguments else ()
+        assert found == ((TO_ONLY,), one_key, (TO_SAME,))[min(count, 2)]
 
 
 @pytest.mark.parametrize("name", COUNTED)
