@@ -1,9 +1,11 @@
 """What people really use in front of it: redis-py, redis-cli, redis-benchmark; and Valkey behind it."""
 
+import asyncio
 import subprocess
 
 import pytest
 import redis
+import redis.asyncio
 
 from harness.proxy import Proxy, redis_pool
 from harness.servers import RedisServer, ValkeyServer
@@ -55,6 +57,37 @@ def exercise(client: redis.Redis) -> None:
 def test_redis_py(proxy: Proxy) -> None:
     with redis_py(proxy) as client:
         exercise(client)
+
+
+def test_redis_py_as_it_comes(proxy: Proxy) -> None:
+    """It says HELLO 3 and what library it is."""
+    with redis.Redis(port=proxy.port()) as client:
+        exercise(client)
+        assert client.client_info()["resp"] == "3"
+        assert client.info("server")["redis_mode"] == "standalone"
+
+
+def test_asyncio_redis_py_as_it_comes(proxy: Proxy) -> None:
+    async def run() -> None:
+        async with redis.asyncio.Redis(port=proxy.port()) as client:
+            assert await client.ping()
+            assert (await client.client_info())["resp"] == "3"
+            numbers = {f"n{i}": str(i) for i in range(100)}
+            assert await client.mset(numbers)
+            assert await client.mget([*numbers, "absent"]) == [*(value.encode() for value in numbers.values()), None]
+            assert await client.hset("h", mapping={"a": "1", "b": "2"}) == 2
+            assert await client.hgetall("h") == {b"a": b"1", b"b": b"2"}
+            assert await client.zadd("z", {"one": 1}) == 1
+            assert await client.zscore("z", "one") == 1.0
+            assert sorted(await asyncio.gather(*(client.incr("n1") for _ in range(20)))) == list(range(2, 22))
+            async with client.pipeline(transaction=False) as pipeline:
+                for i in range(100):
+                    pipeline.set(f"p{i}", i)
+                    pipeline.get(f"p{i}")
+                assert await pipeline.execute() == [part for i in range(100) for part in (True, str(i).encode())]
+            assert await client.delete(*numbers) == 100
+
+    asyncio.run(run())
 
 
 def test_redis_py_with_a_password(servers: list[RedisServer]) -> None:

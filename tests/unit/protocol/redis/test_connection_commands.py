@@ -1,0 +1,300 @@
+"""HELLO, CLIENT, RESET, INFO and CONFIG GET: requests and their replies."""
+
+from collections.abc import Iterator
+
+import pytest
+from redis_peers import FakeClient, FakePool, new_session
+
+from harness.resp import array, bulk, error, integer
+from harness.servers import RedisServer
+from twemproxy.protocol.redis import errors
+from twemproxy.protocol.redis.connection_commands import REPLY_OFF, REPLY_ON, REPLY_SKIP, RESP3_PROFILE, Session
+from twemproxy.protocol.redis.local import answer
+
+OK = b"+OK\r\n"
+NULL = b"$-1\r\n"
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+def ask(session: Session, text: str) -> bytes:
+    """The reply to words separated by blanks, on a connection that goes on."""
+    reply, last = answer(text.encode().split(), session)
+    assert reply is not None
+    assert not last
+    return reply
+
+
+def greeting(version: int, number: int = 1) -> bytes:
+    """What HELLO is answered with."""
+    parts = [bulk("server"), bulk("redis"), bulk("version"), bulk("7.4.0"), bulk("proto"), integer(version)]
+    parts += [bulk("id"), integer(number), bulk("mode"), bulk("standalone"), bulk("role"), bulk("master")]
+    parts += [bulk("modules"), array()]
+    return (b"*14\r\n" if version == 2 else b"%7\r\n") + b"".join(parts)
+
+
+# --- HELLO, RESET ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_hello_switches_the_version(version: int) -> None:
+    session = new_session()
+    assert ask(session, "HELLO") == greeting(2)
+    assert ask(session, f"hello {version}") == greeting(version)
+    assert ask(session, "HELLO") == greeting(version)
+    assert session.profile == (RESP3_PROFILE if version == 3 else 0)
+    assert ask(session, "HELLO 2 setname me") == greeting(2)
+    assert ask(session, "CLIENT GETNAME") == bulk("me")
+    assert session.profile == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "HELLO x",
+        "HELLO 03",
+        "HELLO 1",
+        "HELLO 4",
+        "HELLO -3",
+        "HELLO 2 FOO",
+        "HELLO 2 AUTH a",
+        "HELLO 2 SETNAME",
+        "HELLO 2 AUTH bob pw SETNAME x",
+        "HELLO 3 SETNAME aéb",
+    ],
+)
+def test_errors_of_hello_are_those_of_redis(redis: RedisServer, text: str) -> None:
+    session = new_session("pw" if "bob" in text else "")
+    reply = ask(session, text)
+    assert reply.startswith(b"-")
+    assert reply == redis.ask(*text.encode().split())
+    assert (session.protocol, session.name) == (2, b"")
+
+
+def test_servers_are_asked_once() -> None:
+    pool = FakePool(usable=False)
+    session = new_session(pool=pool)
+    assert ask(session, "HELLO 2") == greeting(2)
+    assert pool.asked == []
+    assert ask(session, "HELLO 3") == error(errors.NO_PROTOCOL)
+    assert (session.protocol, session.profile) == (2, 0)
+    pool.usable = True
+    assert ask(session, "HELLO 3") == ask(session, "HELLO 3") == greeting(3)
+    assert pool.asked == [session.client] * 2
+
+
+@pytest.mark.parametrize("replies", [REPLY_ON, REPLY_OFF, REPLY_SKIP])
+def test_while_servers_are_asked_nothing_changes(replies: int) -> None:
+    pool = FakePool("pw", usable=None)
+    session = new_session(pool=pool)
+    session.replies = replies
+    for _ in range(3):
+        assert answer([b"HELLO", b"3", b"AUTH", b"default", b"pw", b"SETNAME", b"x"], session) == (None, False)
+        assert (session.authenticated, session.name, session.protocol, session.replies) == (False, b"", 2, replies)
+    pool.usable = True
+    assert ask(session, "HELLO 3 AUTH default pw SETNAME x") == (greeting(3) if replies == REPLY_ON else b"")
+    assert (session.authenticated, session.name, session.protocol) == (True, b"x", 3)
+
+
+def test_hello_with_a_password() -> None:
+    session = new_session("pw")
+    for text in ("HELLO", "HELLO 2", "HELLO 3", "HELLO 3 SETNAME x"):
+        assert ask(session, text) == error(errors.HELLO_NEEDS_AUTH)
+    assert ask(session, "HELLO 3 AUTH default no") == error(errors.BAD_PASSWORD)
+    assert ask(session, "HELLO 3 AUTH bob pw") == error(errors.UNKNOWN_USER)
+    assert (session.protocol, session.name, session.authenticated) == (2, b"", False)
+    assert ask(session, "HELLO 3 AUTH default pw") == greeting(3)
+    assert session.authenticated
+    assert ask(session, "HELLO 2") == greeting(2)
+
+
+def test_reset_is_a_new_beginning() -> None:
+    session = new_session("pw")
+    ask(session, "HELLO 3 AUTH default pw SETNAME x")
+    ask(session, "CLIENT SETINFO lib-name lib")
+    ask(session, "CLIENT REPLY OFF")
+    assert ask(session, "RESET") == b"+RESET\r\n"
+    assert (session.protocol, session.name, session.replies, session.authenticated) == (2, b"", REPLY_ON, False)
+    assert session.library == b"lib"
+
+
+# --- CLIENT ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FOO",
+        "SETNAME",
+        "SETNAME a b",
+        "GETNAME x",
+        "ID x",
+        "INFO x",
+        "REPLY",
+        "REPLY FOO",
+        "NO-EVICT FOO",
+        "NO-EVICT",
+        "LIST FOO",
+        "LIST TYPE",
+        "LIST TYPE foo",
+        "LIST ID",
+        "LIST ID x",
+        "KILL",
+        "KILL a",
+        "KILL ID 0",
+        "KILL ID x",
+        "KILL TYPE foo",
+        "KILL USER bob",
+        "KILL FOO bar",
+        "KILL ID 1 ADDR",
+        "KILL SKIPME maybe",
+        "SETNAME aé",
+    ],
+)
+def test_errors_of_client_are_those_of_redis(redis: RedisServer, text: str) -> None:
+    session = new_session()
+    reply = ask(session, f"CLIENT {text}")
+    assert reply.startswith(b"-")
+    assert reply == redis.ask("CLIENT", *text.encode().split())
+    assert session.client.ended == ""  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "name", ["caching", "capa", "getredir", "import-source", "pause", "tracking", "trackinginfo", "unblock", "unpause"]
+)
+def test_what_is_not_available_is_refused_with_a_reason(name: str) -> None:
+    reply = ask(new_session(), f"CLIENT {name.upper()} x")
+    assert reply.startswith(f"-ERR 'client|{name}' is not available through this proxy: it".encode()) or (
+        name == "unblock" and reply.endswith(b": no client of a proxy blocks\r\n")
+    )
+
+
+def test_names_and_switches() -> None:
+    session = new_session()
+    assert ask(session, "CLIENT GETNAME") == NULL
+    assert ask(session, "CLIENT SETNAME me") == OK
+    assert ask(session, "client getname") == bulk("me")
+    assert ask(session, "CLIENT ID") == integer(1)
+    assert ask(session, "CLIENT NO-EVICT on") == ask(session, "CLIENT NO-TOUCH ON") == OK
+    assert session.no_evict and session.no_touch
+    assert answer([b"CLIENT", b"SETNAME", b""], session) == (OK, False)
+    session.protocol = 3
+    assert ask(session, "CLIENT GETNAME") == b"_\r\n"
+    assert ask(session, "CLIENT HELP").startswith(b"*21\r\n+CLIENT <subcommand> ")
+
+
+def test_library() -> None:
+    session = new_session()
+    assert ask(session, "CLIENT SETINFO LIB-NAME lib(x_v1)") == ask(session, "CLIENT SETINFO lib-ver 1.2") == OK
+    assert ask(session, "CLIENT INFO").endswith(b" lib-name=lib(x_v1) lib-ver=1.2\n\r\n")
+    assert ask(session, "CLIENT SETINFO foo 1") == error("ERR Unrecognized option 'foo'")
+    refused = error("ERR lib-name cannot contain spaces, newlines or special characters.")
+    for value in (b"a b", b"a\n", b"\xe9"):
+        assert answer([b"CLIENT", b"SETINFO", b"lib-name", value], session) == (refused, False)
+
+
+def test_list() -> None:
+    pool = FakePool()
+    sessions = [new_session(pool=pool) for _ in range(3)]
+    silent = FakeClient(pool)
+    sessions[1].name = b"two"
+    sessions[2].protocol = 3
+    rows = [
+        f"id={n} addr=10.0.0.1:{n} laddr=10.0.0.2:22121 fd=7 age={n} idle=0 name={'two' if n == 2 else ''} flags=N db=0"
+        f" user=default resp={3 if n == 3 else 2} lib-name= lib-ver=\n"
+        for n in (1, 2, 3, silent.id)
+    ]
+    assert ask(sessions[0], "CLIENT LIST") == ask(sessions[0], "CLIENT LIST TYPE normal") == bulk("".join(rows))
+    assert ask(sessions[0], "CLIENT LIST ID 2 9 1") == bulk(rows[0] + rows[1])
+    assert ask(sessions[0], "CLIENT LIST TYPE pubsub") == bulk("")
+    assert ask(sessions[0], "CLIENT INFO") == bulk(rows[0])
+    assert ask(sessions[2], "CLIENT INFO") == b"=%d\r\ntxt:%s\r\n" % (len(rows[2]) + 4, rows[2].encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "reply", "killed"),
+    [
+        ("ID 2", integer(1), {2}),
+        ("ID 9", integer(0), set()),
+        ("ID 1", integer(0), set()),
+        ("ID 1 SKIPME no", integer(1), {1}),
+        ("ADDR 10.0.0.1:3", integer(1), {3}),
+        ("LADDR 10.0.0.2:22121", integer(2), {2, 3}),
+        ("LADDR 10.0.0.2:22121 SKIPME NO", integer(3), {1, 2, 3}),
+        ("TYPE normal USER default MAXAGE 3", integer(1), {3}),
+        ("TYPE pubsub", integer(0), set()),
+        ("10.0.0.1:2", OK, {2}),
+        ("10.0.0.1:1", OK, {1}),
+    ],
+)
+def test_kill(text: str, reply: bytes, killed: set[int]) -> None:
+    pool = FakePool()
+    session = new_session(pool=pool)
+    others = [FakeClient(pool), FakeClient(pool)]
+    assert answer([b"CLIENT", b"KILL", *text.encode().split()], session) == (reply, 1 in killed)
+    assert {client.id for client in others if client.ended} == killed - {1}
+    assert not pool.connected[0].ended, "it ends after its reply"
+
+
+# --- INFO, CONFIG, TIME ----------------------------------------------------------------------------------------------
+
+SECTIONS = ["Server", "Clients", "Stats", "Replication", "Cluster", "Pool", "Keyspace"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sections"),
+    [
+        ("INFO", SECTIONS),
+        ("INFO ALL", SECTIONS),
+        ("info everything", SECTIONS),
+        ("INFO server", ["Server"]),
+        ("INFO stats CLIENTS nosuch", ["Clients", "Stats"]),
+        ("INFO nosuch", []),
+    ],
+)
+def test_sections_of_info(text: str, sections: list[str]) -> None:
+    reply = ask(new_session(), text)
+    body = reply.split(b"\r\n", 1)[1].decode()
+    assert reply == bulk(body[:-2])
+    assert [line[2:] for line in body.splitlines() if line.startswith("# ")] == sections
+
+
+def test_lines_of_info() -> None:
+    session = new_session()
+    lines = ask(session, "INFO").decode().split("\r\n")
+    for line in ("redis_version:7.4.0", "proxy_version:9.8.7", "process_id:123", "tcp_port:22121", "uptime_in_days:2"):
+        assert line in lines
+    for line in ("connected_clients:2", "total_commands_processed:44", "role:master", "cluster_enabled:0"):
+        assert line in lines
+    for line in ("pool_name:alpha", "pool_servers:3", "pool_servers_live:2", "pool_fragments:99"):
+        assert line in lines
+    session.protocol = 3
+    assert ask(session, "INFO cluster") == b"=34\r\ntxt:# Cluster\r\ncluster_enabled:0\r\n\r\n"
+
+
+def test_config(redis: RedisServer) -> None:
+    session = new_session()
+    assert ask(session, "CONFIG GET Port") == array(bulk("port"), bulk("22121"))
+    assert ask(session, "CONFIG GET save appendonly") == redis.ask("CONFIG", "GET", "appendonly").replace(
+        b"*2", b"*4"
+    ) + bulk("save") + bulk("")
+    assert ask(session, "CONFIG GET nosuch") == array()
+    assert ask(session, "CONFIG GET max[cm]*[!y]") == array(
+        *(bulk("maxclients"), bulk("1000"), bulk("maxmemory-policy"), bulk("noeviction"))[:2]
+    )
+    assert ask(session, "CONFIG GET *").startswith(b"*26\r\n")
+    assert ask(session, "CONFIG GET") == redis.ask("CONFIG", "GET")
+    assert ask(session, "CONFIG SET save x").startswith(b"-ERR 'config|set' is not available through this proxy: ")
+    assert ask(session, "CONFIG FOO").startswith(b"-ERR unknown subcommand 'foo'. Try CONFIG ")
+    session.protocol = 3
+    assert ask(session, "CONFIG GET port") == b"%1\r\n" + bulk("port") + bulk("22121")
+
+
+def test_time(redis: RedisServer) -> None:
+    before, now, after = redis.ask("TIME"), ask(new_session(), "TIME"), redis.ask("TIME")
+    moments = [tuple(int(part) for part in reply.split(b"\r\n")[2:5:2]) for reply in (before, now, after)]
+    assert moments == sorted(moments)
