@@ -457,6 +457,10 @@ class ClientConnection(Stream):
         """Tells the clients of a pool apart; grows with every one."""
         return self.id
 
+    def awaits_replies(self) -> bool:
+        """Whether requests of its are on their way."""
+        return self.replies.head != self.replies.tail
+
     def description(self) -> dict:
         """What is known of the connection: addresses, descriptor, seconds open and idle, bytes waiting to be sent."""
         return {

@@ -46,6 +46,9 @@ class Client(Protocol):
     def number(self) -> int:
         """Tells the pool's clients apart; grows with every one."""
 
+    def awaits_replies(self) -> bool:
+        """Whether requests of its are on their way; it is flushed whenever a reply has come."""
+
     def description(self) -> dict[str, object]:
         """Fields of CLIENT LIST that are about the socket, in order."""
 
@@ -134,8 +137,10 @@ def select(arguments: list[bytes], session: Session) -> bytes:
     return error_reply(DB_OUT_OF_RANGE.format(database=session.database))
 
 
-def reset(arguments: list[bytes], session: Session) -> bytes:
+def reset(arguments: list[bytes], session: Session) -> bytes | None:
     """RESET."""
+    if session.protocol != 2 and session.client.awaits_replies():
+        return None
     session.begin()
     return b"+RESET\r\n"
 
@@ -149,6 +154,9 @@ def hello(arguments: list[bytes], session: Session) -> bytes | None:
         protocol = int(arguments[1])
         if protocol not in (2, 3):
             return error_reply(NO_PROTOCOL)
+    if protocol != session.protocol and session.client.awaits_replies():
+        # What was sent before must be done before anything travels on another server connection.
+        return None
     if protocol == 3 and session.protocol != 3:
         usable = session.pool.can_use(RESP3_PROFILE, session.client)
         if not usable:

@@ -35,16 +35,21 @@ class FakePool:
 
 
 class FakeClient:
-    """Number N has port N and is N seconds old; ``ended`` is why it was cut off."""
+    """Number N has port N and is N seconds old; ``ended`` is why it was cut off, ``waiting`` whether
+    replies are due."""
 
     def __init__(self, pool: FakePool) -> None:
         pool.connected.append(self)
         self.id = len(pool.connected)
         self.session: Any = None
         self.ended = ""
+        self.waiting = False
 
     def number(self) -> int:
         return self.id
+
+    def awaits_replies(self) -> bool:
+        return self.waiting
 
     def description(self) -> dict[str, object]:
         return {"addr": f"10.0.0.1:{self.id}", "laddr": "10.0.0.2:22121", "fd": 7, "age": self.id, "idle": 0}

@@ -298,3 +298,18 @@ def test_time(redis: RedisServer) -> None:
     before, now, after = redis.ask("TIME"), ask(new_session(), "TIME"), redis.ask("TIME")
     moments = [tuple(int(part) for part in reply.split(b"\r\n")[2:5:2]) for reply in (before, now, after)]
     assert moments == sorted(moments)
+
+
+def test_version_changes_only_when_nothing_is_on_its_way() -> None:
+    """What was sent before must be done before anything travels on another server connection."""
+    session = new_session()
+    session.client.waiting = True  # type: ignore[attr-defined]
+    assert answer([b"HELLO", b"3"], session) == (None, False)
+    assert session.protocol == 2
+    assert answer([b"HELLO", b"2"], session)[0] is not None
+    session.client.waiting = False  # type: ignore[attr-defined]
+    assert str(answer([b"HELLO", b"3"], session)[0]).startswith("b'%7")
+    session.client.waiting = True  # type: ignore[attr-defined]
+    assert answer([b"RESET"], session) == (None, False)
+    assert answer([b"HELLO", b"2"], session) == (None, False)
+    assert session.protocol == 3
