@@ -258,6 +258,34 @@ def test_pool_may_count_nonsense_as_misses(missing_stage: Stage) -> None:
     missing_stage.client.expect(GOOD[1] + MN)
 
 
+@pytest.mark.parametrize("text", [server_error("out of memory writing get response"), b"ERROR\r\n"])
+def test_pool_may_count_an_error_line_of_a_server_as_misses(missing_stage: Stage, text: bytes) -> None:
+    missing_stage.client.send(GET + MARK)
+    missing_stage.first.answer(GOOD[0])
+    missing_stage.second.answer(text)
+    missing_stage.client.expect(GOOD[0] + MN)
+
+
+@pytest.mark.parametrize("verb", ["get", "gets", "gat 0", "gats 0"])
+def test_pool_may_count_the_only_server_of_several_keys_as_misses(missing_stage: Stage, verb: str) -> None:
+    missing_stage.second.refuse()
+    missing_stage.client.send(f"{verb} {B1} {B2} {B1}\r\n{verb} {B1}\r\nmg {B1} v\r\n".encode() + MARK)
+    missing_stage.client.expect(END + REFUSED * 2 + MN)
+
+
+def test_pool_may_count_a_paused_server_as_misses(memcached_servers: list[MemcachedServer]) -> None:
+    with (
+        MemcachedServer() as paused,
+        Proxy(memcached_pool(memcached_servers[0], paused, timeout=300, partial_reads="miss")) as proxy,
+    ):
+        client = proxy.client()
+        assert client.ask_text(store("set", A1, "a1")) == client.ask_text(store("set", B1, "b1")) == STORED
+        paused.pause()
+        assert client.ask_text(GET) == value(A1, "a1") + END
+        paused.resume()
+        assert client.ask_text(GET) == value(A1, "a1") + value(B1, "b1") + END
+
+
 def test_writes_fail_where_reads_may_miss(missing_stage: Stage) -> None:
     missing_stage.second.refuse()
     missing_stage.client.send(store("set", B1, "x") + f"delete {B1}\r\n".encode() + MARK)
