@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -104,11 +105,27 @@ class ServerProcess:
         """Stop the process where it stands; the kernel still takes bytes on its behalf."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        wait_until(self._stands_still, f"{self.command()[0]} stands still")
 
     def resume(self) -> None:
         """Let it go on after ``pause``."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """``pause`` and, whatever happens, ``resume``."""
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
+
+    def _stands_still(self) -> bool:
+        # The signal reaches a thread that is running elsewhere a little later.
+        assert self.process is not None
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        return all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
 
     def kill(self) -> None:
         """End the process at once; harmless when it has ended. ``start`` starts it again, on the same port."""

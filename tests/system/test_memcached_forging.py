@@ -50,10 +50,9 @@ def test_key_with_line_ends_forges_no_reply_to_another_client(
         forger.send(preparation.encode() + b"mn\r\n")
         forger.read_until(MN)
         # The server stands still, so that what the victim asks is outstanding when the forgery is answered.
-        server.pause()
-        forger.send(forgery.encode())
-        forger.wait_consumed()
-        victim.send(b"get victim\r\n" * 2)
-        wait_until(lambda: server.unread() >= len(b"get victim\r\n" * 2), "the requests are on their way")
-        server.resume()
+        with server.paused():
+            forger.send(forgery.encode())
+            forger.wait_consumed()
+            victim.send(b"get victim\r\n" * 2)
+            wait_until(lambda: server.unread() >= len(b"get victim\r\n" * 2), "the requests are on their way")
         assert [victim.text_reply(), victim.text_reply()] == [value("victim", "good") + END] * 2

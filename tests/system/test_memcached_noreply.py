@@ -107,12 +107,11 @@ def bystander_replies(server: MemcachedServer, proxy: Proxy, offence: bytes, for
         for key in KEYS:
             assert bystander.ask_text(store("set", key, key)) == STORED
         # The server stands still until everything is on its way: no reply can come before the next request.
-        server.pause()
-        offender.send(offence)
-        offender.wait_consumed()
-        bystander.send(requests)
-        wait_until(lambda: server.unread() >= len(requests) + forwarded, "the requests are on their way")
-        server.resume()
+        with server.paused():
+            offender.send(offence)
+            offender.wait_consumed()
+            bystander.send(requests)
+            wait_until(lambda: server.unread() >= len(requests) + forwarded, "the requests are on their way")
         return replies(bystander, len(KEYS))
 
 
