@@ -56,3 +56,26 @@ def test_key_with_line_ends_forges_no_reply_to_another_client(
             victim.send(b"get victim\r\n" * 2)
             wait_until(lambda: server.unread() >= len(b"get victim\r\n" * 2), "the requests are on their way")
         assert [victim.text_reply(), victim.text_reply()] == [value("victim", "good") + END] * 2
+
+
+STATISTICS = [
+    *("settings", "items", "slabs", "sizes", "conns", "extstore", "reset", "nosuch", "noreply", "items noreply"),
+    *("detail", "detail on", "detail off", "detail dump", "cachedump", "cachedump 1 1", "cachedump 300 1"),
+    *("sizes_enable", "sizes_disable"),
+]
+
+
+@pytest.mark.parametrize("argument", STATISTICS)
+def test_statistics_leave_the_replies_of_another_client_alone(
+    server: MemcachedServer, single: Proxy, argument: str
+) -> None:
+    """memcached answers some with lines that no END follows, so that the END of somebody else would be taken for it."""
+    server.flush()
+    with single.client() as asking, single.client() as other:
+        assert other.ask_text(store("set", "victim", "good")) == STORED
+        asking.send(f"stats {argument}\r\nmn\r\n".encode())
+        asking.wait_consumed()
+        other.send(b"get nothing\r\nget victim\r\n")
+        assert other.text_reply() == END
+        assert other.text_reply() == value("victim", "good") + END
+        assert asking.read_until(MN).count(END) <= 1
