@@ -183,7 +183,8 @@ Any other command is answered `ERROR`, and the connection goes on.
 ## Keys, numbers, values
 
 - A key has 1 to {key} bytes, none of them a control character or a blank. With the meta flag `b` it is written in
-  base64; the decoded bytes decide which server it is on, so `mg Zm9v b` and `get foo` ask the same one.
+  base64; the decoded bytes, which may be any but a line feed, decide which server it is on, so `mg Zm9v b` and
+  `get foo` ask the same one.
 - Numbers are plain decimals: `flags` of 32 bits, `exptime` of 31 and perhaps negative, `delta` and `cas` of 64.
 - A value may have up to {value}, and no more than its server takes: a larger one is answered
   `SERVER_ERROR object too large for cache`, as memcached does, and the connection goes on.

@@ -63,7 +63,7 @@ TOO_LARGE = cython.declare(cython.const[cython.int], 7)
 LONG_LINE = cython.declare(cython.const[cython.int], 18)
 
 # Words that arguments may be, in the order of their rows.
-KEYWORDS = ("noreply", "0", "servers")
+KEYWORDS = ("noreply", "0", "servers", "sizes_enable", "sizes_disable")
 NOREPLY = cython.declare(cython.const[cython.int], 0)
 ZERO = cython.declare(cython.const[cython.int], 1)
 

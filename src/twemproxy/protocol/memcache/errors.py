@@ -29,6 +29,8 @@ class Problem(enum.IntEnum):
     NOT_AVAILABLE = 17
     LONG_LINE = 18
     MANY_FLAGS = 19
+    LINE_FEED_IN_KEY = 20
+    ENDLESS_STATISTICS = 21
 
 
 TEXTS = {
@@ -52,6 +54,11 @@ TEXTS = {
     ),
     Problem.NOT_AVAILABLE: "CLIENT_ERROR '{name}' is not available through this proxy: {reason}",
     Problem.LONG_LINE: "CLIENT_ERROR line too long",
+    Problem.LINE_FEED_IN_KEY: "CLIENT_ERROR a key may not contain a line feed, not even in base64",
+    Problem.ENDLESS_STATISTICS: (
+        "CLIENT_ERROR 'stats sizes_enable' and 'stats sizes_disable' are not available through this proxy: memcached"
+        " does not say where its answer to them ends, ask that server directly"
+    ),
     Problem.MANY_FLAGS: "CLIENT_ERROR options flags too long",
 }
 

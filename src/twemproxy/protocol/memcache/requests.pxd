@@ -19,6 +19,6 @@ cdef class MemcacheRequests(ClassicRequests):
     @cython.final
     cdef int flag_problem(self, const unsigned char* buf) noexcept nogil
     @cython.final
-    cdef bint decode_key(self, const unsigned char* buf) noexcept nogil
+    cdef int decode_key(self, const unsigned char* buf) noexcept nogil
     @cython.final
     cdef Frame read_keyless(self, const unsigned char* buf, Py_ssize_t at, int form) noexcept nogil

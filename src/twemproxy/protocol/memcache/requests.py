@@ -61,6 +61,8 @@ BAD_MODE_LENGTH = cython.declare(cython.const[cython.int], 13)
 BAD_MODE = cython.declare(cython.const[cython.int], 14)
 NOT_ALLOWED = cython.declare(cython.const[cython.int], 16)
 NOT_AVAILABLE = cython.declare(cython.const[cython.int], 17)
+LINE_FEED_IN_KEY = cython.declare(cython.const[cython.int], 20)
+ENDLESS_STATISTICS = cython.declare(cython.const[cython.int], 21)
 MANY_FLAGS = cython.declare(cython.const[cython.int], 19)
 
 # commands.FlagKind, for C.
@@ -74,6 +76,8 @@ MODE = cython.declare(cython.const[cython.int], 6)
 # Rows of classic_requests.KEYWORDS.
 NOREPLY = cython.declare(cython.const[cython.int], 0)
 SERVERS = cython.declare(cython.const[cython.int], 2)
+SIZES_ENABLE = cython.declare(cython.const[cython.int], 3)
+SIZES_DISABLE = cython.declare(cython.const[cython.int], 4)
 
 # What ``Codec.demand`` is made of here: a server that knows the meta commands as they are now.
 META_KNOWN = cython.declare(cython.const[cython.int], 1)
@@ -188,8 +192,8 @@ class MemcacheRequests(ClassicRequests):
                 self.cut_start = self.token_start - 1
                 self.cut_end = self.token_end
                 self.expected |= QUIET
-        if encoded and problem == NO_PROBLEM and not self.decode_key(buf):
-            problem = self.bad_keys[self.command]
+        if encoded and problem == NO_PROBLEM:
+            problem = self.decode_key(buf)
         if form == META_SET:
             return self.read_block(buf, start, end, length, problem)
         if problem != NO_PROBLEM:
@@ -230,31 +234,38 @@ class MemcacheRequests(ClassicRequests):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def decode_key(self, buf: cython.pointer[cython.const[cython.uchar]]) -> cython.bint:
-        """Put the key, which is base64 (RFC 4648, with padding), into ``decoded``; False when it is not."""
+    def decode_key(self, buf: cython.pointer[cython.const[cython.uchar]]) -> cython.int:
+        """Put the key, which is base64 (RFC 4648, with padding), into ``decoded``; what is wrong with it otherwise.
+
+        memcached shows such keys as they are in some of its replies (of an item that flag N has made, and in
+        statistics), so that a line feed in one could end a reply and begin what another client takes for its own.
+        """
+        problem: cython.int = NO_PROBLEM
         at: cython.Py_ssize_t = self.key_start
         end: cython.Py_ssize_t = self.key_end
         bits: cython.uint = 0
         n_bits: cython.int = 0
         out: cython.Py_ssize_t = 0
         if (end - at) % 4 != 0:
-            return False
+            return self.bad_keys[self.command]
         if buf[end - 1] == ord(b"="):
             end -= 2 if buf[end - 2] == ord(b"=") else 1
         while at < end:
             if self.sextets[buf[at]] < 0:
-                return False
+                return self.bad_keys[self.command]
             bits = ((bits << 6) | cython.cast(cython.uint, self.sextets[buf[at]])) & 0xFFFF
             n_bits += 6
             if n_bits >= 8:
                 n_bits -= 8
                 self.decoded[out] = (bits >> n_bits) & 0xFF
+                if self.decoded[out] == ord(b"\n"):
+                    problem = LINE_FEED_IN_KEY
                 out += 1
             at += 1
         self.key_start = 0
         self.key_end = out
         self.key_decoded = True
-        return True
+        return problem
 
     @cython.final
     @cython.cfunc
@@ -274,6 +285,8 @@ class MemcacheRequests(ClassicRequests):
             return COMPLETE
         if form == STATS:
             self.next_token(buf, at)
+            if self.keyword(buf) == SIZES_ENABLE or self.keyword(buf) == SIZES_DISABLE:
+                return self.refuse(ENDLESS_STATISTICS)
             self.route = TO_ALL
             self.merge = IN_WORDS
             if not self.has_token() or (self.keyword(buf) == SERVERS and self.token_end == self.content_end):

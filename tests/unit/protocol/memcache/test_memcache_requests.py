@@ -59,7 +59,7 @@ def found_key(codec: Any, request: bytes) -> bytes:
 
 def test_values_of_enumerations_are_those_of_compiled_code() -> None:
     assert [form.value for form in Form] == list(range(16))
-    assert [problem.value for problem in Problem] == list(range(20))
+    assert [problem.value for problem in Problem] == list(range(22))
     assert set(TEXTS) == set(Problem) - {Problem.NONE}
 
 
