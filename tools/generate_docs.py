@@ -19,6 +19,7 @@ from twemproxy.protocol.redis.commands import Routing
 DOCS = Path(__file__).parents[1] / "docs"
 
 KINDS = {
+    "commands": "names of commands",
     "listen": "[address](#listen)",
     "servers": "[list of servers](#servers)",
     "hash tag": "two characters",
@@ -257,14 +258,20 @@ REDIS_BEGINNING = """\
 # Redis commands
 
 Every command of redis and valkey, and what becomes of it in a pool with `redis: true`. The table is made of what the
-servers say about their commands; `COMMAND` answers from the same one. A command that is not in it is answered with
-`ERR unknown command`. Clients get to read why a command is refused.
+servers say about their commands; `COMMAND` answers from the same one. A command that is not in it, of a module for
+instance, is looked up at a server once: if `COMMAND INFO` there knows it, it goes to the server of its keys, else the
+answer is `ERR unknown command`. Clients get to read why a command is refused.
 
 - *Key's server*: the request goes to the server of its key, byte for byte.
 - *One server*: it has several keys, and all of them must be on one server; otherwise the answer is `-CROSSSLOT Keys in
   request don't hash to the same server (use a hash tag)`. In a pool of one server they always are.
 - *Split*: one request per server, the replies merged.
+- *Every server*: all are asked, ejected ones too, and the replies become one; a server that fails makes it an error.
+- *Private connection*: the client gets a server connection of its own meanwhile, at most `blocking_connections` of the
+  pool together, so that nobody else waits.
+- *Subscription*: one connection to each server brings what is published to all clients.
 - *Proxy*: answered without asking a server.
+- *Only with* `allow_commands`: it can destroy or stall what others need, see [configuration.md](configuration.md).
 
 | command | since | goes to |
 |---|---|---|
@@ -277,22 +284,69 @@ ROUTES = {
     Routing.EACH_KEY_VALUES: "split, values in the order of the keys",
     Routing.EACH_PAIR_STATUS: "split, one status",
     Routing.ANY_SERVER: "any one server",
-    Routing.SEARCHED_KEYS: "one server; refused with BLOCK",
+    Routing.SEARCHED_KEYS: "one server",
+    Routing.ONLY_SERVER: "the server of a pool of one",
+    Routing.BLOCKING: "one server, on a private connection",
+    Routing.EVERY_SERVER: "every server, {merge}",
+    Routing.TRANSACTION: "the server of the keys, on a private connection",
+    Routing.SUBSCRIPTION: "subscription",
+    Routing.BY_SUBCOMMAND: "by sub-command",
     Routing.LOCAL: "proxy",
     Routing.REFUSED: "refused: {refusal}",
 }
 """Where requests go, by routing; KEY with several keys goes to one server."""
+
+MERGED = {
+    "sum": "sum of the replies",
+    "smallest": "the smallest reply",
+    "smallest of each": "the smallest reply, element by element",
+    "joined": "the replies one after the other",
+    "without repeats": "the replies without repeats",
+    "any": "one of the replies",
+    "subscribers": "numbers of subscribers, those of this proxy's clients included",
+    "one done": "fine when it was for one",
+    "cursor": "one after the other, the cursor tells where",
+    "all alike": "the reply that all give, or the first error",
+}
+"""What becomes of the replies of every server."""
+
+NOTES = {
+    "wait": "every server, the smallest reply, on private connections",
+    "waitaof": "every server, the smallest reply element by element, on private connections",
+    "publish": "the channel's server",
+    "spublish": "the channel's server",
+    "xread": "one server; with BLOCK on a private connection",
+    "xreadgroup": "one server; with BLOCK on a private connection",
+    "sort": "one server; BY and GET patterns only in a pool of one server",
+    "sort_ro": "one server; BY and GET patterns only in a pool of one server",
+    "copy": "one server; to a database that the pool has",
+    "move": "key's server; to a database that the pool has",
+    "multi": "the proxy, then the server of the first key, on a private connection",
+    "evalsha": "one server; without keys only in a pool of one server; a script that was seen is sent again if need be",
+}
+"""What the routing of a command does not say."""
 
 
 def redis_commands() -> str:
     """The whole of docs/commands.md."""
     rows = []
     for command in redis.COMMANDS:
-        text = ROUTES[command.routing].format(refusal=command.refusal)
-        if command.routing == Routing.KEY and command.one_key < redis.ANY_NUMBER:
-            text = "one server"
-        rows.append(f"| `{command.name}` | {command.since} | {text} |\n")
+        rows.append(redis_row(command))
+        if command.routing == Routing.BY_SUBCOMMAND:
+            rows += [redis_row(sub) for name, sub in redis.SUBCOMMANDS.items() if name.split("|")[0] == command.name]
     return REDIS_BEGINNING + "".join(rows)
+
+
+def redis_row(command: redis.Command) -> str:
+    """The row of a command, or of a sub-command."""
+    text = ROUTES[command.routing].format(refusal=command.refusal, merge=MERGED.get(command.merge, ""))
+    if command.routing == Routing.KEY and command.one_key < redis.ANY_NUMBER:
+        text = "one server"
+    text = NOTES.get(command.name, text)
+    if command.permission:
+        text += f"; only with `allow_commands: {command.name}`"
+    name = command.name.replace("|", " ")
+    return f"| `{name}` | {command.since} | {text.replace('|', chr(92) + '|')} |\n"
 
 
 DOCUMENTS: dict[str, Callable[[], str]] = {

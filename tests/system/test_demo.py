@@ -92,7 +92,7 @@ def test_once(files: Path) -> None:
         assert "'name 7'" in said
         assert "gathered from 3 servers" in said
         assert "1000 replies from 3 servers, in order" in said
-        assert "'keys' is not available through this proxy" in said
+        assert "'keys' is not allowed in this pool" in said
         assert said.endswith("Stopped; nothing is left behind.\n")
         demo.expect_nothing_left()
     finally:

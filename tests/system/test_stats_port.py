@@ -82,7 +82,7 @@ def test_requests_responses_and_their_bytes() -> None:
     with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
         client = proxy.client()
         [a1, a2], [b] = keys_of(0, 2, 2), keys_of(1, 2)
-        client.send(command("GET", a1) + command("MGET", a1, b, a2) + command("PING") + command("NOSUCHCOMMAND"))
+        client.send(command("GET", a1) + command("MGET", a1, b, a2) + command("PING") + command("MONITOR"))
         to_first = command("GET", a1) + command("mget", a1, a2)
         to_second = command("mget", b)
         from_first, from_second = bulk("1") + array(bulk("1"), bulk("2")), array(bulk("b"))

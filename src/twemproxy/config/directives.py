@@ -11,7 +11,8 @@ import msgspec
 
 from twemproxy.config.pools import PoolConfig
 from twemproxy.hashing import DISTRIBUTIONS, HASHES
-from twemproxy.protocol.memcache.commands import PERMITTED_BY_DIRECTIVE
+from twemproxy.protocol.memcache import commands as memcache
+from twemproxy.protocol.redis import commands as redis
 
 Kind = Literal[
     "listen", "servers", "hash", "distribution", "hash tag", "policy", "commands", "string", "boolean", "number"
@@ -131,12 +132,41 @@ DIRECTIVES: Final = (
     Directive(
         "allow_commands",
         "commands",
-        "Commands, separated by spaces, that are refused without this permission because they can destroy what "
-        "every server of the pool holds.",
-        choices=PERMITTED_BY_DIRECTIVE,
-        protocol="memcached only",
+        "Commands that are refused without this permission because they can destroy what the servers of the pool "
+        "hold, or stall them: `flushall keys config|set`, for instance. A command with sub-commands stands for all of "
+        "them.",
+    ),
+    Directive(
+        "deny_commands",
+        "commands",
+        "Commands that are refused although the pool could serve them, for instance `eval client|kill`.",
+        protocol="redis only",
+    ),
+    Directive(
+        "databases",
+        "number",
+        "How many databases clients can select, from 0 on; with 1 it is `redis_db` only, which 0 then stands for, too. "
+        "Server connections are kept per database that is in use.",
+        unit="databases",
+        minimum=1,
+        protocol="redis only",
+    ),
+    Directive(
+        "blocking_connections",
+        "number",
+        "Most server connections at a time that clients have for themselves: each that waits in a blocking command, "
+        "or is in a transaction, needs one.",
+        unit="connections",
+        protocol="redis only",
     ),
 )
+
+COMMANDS: Final = {
+    ("allow_commands", "memcached"): memcache.PERMITTED_BY_DIRECTIVE,
+    ("allow_commands", "redis"): redis.PERMITTED_BY_DIRECTIVE,
+    ("deny_commands", "redis"): redis.DENIED_BY_DIRECTIVE,
+}
+"""The commands that a directive can name, by directive and protocol."""
 
 BY_NAME: Final = {directive.name: directive for directive in DIRECTIVES}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from twemproxy.config.addresses import AddressError, parse_listen, parse_server, resolve_listen
-from twemproxy.config.directives import BY_NAME, DIRECTIVES, Directive, Kind, closest
+from twemproxy.config.directives import BY_NAME, COMMANDS, DIRECTIVES, Directive, Kind, closest
 from twemproxy.config.document import PoolEntries, Refusal, Scalar, parse_document
 from twemproxy.config.numbers import NUMBER_MAXIMUM, parse_number
 from twemproxy.config.pools import Config, ListenConfig, PoolConfig, ServerConfig
@@ -152,16 +152,29 @@ def _parse_choice(directive: Directive, text: str) -> str:
     return text
 
 
-def _parse_commands(directive: Directive, text: str) -> tuple[str, ...]:
-    words = text.split()
-    for word in words:
-        if word not in directive.choices:
-            known = ", ".join(directive.choices)
-            raise ValueError(
-                f"names {_quoted(word)}, which needs no permission or does not exist; those that do are: {known}"
-                f"{_suggestion(word, directive.choices)}"
-            )
-    return tuple(dict.fromkeys(words))
+def _parse_commands(_: Directive, text: str) -> tuple[str, ...]:
+    """The words; which of them there are depends on the pool's protocol, see ``_check_commands``."""
+    return tuple(dict.fromkeys(text.split()))
+
+
+_FEW = 10
+_MARKED = "docs/commands.md marks those that do"
+
+
+def _check_commands(pool: _Pool, protocol: str) -> None:
+    """Refusal of a command that a directive of a pool of this protocol cannot name."""
+    for (name, of_protocol), known in COMMANDS.items():
+        if of_protocol != protocol:
+            continue
+        for word in pool.values.get(name, ()):
+            if word not in known:
+                reason = "does not exist"
+                if name == "allow_commands":
+                    few = f"those that do are: {', '.join(known)}" if len(known) < _FEW else _MARKED
+                    reason = f"needs no permission or does not exist; {few}"
+                place = pool.places[name]
+                text = f"names {_quoted(word)}, which {reason}{_suggestion(word, known)}"
+                place.refuse(f'{pool.title} directive "{name}" {text}')
 
 
 def _parse_hash_tag(_: Directive, text: str) -> str:
@@ -212,6 +225,12 @@ def _check_pool(pool: _Pool) -> PoolConfig:
             pool.places[directive.name].refuse(
                 f'{pool.title} directive "{directive.name}" is only valid for a {other} pool'
             )
+    _check_commands(pool, "redis" if pool.values.get("redis") else "memcached")
+    if 1 < pool.values.get("databases", 1) <= pool.values.get("redis_db", 0):
+        pool.places["redis_db"].refuse(
+            f'{pool.title} directive "redis_db" is {pool.values["redis_db"]}, but "databases" is'
+            f" {pool.values['databases']}: databases are counted from 0"
+        )
     if not pool.servers:
         pool.name.refuse(f"{pool.title} has no servers")
     first: dict[str, Scalar] = {}

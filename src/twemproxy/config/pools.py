@@ -66,6 +66,11 @@ class PoolConfig(msgspec.Struct, frozen=True):
     partial_reads: str = "error"
     allow_commands: tuple[str, ...] = ()
     """Commands available only with this permission, each once."""
+    deny_commands: tuple[str, ...] = ()
+    """Commands that are refused although they could be served, each once."""
+    databases: int = 1
+    """How many databases clients can select, from 0 on; 1 for ``redis_db`` only."""
+    blocking_connections: int = 1000
 
 
 class Config(msgspec.Struct, frozen=True):

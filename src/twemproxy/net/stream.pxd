@@ -15,6 +15,7 @@ cdef class Stream(Channel):
     cdef bint established
     cdef bint paused
     cdef bint ended
+    cdef bint watches_hangup
 
     cdef int open_stream(self, int fd, uint32_t interest) except -1
     cdef int close_stream(self) except -1
@@ -32,6 +33,7 @@ cdef class Stream(Channel):
 
     cdef Py_ssize_t consume(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int on_end(self) except -1
+    cdef int on_hangup(self) except -1
     cdef int on_broken(self, int error) except -1
     cdef int on_writable(self) except -1
     cdef int on_flushed(self, Py_ssize_t sent) except -1

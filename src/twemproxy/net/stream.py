@@ -9,7 +9,7 @@ from cython.cimports.libc.stdint import uint32_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.posix.uio import iovec, readv
 from cython.cimports.posix.unistd import close
-from cython.cimports.twemproxy.libc.epoll import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from cython.cimports.twemproxy.libc.epoll import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from cython.cimports.twemproxy.libc.socket import SO_ERROR, SOL_SOCKET, getsockopt, recv, socklen_t
 from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import Channel
@@ -21,7 +21,10 @@ GROWTH_LIMIT = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 
 @cython.cclass
 class Stream(Channel):
-    """One per connection. ``needed`` is set by the owner: how long the tail must be before parsing can go on."""
+    """One per connection. ``needed`` is set by the owner: how long the tail must be before parsing can go on.
+
+    With ``watches_hangup`` the owner hears of the peer's end also while nothing is read.
+    """
 
     def __cinit__(self) -> None:
         self.out = SendQueue()
@@ -67,6 +70,8 @@ class Stream(Channel):
             interest |= EPOLLIN
         if self.out.pending > 0:
             interest |= EPOLLOUT
+        if self.watches_hangup:
+            interest |= EPOLLRDHUP
         if interest != self.interest and self.established:
             return self.loop.watch(self, interest)
         return 0
@@ -86,6 +91,8 @@ class Stream(Channel):
         elif events & (EPOLLERR | EPOLLHUP):
             getsockopt(self.fd, SOL_SOCKET, SO_ERROR, cython.address(error), cython.address(size))
             self.on_broken(error)
+        elif events & EPOLLRDHUP and self.watches_hangup:
+            self.on_hangup()
         if events & EPOLLOUT and self.fd >= 0:
             self.loop.want_flush(self)
         return 0
@@ -311,6 +318,12 @@ class Stream(Channel):
     def on_end(self) -> cython.int:
         """The peer sends no more."""
         raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_hangup(self) -> cython.int:
+        """As ``on_end``, but what came before may still be unread."""
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -14,7 +14,7 @@ cdef enum Route:
     TO_EACH        # split: `items` keys, the replies merged as `merge` says
     TO_ALL         # to every server, the replies merged as `merge` says
     TO_SAME        # to the one server that has all of `keys`; refused when there is none
-    TO_PROXY       # the proxy answers
+    PLANNED        # `plan` says what becomes of it
     TO_NOBODY      # refused; `problem` is set
 
 # How the replies of a split request become one.
@@ -58,6 +58,8 @@ cdef class Codec:
     cdef public unsigned char expected
     cdef readonly unsigned char greeting_expected
     cdef readonly unsigned char demand
+    cdef readonly bint repairable
+    cdef readonly bint notable
     cdef readonly bint matches_keys
 
     cdef Frame frame_request(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil

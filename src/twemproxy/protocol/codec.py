@@ -10,11 +10,13 @@ import cython
 if not cython.compiled:
     from typing import Any
 
+    from twemproxy.protocol.plan import Plan
+
     Frame = int
     Route = int
     Merge = int
     NEED_MORE, COMPLETE, SKIP, REWRITE, MALFORMED = range(5)
-    TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_ALL, TO_SAME, TO_PROXY, TO_NOBODY = range(8)
+    TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_ALL, TO_SAME, PLANNED, TO_NOBODY = range(8)
     VALUES, SUM, STATUS, IN_WORDS = range(4)
     RESP3, QUIET, MUTED = 0x20, 0x40, 0x80
     REST_OF_LINE = -1
@@ -61,6 +63,8 @@ class Codec:
       with the request, and set again before its reply is framed or judged; ``greeting_expected`` is that of the
       greeting.
     - ``demand``: what its server must offer (see ``offer``), 0 for nothing special.
+    - ``repairable``: an error reply may be one that ``repaired`` knows an answer to; ``notable``: to know it, ``note``
+      has to see this request.
     - ``key_decoded``: the key is not spelt in the request but stands in ``decoded``, from 0 to ``key_end``.
 
     ``matches_keys``: values in replies are found by their keys, so the request is kept until they are there.
@@ -89,6 +93,8 @@ class Codec:
         self.expected = 0
         self.greeting_expected = 0
         self.demand = 0
+        self.repairable = False
+        self.notable = False
         self.matches_keys = False
 
     # --- framing ---------------------------------------------------------------------------------------------
@@ -449,23 +455,28 @@ class Codec:
         """An error reply with this text."""
         raise NotImplementedError
 
-    def answer(self, request: bytes, session: "Any") -> "tuple[bytes | None, bool]":
-        """The reply to a request routed TO_PROXY, and whether the connection ends after it.
+    def plan(self, request: bytes, session: "Any") -> "Plan":
+        """What becomes of the request just framed, which is routed PLANNED, or is that of an attended session.
 
-        None when it cannot be told yet: the client is woken when it can, and nothing has changed.
+        It may be asked for again, with nothing changed, as long as its answer is None, ToServer or Ask, or PASS.
         """
         raise NotImplementedError
 
     def session(self, pool: "Any", client: "Any") -> "Any":
         """The state of a new client of this pool (``proxy.server_pool.ServerPool`` and ``proxy.client``).
 
-        It says whether the client has ``authenticated``, which ``replies`` it wants (0 all, 1 none, 2 not the next),
-        and on which ``profile`` of server connections its requests travel, 0 for the default one.
+        It says whether each of its requests must be planned (``attended``), which ``replies`` it wants (0 all, 1 none,
+        2 not the next), on which ``profile`` of server connections its requests travel, 0 for the default one, and
+        what is ``expected`` of replies because of it. It is told when a planned request has been ``taken``, and when
+        the client has ``ended``.
         """
         raise NotImplementedError
 
-    def may_pass(self, request: bytes, session: "Any") -> bytes:
-        """Empty when the client may send the request just framed, else the error reply."""
+    def note(self, request: bytes) -> None:
+        """Look at a ``notable`` request that is being sent."""
+
+    def repaired(self, request: bytes, reply: bytes) -> bytes:
+        """The form of a ``repairable`` request that will do better than with this error reply; empty for none."""
         return b""
 
     def match_values(self, reply: bytes, keys: "list[bytes]") -> "list[tuple[int, int]] | None":
@@ -481,6 +492,30 @@ class Codec:
         A server that did not answer has the proxy's own error as its reply.
         """
         raise NotImplementedError
+
+    # --- what clients subscribe to, see proxy.subscriptions ------------------------------------------------------
+
+    def subscription(self, kind: str, name: bytes) -> bytes:
+        """The request that subscribes to a topic of this kind."""
+        raise NotImplementedError
+
+    def unsubscription(self, kind: str, name: bytes) -> bytes:
+        """The request that ends it."""
+        raise NotImplementedError
+
+    def read_message(self, message: bytes) -> "tuple[str, str, bytes]":
+        """(what, kind, name) of a message of a server on a connection for subscriptions.
+
+        ``what`` is ``published``, with the topic, or the answer to a request above: ``confirmed``, ``ended`` or
+        ``refused``.
+        """
+        raise NotImplementedError
+
+    def comes_from_anywhere(self, kind: str, name: bytes) -> bool:
+        """Whether messages of a topic may come from another server than that of a key of its name."""
+        return True
+
+    # --- greetings -----------------------------------------------------------------------------------------------
 
     def handshake(self, settings: "Any", profile: int) -> "list[tuple[str, bytes]]":
         """What a new server connection of this profile says first: (what it is, for messages; the request)."""

@@ -28,7 +28,9 @@ cdef class ClientConnection(Stream):
     cdef int profile
     cdef unsigned char wishes
     cdef bint skipping
-    cdef bint guarded
+    cdef bint attended
+    cdef object reserved
+    cdef bint leaving
     cdef bint closing
     cdef bint broken_off
 
@@ -43,7 +45,10 @@ cdef class ClientConnection(Stream):
     cdef bint forward_together(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint wait_for(self, ServerConnection full) except -1
     cdef int rewrite(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef bint answer(self, bytes request) except -1
+    cdef bint take_planned(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef bint follow(self, object plan, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int leave_private(self) except -1
+    cdef int give_back(self) except -1
     cdef int reply(self, bytes reply) except -1
     cdef int break_off(self, bytes reply) except -1
     cdef int close_if_done(self) except -1

@@ -16,7 +16,7 @@ from cython.cimports.twemproxy.protocol.codec import (
     COMPLETE,
     MUTED,
     NEED_MORE,
-    RESP3,
+    PLANNED,
     REST_OF_LINE,
     REWRITE,
     SKIP,
@@ -26,13 +26,13 @@ from cython.cimports.twemproxy.protocol.codec import (
     TO_KEY,
     TO_NOBODY,
     TO_ONLY,
-    TO_PROXY,
     TO_SAME,
     Codec,
     Frame,
     Route,
 )
-from cython.cimports.twemproxy.proxy.fragment import dispatch_split, dispatch_to_all
+from cython.cimports.twemproxy.proxy.fragment import dispatch_ask, dispatch_split, dispatch_to_all
+from cython.cimports.twemproxy.proxy.repairable import send_repairable
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
 from cython.cimports.twemproxy.proxy.server_connection import HIGH_WATER, LOW_WATER, ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
@@ -44,7 +44,9 @@ from cython.cimports.twemproxy.stats.counters import (
     TOTAL_CONNECTIONS,
 )
 
+from twemproxy.protocol.plan import PASS, Answer, ToPrivate, ToServer
 from twemproxy.proxy.pool_log import local_end_of, peer_of
+from twemproxy.proxy.private_connections import Reservations
 
 # Bytes of replies that one client has not taken, beyond which it is not read from, and below which it is again.
 REPLIES_HIGH = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
@@ -54,8 +56,8 @@ LAST_INPUT = cython.declare(cython.const[cython.int], 64)
 INFO = cython.declare(cython.const[cython.int], 6)
 # A session's ``replies`` when it wants none to its next request.
 SKIP_NEXT = cython.declare(cython.const[cython.int], 2)
-# The profile of connections that speak RESP3.
-RESP3_PROFILE = cython.declare(cython.const[cython.int], 1)
+# Bytes of pushed messages that one client has not taken, beyond which it is cut off.
+PUSHES_HIGH = cython.declare(cython.const[cython.Py_ssize_t], 32 * 1024 * 1024)
 
 
 @cython.final
@@ -74,6 +76,9 @@ class ClientConnection(Stream):
 
     ``swallow``: as ``Codec.swallow``, what is left of it. ``profile``, ``wishes``, ``skipping``: what its session says
     about its requests: see ``Codec.session``, ``Codec.expected``, and whether the next one gets no reply.
+
+    ``attended``: every request is planned. ``leaving``: private connections are given back with the last reply, and
+    nothing is read before; ``watches_hangup``: that may take for ever.
     """
 
     def __init__(self, fd: int, number: int, pool: ServerPool, everyone: ClientCount) -> None:
@@ -82,7 +87,7 @@ class ClientConnection(Stream):
         self.pool = pool
         self.everyone = everyone
         self.id = number
-        self.guarded = pool.guarded
+        self.attended = pool.guarded
         self.replies = ReplyQueue()
         self.replies.stream = self
         self.replies.pool_counters = pool.counters
@@ -105,6 +110,7 @@ class ClientConnection(Stream):
         return (
             self.replies.tail - self.replies.head >= self.replies.window
             or self.out.pending + self.replies.kept > REPLIES_HIGH
+            or self.leaving
         )
 
     @cython.cfunc
@@ -174,11 +180,12 @@ class ClientConnection(Stream):
     ) -> cython.bint:
         """Deal with the complete request just framed; False when it has to wait, and nothing was done."""
         codec: Codec = self.pool.codec
-        for_proxy: cython.bint = codec.route == TO_PROXY
         codec.expected |= self.wishes
+        if self.attended or codec.route == PLANNED:
+            return self.take_planned(block, start, end)
         if not self.route_request(block, start, end):
             return False
-        if self.skipping and not for_proxy:
+        if self.skipping:
             self.session.replies = 0
             self.take_wishes()
         return True
@@ -194,13 +201,6 @@ class ClientConnection(Stream):
         route: Route = codec.route
         full: ServerConnection
         request: bytes
-        problem: bytes
-        if self.guarded:
-            request = PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), end - start)
-            problem = codec.may_pass(request, self.begin_session())
-            if problem:
-                self.answer_here(problem)
-                return True
         if route == TO_KEY:
             if self.pool.rotation.is_open():
                 return self.forward(self.pool.server_of_key(buf), block, start, end)
@@ -218,8 +218,6 @@ class ClientConnection(Stream):
                 return self.forward(self.pool.any_server(), block, start, end)
         else:
             request = PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), end - start)
-            if route == TO_PROXY:
-                return self.answer(request)
             if route == TO_NOBODY:
                 self.swallow = codec.swallow
                 self.answer_here(codec.refusal(request))
@@ -246,6 +244,9 @@ class ClientConnection(Stream):
             return self.wait_for(connection)
         if codec.demand != 0 and connection.lacks(codec.demand):
             self.answer_here(connection.upstream.explanation(codec.unmet()))
+            return True
+        if codec.repairable:
+            send_repairable(connection, self.replies, block, start, end)
             return True
         connection.send_request(self.replies, self.replies.reserve(), block, start, end)
         return True
@@ -305,23 +306,113 @@ class ClientConnection(Stream):
             self.loop.blocks.release(copy)
         return taken
 
-    # --- replies of the proxy's own ----------------------------------------------------------------------------
+    # --- planned requests ------------------------------------------------------------------------------------
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def answer(self, request: bytes) -> cython.bint:
-        """Answer a local command; False when that has to wait."""
+    def take_planned(
+        self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.bint:
+        """As ``take_request``, as the codec plans it."""
+        taken: cython.bint
         codec: Codec = self.pool.codec
         session = self.begin_session()
-        reply, last = codec.answer(request, session)
-        if reply is None:
+        plan = codec.plan(
+            PyBytes_FromStringAndSize(cython.cast(cython.p_char, block_bytes(block) + start), end - start), session
+        )
+        if plan is None:
             self.pause()
             return False
-        self.guarded = not session.authenticated
-        self.take_wishes()
-        self.reply(reply)
-        self.closing = self.closing or last
+        taken = self.route_request(block, start, end) if plan is PASS else self.follow(plan, block, start, end)
+        if taken:
+            session.taken()
+            self.attended = session.attended
+            self.take_wishes()
+        return taken
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def follow(
+        self, plan, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.bint:
+        """Carry out a plan; see ``protocol.plan``."""
+        connection: ServerConnection
+        if isinstance(plan, Answer):
+            self.reply(plan.reply)
+            self.closing = self.closing or plan.last
+            return True
+        if isinstance(plan, ToServer):
+            return self.forward(plan.server, block, start, end)
+        if isinstance(plan, ToPrivate):
+            connection = self.reserved.use(plan.server)
+            connection.send_request(self.replies, self.replies.reserve(), block, start, end)
+            if plan.last:
+                self.leave_private()
+            return True
+        if plan.private:
+            dispatch_ask(self.pool, self.replies, [self.reserved.use(server) for server, _ in plan.requests], plan)
+            self.leave_private()
+            return True
+        connections = [self.pool.connection(server, self.id, self.profile) for server, _ in plan.requests]
+        for connection in connections:
+            if connection.out.pending > HIGH_WATER:
+                return self.wait_for(connection)
+        dispatch_ask(self.pool, self.replies, connections, plan)
         return True
+
+    # --- private connections ---------------------------------------------------------------------------------
+
+    def reservations(self):
+        """The client's private connections, of which it may have none."""
+        if self.reserved is None:
+            self.reserved = Reservations(self, self.pool.private)
+        return self.reserved
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def leave_private(self) -> cython.int:
+        """Give private connections back with the last reply, and notice when a client leaves that waits patiently."""
+        self.leaving = True
+        self.watches_hangup = self.reserved.is_patient()
+        return self.update_interest()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def give_back(self) -> cython.int:
+        """All replies from private connections have come: give those back that are not kept."""
+        self.leaving = False
+        self.reserved.give_back(True)
+        if self.watches_hangup:
+            self.watches_hangup = False
+            return self.update_interest()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_hangup(self) -> cython.int:
+        self.ended = True
+        return self.close(CLIENT_EOF, "it left while it waited")
+
+    # --- messages that answer nothing ------------------------------------------------------------------------
+
+    def push(self, message: bytes) -> None:
+        """Send a message between replies."""
+        if self.fd < 0:
+            return
+        message = self.session.pushed(message)
+        if self.out.pending > PUSHES_HIGH:
+            self.cut_off("it does not take its messages")
+            return
+        self.out.append(
+            self.loop.blocks, cython.cast(cython.p_uchar, PyBytes_AS_STRING(message)), PyBytes_GET_SIZE(message)
+        )
+        self.loop.want_flush(self)
+
+    def wake(self) -> None:
+        """Look again at what the client is waiting with."""
+        self.loop.want_flush(self)
+
+    # --- replies of the proxy's own ----------------------------------------------------------------------------
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -329,7 +420,7 @@ class ClientConnection(Stream):
         """Do from now on what the session says about requests and replies."""
         self.profile = self.session.profile
         self.skipping = self.session.replies == SKIP_NEXT
-        self.wishes = (MUTED if self.session.replies != 0 else 0) | (RESP3 if self.profile == RESP3_PROFILE else 0)
+        self.wishes = (MUTED if self.session.replies != 0 else 0) | cython.cast(cython.uchar, self.session.expected)
         return 0
 
     @cython.cfunc
@@ -370,6 +461,8 @@ class ClientConnection(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
+        if self.leaving and self.replies.head == self.replies.tail:
+            self.give_back()
         if self.paused and not self.closing:
             if (
                 self.replies.tail - self.replies.head > self.replies.window // 2
@@ -436,11 +529,17 @@ class ClientConnection(Stream):
         self.blocked_on = None
         self.close_stream()
         self.replies.close()
+        if self.session is not None:
+            self.session.ended()
+        if self.reserved is not None:
+            self.reserved.give_back(False)
         return 0
 
     @cython.ccall
     def drain(self):
         """Take what was already sent to us, then nothing more, and close with the last reply."""
+        if self.watches_hangup:
+            self.close(CLIENT_ERR, "the proxy stops")
         if not self.paused and not self.ended and self.fd >= 0:
             self.receive()
         if self.fd >= 0:
@@ -460,6 +559,10 @@ class ClientConnection(Stream):
     def awaits_replies(self) -> bool:
         """Whether requests of its are on their way."""
         return self.replies.head != self.replies.tail
+
+    def is_blocked(self) -> bool:
+        """Whether it waits for something that may take for ever."""
+        return self.watches_hangup
 
     def description(self) -> dict:
         """What is known of the connection: addresses, descriptor, seconds open and idle, bytes waiting to be sent."""

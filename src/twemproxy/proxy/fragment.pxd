@@ -41,6 +41,7 @@ cdef class SplitRequest(Sink):
     cdef ReplyQueue replies
     cdef unsigned int position
     cdef Merge merge
+    cdef object merge_in_words
     cdef unsigned char expected
     cdef int n_items
     cdef int n_fragments
@@ -55,6 +56,7 @@ cdef class SplitRequest(Sink):
     cdef int take_fragments(self, Fragment* by_server) except -1
     cdef int take_all_servers(self) except -1
     cdef int send_fragments(self, unsigned int client, int profile, Block* block) except -1
+    cdef int send_bytes(self, int position, ServerConnection connection, bytes request) except -1
     cdef int keep(self, unsigned int position, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef int keep_request(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint place_values(self, unsigned int position, unsigned char* data, Py_ssize_t length) except -1
@@ -71,3 +73,4 @@ cdef ServerConnection dispatch_split(
 cdef ServerConnection dispatch_to_all(
     ServerPool pool, ReplyQueue replies, unsigned int client, int profile, Block* block, Py_ssize_t start, Py_ssize_t end
 )
+cdef int dispatch_ask(ServerPool pool, ReplyQueue replies, list connections, object ask) except -1

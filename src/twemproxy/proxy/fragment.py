@@ -1,7 +1,8 @@
 """Requests that several servers answer: one fragment per server, their replies merged into one.
 
 Compiled-only. Fragments are numbered in ascending server order. Those of a request with many keys ask for a server's
-keys, in the request's order; those of a request for the whole pool are the request itself.
+keys, in the request's order; those of a request for the whole pool are the request itself, and those of a plan
+(``protocol.plan.Ask``) are the requests of that, in its order.
 """
 
 import cython
@@ -127,6 +128,7 @@ def dispatch_to_all(
             return connection
     split = SplitRequest()
     split.begin(pool, replies)
+    split.merge_in_words = pool.codec.merge_in_words
     split.take_all_servers()
     # What the client does not want of the merged reply is none of the servers' business.
     pool.codec.expected &= ~(QUIET | MUTED)
@@ -134,6 +136,23 @@ def dispatch_to_all(
         connection = pool.connection(server, client, profile)
         connection.send_request(split, server, block, start, end)
     return None
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def dispatch_ask(pool: ServerPool, replies: ReplyQueue, connections: list, ask) -> cython.int:
+    """Send the requests of a ``protocol.plan.Ask``, each on its connection; its answer is that of the one framed."""
+    f: cython.int
+    split: SplitRequest = SplitRequest()
+    split.begin(pool, replies)
+    split.merge = IN_WORDS
+    split.merge_in_words = ask.merge
+    split.allocate_fragments(len(connections))
+    for f in range(split.n_fragments):
+        split.fragments[f].server = ask.requests[f][0]
+    for f in range(split.n_fragments):
+        split.send_bytes(f, connections[f], ask.requests[f][1])
+    return 0
 
 
 @cython.cfunc
@@ -272,6 +291,17 @@ class SplitRequest(Sink):
             connection.out.append(self.pool.loop.blocks, head, part)
             connection.enqueue(self, f, length + part, self.expected & ~(QUIET | MUTED))
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def send_bytes(self, position: cython.int, connection: ServerConnection, request: bytes) -> cython.int:
+        """Send a fragment's request."""
+        connection.out.append(
+            self.pool.loop.blocks,
+            cython.cast(cython.p_uchar, PyBytes_AS_STRING(request)),
+            PyBytes_GET_SIZE(request),
+        )
+        return connection.enqueue(self, position, PyBytes_GET_SIZE(request), self.expected & ~(QUIET | MUTED))
 
     # --- the replies -----------------------------------------------------------------------------------------
 
@@ -453,7 +483,7 @@ class SplitRequest(Sink):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def answer_in_words(self) -> cython.int:
-        """Let the codec say what the servers said."""
+        """Let ``merge_in_words`` say what the servers said."""
         f: cython.int
         reply: bytes
         said: list = []
@@ -462,7 +492,7 @@ class SplitRequest(Sink):
                 cython.cast(cython.p_char, self.fragments[f].reply), self.fragments[f].reply_length
             )
             said.append((self.pool.config.servers[self.fragments[f].server].name, reply))
-        reply = self.pool.codec.merge_in_words(said)
+        reply = self.merge_in_words(said)
         return self.answer_with(
             cython.NULL, cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)), PyBytes_GET_SIZE(reply)
         )

@@ -9,8 +9,7 @@ from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.proxy.client import ClientConnection, ClientCount
 from cython.cimports.twemproxy.proxy.listener import Listener
-from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
-from cython.cimports.twemproxy.proxy.server_pool import Server, ServerPool
+from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.counters import CounterTable
 
 from twemproxy.log import get_logger
@@ -111,13 +110,9 @@ class Reactor:
     def sweep(self) -> cython.int:
         """Do what is due, and set when to look again."""
         pool: ServerPool
-        server: Server
-        connection: ServerConnection
         next_look: int64_t = NEVER
         for pool in self.pools:
-            for server in pool.servers:
-                for connection in server.everything:
-                    next_look = min(next_look, connection.expire())
+            next_look = min(next_look, pool.expire())
         if self.trim_at <= self.loop.now:
             self.loop.blocks.trim()
             self.trim_at = NEVER

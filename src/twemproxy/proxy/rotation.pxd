@@ -27,6 +27,7 @@ cdef class Rotation:
     cdef int64_t next_rebuild
     cdef Counter* pool_counters
     cdef object logger
+    cdef public object on_rebuilt
 
     cdef bint is_open(self) except -1
     cdef int eject(self, ServerHealth member) except -1

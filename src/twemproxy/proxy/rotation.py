@@ -40,7 +40,10 @@ class ServerHealth:
 @cython.final
 @cython.cclass
 class Rotation:
-    """The servers of one pool, in index order, and the continuum of the live ones."""
+    """The servers of one pool, in index order, and the continuum of the live ones.
+
+    ``on_rebuilt()``, which the owner sets, is told when keys may have changed their servers.
+    """
 
     def __init__(
         self, loop: EventLoop, continuum: Continuum, names, ejects, failure_limit, retry_timeout, logger
@@ -109,4 +112,5 @@ class Rotation:
                 self.next_rebuild = member.next_retry
         self.n_live = sum(live)
         self.continuum.rebuild(live)
+        self.on_rebuilt()
         return 0

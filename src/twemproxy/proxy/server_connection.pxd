@@ -37,6 +37,9 @@ cdef class ServerConnection(Stream):
     cdef list greeting
     cdef int profile
     cdef public object on_settled
+    cdef public object listener
+    cdef int64_t patience
+    cdef int64_t open_by
     cdef int offers
     cdef int demanded
     cdef dict waiting
@@ -67,6 +70,8 @@ cdef class ServerConnection(Stream):
     cdef int ready(self) except -1
     cdef int fail(self, int error, str reason) except -1
     cdef int fail_with(self, int error, str reason, bytes reply, bint blame) except -1
+    cdef int shut(self) except -1
+    cdef int forget_requests(self) except -1
     cdef int refuse_greeting(self, str reason, bint blame) except -1
     cdef int64_t expire(self) except? -2
     cdef int publish_gauges(self) except -1

@@ -30,6 +30,7 @@ from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.codec import COMPLETE, MUTED, NEED_MORE, QUIET, Codec, Frame
+from cython.cimports.twemproxy.proxy.errand import Errand
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
 from cython.cimports.twemproxy.proxy.sink import Sink
 from cython.cimports.twemproxy.stats.counters import (
@@ -63,7 +64,7 @@ class ServerConnection(Stream):
 
     ``sent_of_next`` bytes of the first of those have been written already; it is negative while the end of one that
     was answered before all of it was written is still on its way. ``offers``: see ``Codec.offer``; ``demanded``: what
-    requests ask for that were queued before it was known.
+    requests ask for that were queued before it was known. ``patience``: how long it may take to become READY.
     """
 
     def __init__(
@@ -72,13 +73,14 @@ class ServerConnection(Stream):
         """``upstream``: a ``proxy.upstream.Upstream``; ``timeout``: in milliseconds, 0 for none.
 
         ``profile``: see ``Codec.session``. ``on_settled(ready, refused)``, when set, is told whenever the connection
-        has become READY, or failed, then with whether the server did not like the greeting.
+        has become READY, or failed, then with whether the server did not like the greeting. ``listener(message)``,
+        when set, gets what comes without a request being there that it could answer.
         """
         self.loop = loop
         self.codec = codec
         self.health = health
         self.upstream = upstream
-        self.timeout = timeout
+        self.timeout = self.patience = timeout
         self.profile = profile
         self.counters = health.counters
         self.waiting = {}
@@ -221,6 +223,40 @@ class ServerConnection(Stream):
             self.loop.want_flush(stream)
         return 0
 
+    # --- for rare work in Python -------------------------------------------------------------------------------
+
+    def ask(self, request: bytes, done) -> None:
+        """Queue a request of the proxy's own; ``done``: see Errand. It is expected to be answered as any other."""
+        self.out.append(
+            self.loop.blocks,
+            cython.cast(cython.p_uchar, PyBytes_AS_STRING(request)),
+            PyBytes_GET_SIZE(request),
+        )
+        self.enqueue(Errand(done), 0, PyBytes_GET_SIZE(request), 0)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes the answers to which, if any, are for ``listener``."""
+        self.out.append(self.loop.blocks, cython.cast(cython.p_uchar, PyBytes_AS_STRING(data)), PyBytes_GET_SIZE(data))
+        if self.state == READY:
+            self.loop.want_flush(self)
+        elif self.state == CLOSED:
+            self.open()
+
+    def set_timeout(self, timeout: int) -> None:
+        """How long requests from now on may wait, in milliseconds, 0 for ever."""
+        self.timeout = timeout
+
+    def has_room(self, stream: Stream) -> bool:
+        """Whether it can take more; if not, a paused stream is flushed once it can."""
+        if self.out.pending > HIGH_WATER:
+            self.wait_for_room(stream)
+            return False
+        return True
+
+    def is_idle(self) -> bool:
+        """Whether it is READY and has no request on it."""
+        return self.state == READY and self.head == self.tail and self.out.pending == 0
+
     # --- replies ---------------------------------------------------------------------------------------------
 
     @cython.cfunc
@@ -261,6 +297,8 @@ class ServerConnection(Stream):
                 self.sent_of_next -= self.requests[self.head & (self.capacity - 1)].length
                 self.written += 1
                 self.reply_arrived(block, buf + start, stop - start)
+            elif self.listener is not None:
+                self.listener(PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), stop - start))
             else:
                 self.fail(EINVAL, "it sent a reply that nobody asked for")
             if self.fd < 0:
@@ -325,6 +363,10 @@ class ServerConnection(Stream):
     @cython.exceptval(-1, check=False)
     def open(self) -> cython.int:
         candidates: list = self.upstream.candidates()
+        self.open_by = NEVER
+        if self.patience > 0:
+            self.open_by = self.loop.now + self.patience
+            self.loop.wake_at = min(self.loop.wake_at, self.open_by)
         if candidates is None:
             self.state = RESOLVING
             self.publish_gauges()
@@ -470,9 +512,6 @@ class ServerConnection(Stream):
         sink: Sink
         position: cython.uint
         expected: cython.uchar
-        if self.state == GREETING or self.state == READY:
-            self.counters[SERVER_CONNECTIONS] -= 1
-            self.process_counters[CURR_CONNECTIONS] -= 1
         if error == 0:
             self.counters[SERVER_EOF] += 1
         elif error == ETIMEDOUT:
@@ -481,14 +520,7 @@ class ServerConnection(Stream):
             self.counters[SERVER_ERR] += 1
         if self.loop.verbosity >= self.upstream.failure_level(error, self.tail - self.head):
             self.upstream.log_failed(error, reason, self.tail - self.head)
-        self.close_stream()
-        self.out.clear(self.loop.blocks)
-        self.state = CLOSED
-        self.candidates = []
-        self.offers = EVERYTHING
-        self.demanded = 0
-        self.resume_at = 0
-        self.needed = 0
+        self.shut()
         if blame:
             self.health.failed()
         while self.head != self.tail:
@@ -499,21 +531,57 @@ class ServerConnection(Stream):
             Py_DECREF(sink)
             self.head += 1
             sink.fail(position, b"" if expected & MUTED else reply)
+        self.forget_requests()
+        if self.on_settled is not None:
+            self.on_settled(False, False)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def shut(self) -> cython.int:
+        """Close the socket, whatever is on its way."""
+        if self.state == GREETING or self.state == READY:
+            self.counters[SERVER_CONNECTIONS] -= 1
+            self.process_counters[CURR_CONNECTIONS] -= 1
+        self.close_stream()
+        self.out.clear(self.loop.blocks)
+        self.state = CLOSED
+        self.candidates = []
+        self.offers = EVERYTHING
+        self.demanded = 0
+        self.resume_at = 0
+        self.needed = 0
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def forget_requests(self) -> cython.int:
+        """There are none any more."""
+        while self.head != self.tail:
+            Py_DECREF(cython.cast(object, self.requests[self.head & (self.capacity - 1)].sink))
+            self.head += 1
         self.written = self.tail
         self.sent_of_next = 0
         self.request_bytes = 0
         self.wake_waiting()
-        if self.on_settled is not None:
-            self.on_settled(False, False)
         return self.publish_gauges()
+
+    def abandon(self) -> None:
+        """Close the connection, which is nobody's fault; nobody hears of the requests on it any more."""
+        self.on_settled = self.listener = None
+        self.shut()
+        self.forget_requests()
 
     @cython.cfunc
     @cython.exceptval(-2, check=True)
     def expire(self) -> int64_t:
-        """Fail when the oldest request is overdue; returns the moment of the next deadline, or NEVER."""
-        if self.head == self.tail:
-            return NEVER
-        if self.requests[self.head & (self.capacity - 1)].deadline <= self.loop.now:
+        """Fail when the oldest request, or the opening, is overdue; returns the next deadline, or NEVER."""
+        deadline: int64_t = NEVER
+        if self.is_opening():
+            deadline = self.open_by
+        if self.head != self.tail:
+            deadline = min(deadline, self.requests[self.head & (self.capacity - 1)].deadline)
+        if deadline <= self.loop.now:
             self.fail(ETIMEDOUT, "")
             return NEVER
-        return self.requests[self.head & (self.capacity - 1)].deadline
+        return deadline

@@ -1,3 +1,5 @@
+from libc.stdint cimport int64_t
+
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.protocol.codec cimport Codec
 from twemproxy.proxy.rotation cimport Rotation
@@ -14,17 +16,20 @@ cdef class Server:
 cdef class ServerPool:
     cdef EventLoop loop
     cdef readonly object config
-    cdef Codec codec
+    cdef readonly Codec codec
     cdef Rotation rotation
     cdef readonly list servers
     cdef int n_servers
     cdef bint guarded
     cdef bint tolerates_missing
-    cdef bytes refused
+    cdef readonly bytes refused
     cdef Counter* counters
     cdef Counter* process_counters
     cdef object log
     cdef public object find_clients
+    cdef set extra
+    cdef readonly object private
+    cdef readonly object subscriptions
     cdef set usable
     cdef dict asking
     cdef dict verdicts
@@ -35,3 +40,4 @@ cdef class ServerPool:
     cdef int any_server(self) except -1
     cdef ServerConnection connection(self, int server, unsigned int client, int profile)
     cdef list open_profile(self, int server, int profile)
+    cdef int64_t expire(self) except? -2

@@ -8,8 +8,9 @@ import time
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cython.cimports.libc.stdint import int64_t
 from cython.cimports.twemproxy.hashing.continuum import Continuum
-from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.proxy.rotation import Rotation, ServerHealth
@@ -18,6 +19,8 @@ from cython.cimports.twemproxy.stats.counters import CounterTable
 
 from twemproxy import __version__
 from twemproxy.proxy.pool_log import PoolLog
+from twemproxy.proxy.private_connections import PrivateConnections
+from twemproxy.proxy.subscriptions import Subscriptions
 from twemproxy.proxy.upstream import Upstream, error_text
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS
 
@@ -46,7 +49,8 @@ class ServerPool:
     """``guarded``: clients must authenticate first. ``refused``: the reply when no server is live.
 
     ``tolerates_missing``: in merged reads, keys of servers that fail count as missing. ``find_clients(pool)`` gives the
-    clients connected now; whoever has the event loop sets it.
+    clients connected now; whoever has the event loop sets it. ``extra`` has the connections that no Server has: private
+    ones, and those that bring what was subscribed to.
     """
 
     def __init__(
@@ -94,6 +98,10 @@ class ServerPool:
             for _ in range(config.server_connections):
                 connections.append(self.new_connection(health, upstream, 0))
             self.servers.append(Server(connections))
+        self.extra = set()
+        self.private = PrivateConnections(self)
+        self.subscriptions = Subscriptions(self)
+        self.rotation.on_rebuilt = self.subscriptions.rebalance
         self.usable = {0}
         self.asking = {}
         self.verdicts = {}
@@ -161,6 +169,65 @@ class ServerPool:
             kept.others[profile] = connections
             kept.everything.extend(connections)
         return kept.others[profile]
+
+    # --- connections beside those that clients share -----------------------------------------------------------
+
+    def open_extra(self, server: int, profile: int):
+        """A new connection to a server for ``private`` or ``subscriptions``; it opens with what is sent first."""
+        first: ServerConnection = cython.cast(Server, self.servers[server]).connections[0]
+        connection = self.new_connection(first.health, first.upstream, profile)
+        self.extra.add(connection)
+        return connection
+
+    def drop_extra(self, connection) -> None:
+        """It is closed for good."""
+        self.extra.discard(connection)
+
+    def ask(self, request: bytes, done) -> None:
+        """Send a request of the proxy's own to any server; ``done``: see Errand."""
+        self.connection(max(self.find_server([]), 0), 0, 0).ask(request, done)
+
+    def find_server(self, keys: list) -> int:
+        """As ``server_of_all``; -2 when no server is live."""
+        return self.server_of_all(keys) if self.rotation.is_open() else -2
+
+    def draws(self) -> bool:
+        """Whether keys say nothing about servers."""
+        return self.rotation.continuum.draws
+
+    def now(self) -> int:
+        """The time of the event loop, in milliseconds."""
+        return self.loop.now
+
+    def look_by(self, moment: int) -> None:
+        """Have ``expire`` called at this moment at the latest."""
+        self.loop.wake_at = min(self.loop.wake_at, cython.cast(int64_t, moment))
+
+    @cython.cfunc
+    @cython.exceptval(-2, check=True)
+    def expire(self) -> int64_t:
+        """Fail what is overdue, close what nobody needs; returns the moment to look again, or NEVER."""
+        server: Server
+        connection: ServerConnection
+        next_look: int64_t = NEVER
+        for server in self.servers:
+            for connection in server.everything:
+                next_look = min(next_look, connection.expire())
+        if self.extra:
+            for connection in list(self.extra):
+                next_look = min(next_look, connection.expire())
+            idle_end = self.private.expire(self.loop.now)
+            if idle_end is not None:
+                next_look = min(next_look, cython.cast(int64_t, idle_end))
+        return next_look
+
+    def error(self, text: str) -> bytes:
+        """An error reply of the pool's protocol."""
+        return self.codec.error(text)
+
+    def server_names(self) -> list:
+        """Names of the servers, by index."""
+        return [server.name for server in self.config.servers]
 
     # --- whether servers take a profile ------------------------------------------------------------------------
 

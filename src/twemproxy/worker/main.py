@@ -122,7 +122,9 @@ class Resolutions:
 
 def codec_of(pool: PoolConfig) -> Codec:
     """What speaks the pool's protocol."""
-    return RedisCodec() if pool.redis else MemcacheCodec(pool.allow_commands)
+    if pool.redis:
+        return RedisCodec(pool.allow_commands, pool.deny_commands)
+    return MemcacheCodec(pool.allow_commands)
 
 
 def serve(control: Control) -> None:

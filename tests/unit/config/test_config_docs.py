@@ -34,4 +34,6 @@ def test_every_directive_has_its_row() -> None:
 def test_every_command_has_its_row(document: str, commands: Sequence[Any]) -> None:
     text = (ROOT / "docs" / document).read_text().partition("## Keys")[0]
     rows = [line for line in text.splitlines() if line.startswith("| `")]
-    assert [row.split("`")[1] for row in rows] == [command.name for command in commands]
+    named = {row.split("`")[1] for row in rows}
+    assert named >= {command.name for command in commands}
+    assert len(named) == len(rows)

@@ -32,11 +32,13 @@ alpha:
   server_retry_timeout: 2000
   server_failure_limit: 5
   partial_reads: miss
+  allow_commands: keys config|set
+  deny_commands: eval client|kill
+  databases: 8
+  blocking_connections: 50
   servers:
     - 127.0.0.1:6379:2 one
 """
-MEMCACHED_ONLY = {"allow_commands"}
-"""What FULL, a redis pool, cannot say."""
 
 
 def error_of(text: str) -> ConfigError:
@@ -82,6 +84,10 @@ def test_every_directive_reaches_its_field() -> None:
             server_retry_timeout=2000,
             server_failure_limit=5,
             partial_reads="miss",
+            allow_commands=("keys", "config|set"),
+            deny_commands=("eval", "client|kill"),
+            databases=8,
+            blocking_connections=50,
         ),
     )
 
@@ -92,7 +98,7 @@ def test_permissions_reach_their_field_each_once() -> None:
 
 
 def test_full_sample_says_every_directive() -> None:
-    assert set(PoolConfig.__struct_fields__) - {"name"} - MEMCACHED_ONLY == {
+    assert set(PoolConfig.__struct_fields__) - {"name"} == {
         line.split(b":")[0].strip().decode()
         for line in FULL.splitlines()
         if line.startswith(b"  ") and b"-" not in line
@@ -152,7 +158,29 @@ def test_sample_configuration_has_its_five_kinds_of_pools() -> None:
         (
             ["redis: true", "allow_commands: flush_all"],
             (6, 19),
-            'pool "alpha": directive "allow_commands" is only valid for a memcached pool',
+            'pool "alpha": directive "allow_commands" names "flush_all", which needs no permission or does not exist; '
+            'docs/commands.md marks those that do, did you mean "flushall"?',
+        ),
+        (
+            ["redis: true", "deny_commands: keys configset"],
+            (6, 18),
+            'pool "alpha": directive "deny_commands" names "configset", which does not exist, did you mean '
+            '"config|set"?',
+        ),
+        (
+            ["deny_commands: get"],
+            (5, 18),
+            'pool "alpha": directive "deny_commands" is only valid for a redis pool',
+        ),
+        (
+            ["redis: true", "databases: 0"],
+            (6, 14),
+            'pool "alpha": directive "databases" cannot be 0',
+        ),
+        (
+            ["redis: true", "databases: 3", "redis_db: 3"],
+            (7, 13),
+            'pool "alpha": directive "redis_db" is 3, but "databases" is 3: databases are counted from 0',
         ),
         (
             ["allow_commands: flush_al"],

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 NEED_MORE, COMPLETE, SKIP, REWRITE, MALFORMED = range(5)
-TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_ALL, TO_SAME, TO_PROXY, TO_NOBODY = range(8)
+TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_ALL, TO_SAME, PLANNED, TO_NOBODY = range(8)
 VALUES, SUM, STATUS, IN_WORDS = range(4)
 QUIET, MUTED = 0x40, 0x80
 REST_OF_LINE = -1

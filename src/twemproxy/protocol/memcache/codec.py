@@ -19,6 +19,7 @@ if not cython.compiled:
     from twemproxy.protocol.codec import STATUS, VALUES, Merge
     from twemproxy.protocol.memcache.lines import find_newline
     from twemproxy.protocol.memcache.replies import MemcacheReplies
+    from twemproxy.protocol.plan import Plan
 
 # Rows in commands.WORDS.
 END_ROW = cython.declare(cython.const[cython.int], 7)
@@ -210,7 +211,7 @@ class MemcacheCodec(MemcacheReplies):
     def error(self, text: str) -> bytes:
         return server_error(text)
 
-    def answer(self, request: bytes, session: "Any") -> "tuple[bytes, bool]":
+    def plan(self, request: bytes, session: "Any") -> "Plan":
         return local.answer(request, session)
 
     def session(self, pool: "Any", client: "Any") -> "Any":

@@ -6,6 +6,8 @@ Lines of statistics are ``STAT name value``, as in memcached's doc/protocol.txt.
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from twemproxy.protocol.plan import Answer
+
 _END = b"END\r\n"
 _PREFIXED = (b"STAT ", b"ITEM ", b"PREFIX ")
 _FAILED = b"SERVER_ERROR "
@@ -26,13 +28,20 @@ class Session:
 
     __slots__ = ("pool",)
 
-    authenticated = True
+    attended = False
     replies = 0
     profile = 0
+    expected = 0
 
     def __init__(self, pool: Pool) -> None:
         """``pool``: the client's."""
         self.pool = pool
+
+    def taken(self) -> None:
+        """Nothing is different then."""
+
+    def ended(self) -> None:
+        """There is nothing to give back."""
 
 
 def _statistics(figures: Iterable[tuple[str, object]]) -> bytes:
@@ -47,16 +56,16 @@ def _stats(arguments: list[bytes], session: Session) -> bytes:
     )
 
 
-def answer(request: bytes, session: Any) -> tuple[bytes, bool]:
-    """The reply to a request that the proxy answers, and whether the connection ends after it."""
+def answer(request: bytes, session: Any) -> Answer:
+    """The answer to a request that the proxy answers."""
     name, *arguments = request.split()
     match name:
         case b"mn":
-            return b"MN\r\n", False
+            return Answer(b"MN\r\n")
         case b"quit":
-            return b"", True
+            return Answer(b"", last=True)
         case _:
-            return _stats(arguments, session), False
+            return Answer(_stats(arguments, session))
 
 
 def merge_statistics(replies: Sequence[tuple[str, bytes]]) -> bytes:

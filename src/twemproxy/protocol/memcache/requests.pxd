@@ -1,7 +1,7 @@
 cimport cython
 
 from twemproxy.protocol.codec cimport (
-    COMPLETE, IN_WORDS, MUTED, QUIET, STATUS, TO_ALL, TO_ANY, TO_KEY, TO_PROXY, Frame,
+    COMPLETE, IN_WORDS, MUTED, QUIET, STATUS, TO_ALL, TO_ANY, TO_KEY, PLANNED, Frame,
 )
 from twemproxy.protocol.memcache.classic_requests cimport NO_LENGTH, ClassicRequests, Length
 

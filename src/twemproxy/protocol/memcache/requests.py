@@ -16,12 +16,12 @@ if not cython.compiled:
         COMPLETE,
         IN_WORDS,
         MUTED,
+        PLANNED,
         QUIET,
         STATUS,
         TO_ALL,
         TO_ANY,
         TO_KEY,
-        TO_PROXY,
         Frame,
     )
     from twemproxy.protocol.memcache.classic_requests import NO_LENGTH, ClassicRequests, Length
@@ -277,7 +277,7 @@ class MemcacheRequests(ClassicRequests):
         surplus: cython.int
         clean: cython.bint = True
         if form == META_NOOP or form == QUIT:
-            self.route = TO_PROXY
+            self.route = PLANNED
             return COMPLETE
         if form == VERSION:
             self.count_surplus(buf, at)
@@ -290,7 +290,7 @@ class MemcacheRequests(ClassicRequests):
             self.route = TO_ALL
             self.merge = IN_WORDS
             if not self.has_token() or (self.keyword(buf) == SERVERS and self.token_end == self.content_end):
-                self.route = TO_PROXY
+                self.route = PLANNED
             while self.has_token():
                 clean = clean and self.token_clean
                 self.next_token(buf, self.token_end)

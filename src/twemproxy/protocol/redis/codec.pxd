@@ -1,6 +1,10 @@
-from twemproxy.protocol.codec cimport RESP3, SUM, VALUES, Merge, put_number
+from twemproxy.protocol.codec cimport IN_WORDS, RESP3, SUM, VALUES, Merge, put_number
 from twemproxy.protocol.redis.framing cimport RespFraming
 
 
 cdef class RedisCodec(RespFraming):
-    pass
+    cdef readonly frozenset permitted
+    cdef readonly frozenset denied
+    cdef readonly object scripts
+    cdef readonly object lookups
+    cdef readonly tuple available

@@ -3,54 +3,70 @@
 Sans-IO, dual. ``RespFraming`` finds the messages, this class on top of it knows what to do with them.
 """
 
+from collections.abc import Collection
+
 import cython
 
-from twemproxy.protocol.redis import local
+from twemproxy.protocol.redis import planning, subscribing
 from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS
-from twemproxy.protocol.redis.connection_commands import RESP3_PROFILE, Session
 from twemproxy.protocol.redis.errors import (
-    BLOCKING,
     CROSS_SERVER,
+    DENIED,
     KEYLESS,
-    NO_AUTH,
-    PATTERNS,
+    NOT_ALLOWED,
     PROTOCOL_ERRORS,
     REFUSALS,
     UNBALANCED_QUOTES,
     error_reply,
 )
 from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, encode_request, split_inline
-from twemproxy.protocol.redis.keys import blocks, keys_of, sort_keys
+from twemproxy.protocol.redis.keys import keys_of
+from twemproxy.protocol.redis.lookups import Lookups
+from twemproxy.protocol.redis.scripts import ScriptMemory
+from twemproxy.protocol.redis.session import Session, database_of
 
 if not cython.compiled:
     from typing import Any
 
-    from twemproxy.protocol.codec import RESP3, SUM, VALUES, Merge, put_number
+    from twemproxy.protocol.codec import IN_WORDS, RESP3, SUM, VALUES, Merge, put_number
+    from twemproxy.protocol.plan import Plan
     from twemproxy.protocol.redis.framing import RespFraming
 
 # commands.Routing, for C.
 EACH_PAIR_STATUS = cython.declare(cython.const[cython.int], 3)
+REFUSED = cython.declare(cython.const[cython.int], 7)
+# Position in errors.REFUSALS.
+NOT_AVAILABLE = cython.declare(cython.const[cython.int], 3)
 # Position in errors.PROTOCOL_ERRORS.
 HTTP_REQUEST = cython.declare(cython.const[cython.int], 6)
 
 AUTH_STEP = "AUTH"
 HELLO_STEP = "HELLO 3"
-
-
-def shown_arguments(arguments: list[bytes]) -> str:
-    """The beginning of a request's arguments, as redis shows them: about 128 bytes, quoted."""
-    shown = b""
-    for argument in arguments:
-        if len(shown) >= 128:
-            break
-        shown += b"'%s' " % argument[: 128 - len(shown)]
-    return shown.decode("utf-8", "surrogateescape")
+OTHER_DATABASE_STEP = "SELECT of another database"
 
 
 @cython.final
 @cython.cclass
 class RedisCodec(RespFraming):
-    """One per pool and worker; see ``protocol.codec`` for what every method promises."""
+    """One per pool and worker; see ``protocol.codec`` for what every method promises.
+
+    ``available``: names of the commands that clients of the pool can use.
+    """
+
+    def __init__(self, permitted: Collection[str] = (), denied: Collection[str] = ()) -> None:
+        """``permitted``: commands that need permission and have it; ``denied``: those that are refused as well.
+
+        Both name commands, or sub-commands as ``config|set``.
+        """
+        RespFraming.__init__(self)
+        self.permitted = frozenset(permitted)
+        self.denied = frozenset(denied)
+        self.scripts = ScriptMemory()
+        self.lookups = Lookups()
+        for row, command in enumerate(COMMANDS):
+            if self.permission_refusal(command.name, command.permission):
+                self.routing[row] = REFUSED
+        self.available = tuple(command.name for row, command in enumerate(COMMANDS) if self.routing[row] != REFUSED)
 
     # --- splitting and merging -------------------------------------------------------------------------------
 
@@ -123,7 +139,7 @@ class RedisCodec(RespFraming):
             return self.number == items
         if merge == SUM:
             return buf[start] == ord(b":")
-        return buf[start] == ord(b"+")
+        return merge == IN_WORDS or buf[start] == ord(b"+")
 
     @cython.cfunc
     @cython.nogil
@@ -260,27 +276,27 @@ class RedisCodec(RespFraming):
         return encode_request(arguments) if arguments else b""
 
     def refusal(self, request: bytes) -> bytes:
-        arguments = decode_request(request)
-        name = arguments[0][:128].decode("utf-8", "surrogateescape")
-        reason = ""
-        if self.command >= 0:
-            name = COMMANDS[self.command].name
-            reason = COMMANDS[self.command].refusal
-        return error_reply(
-            REFUSALS[self.problem].format(name=name, arguments=shown_arguments(arguments[1:]), reason=reason)
-        )
+        command = COMMANDS[self.command]
+        if self.problem == NOT_AVAILABLE:
+            denied = self.permission_refusal(command.name, command.permission)
+            if denied:
+                return error_reply(denied)
+        return error_reply(REFUSALS[self.problem].format(name=command.name, reason=command.refusal))
+
+    def permission_refusal(self, name: str, needed: bool) -> str:
+        """Why this pool's configuration refuses a command, or a sub-command by its full name; empty when it does not.
+
+        ``needed``: whether it is available only with permission.
+        """
+        container = name.split("|")[0]
+        if name in self.denied or container in self.denied:
+            return DENIED.format(name=name)
+        if needed and name not in self.permitted and container not in self.permitted:
+            return NOT_ALLOWED.format(name=name)
+        return ""
 
     def keys(self, request: bytes, servers: int) -> "list[bytes]":
-        name = COMMANDS[self.command].name
-        arguments = decode_request(request)
-        if name in ("xread", "xreadgroup") and blocks(arguments):
-            raise ValueError(BLOCKING.format(name=name))
-        if name in ("sort", "sort_ro"):
-            keys, by_pattern = sort_keys(arguments)
-            if by_pattern and servers > 1:
-                raise ValueError(PATTERNS.format(name=name))
-            return keys
-        return keys_of(COMMAND_INFO[name], arguments)
+        return keys_of(COMMAND_INFO[COMMANDS[self.command].name], decode_request(request))
 
     def keys_refusal(self, reason: str = "") -> bytes:
         return error_reply(reason or CROSS_SERVER)
@@ -295,25 +311,45 @@ class RedisCodec(RespFraming):
     def error(self, text: str) -> bytes:
         return error_reply("ERR " + text)
 
-    def answer(self, request: bytes, session: "Any") -> "tuple[bytes | None, bool]":
-        return local.answer(decode_request(request), session)
+    def plan(self, request: bytes, session: "Any") -> "Plan":
+        return planning.plan(self, request, session)
 
     def session(self, pool: "Any", client: "Any") -> "Any":
         return Session(pool, client)
 
-    def may_pass(self, request: bytes, session: "Any") -> bytes:
-        if session.authenticated or local.needs_no_authentication(decode_request(request)):
-            return b""
-        return error_reply(NO_AUTH)
+    def note(self, request: bytes) -> None:
+        self.scripts.note(request)
+
+    def repaired(self, request: bytes, reply: bytes) -> bytes:
+        return self.scripts.repaired(request, reply)
+
+    # --- subscriptions -------------------------------------------------------------------------------------------
+
+    def subscription(self, kind: str, name: bytes) -> bytes:
+        return subscribing.subscription(kind, name)
+
+    def unsubscription(self, kind: str, name: bytes) -> bytes:
+        return subscribing.unsubscription(kind, name)
+
+    def read_message(self, message: bytes) -> "tuple[str, str, bytes]":
+        return subscribing.read_message(message)
+
+    def comes_from_anywhere(self, kind: str, name: bytes) -> bool:
+        return subscribing.comes_from_anywhere(kind, name)
+
+    # --- greetings -----------------------------------------------------------------------------------------------
 
     def handshake(self, settings: "Any", profile: int) -> "list[tuple[str, bytes]]":
         steps = []
+        database = database_of(profile, settings)
         if settings.redis_auth:
             steps.append((AUTH_STEP, encode_request([b"AUTH", settings.redis_auth.encode()])))
-        if profile == RESP3_PROFILE:
+        if profile % 2:
             steps.append((HELLO_STEP, encode_request([b"HELLO", b"3"])))
-        if settings.redis_db:
-            steps.append((f"SELECT {settings.redis_db}", encode_request([b"SELECT", b"%d" % settings.redis_db])))
+        if database != settings.redis_db:
+            steps.append((OTHER_DATABASE_STEP, encode_request([b"SELECT", b"%d" % database])))
+        elif database:
+            steps.append((f"SELECT {database}", encode_request([b"SELECT", b"%d" % database])))
         return steps
 
     def handshake_problem(self, step: str, reply: bytes) -> str:
@@ -326,4 +362,4 @@ class RedisCodec(RespFraming):
         return text
 
     def declines_profile(self, step: str) -> bool:
-        return step == HELLO_STEP
+        return step in (HELLO_STEP, OTHER_DATABASE_STEP)

@@ -7,10 +7,12 @@ of a container that name no key, and the arguments in COMMAND DOCS.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import translate
-from functools import cache
+from functools import cache, partial
 
-from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS, CommandInfo, KeySpec, Routing
+from twemproxy.protocol.redis.commands import COMMAND_INFO, SUBCOMMANDS, CommandInfo, KeySpec, Routing
 from twemproxy.protocol.redis.errors import WRONG_ARITY, error_reply
+from twemproxy.protocol.redis.keys import keys_of_spec, sort_keys
+from twemproxy.protocol.redis.replies import bulk
 
 _HELP = """\
 COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
@@ -20,6 +22,8 @@ COUNT
     Return the number of commands.
 DOCS [<command-name> ...]
     Return documentation of these commands, or of all.
+GETKEYS <full-command>, GETKEYSANDFLAGS <full-command>
+    Return the keys of a full command, or each with its access flags.
 HELP
     Print this help.
 INFO [<command-name> ...]
@@ -41,8 +45,6 @@ _LONGEST_PATTERN = 128
 """Characters; patterns are compiled and cached, so a client may not send one of any size."""
 
 _NULL = b"$-1\r\n"
-
-_AVAILABLE = tuple(command.name for command in COMMANDS if command.routing != Routing.REFUSED)
 
 
 def _bulk(text: str) -> bytes:
@@ -87,18 +89,18 @@ def _key_spec(spec: KeySpec) -> bytes:
 
 
 def _subcommands(info: CommandInfo) -> dict[str, CommandInfo]:
-    """Those available: of COMMAND the ones answered here, of another container the ones with a key."""
+    """Those available: of COMMAND the ones answered here, of another container the ones that are not refused."""
     return {
         name: sub
         for name, sub in info.subcommands.items()
-        if sub.keys[0] or name.removeprefix("command|") in _SUBCOMMANDS
+        if SUBCOMMANDS[name].routing != Routing.REFUSED or name.removeprefix("command|") in _SUBCOMMANDS
     }
 
 
-def _find(name: str) -> CommandInfo | None:
+def _find(name: str, available: Sequence[str]) -> CommandInfo | None:
     """An available command, or sub-command by its full name such as ``object|encoding``."""
     container, bar, _ = name.partition("|")
-    if container not in _AVAILABLE:
+    if container not in available:
         return None
     info = COMMAND_INFO[container]
     return _subcommands(info).get(name) if bar else info
@@ -140,73 +142,103 @@ def _docs(info: CommandInfo) -> bytes:
     return _map(fields)
 
 
-def _count(arguments: Sequence[str]) -> bytes:
+def _count(arguments: Sequence[str], available: Sequence[str]) -> bytes:
     if arguments:
         return error_reply(WRONG_ARITY.format(name="command|count"))
-    return _integer(len(_AVAILABLE))
+    return _integer(len(available))
 
 
-def _help(arguments: Sequence[str]) -> bytes:
+def _help(arguments: Sequence[str], available: Sequence[str]) -> bytes:
     if arguments:
         return error_reply(WRONG_ARITY.format(name="command|help"))
     return _array(map(_status, _HELP.splitlines()))
 
 
 @cache
-def _all_details() -> bytes:
-    return _array(_info(name, COMMAND_INFO[name]) for name in _AVAILABLE)
+def _all_details(available: Sequence[str]) -> bytes:
+    return _array(_info(name, COMMAND_INFO[name]) for name in available)
 
 
-def _details(arguments: Sequence[str]) -> bytes:
+def _details(arguments: Sequence[str], available: Sequence[str]) -> bytes:
     if not arguments:
-        return _all_details()
-    found = ((name, _find(name)) for name in map(str.lower, arguments))
+        return _all_details(available)
+    found = ((name, _find(name, available)) for name in map(str.lower, arguments))
     return _array(_NULL if info is None else _info(name, info) for name, info in found)
 
 
 @cache
-def _all_documentation() -> bytes:
-    return _map({name: _docs(COMMAND_INFO[name]) for name in _AVAILABLE})
+def _all_documentation(available: Sequence[str]) -> bytes:
+    return _map({name: _docs(COMMAND_INFO[name]) for name in available})
 
 
-def _documentation(arguments: Sequence[str]) -> bytes:
+def _documentation(arguments: Sequence[str], available: Sequence[str]) -> bytes:
     if not arguments:
-        return _all_documentation()
-    found = {name: _find(name) for name in map(str.lower, arguments)}
+        return _all_documentation(available)
+    found = {name: _find(name, available) for name in map(str.lower, arguments)}
     return _map({name: _docs(info) for name, info in found.items() if info is not None})
 
 
-def _list(arguments: Sequence[str]) -> bytes:
-    names: Iterable[str] = _AVAILABLE
+def _list(arguments: Sequence[str], available: Sequence[str]) -> bytes:
+    names: Iterable[str] = available
     match [argument.lower() for argument in arguments]:
         case []:
             pass
         case ["filterby", "module", _]:
             names = ()
         case ["filterby", "aclcat", category]:
-            names = (name for name in _AVAILABLE if f"@{category}" in COMMAND_INFO[name].categories)
+            names = (name for name in available if f"@{category}" in COMMAND_INFO[name].categories)
         case ["filterby", "pattern", pattern] if len(pattern) <= _LONGEST_PATTERN:
-            names = filter(re.compile(translate(pattern)).match, _AVAILABLE)
+            names = filter(re.compile(translate(pattern)).match, available)
         case _:
             return error_reply("ERR syntax error")
     return _array(map(_bulk, names))
 
 
-_SUBCOMMANDS: dict[str, Callable[[Sequence[str]], bytes]] = {
+def _keys(arguments: Sequence[str], available: Sequence[str], with_flags: bool = False) -> bytes:
+    """The keys of a request, for GETKEYSANDFLAGS each with the flags of the specification that finds it."""
+    own_name = "command|getkeysandflags" if with_flags else "command|getkeys"
+    if len(arguments) + 2 < -COMMAND_INFO["command"].subcommands[own_name].arity:
+        return error_reply(WRONG_ARITY.format(name=own_name))
+    info = _find(arguments[0].lower(), available)
+    if info is None:
+        return error_reply("ERR Invalid command specified")
+    n = len(arguments)
+    if (n != info.arity) if info.arity > 0 else (n < -info.arity):
+        return error_reply("ERR Invalid number of arguments specified for command")
+    info = info.subcommands.get("|".join(arguments[:2]).lower(), info)
+    request = [argument.encode("utf-8", "surrogateescape") for argument in arguments]
+    found: list[tuple[bytes, tuple[str, ...]]]
+    if arguments[0].lower() in ("sort", "sort_ro"):
+        found = [(key, ("RO", "access") if i == 0 else ("OW", "update")) for i, key in enumerate(sort_keys(request)[0])]
+    else:
+        found = [(key, spec.flags) for spec in info.key_specs for key in keys_of_spec(spec, request)]
+    if not found:
+        return error_reply("ERR The command has no key arguments")
+    if with_flags:
+        return _array(_array((bulk(key), _array(map(_status, flags)))) for key, flags in found)
+    return _array(bulk(key) for key, _ in found)
+
+
+_SUBCOMMANDS: dict[str, Callable[[Sequence[str], Sequence[str]], bytes]] = {
     "count": _count,
     "docs": _documentation,
+    "getkeys": _keys,
+    "getkeysandflags": partial(_keys, with_flags=True),
     "help": _help,
     "info": _details,
     "list": _list,
 }
 
 
-def command_reply(arguments: Sequence[bytes]) -> bytes:
-    """The reply to COMMAND with these arguments, the name itself not among them."""
+def command_reply(arguments: Sequence[bytes], available: tuple[str, ...]) -> bytes:
+    """The reply to COMMAND with these arguments, the name itself not among them.
+
+    ``available``: names of the commands that there are.
+    """
     words = [argument.decode("utf-8", "surrogateescape") for argument in arguments]
     if not words:
-        return _details(())
+        return _details((), available)
     answer = _SUBCOMMANDS.get(words[0].lower())
     if answer is None:
         return error_reply(f"ERR unknown subcommand '{words[0][:128]}'. Try COMMAND HELP.")
-    return answer(words[1:])
+    return answer(words[1:], available)

@@ -49,7 +49,7 @@ class CommandInfo(msgspec.Struct, frozen=True):
 
 
 class Routing(enum.IntEnum):
-    """How a request finds its server. Compiled code uses the values."""
+    """How a request finds its server. Compiled code uses the values; from LOCAL on, requests are planned."""
 
     KEY = 0
     """The whole request goes to the server of the key at argument ``first_key``."""
@@ -63,12 +63,24 @@ class Routing(enum.IntEnum):
     """As KEY, but argument ``numkeys`` says how many keys there are: with none, ``first_key`` is no key."""
     ANY_SERVER = 5
     """No key, and any one server can answer."""
-    LOCAL = 6
-    """The proxy answers."""
-    SEARCHED_KEYS = 7
-    """The whole request goes to the server of its keys, which have no fixed position."""
-    REFUSED = 8
+    ONLY_SERVER = 6
+    """About a single server, so only a pool of one can answer."""
+    REFUSED = 7
     """Known to redis, not available through the proxy: ``refusal`` says why."""
+    LOCAL = 8
+    """The proxy answers."""
+    SEARCHED_KEYS = 9
+    """The whole request goes to the server of its keys, once something else in it has been looked at."""
+    BLOCKING = 10
+    """To the server of its keys, on a connection of the client's own."""
+    EVERY_SERVER = 11
+    """To every server of the pool; ``merge`` says what becomes of the replies."""
+    TRANSACTION = 12
+    """It begins or ends a transaction, or belongs to one: on a connection of the client's own."""
+    SUBSCRIPTION = 13
+    """What clients subscribe to, or end: one connection to each server brings it for all of them."""
+    BY_SUBCOMMAND = 14
+    """A container whose sub-commands have rows of their own in ``SUBCOMMANDS``."""
 
 
 class Command(NamedTuple):
@@ -98,36 +110,76 @@ class Command(NamedTuple):
     group: str
     refusal: str
     """Why the command is REFUSED, a clause about "it"; empty for the others."""
+    merge: str = ""
+    """How the replies of EVERY_SERVER become one, a name in ``whole_pool.MERGES``."""
+    permission: bool = False
+    """Only ``allow_commands`` makes it available."""
 
 
 _ROUTING = {
     Routing.EACH_KEY_SUM: "del exists touch unlink",
     Routing.EACH_KEY_VALUES: "mget",
     Routing.EACH_PAIR_STATUS: "mset",
-    Routing.LOCAL: "auth client command config echo hello info lolwut ping quit reset select time",
-    Routing.SEARCHED_KEYS: "xread xreadgroup",
+    Routing.ANY_SERVER: (
+        "acl|cat acl|genpass acl|help commandlog|help config|help function|dump function|help function|list"
+        " latency|help memory|help module|help module|list pubsub|help script|help script|show slowlog|help"
+    ),
+    Routing.ONLY_SERVER: (
+        "acl|dryrun acl|getuser acl|list acl|log acl|users commandlog|get commandlog|len function|stats latency|doctor"
+        " latency|graph latency|histogram latency|history latency|latest memory|doctor memory|malloc-stats memory|stats"
+    ),
+    Routing.LOCAL: (
+        "acl|whoami auth client command config|get echo hello info lolwut ping quit reset role select time"
+    ),
+    Routing.SEARCHED_KEYS: "copy move sort sort_ro xread xreadgroup",
+    Routing.BLOCKING: "migrate",
+    Routing.TRANSACTION: "discard exec multi unwatch watch",
+    Routing.SUBSCRIPTION: "psubscribe punsubscribe ssubscribe subscribe sunsubscribe unsubscribe",
+    Routing.BY_SUBCOMMAND: "acl commandlog config function latency memory module pubsub script slowlog",
 }
-"""Commands whose routing does not follow from their key specifications."""
+"""Commands, and sub-commands, whose routing does not follow from their key specifications."""
+
+_MERGES = {
+    "sum": "dbsize slowlog|len",
+    "smallest": "lastsave wait",
+    "smallest of each": "script|exists waitaof",
+    "joined": "keys slowlog|get",
+    "without repeats": "pubsub|channels pubsub|shardchannels",
+    "any": "randomkey",
+    "subscribers": "pubsub|numpat pubsub|numsub pubsub|shardnumsub",
+    "one done": "function|kill script|kill",
+    "cursor": "scan",
+    "all alike": (
+        "acl|deluser acl|load acl|save acl|setuser bgrewriteaof bgsave commandlog|reset config|resetstat config|rewrite"
+        " config|set debug flushall flushdb function|delete function|flush function|load function|restore latency|reset"
+        " memory|purge module|load module|loadex module|unload save script|flush script|load shutdown slowlog|reset"
+        " swapdb"
+    ),
+}
+"""What goes to every server, by how the replies become one."""
+
+_PERMISSIONS = (
+    "acl|deluser acl|dryrun acl|getuser acl|list acl|load acl|log acl|save acl|setuser acl|users bgrewriteaof bgsave"
+    " commandlog|reset config|resetstat config|rewrite config|set debug flushall flushdb function|flush function|kill"
+    " function|restore keys latency|reset memory|purge migrate module|load module|loadex module|unload save script|kill"
+    " shutdown slowlog|reset swapdb"
+)
+"""What can destroy or stall what every client of a server needs."""
+
+_CHANNELS = "publish spublish"
+"""Commands the first argument of which is a channel; channels are spread over the servers as keys are."""
 
 _CONNECTION_STATE = "it changes the state of a connection that other clients share"
-_BLOCKS = "it blocks a connection that other clients share"
-_EVERY_SERVER = "it needs every server of the pool"
 _ONE_SERVER = "it administers a single server, ask that server directly"
-_ONE_DATABASE = "it reaches into another database, and a pool has one"
 _NO_KEY = "it names no key that says which server to ask"
 
 _REFUSALS = {
-    _CONNECTION_STATE: (
-        "asking discard exec himport monitor multi psubscribe psync punsubscribe readonly"
-        " readwrite replconf ssubscribe subscribe sunsubscribe sync unsubscribe unwatch watch"
-    ),
-    _EVERY_SERVER: ("clusterscan dbsize flushall flushdb function keys publish pubsub randomkey scan script spublish"),
-    _ONE_SERVER: ("acl backup cluster commandlog hotkeys lastsave latency migrate module restore-asking role slowlog"),
-    _ONE_DATABASE: "move swapdb",
+    _CONNECTION_STATE: "asking himport monitor psync readonly readwrite replconf script|debug sync",
+    _ONE_SERVER: "backup cluster clusterscan failover hotkeys replicaof restore-asking slaveof",
 }
 """Commands that are refused for a reason their flags do not tell."""
 
-_REFUSED_FLAGS = {"blocking": _BLOCKS, "admin": _ONE_SERVER}
+_REFUSED_FLAGS = {"admin": _ONE_SERVER}
 """Flags, of COMMAND INFO, that refuse a command unless its routing is in a table of this module."""
 
 ANY_NUMBER = 2**31 - 1
@@ -140,16 +192,28 @@ def _by_name(names: Mapping[_T, str]) -> dict[str, _T]:
 
 
 _ROUTING_OF = _by_name(_ROUTING)
+_MERGE_OF = _by_name(_MERGES)
 _REFUSAL_OF = _by_name(_REFUSALS)
 
 
+def _routing(name: str, info: CommandInfo) -> Routing | None:
+    """The routing of a command by the tables of this module, or by its flags; None when its keys decide."""
+    if name in _REFUSAL_OF:
+        return Routing.REFUSED
+    if name in _ROUTING_OF:
+        return _ROUTING_OF[name]
+    if "blocking" in info.flags:
+        return Routing.BLOCKING
+    if name in _MERGE_OF:
+        return Routing.EVERY_SERVER
+    return Routing.REFUSED if any(flag in info.flags for flag in _REFUSED_FLAGS) else None
+
+
 def _refusal(name: str, info: CommandInfo) -> str:
-    """Why a command is refused, or an empty string."""
+    """Why a command is refused."""
     if name in _REFUSAL_OF:
         return _REFUSAL_OF[name]
-    if name in _ROUTING_OF:
-        return ""
-    return next((reason for flag, reason in _REFUSED_FLAGS.items() if flag in info.flags), "")
+    return next((reason for flag, reason in _REFUSED_FLAGS.items() if flag in info.flags), _NO_KEY)
 
 
 def _positions(info: CommandInfo) -> tuple[int, int, int]:
@@ -173,6 +237,8 @@ def _one_key(info: CommandInfo, first_key: int) -> int:
     if info.subcommands:
         return ANY_NUMBER
     specs = [spec for spec in info.key_specs if "not_key" not in spec.flags]
+    if not specs:
+        return ANY_NUMBER
     if len(specs) > 1:
         return 0
     match specs[0].find_keys:
@@ -182,21 +248,18 @@ def _one_key(info: CommandInfo, first_key: int) -> int:
             return ANY_NUMBER
 
 
-def _command(name: str, info: CommandInfo) -> Command:
-    """A command's row."""
-    refusal = _refusal(name, info)
-    first_key, key_step, numkeys = _positions(info)
+def command_row(name: str, info: CommandInfo) -> Command:
+    """The row of a command, or of a sub-command by its full name."""
+    first_key, key_step, numkeys = (1, 0, 0) if name in _CHANNELS.split() else _positions(info)
     arity = info.arity
-    routing = _ROUTING_OF.get(name)
-    if refusal:
+    routing = _routing(name, info)
+    if routing is None and not first_key:
         routing = Routing.REFUSED
-    elif routing is None and not first_key:
-        routing, refusal = Routing.REFUSED, _NO_KEY
     elif routing is None:
         routing = Routing.COUNTED_KEYS if numkeys else Routing.KEY
         if info.subcommands:
             arity = min(arity, -1 - first_key)
-    if routing in (Routing.ANY_SERVER, Routing.LOCAL, Routing.REFUSED, Routing.SEARCHED_KEYS):
+    if routing not in (Routing.KEY, Routing.COUNTED_KEYS, *_SPLIT):
         first_key = key_step = numkeys = 0
     return Command(
         name=name,
@@ -210,17 +273,40 @@ def _command(name: str, info: CommandInfo) -> Command:
         summary=info.summary,
         since=info.since,
         group=info.group,
-        refusal=refusal,
+        refusal=_refusal(name, info) if routing == Routing.REFUSED else "",
+        merge=_MERGE_OF.get(name, ""),
+        permission=name in _PERMISSIONS.split(),
     )
 
+
+_SPLIT = (Routing.EACH_KEY_SUM, Routing.EACH_KEY_VALUES, Routing.EACH_PAIR_STATUS)
 
 COMMAND_INFO: dict[str, CommandInfo] = msgspec.json.decode(
     Path(__file__).with_name("command_info.json").read_bytes(), type=dict[str, CommandInfo]
 )
 """What servers say about their commands, by lower-case name, in order of name."""
 
-COMMANDS: tuple[Command, ...] = tuple(_command(name, info) for name, info in sorted(COMMAND_INFO.items()))
+COMMANDS: tuple[Command, ...] = tuple(command_row(name, info) for name, info in sorted(COMMAND_INFO.items()))
 """In order of name. A command's position is its row number in compiled code."""
 
 BY_NAME: dict[str, int] = {command.name: row for row, command in enumerate(COMMANDS)}
 """Row number by lower-case name."""
+
+SUBCOMMANDS: dict[str, Command] = {
+    name: command_row(name, info)
+    for container in sorted(COMMAND_INFO)
+    for name, info in sorted(COMMAND_INFO[container].subcommands.items())
+}
+"""Rows of sub-commands by full name, such as ``object|encoding``; they count where the container is BY_SUBCOMMAND."""
+
+PERMITTED_BY_DIRECTIVE: tuple[str, ...] = tuple(
+    sorted({*_PERMISSIONS.split(), *(name.split("|")[0] for name in _PERMISSIONS.split())})
+)
+"""Names that ``allow_commands`` takes: of commands, and of commands whose sub-commands need permission."""
+
+_DENIABLE_CONTAINERS = ("client", "command", *_ROUTING[Routing.BY_SUBCOMMAND].split())
+
+DENIED_BY_DIRECTIVE: tuple[str, ...] = tuple(
+    sorted({*BY_NAME, *(name for name in SUBCOMMANDS if name.split("|")[0] in _DENIABLE_CONTAINERS)})
+)
+"""Names that ``deny_commands`` takes."""

@@ -4,12 +4,13 @@ Shapes and texts are redis's. The proxy answers for the clients of one pool.
 """
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from twemproxy.protocol.redis.errors import (
     BAD_PASSWORD,
     DB_OUT_OF_RANGE,
+    DB_REFUSED,
+    DBS_OUT_OF_RANGE,
     HELLO_NEEDS_AUTH,
     NO_PASSWORD_SET,
     NO_PROTOCOL,
@@ -20,88 +21,17 @@ from twemproxy.protocol.redis.errors import (
     error_reply,
 )
 from twemproxy.protocol.redis.replies import OK, array, bulk, integer, mapping, null, text
+from twemproxy.protocol.redis.session import REPLY_OFF, REPLY_ON, REPLY_SKIP, Client, Session, profile_of
 
 SPOKEN_VERSION = "7.4.0"
 """The redis whose behaviour the proxy's own answers follow; what clients take for the server's version."""
-
-REPLY_ON, REPLY_OFF, REPLY_SKIP, REPLY_NOT_NOW = range(4)
-"""Whether a client wants replies; SKIP: not to its next request. ``proxy.client`` knows the values.
-
-NOT_NOW is what SKIP has become while that request is answered; CLIENT REPLY ON is, and gets its reply.
-"""
-
-RESP3_PROFILE = 1
-"""The profile of server connections that speak version 3 of the protocol."""
 
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,9}")
 _NAME = re.compile(rb"[!-~]*")
 _ATTRIBUTE = re.compile(rb"[ -~]*")
 
 
-class Client(Protocol):
-    """What is asked of a client's connection here."""
-
-    session: Any
-
-    def number(self) -> int:
-        """Tells the pool's clients apart; grows with every one."""
-
-    def awaits_replies(self) -> bool:
-        """Whether requests of its are on their way; it is flushed whenever a reply has come."""
-
-    def description(self) -> dict[str, object]:
-        """Fields of CLIENT LIST that are about the socket, in order."""
-
-    def cut_off(self, why: str) -> None:
-        """End the connection now; ``why`` is for the log."""
-
-
-class Pool(Protocol):
-    """What is asked of a client's pool here."""
-
-    config: Any
-
-    def clients(self) -> list[Client]:
-        """Those connected now."""
-
-    def statistics(self) -> Iterable[tuple[str, object]]:
-        """Names and values of the proxy's own figures."""
-
-    def can_use(self, profile: int, client: Client) -> bool | None:
-        """Whether servers take connections of this profile; None while that is found out, see ``Codec.answer``."""
-
-
-class Session:
-    """The state of one client connection."""
-
-    __slots__ = (
-        *("authenticated", "client", "database", "library", "library_version", "name", "no_evict", "no_touch"),
-        *("password", "pool", "protocol", "replies"),
-    )
-
-    def __init__(self, pool: Pool, client: Client) -> None:
-        self.pool = pool
-        self.client = client
-        self.password = pool.config.redis_auth.encode()
-        self.database: int = pool.config.redis_db
-        self.library = self.library_version = b""
-        self.begin()
-
-    def begin(self) -> None:
-        """As when the connection was new, but for what the client said about its library."""
-        self.authenticated = not self.password
-        self.name = b""
-        self.replies = REPLY_ON
-        self.protocol = 2
-        self.no_evict = self.no_touch = False
-
-    @property
-    def profile(self) -> int:
-        """The profile of server connections for the client's requests."""
-        return RESP3_PROFILE if self.protocol == 3 else 0
-
-
-Answer = Callable[[list[bytes], Session], bytes | None]
+LocalAnswer = Callable[[list[bytes], Session], bytes | None]
 """From arguments and session to the reply, or None when it cannot be told yet."""
 
 
@@ -128,19 +58,39 @@ def auth(arguments: list[bytes], session: Session) -> bytes:
     return authenticate(arguments[1] if len(arguments) == 3 else b"default", arguments[-1], session)
 
 
-def select(arguments: list[bytes], session: Session) -> bytes:
-    """A pool serves one database. Clients that select the default 0 mean just that one."""
+def select(arguments: list[bytes], session: Session) -> bytes | None:
+    """SELECT database. Where a pool has one, clients that select the default 0 mean just that one."""
     if not _INTEGER.fullmatch(arguments[1]):
         return error_reply(NOT_AN_INTEGER)
-    if int(arguments[1]) in (0, session.database):
+    database = int(arguments[1])
+    if session.databases == 1 and database == 0:
+        database = session.database
+    if database == session.database:
         return OK
-    return error_reply(DB_OUT_OF_RANGE.format(database=session.database))
+    if not 0 <= database < session.databases:
+        return error_reply(out_of_range(session))
+    if session.client.awaits_replies():
+        return None
+    usable = session.pool.can_use(profile_of(session.protocol, database, session.pool.config), session.client)
+    if not usable:
+        return None if usable is None else error_reply(DB_REFUSED.format(database=database))
+    session.database = database
+    return OK
+
+
+def out_of_range(session: Session) -> str:
+    """The text of the error for a database that the pool does not have."""
+    if session.databases == 1:
+        return DB_OUT_OF_RANGE.format(database=session.database)
+    return DBS_OUT_OF_RANGE.format(databases=session.databases)
 
 
 def reset(arguments: list[bytes], session: Session) -> bytes | None:
     """RESET."""
-    if session.protocol != 2 and session.client.awaits_replies():
+    if (session.profile != 0 or session.transaction.server is not None) and session.client.awaits_replies():
         return None
+    session.pool.subscriptions.drop(session.client)
+    session.client.reservations().give_back(False)
     session.begin()
     return b"+RESET\r\n"
 
@@ -158,7 +108,7 @@ def hello(arguments: list[bytes], session: Session) -> bytes | None:
         # What was sent before must be done before anything travels on another server connection.
         return None
     if protocol == 3 and session.protocol != 3:
-        usable = session.pool.can_use(RESP3_PROFILE, session.client)
+        usable = session.pool.can_use(profile_of(3, session.database, session.pool.config), session.client)
         if not usable:
             return None if usable is None else error_reply(NO_PROTOCOL)
     name = None
@@ -225,14 +175,28 @@ def _line(client: Client) -> str:
         "id": client.number(),
         **known,
         "name": session.name.decode() if session else "",
-        "flags": "N",
-        "db": 0,
+        **_doings(session),
         "user": "default",
         "resp": session.protocol if session else 2,
         "lib-name": session.library.decode() if session else "",
         "lib-ver": session.library_version.decode() if session else "",
     }
     return " ".join(f"{name}={value}" for name, value in fields.items()) + "\n"
+
+
+def _doings(session: Session | None) -> dict[str, object]:
+    """Fields about what a client is in the middle of."""
+    if session is None:
+        return {"flags": "N", "db": 0, "sub": 0, "psub": 0, "ssub": 0, "multi": -1}
+    flags = ("P" if session.subscribed else "") + ("x" if session.transaction.open else "")
+    return {
+        "flags": flags or "N",
+        "db": session.database if session.databases > 1 else 0,
+        "sub": len(session.topics["subscribe"]),
+        "psub": len(session.topics["psubscribe"]),
+        "ssub": len(session.topics["ssubscribe"]),
+        "multi": 0 if session.transaction.open else -1,
+    }
 
 
 def _list(arguments: list[bytes], session: Session) -> bytes:
@@ -243,7 +207,7 @@ def _list(arguments: list[bytes], session: Session) -> bytes:
         case [b"TYPE", kind]:
             if kind not in (b"NORMAL", b"MASTER", b"REPLICA", b"SLAVE", b"PUBSUB"):
                 return error_reply(f"ERR Unknown client type '{arguments[3][:128].decode('utf-8', 'replace')}'")
-            clients = clients if kind == b"NORMAL" else []
+            clients = [client for client in clients if _is_kind(client, kind.decode().lower())]
         case [b"ID", _, *_]:
             if not all(_INTEGER.fullmatch(number) for number in arguments[3:]):
                 return error_reply("ERR Invalid client ID")
@@ -253,6 +217,12 @@ def _list(arguments: list[bytes], session: Session) -> bytes:
             return error_reply(SYNTAX_ERROR)
     clients.sort(key=lambda client: client.number())
     return text("".join(_line(client) for client in clients), session.protocol)
+
+
+def _is_kind(client: Client, kind: str) -> bool:
+    """Whether a client is of a TYPE; there are no replicas."""
+    subscribed = client.session is not None and client.session.subscribed
+    return kind == ("pubsub" if subscribed else "normal")
 
 
 def _kill(arguments: list[bytes], session: Session) -> bytes:
@@ -281,7 +251,7 @@ def _kill(arguments: list[bytes], session: Session) -> bytes:
             case b"TYPE":
                 if wanted.lower() not in ("normal", "master", "replica", "slave", "pubsub"):
                     return error_reply(f"ERR Unknown client type '{wanted[:128]}'")
-                chosen = chosen if wanted.lower() == "normal" else []
+                chosen = [client for client in chosen if _is_kind(client, wanted.lower())]
             case b"USER":
                 if wanted != "default":
                     return error_reply(f"ERR No such user '{wanted[:128]}'")
@@ -304,7 +274,7 @@ def _end(clients: list[Client], session: Session) -> int:
         if client is not session.client:
             client.cut_off("killed by a client")
     if any(client is session.client for client in clients):
-        session.client = None  # type: ignore[assignment]
+        session.killed = True
     return len(clients)
 
 
@@ -316,10 +286,11 @@ def _reply(arguments: list[bytes], session: Session) -> bytes:
     # Skipping once changes nothing for a client that wants no replies at all.
     if not (mode == REPLY_SKIP and session.replies == REPLY_OFF):
         session.replies = mode
+        session.skipping = False
     return OK
 
 
-def _switch(name: str) -> Answer:
+def _switch(name: str) -> LocalAnswer:
     def answer(arguments: list[bytes], session: Session) -> bytes:
         if arguments[2].upper() not in (b"ON", b"OFF"):
             return error_reply(SYNTAX_ERROR)
@@ -353,7 +324,7 @@ HELP
     Print this help.
 """
 
-_SUBCOMMANDS: dict[bytes, tuple[int, int, Answer]] = {
+_SUBCOMMANDS: dict[bytes, tuple[int, int, LocalAnswer]] = {
     b"getname": (2, 2, lambda _, session: bulk(session.name) if session.name else null(session.protocol)),
     b"help": (2, 2, lambda _arguments, _session: array(b"+" + line.encode() + b"\r\n" for line in _HELP.splitlines())),
     b"id": (2, 2, lambda _, session: integer(session.client.number())),
@@ -376,7 +347,7 @@ _REFUSED = {
     b"pause": "it stops every client of a server, ask that server directly",
     b"tracking": "it needs a connection of its own to every server",
     b"trackinginfo": "it needs client tracking",
-    b"unblock": "no client of a proxy blocks",
+    b"unblock": "what a client waits for is not known to be undone, CLIENT KILL ends the client",
     b"unpause": "it starts every client of a server, ask that server directly",
 }
 """Sub-commands of CLIENT that are not available, and why, a clause about "it"."""

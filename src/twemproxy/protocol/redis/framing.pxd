@@ -1,8 +1,8 @@
 cimport cython
 
 from twemproxy.protocol.codec cimport (
-    COMPLETE, MALFORMED, NEED_MORE, REWRITE, SKIP, STATUS, SUM, TO_ANY, TO_EACH, TO_KEY, TO_NOBODY, TO_ONLY, TO_PROXY, TO_SAME,
-    VALUES, Codec, Frame,
+    COMPLETE, MALFORMED, NEED_MORE, REWRITE, SKIP, STATUS, SUM, TO_ANY, TO_EACH, TO_KEY, TO_NOBODY, TO_ONLY, TO_SAME,
+    PLANNED, VALUES, Codec, Frame,
 )
 from twemproxy.protocol.name_table cimport NameTable
 
@@ -18,6 +18,7 @@ cdef class RespFraming(Codec):
     cdef int[::1] first_key
     cdef int[::1] numkeys
     cdef int[::1] one_key
+    cdef int[::1] script_form
 
     @cython.final
     cdef Py_ssize_t read_length(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil

@@ -10,12 +10,14 @@ from array import array
 import cython
 
 from twemproxy.protocol.redis.commands import COMMANDS
+from twemproxy.protocol.redis.scripts import SCRIPT_FORMS
 
 if not cython.compiled:
     from twemproxy.protocol.codec import (
         COMPLETE,
         MALFORMED,
         NEED_MORE,
+        PLANNED,
         REWRITE,
         SKIP,
         STATUS,
@@ -25,7 +27,6 @@ if not cython.compiled:
         TO_KEY,
         TO_NOBODY,
         TO_ONLY,
-        TO_PROXY,
         TO_SAME,
         VALUES,
         Codec,
@@ -57,7 +58,6 @@ NO_BULK_END = cython.declare(cython.const[cython.int], 4)
 BIG_INLINE = cython.declare(cython.const[cython.int], 5)
 BIG_MULTIBULK = cython.declare(cython.const[cython.int], 7)
 BIG_BULK = cython.declare(cython.const[cython.int], 8)
-UNKNOWN_COMMAND = cython.declare(cython.const[cython.int], 1)
 WRONG_ARITY = cython.declare(cython.const[cython.int], 2)
 NOT_AVAILABLE = cython.declare(cython.const[cython.int], 3)
 NO_INTEGER = cython.declare(cython.const[cython.int], 4)
@@ -71,8 +71,8 @@ EACH_KEY_VALUES = cython.declare(cython.const[cython.int], 2)
 EACH_PAIR_STATUS = cython.declare(cython.const[cython.int], 3)
 COUNTED_KEYS = cython.declare(cython.const[cython.int], 4)
 ANY_SERVER = cython.declare(cython.const[cython.int], 5)
-LOCAL = cython.declare(cython.const[cython.int], 6)
-SEARCHED_KEYS = cython.declare(cython.const[cython.int], 7)
+ONLY_SERVER = cython.declare(cython.const[cython.int], 6)
+LOCAL = cython.declare(cython.const[cython.int], 8)
 
 
 @cython.cfunc
@@ -126,6 +126,7 @@ class RespFraming(Codec):
         self.first_key = array("i", [command.first_key for command in COMMANDS])
         self.numkeys = array("i", [command.numkeys for command in COMMANDS])
         self.one_key = array("i", [command.one_key for command in COMMANDS])
+        self.script_form = array("i", [SCRIPT_FORMS.get(command.name, 0) for command in COMMANDS])
 
     # --- requests --------------------------------------------------------------------------------------------
 
@@ -256,6 +257,7 @@ class RespFraming(Codec):
         count: cython.Py_ssize_t = 0
         n_keys: cython.Py_ssize_t = -1
         self.expected = 0
+        self.repairable = False
         if buf[start] != ord(b"*"):
             return self.frame_inline(buf, start, end)
         at = self.read_length(buf, start + 1, end)
@@ -298,7 +300,8 @@ class RespFraming(Codec):
         self.end = at
         self.resume_at = 0
         if self.command < 0:
-            return self.refuse(UNKNOWN_COMMAND)
+            self.route = PLANNED
+            return COMPLETE
         if count > 0 and n_keys >= 0 and self.arguments >= -self.arity[self.command]:
             # Digits only, few enough for any number of arguments: what is longer or other is no count of keys.
             self.items = self.read_integer(buf, self.item_start, self.item_end) if n_keys <= 10 else -1
@@ -338,12 +341,14 @@ class RespFraming(Codec):
             self.route = TO_ONLY
             if self.items > 0:
                 self.route = TO_KEY if self.items == 1 and n <= self.one_key[self.command] else TO_SAME
-        elif routing == SEARCHED_KEYS:
-            self.route = TO_SAME
+            self.repairable = self.script_form[self.command] > 0
+            self.notable = self.script_form[self.command] > 1
+        elif routing >= LOCAL:
+            self.route = PLANNED
         elif routing == ANY_SERVER:
             self.route = TO_ANY
-        elif routing == LOCAL:
-            self.route = TO_PROXY
+        elif routing == ONLY_SERVER:
+            self.route = TO_ONLY
         else:
             return self.refuse(NOT_AVAILABLE)
         return COMPLETE

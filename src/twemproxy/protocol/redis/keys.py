@@ -16,10 +16,11 @@ def keys_of(info: CommandInfo, arguments: list[bytes]) -> list[bytes]:
 
     A request that does not fit a specification has none of its keys; the server will say what is wrong with it.
     """
-    return [key for spec in info.key_specs if "not_key" not in spec.flags for key in _keys(spec, arguments)]
+    return [key for spec in info.key_specs if "not_key" not in spec.flags for key in keys_of_spec(spec, arguments)]
 
 
-def _keys(spec: KeySpec, arguments: list[bytes]) -> list[bytes]:
+def keys_of_spec(spec: KeySpec, arguments: list[bytes]) -> list[bytes]:
+    """The keys that one specification finds, channels included."""
     begin = _begin(spec, arguments)
     if begin is None:
         return []
@@ -92,3 +93,14 @@ def blocks(arguments: list[bytes]) -> bool:
             case _:
                 at += 1
     return False
+
+
+def other_database(name: str, arguments: list[bytes]) -> bytes | None:
+    """The database that COPY or MOVE names as it is written; None when it names none."""
+    if name == "move":
+        return arguments[2]
+    if name != "copy":
+        return None
+    options = [argument.upper() for argument in arguments[3:]]
+    at = options.index(b"DB") + 4 if b"DB" in options else len(arguments)
+    return arguments[at] if at < len(arguments) else None

@@ -1,28 +1,26 @@
 """The commands of redis that the proxy answers itself."""
 
+from twemproxy.protocol.plan import Answer
 from twemproxy.protocol.redis import connection_commands, server_commands
 from twemproxy.protocol.redis.command_reply import command_reply
-from twemproxy.protocol.redis.connection_commands import (
-    REPLY_NOT_NOW,
-    REPLY_ON,
-    REPLY_SKIP,
-    Answer,
-    Session,
-    wrong_arity,
-)
-from twemproxy.protocol.redis.replies import OK, bulk
+from twemproxy.protocol.redis.connection_commands import LocalAnswer, wrong_arity
+from twemproxy.protocol.redis.replies import OK, array, bulk, integer
+from twemproxy.protocol.redis.session import Session
 
 
 def _ping(arguments: list[bytes], session: Session) -> bytes:
     if len(arguments) > 2:
         return wrong_arity("ping")
+    if session.subscribed and session.protocol == 2:
+        return array((bulk(b"pong"), bulk(arguments[1] if len(arguments) == 2 else b"")))
     return bulk(arguments[1]) if len(arguments) == 2 else b"+PONG\r\n"
 
 
-ANSWERS: dict[bytes, Answer] = {
+ANSWERS: dict[bytes, LocalAnswer] = {
+    b"acl": lambda _arguments, _session: bulk(b"default"),
     b"auth": connection_commands.auth,
     b"client": connection_commands.client,
-    b"command": lambda arguments, _: command_reply(arguments[1:]),
+    b"command": lambda arguments, session: command_reply(arguments[1:], session.pool.codec.available),
     b"config": server_commands.config,
     b"echo": lambda arguments, _: bulk(arguments[1]),
     b"hello": connection_commands.hello,
@@ -31,29 +29,20 @@ ANSWERS: dict[bytes, Answer] = {
     b"ping": _ping,
     b"quit": lambda _arguments, _session: OK,
     b"reset": connection_commands.reset,
+    b"role": lambda _arguments, _session: array((bulk(b"master"), integer(0), array(()))),
     b"select": connection_commands.select,
     b"time": server_commands.current_time,
 }
-"""What answers each command that is routed LOCAL."""
+"""What answers each command that is routed LOCAL; of ACL that is WHOAMI."""
 
 
-def answer(arguments: list[bytes], session: Session) -> tuple[bytes | None, bool]:
-    """As ``Codec.answer``; the reply is empty when the client wants none."""
+def answer(arguments: list[bytes], session: Session) -> Answer | None:
+    """The answer to a command that is routed LOCAL, None when it cannot be told yet."""
     name = arguments[0].lower()
-    skipped = session.replies == REPLY_SKIP
-    if skipped:
-        session.replies = REPLY_NOT_NOW
     reply = ANSWERS[name](arguments, session)
-    if reply is None:
-        session.replies = REPLY_SKIP if skipped else session.replies
-        return None, False
-    if session.replies != REPLY_ON:
-        reply = b""
-    if session.replies == REPLY_NOT_NOW:
-        session.replies = REPLY_ON
-    return reply, name == b"quit" or session.client is None
+    return None if reply is None else Answer(reply, name == b"quit" or session.killed)
 
 
-def needs_no_authentication(arguments: list[bytes]) -> bool:
+def needs_no_authentication(name: str) -> bool:
     """Whether a client may send this before AUTH."""
-    return arguments[0].lower() in (b"auth", b"hello", b"quit", b"reset")
+    return name in ("auth", "hello", "quit", "reset")

@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from twemproxy.protocol.redis.connection_commands import SPOKEN_VERSION, Session, wrong_arity
-from twemproxy.protocol.redis.errors import error_reply
+from twemproxy.protocol.redis.connection_commands import SPOKEN_VERSION
 from twemproxy.protocol.redis.replies import array, bulk, mapping, text
+from twemproxy.protocol.redis.session import Session
 
 _SECTIONS = ("server", "clients", "stats", "replication", "cluster", "pool", "keyspace")
 _EVERYTHING = (b"all", b"default", b"everything")
@@ -30,7 +30,10 @@ def _section(name: str, figures: dict[str, object], session: Session) -> Iterabl
             yield "uptime_in_days", int(str(figures["uptime"])) // 86400
         case "clients":
             yield "connected_clients", figures["client_connections"]
-            yield "blocked_clients", 0
+            sessions = [client.session for client in session.pool.clients() if client.session is not None]
+            yield "blocked_clients", sum(client.is_blocked() for client in session.pool.clients())
+            yield "pubsub_clients", sum(other.subscribed for other in sessions)
+            yield "watching_clients", sum(other.transaction.watching for other in sessions)
         case "stats":
             yield "total_commands_processed", figures["requests"]
             yield "total_net_input_bytes", figures["response_bytes"]
@@ -68,7 +71,7 @@ def _parameters(session: Session) -> dict[str, object]:
     return {
         "appendonly": "no",
         "bind": config.listen.address.host,
-        "databases": 1,
+        "databases": session.databases,
         "maxclients": config.client_connections,
         "maxmemory": 0,
         "maxmemory-policy": "noeviction",
@@ -83,18 +86,7 @@ def _parameters(session: Session) -> dict[str, object]:
 
 
 def config(arguments: list[bytes], session: Session) -> bytes:
-    """CONFIG GET pattern ...; nothing can be changed."""
-    name = arguments[1].lower()
-    if name != b"get":
-        shown = arguments[1][:128].decode("utf-8", "replace").lower()
-        if name in (b"set", b"rewrite", b"resetstat"):
-            return error_reply(
-                f"ERR 'config|{shown}' is not available through this proxy: it administers a single server, ask that"
-                " server directly"
-            )
-        return error_reply(f"ERR unknown subcommand '{shown}'. Try CONFIG GET.")
-    if len(arguments) < 3:
-        return wrong_arity("config|get")
+    """CONFIG GET pattern ..."""
     patterns = [argument[:_LONGEST_PATTERN].decode("utf-8", "replace").lower() for argument in arguments[2:]]
     found = (
         (bulk(name), bulk(str(value)))

@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from feeding import COMPLETE, IN_WORDS, STATUS, TO_EACH, TO_PROXY, VALUES, request_meaning
+from feeding import COMPLETE, IN_WORDS, PLANNED, STATUS, TO_EACH, VALUES, request_meaning
 from hypothesis import example, given
 from hypothesis import strategies as st
 from memcache_streams import keys
@@ -239,12 +239,12 @@ class FakePool:
 def test_what_is_answered(codec: Any, line: bytes, reply: bytes, last: bool) -> None:
     session = codec.session(FakePool(), None)
     for end in (b"\r\n", b"\n"):
-        assert request_meaning(codec, line + end)[1] == TO_PROXY
-        assert codec.answer(line + end, session) == (reply, last)
+        assert request_meaning(codec, line + end)[1] == PLANNED
+        assert codec.plan(line + end, session) == (reply, last)
 
 
-def test_nobody_has_to_authenticate(codec: Any) -> None:
+def test_nobody_is_attended(codec: Any) -> None:
     session = codec.session(FakePool(), None)
-    assert session.authenticated
-    assert codec.may_pass(b"get k\r\n", session) == b""
-    assert Session(FakePool()).authenticated
+    session.taken()
+    session.ended()
+    assert not session.attended and not Session(FakePool()).attended

@@ -10,6 +10,7 @@ from feeding import (
     IN_WORDS,
     MALFORMED,
     MUTED,
+    PLANNED,
     QUIET,
     REST_OF_LINE,
     STATUS,
@@ -17,7 +18,6 @@ from feeding import (
     TO_EACH,
     TO_KEY,
     TO_NOBODY,
-    TO_PROXY,
     VALUES,
     messages,
     request_meaning,
@@ -107,7 +107,7 @@ def test_several_keys_are_for_each_server(codec: Any, head: bytes) -> None:
 @pytest.mark.parametrize("request_line", [b"mn", b"mn foo", b" mn ", b"quit", b"quit foo", b"stats", b"stats servers"])
 def test_what_the_proxy_answers(codec: Any, request_line: bytes) -> None:
     for end in (b"\r\n", b"\n", b" \r\n"):
-        assert request_meaning(codec, request_line + end)[1] == TO_PROXY
+        assert request_meaning(codec, request_line + end)[1] == PLANNED
 
 
 # --- refused ---------------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_endless_lengths_end_the_connection(codec: Any) -> None:
 def test_blanks_behind_the_last_argument_change_nothing(codec: Any, blanks: bytes) -> None:
     _, route, expected, forwarded = request_meaning(codec, b"flush_all noreply%s\r\n" % blanks)
     assert (route, expected & MUTED, forwarded) == (TO_ALL, MUTED, b"flush_all%s\r\n" % blanks)
-    assert request_meaning(codec, b"stats servers%s\n" % blanks)[1] == TO_PROXY
+    assert request_meaning(codec, b"stats servers%s\n" % blanks)[1] == PLANNED
 
 
 @pytest.mark.parametrize("row", FORWARDED, ids=lambda row: repr(row.request))

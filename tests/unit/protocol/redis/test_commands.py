@@ -13,12 +13,18 @@ import pytest
 
 from harness.servers import RedisServer, ValkeyServer
 from twemproxy.protocol.redis import commands
+from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.command_reply import command_reply
-from twemproxy.protocol.redis.commands import BY_NAME, COMMAND_INFO, COMMANDS, Command, Routing
+from twemproxy.protocol.redis.commands import BY_NAME, COMMAND_INFO, COMMANDS, SUBCOMMANDS, Command, Routing
+from twemproxy.protocol.redis.whole_pool import MERGES
 
 ROOT = Path(__file__).resolve().parents[4]
 GOLDEN = {row["name"]: row for row in json.loads((ROOT / "tests/golden/redis_commands.json").read_text())}
 FORWARDED = [name for name, row in GOLDEN.items() if row["supported"]]
+
+
+AVAILABLE = RedisCodec(commands.PERMITTED_BY_DIRECTIVE).available
+"""What a pool offers that permits everything."""
 
 
 def named(name: str) -> Command:
@@ -76,7 +82,7 @@ def typed(value: Any) -> Any:
 
 def answer(*words: str) -> Any:
     """What the proxy answers to COMMAND with these arguments."""
-    return parse(command_reply([word.encode() for word in words]))
+    return parse(command_reply([word.encode() for word in words], AVAILABLE))
 
 
 def told(server: RedisServer, *words: str) -> Any:
@@ -99,11 +105,17 @@ def test_routing_values_are_those_of_compiled_code() -> None:
         "EACH_PAIR_STATUS",
         "COUNTED_KEYS",
         "ANY_SERVER",
+        "ONLY_SERVER",
+        "REFUSED",
         "LOCAL",
         "SEARCHED_KEYS",
-        "REFUSED",
+        "BLOCKING",
+        "EVERY_SERVER",
+        "TRANSACTION",
+        "SUBSCRIPTION",
+        "BY_SUBCOMMAND",
     ]
-    assert sorted(Routing) == list(range(9))
+    assert sorted(Routing) == list(range(15))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -130,10 +142,35 @@ def test_row_is_consistent(command: Command) -> None:
 
 def test_tables_of_exceptions_name_known_commands_once() -> None:
     listed = Counter(
-        name for table in (commands._ROUTING, commands._REFUSALS) for names in table.values() for name in names.split()
+        name
+        for table in (commands._ROUTING, commands._REFUSALS, {**commands._MERGES, "wait": "", "smallest of each": ""})
+        for names in table.values()
+        for name in names.split()
     )
-    assert set(listed) <= set(COMMAND_INFO)
+    assert set(listed) <= {*COMMAND_INFO, *SUBCOMMANDS}
     assert listed.most_common(1)[0][1] == 1
+
+
+def test_commands_that_need_permission_could_be_served() -> None:
+    for name in commands._PERMISSIONS.split():
+        row = SUBCOMMANDS.get(name) or named(name)
+        assert row.permission
+        assert row.routing in (Routing.EVERY_SERVER, Routing.ONLY_SERVER, Routing.BLOCKING)
+
+
+def test_containers_by_subcommand_have_a_row_for_each() -> None:
+    for row in COMMANDS:
+        for name in COMMAND_INFO[row.name].subcommands:
+            assert SUBCOMMANDS[name].name == name
+            assert row.routing != Routing.BY_SUBCOMMAND or SUBCOMMANDS[name].routing != Routing.BY_SUBCOMMAND
+
+
+def test_every_merge_is_known() -> None:
+    for row in (*COMMANDS, *SUBCOMMANDS.values()):
+        if row.routing == Routing.EVERY_SERVER:
+            assert row.merge in MERGES
+        elif row.name not in ("wait", "waitaof"):
+            assert not row.merge
 
 
 def test_golden_commands_are_all_known() -> None:
@@ -148,6 +185,8 @@ def test_what_nutcracker_supports_is_supported(name: str) -> None:
         assert command.routing == Routing.LOCAL
     elif row["fragment"].startswith("yes"):
         assert command.routing in (Routing.EACH_KEY_SUM, Routing.EACH_KEY_VALUES, Routing.EACH_PAIR_STATUS)
+    elif name in ("copy", "sort"):
+        assert command.routing == Routing.SEARCHED_KEYS
     elif row["keys"] == "argv[1]":
         assert command.first_key == 1
         assert command.routing == (Routing.EACH_KEY_SUM if name == "exists" else Routing.KEY)
@@ -174,9 +213,10 @@ def test_exact_argument_counts_of_nutcracker_are_admitted(name: str) -> None:
         ("vadd", Routing.KEY, 1, 0),
         ("object", Routing.KEY, 2, 0),
         ("xgroup", Routing.KEY, 2, 0),
-        ("memory", Routing.KEY, 2, 0),
         ("zunionstore", Routing.KEY, 1, 0),
-        ("copy", Routing.KEY, 1, 0),
+        ("copy", Routing.SEARCHED_KEYS, 0, 0),
+        ("publish", Routing.KEY, 1, 0),
+        ("spublish", Routing.KEY, 1, 0),
         ("sintercard", Routing.COUNTED_KEYS, 2, 1),
         ("lmpop", Routing.COUNTED_KEYS, 2, 1),
         ("fcall_ro", Routing.COUNTED_KEYS, 3, 2),
@@ -186,10 +226,15 @@ def test_exact_argument_counts_of_nutcracker_are_admitted(name: str) -> None:
         ("msetex", Routing.COUNTED_KEYS, 2, 1),
         ("xread", Routing.SEARCHED_KEYS, 0, 0),
         ("xreadgroup", Routing.SEARCHED_KEYS, 0, 0),
-        *((name, Routing.LOCAL, 0, 0) for name in ["client", "config", "hello", "info", "reset", "time"]),
+        *((name, Routing.LOCAL, 0, 0) for name in ["client", "hello", "info", "reset", "role", "time"]),
         ("echo", Routing.LOCAL, 0, 0),
         ("select", Routing.LOCAL, 0, 0),
-        *((name, Routing.REFUSED, 0, 0) for name in ["blpop", "multi", "scan", "move", "wait", "acl"]),
+        *((name, Routing.BLOCKING, 0, 0) for name in ["blpop", "bzmpop", "wait", "migrate"]),
+        *((name, Routing.TRANSACTION, 0, 0) for name in ["multi", "exec", "watch"]),
+        *((name, Routing.EVERY_SERVER, 0, 0) for name in ["scan", "dbsize", "flushall"]),
+        *((name, Routing.BY_SUBCOMMAND, 0, 0) for name in ["acl", "config", "memory", "script"]),
+        *((name, Routing.REFUSED, 0, 0) for name in ["monitor", "cluster", "replicaof", "sync"]),
+        ("move", Routing.SEARCHED_KEYS, 0, 0),
     ],
 )
 def test_routing_of_commands_nutcracker_does_not_know(
@@ -229,11 +274,7 @@ def test_table_admits_what_the_server_at_hand_admits(redis: RedisServer) -> None
 def test_routing_keys_are_keys_to_the_server(redis: RedisServer) -> None:
     """COMMAND GETKEYS of a server, given a request of every command that has a routing key."""
     arities = {name: arity for name, arity, *_ in told(redis)}
-    routed = [
-        command
-        for command in COMMANDS
-        if command.first_key and command.name in arities and not COMMAND_INFO[command.name].subcommands
-    ]
+    routed = [command for command in COMMANDS if command.first_key and command.name in arities and _has_keys(command)]
     assert len(routed) > 150
     for command in routed:
         arity = arities[command.name]
@@ -247,6 +288,11 @@ def test_routing_keys_are_keys_to_the_server(redis: RedisServer) -> None:
         assert request[command.first_key] in keys, (request, keys)
 
 
+def _has_keys(command: Command) -> bool:
+    """Whether what routes a command is a key, found by specifications of its own."""
+    return any("not_key" not in spec.flags for spec in COMMAND_INFO[command.name].key_specs)
+
+
 def test_command_info_is_that_of_the_servers(redis: RedisServer, valkey: ValkeyServer) -> None:
     names = ["GET", "nosuch", "eval", "zunionstore", "sort", "xadd", "ping", "object|encoding"]
     assert typed(answer("INFO", *names)) == typed(told(redis, "INFO", *names))
@@ -254,7 +300,7 @@ def test_command_info_is_that_of_the_servers(redis: RedisServer, valkey: ValkeyS
 
 
 def test_command_info_of_what_is_not_available_is_null() -> None:
-    assert answer("info", "blpop", "object|nosuch", "config|get", "get|x") == [None] * 4
+    assert answer("info", "monitor", "object|nosuch", "script|debug", "get|x") == [None] * 4
 
 
 def test_command_docs_has_the_fields_of_valkey(valkey: ValkeyServer) -> None:
@@ -268,16 +314,17 @@ def test_command_docs_has_the_fields_of_valkey(valkey: ValkeyServer) -> None:
 
 
 def test_command_docs_leaves_out_what_is_not_available() -> None:
-    assert answer("DOCS", "nosuch", "blpop") == []
+    assert answer("DOCS", "nosuch", "monitor") == []
 
 
 def test_containers_list_the_subcommands_that_work() -> None:
-    ((*_, subcommands),) = answer("INFO", "memory")
-    assert [entry[0] for entry in subcommands] == ["memory|usage"]
+    ((*_, subcommands),) = answer("INFO", "script")
+    names = [entry[0].removeprefix("script|") for entry in subcommands]
+    assert names == ["exists", "flush", "help", "kill", "load", "show"]
     ((*_, subcommands),) = answer("INFO", "command")
     names = [entry[0].removeprefix("command|") for entry in subcommands]
-    assert names == ["count", "docs", "help", "info", "list"]
-    assert not [name for name in names if isinstance(answer(name), ReplyError)]
+    assert names == ["count", "docs", "getkeys", "getkeysandflags", "help", "info", "list"]
+    assert not [name for name in names if isinstance(answer(name, "get", "k"), ReplyError) and "get" in name]
 
 
 def test_all_commands_that_are_not_refused_are_told() -> None:
@@ -325,8 +372,18 @@ def test_errors_are_those_of_redis(redis: RedisServer, words: tuple[str, ...]) -
 
 
 def test_error_is_one_short_line_whatever_the_client_sent() -> None:
-    reply = command_reply([b"\xff\r\n+OK" + b"x" * 1000])
+    reply = command_reply([b"\xff\r\n+OK" + b"x" * 1000], AVAILABLE)
     assert reply.startswith(b"-ERR unknown subcommand '\xff  +OKxxx")
     assert reply.count(b"\r\n") == reply.count(b"\n") == 1
     assert len(reply) < 200
-    assert parse(command_reply([b"list", b"filterby", b"pattern", b"*" * 1000])) == "ERR syntax error"
+    assert parse(command_reply([b"list", b"filterby", b"pattern", b"*" * 1000], AVAILABLE)) == "ERR syntax error"
+
+
+REQUESTS = ["GET k", "MSET a 1 b 2", "OBJECT ENCODING k", "EVAL x 2 a b c", "SORT k STORE d", "ZUNIONSTORE d 2 a b"]
+REQUESTS += ["XREAD COUNT 1 STREAMS a b 0 0", "NOSUCH k", "BLPOP a b 0", "INCR k", "CLIENT LIST"]
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_keys_told_are_those_redis_tells(redis: RedisServer, request_: str) -> None:
+    for name in ("GETKEYS", "GETKEYSANDFLAGS"):
+        assert answer(name, *request_.split()) == told(redis, name, *request_.split())

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+import redis_peers
 from redis_peers import FakeClient, FakePool, new_session
 
 from harness.resp import array, bulk, error, integer
 from harness.servers import RedisServer
+from twemproxy.protocol.plan import Answer
 from twemproxy.protocol.redis import errors
-from twemproxy.protocol.redis.connection_commands import REPLY_OFF, REPLY_ON, REPLY_SKIP, RESP3_PROFILE, Session
-from twemproxy.protocol.redis.local import answer
+from twemproxy.protocol.redis.codec import RedisCodec
+from twemproxy.protocol.redis.session import REPLY_OFF, REPLY_ON, REPLY_SKIP, Session
 
 OK = b"+OK\r\n"
 NULL = b"$-1\r\n"
@@ -21,12 +23,16 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
+def answer(arguments: list[bytes], session: Session) -> Answer | None:
+    """The proxy's own answer to a request."""
+    planned = redis_peers.plan(RedisCodec(), session, *arguments)
+    assert planned is None or isinstance(planned, Answer), planned
+    return planned
+
+
 def ask(session: Session, text: str) -> bytes:
     """The reply to words separated by blanks, on a connection that goes on."""
-    reply, last = answer(text.encode().split(), session)
-    assert reply is not None
-    assert not last
-    return reply
+    return redis_peers.ask(RedisCodec(), session, *text.encode().split())
 
 
 def greeting(version: int, number: int = 1) -> bytes:
@@ -46,7 +52,7 @@ def test_hello_switches_the_version(version: int) -> None:
     assert ask(session, "HELLO") == greeting(2)
     assert ask(session, f"hello {version}") == greeting(version)
     assert ask(session, "HELLO") == greeting(version)
-    assert session.profile == (RESP3_PROFILE if version == 3 else 0)
+    assert session.profile == (1 if version == 3 else 0)
     assert ask(session, "HELLO 2 setname me") == greeting(2)
     assert ask(session, "CLIENT GETNAME") == bulk("me")
     assert session.profile == 0
@@ -93,7 +99,7 @@ def test_while_servers_are_asked_nothing_changes(replies: int) -> None:
     session = new_session(pool=pool)
     session.replies = replies
     for _ in range(3):
-        assert answer([b"HELLO", b"3", b"AUTH", b"default", b"pw", b"SETNAME", b"x"], session) == (None, False)
+        assert answer([b"HELLO", b"3", b"AUTH", b"default", b"pw", b"SETNAME", b"x"], session) is None
         assert (session.authenticated, session.name, session.protocol, session.replies) == (False, b"", 2, replies)
     pool.usable = True
     assert ask(session, "HELLO 3 AUTH default pw SETNAME x") == (greeting(3) if replies == REPLY_ON else b"")
@@ -168,9 +174,8 @@ def test_errors_of_client_are_those_of_redis(redis: RedisServer, text: str) -> N
 )
 def test_what_is_not_available_is_refused_with_a_reason(name: str) -> None:
     reply = ask(new_session(), f"CLIENT {name.upper()} x")
-    assert reply.startswith(f"-ERR 'client|{name}' is not available through this proxy: it".encode()) or (
-        name == "unblock" and reply.endswith(b": no client of a proxy blocks\r\n")
-    )
+    assert reply.startswith(f"-ERR 'client|{name}' is not available through this proxy: ".encode())
+    assert len(reply) > 70
 
 
 def test_names_and_switches() -> None:
@@ -205,7 +210,7 @@ def test_list() -> None:
     sessions[2].protocol = 3
     rows = [
         f"id={n} addr=10.0.0.1:{n} laddr=10.0.0.2:22121 fd=7 age={n} idle=0 name={'two' if n == 2 else ''} flags=N db=0"
-        f" user=default resp={3 if n == 3 else 2} lib-name= lib-ver=\n"
+        f" sub=0 psub=0 ssub=0 multi=-1 user=default resp={3 if n == 3 else 2} lib-name= lib-ver=\n"
         for n in (1, 2, 3, silent.id)
     ]
     assert ask(sessions[0], "CLIENT LIST") == ask(sessions[0], "CLIENT LIST TYPE normal") == bulk("".join(rows))
@@ -268,6 +273,8 @@ def test_lines_of_info() -> None:
     lines = ask(session, "INFO").decode().split("\r\n")
     for line in ("redis_version:7.4.0", "proxy_version:9.8.7", "process_id:123", "tcp_port:22121", "uptime_in_days:2"):
         assert line in lines
+    for line in ("blocked_clients:0", "pubsub_clients:0", "watching_clients:0"):
+        assert line in lines
     for line in ("connected_clients:2", "total_commands_processed:44", "role:master", "cluster_enabled:0"):
         assert line in lines
     for line in ("pool_name:alpha", "pool_servers:3", "pool_servers_live:2", "pool_fragments:99"):
@@ -288,8 +295,8 @@ def test_config(redis: RedisServer) -> None:
     )
     assert ask(session, "CONFIG GET *").startswith(b"*26\r\n")
     assert ask(session, "CONFIG GET") == redis.ask("CONFIG", "GET")
-    assert ask(session, "CONFIG SET save x").startswith(b"-ERR 'config|set' is not available through this proxy: ")
-    assert ask(session, "CONFIG FOO").startswith(b"-ERR unknown subcommand 'foo'. Try CONFIG ")
+    assert ask(session, "CONFIG SET save x").startswith(b"-ERR 'config|set' is not allowed in this pool: ")
+    assert ask(session, "CONFIG FOO") == redis.ask("CONFIG", "FOO")
     session.protocol = 3
     assert ask(session, "CONFIG GET port") == b"%1\r\n" + bulk("port") + bulk("22121")
 
@@ -304,12 +311,12 @@ def test_version_changes_only_when_nothing_is_on_its_way() -> None:
     """What was sent before must be done before anything travels on another server connection."""
     session = new_session()
     session.client.waiting = True  # type: ignore[attr-defined]
-    assert answer([b"HELLO", b"3"], session) == (None, False)
+    assert answer([b"HELLO", b"3"], session) is None
     assert session.protocol == 2
-    assert answer([b"HELLO", b"2"], session)[0] is not None
+    assert answer([b"HELLO", b"2"], session) is not None
     session.client.waiting = False  # type: ignore[attr-defined]
-    assert str(answer([b"HELLO", b"3"], session)[0]).startswith("b'%7")
+    assert ask(session, "HELLO 3").startswith(b"%7")
     session.client.waiting = True  # type: ignore[attr-defined]
-    assert answer([b"RESET"], session) == (None, False)
-    assert answer([b"HELLO", b"2"], session) == (None, False)
+    assert answer([b"RESET"], session) is None
+    assert answer([b"HELLO", b"2"], session) is None
     assert session.protocol == 3

@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from feeding import TO_EACH, TO_KEY, TO_SAME, request_meaning
+from feeding import PLANNED, TO_EACH, TO_KEY, TO_NOBODY, TO_SAME, request_meaning
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,12 +69,17 @@ ZINTERSTORE to 1 a | ZINTERSTORE to 2 a b AGGREGATE MAX
 ZMPOP 1 a MIN | ZMPOP 2 a b MAX COUNT 2
 ZRANGESTORE to a 0 -1 | ZRANGESTORE to a 0 -1 REV
 ZUNION 1 a | ZUNION 2 a b WITHSCORES
+BLMOVE a b LEFT RIGHT 0 | BLMPOP 0 2 a b LEFT | BLPOP a b 0 | BRPOP a 0 | BRPOPLPUSH a b 0
+BZMPOP 0 2 a b MIN | BZPOPMAX a b 0 | BZPOPMIN a 0
+MIGRATE host 1 a 0 10 | MIGRATE host 1 a 0 10 COPY
+BLMOVEM a b LEFT RIGHT 2 0
 ZUNIONSTORE to 1 a | ZUNIONSTORE to 2 a b WEIGHTS 1 2
 """
 """Requests of every command that may have several keys."""
 
 REQUESTS = [example.encode().split() for line in EXAMPLES.split("\n") if line for example in line.split("|")]
 NEWER = {
+    b"BLMOVEM": [b"a", b"b"],
     b"LMOVEM": [b"a", b"b"],
     b"SDIFFCARD": [b"a", b"b"],
     b"SUNIONCARD": [b"a", b"b"],
@@ -113,15 +118,17 @@ def keys_by(server: RedisServer, request: list[bytes]) -> list[bytes] | None:
 
 def test_no_command_is_forgotten() -> None:
     several = {
-        row.name for row in COMMANDS if row.one_key < ANY_NUMBER or row.numkeys or row.routing == Routing.SEARCHED_KEYS
+        row.name
+        for row in COMMANDS
+        if row.one_key < ANY_NUMBER or row.numkeys or row.routing in (Routing.SEARCHED_KEYS, Routing.BLOCKING)
     }
-    assert {request[0].decode().lower() for request in REQUESTS} == several
+    assert {request[0].decode().lower() for request in REQUESTS} == several - {"move", "wait", "waitaof"}
 
 
 @pytest.mark.parametrize("name", [name for name, info in COMMAND_INFO.items() if len(info.key_specs) > 1])
 def test_several_specifications_are_several_keys(name: str) -> None:
     row = COMMANDS[BY_NAME[name]]
-    assert row.one_key == 0 or row.routing == Routing.REFUSED
+    assert row.one_key == 0 or row.routing in (Routing.SEARCHED_KEYS, Routing.BLOCKING, Routing.REFUSED)
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: b" ".join(request).decode())
@@ -143,8 +150,8 @@ def test_requests_with_several_keys_go_to_no_key(flavour: Load, request_: list[b
     if route == TO_KEY:
         assert rest == keys
     elif len(keys) > 1:
-        assert route in (TO_EACH, TO_SAME)
-    if route == TO_SAME and b"block" not in request_:
+        assert route in (TO_EACH, TO_SAME, PLANNED, TO_NOBODY)
+    if route == TO_SAME:
         assert codec.keys(command(*request_), 3) == keys
 
 
@@ -208,15 +215,3 @@ def test_sort(text: str, keys: str, by_pattern: bool) -> None:
 )
 def test_blocks(text: str, waits: bool) -> None:
     assert blocks(text.encode().split()) == waits
-
-
-def test_reasons_of_pools_of_several_servers(flavour: Load) -> None:
-    codec: Any = flavour("twemproxy.protocol.redis.codec").RedisCodec()
-    for words, servers in [(b"SORT a BY w*", 2), (b"xreadgroup GROUP g c BLOCK 1 STREAMS a >", 1)]:
-        request = command(*words.split())
-        request_meaning(codec, request)
-        with pytest.raises(ValueError, match=f"'{words.split()[0].decode().lower()}' with "):
-            codec.keys(request, servers)
-    request = command("SORT", "a", "BY", "w*")
-    request_meaning(codec, request)
-    assert codec.keys(request, 1) == [b"a"]

@@ -5,17 +5,17 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from feeding import TO_PROXY, request_meaning
+from feeding import PLANNED, request_meaning
 from hypothesis import given
 from hypothesis import strategies as st
-from redis_peers import FakeClient, FakePool, new_session
+from redis_peers import ask, new_session, plan
 
 from harness.resp import command
 from harness.servers import RedisServer
 from twemproxy.protocol.redis import errors
+from twemproxy.protocol.redis.codec import OTHER_DATABASE_STEP
 from twemproxy.protocol.redis.commands import COMMANDS, Routing
-from twemproxy.protocol.redis.connection_commands import REPLY_ON, Session
-from twemproxy.protocol.redis.local import answer, needs_no_authentication
+from twemproxy.protocol.redis.session import REPLY_ON
 
 Load = Callable[[str], ModuleType]
 OK = b"+OK\r\n"
@@ -38,22 +38,15 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-def ask(session: Session, *arguments: bytes) -> bytes:
-    """The reply to a command that does not end the connection."""
-    reply, last = answer(list(arguments), session)
-    assert reply is not None
-    assert not last
-    return reply
-
-
 @given(name=st.sampled_from(LOCAL), arguments=st.lists(st.binary(max_size=8), max_size=4))
 def test_whatever_is_routed_here_is_answered(codec: Any, name: bytes, arguments: list[bytes]) -> None:
     """The table's arities protect the answers: none looks for an argument that is not there."""
     request = command(name, *arguments)
-    if request_meaning(codec, request)[1] == TO_PROXY:
+    if request_meaning(codec, request)[1] == PLANNED:
         for password in ("", "secret"):
             session = new_session(password, 0)
-            reply, last = codec.answer(request, session)
+            planned = codec.plan(request, session)
+            reply, last = planned
             assert last == (name == b"quit")
             if session.replies == REPLY_ON:
                 assert codec.find_reply(reply, 0, len(reply)) == 1
@@ -63,84 +56,80 @@ def test_whatever_is_routed_here_is_answered(codec: Any, name: bytes, arguments:
 
 
 @given(message=st.binary(max_size=30), name=st.sampled_from([b"ping", b"ECHO"]), more=st.booleans())
-def test_ping_and_echo_are_answered_as_redis_does(redis: RedisServer, message: bytes, name: bytes, more: bool) -> None:
+def test_ping_and_echo_are_answered_as_redis_does(
+    codec: Any, redis: RedisServer, message: bytes, name: bytes, more: bool
+) -> None:
     session = new_session("", 0)
-    assert ask(session, name, message) == redis.ask(name, message)
-    assert ask(session, b"PING") == redis.ask("PING")
+    assert ask(codec, session, name, message) == redis.ask(name, message)
+    assert ask(codec, session, b"PING") == redis.ask("PING")
     if more:
-        assert ask(session, b"PING", message, message) == redis.ask("PING", message, message)
+        assert ask(codec, session, b"PING", message, message) == redis.ask("PING", message, message)
 
 
-def test_quit_is_the_last_answer() -> None:
-    assert answer([b"QUIT"], new_session("", 0)) == (OK, True)
-    assert answer([b"quit", b"now"], new_session("secret", 0)) == (OK, True)
+def test_quit_is_the_last_answer(codec: Any) -> None:
+    assert plan(codec, new_session("", 0), b"QUIT") == (OK, True)
+    assert plan(codec, new_session("secret", 0), b"quit", b"now") == (OK, True)
 
 
 @pytest.mark.parametrize("database", [0, 3])
-def test_select_of_the_pools_database(database: int) -> None:
+def test_select_of_the_pools_database(codec: Any, database: int) -> None:
     session = new_session("", database)
-    assert ask(session, b"SELECT", b"0") == OK
-    assert ask(session, b"select", b"%d" % database) == OK
-    assert ask(session, b"SELECT", b"7") == line(errors.DB_OUT_OF_RANGE.format(database=database))
-    assert ask(session, b"SELECT", b"-1") == line(errors.DB_OUT_OF_RANGE.format(database=database))
+    assert ask(codec, session, b"SELECT", b"0") == OK
+    assert ask(codec, session, b"select", b"%d" % database) == OK
+    assert ask(codec, session, b"SELECT", b"7") == line(errors.DB_OUT_OF_RANGE.format(database=database))
+    assert ask(codec, session, b"SELECT", b"-1") == line(errors.DB_OUT_OF_RANGE.format(database=database))
 
 
 @pytest.mark.parametrize(
     "word", [b"", b"x", b"+0", b" 0", b"0 ", b"00", b"-0", b"0_0", b"0x0", b"1e0", b"0" * 30, b"\xb2"]
 )
-def test_select_of_what_is_no_number(redis: RedisServer, word: bytes) -> None:
-    assert ask(new_session("", 0), b"SELECT", word) == redis.ask("SELECT", word) == line(errors.NOT_AN_INTEGER)
+def test_select_of_what_is_no_number(codec: Any, redis: RedisServer, word: bytes) -> None:
+    assert ask(codec, new_session("", 0), b"SELECT", word) == redis.ask("SELECT", word) == line(errors.NOT_AN_INTEGER)
 
 
-def test_select_of_a_huge_number() -> None:
+def test_select_of_a_huge_number(codec: Any) -> None:
     for word in (b"9" * 9, b"9" * 19, b"9" * 5000):
-        assert ask(new_session("", 0), b"SELECT", word).startswith(b"-ERR ")
+        assert ask(codec, new_session("", 0), b"SELECT", word).startswith(b"-ERR ")
 
 
-def test_auth_opens_and_shuts() -> None:
+def test_auth_opens_and_shuts(codec: Any) -> None:
     session = new_session("secret", 0)
     assert not session.authenticated
-    assert ask(session, b"AUTH", b"wrong") == line(errors.BAD_PASSWORD)
+    assert ask(codec, session, b"AUTH", b"wrong") == line(errors.BAD_PASSWORD)
     assert not session.authenticated
-    assert ask(session, b"AUTH", b"secret") == OK
+    assert ask(codec, session, b"AUTH", b"secret") == OK
     assert session.authenticated
-    assert ask(session, b"AUTH", b"secret2") == line(errors.BAD_PASSWORD)
+    assert ask(codec, session, b"AUTH", b"secret2") == line(errors.BAD_PASSWORD)
     assert not session.authenticated
 
 
-def test_auth_with_a_user_name() -> None:
+def test_auth_with_a_user_name(codec: Any) -> None:
     session = new_session("secret", 0)
-    assert ask(session, b"auth", b"default", b"secret") == OK
+    assert ask(codec, session, b"auth", b"default", b"secret") == OK
     assert session.authenticated
-    assert ask(session, b"AUTH", b"somebody", b"secret") == line(errors.UNKNOWN_USER)
+    assert ask(codec, session, b"AUTH", b"somebody", b"secret") == line(errors.UNKNOWN_USER)
     assert not session.authenticated
-    assert ask(session, b"AUTH", b"default", b"secret", b"more") == line("ERR syntax error")
+    assert ask(codec, session, b"AUTH", b"default", b"secret", b"more") == line("ERR syntax error")
     assert not session.authenticated
 
 
-def test_auth_where_none_is_asked() -> None:
+def test_auth_where_none_is_asked(codec: Any) -> None:
     session = new_session("", 0)
     assert session.authenticated
-    assert ask(session, b"AUTH", b"secret") == line(errors.NO_PASSWORD_SET)
+    assert ask(codec, session, b"AUTH", b"secret") == line(errors.NO_PASSWORD_SET)
     assert session.authenticated
 
 
-def test_password_is_bytes() -> None:
+def test_password_is_bytes(codec: Any) -> None:
     session = new_session("pässword", 0)
-    assert ask(session, b"AUTH", "pässword".encode()) == OK
+    assert ask(codec, session, b"AUTH", "pässword".encode()) == OK
 
 
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
 def test_what_may_come_before_auth(codec: Any, row: Any) -> None:
-    name = row.name.encode()
-    free = row.name in ("auth", "hello", "quit", "reset")
-    assert needs_no_authentication([name.upper(), b"x"]) == free
-    pool = FakePool("secret")
-    session = codec.session(pool, FakeClient(pool))
-    refused = codec.may_pass(command(name, "x"), session)
-    assert refused == (b"" if free else line(errors.NO_AUTH))
-    session.authenticated = True
-    assert codec.may_pass(command(name, "x"), session) == b""
+    session = new_session("secret")
+    planned = plan(codec, session, row.name.upper().encode(), b"x")
+    assert (planned == (line(errors.NO_AUTH), False)) == (row.name not in ("auth", "hello", "quit", "reset"))
 
 
 # --- what a new server connection says -------------------------------------------------------------------------------
@@ -156,10 +145,17 @@ def test_what_may_come_before_auth(codec: Any, row: Any) -> None:
     ],
 )
 def test_handshake(codec: Any, password: str, database: int, steps: list[tuple[str, bytes]]) -> None:
-    settings = SimpleNamespace(redis_auth=password, redis_db=database)
-    assert codec.handshake(settings, 0) == steps
+    hello = ("HELLO 3", command("HELLO", "3"))
     at = 1 if password else 0
-    assert codec.handshake(settings, 1) == [*steps[:at], ("HELLO 3", command("HELLO", "3")), *steps[at:]]
+    for databases in (1, 16):
+        settings = SimpleNamespace(redis_auth=password, redis_db=database, databases=databases)
+        assert codec.handshake(settings, 0) == steps
+        assert codec.handshake(settings, 1) == [*steps[:at], hello, *steps[at:]]
+    other = (OTHER_DATABASE_STEP, command("SELECT", (database + 5) % 16))
+    assert codec.handshake(settings, 10) == [*steps[:at], other]
+    assert codec.handshake(settings, 11) == [*steps[:at], hello, other]
+    assert codec.declines_profile(other[0]) and codec.declines_profile(hello[0])
+    assert not any(codec.declines_profile(step) for step, _ in steps)
 
 
 def test_problems_of_the_handshake(codec: Any, redis: RedisServer) -> None:

@@ -1,0 +1,159 @@
+"""WATCH, MULTI and EXEC: on a server connection of the client's own, at the server of the first key.
+
+Plain Python. MULTI goes to the server with the first request that has a key, and that waits until the server has
+accepted it, so nothing is ever executed that was meant to be queued. A request that cannot be a part of the transaction
+gets its error at once, and EXEC then does nothing, as in redis. What is watched goes with its connection: when that is
+lost, EXEC says so. Source: redis.io, "Transactions".
+"""
+
+from twemproxy.protocol.plan import Answer, Plan, ToPrivate
+from twemproxy.protocol.redis.errors import (
+    CROSS_SERVER,
+    DISCARD_WITHOUT_MULTI,
+    EXEC_ABORTED,
+    EXEC_LOST,
+    EXEC_WITHOUT_MULTI,
+    NESTED_MULTI,
+    TOO_MANY_QUEUED,
+    WATCH_IN_MULTI,
+    error_reply,
+)
+from twemproxy.protocol.redis.inline import encode_request
+from twemproxy.protocol.redis.replies import OK
+from twemproxy.protocol.redis.session import Session
+
+MOST_QUEUED = 1000
+"""Requests without keys that are kept until the first key tells the server."""
+
+_MULTI = encode_request([b"MULTI"])
+_QUEUED = b"+QUEUED\r\n"
+
+
+def plan(name: str, arguments: list[bytes], session: Session) -> Plan:
+    """What becomes of WATCH, UNWATCH, MULTI, EXEC and DISCARD; in a transaction UNWATCH is queued instead."""
+    match name:
+        case "watch":
+            return _watch(arguments[1:], session)
+        case "unwatch":
+            return _unwatch(session)
+        case "multi":
+            return _multi(session)
+        case "exec":
+            return _exec(session)
+        case _:
+            return _discard(session)
+
+
+def queue(request: bytes, server: int | None, session: Session) -> Plan:
+    """A request in a transaction, for the server of its keys, or for any server."""
+    transaction = session.transaction
+    if transaction.server is None:
+        if server is None:
+            if len(transaction.queued) == MOST_QUEUED:
+                return refuse(error_reply(TOO_MANY_QUEUED), session)
+            transaction.queued.append(request)
+            return Answer(_QUEUED)
+        transaction.server = server
+    if server is not None and server != transaction.server:
+        return refuse(error_reply(CROSS_SERVER), session)
+    ready = _begin(transaction.server, session)
+    if isinstance(ready, bytes):
+        return refuse(ready, session)
+    return ToPrivate(transaction.server) if ready else None
+
+
+def refuse(reply: bytes, session: Session) -> Answer:
+    """The request is answered with this error, and the transaction fails."""
+    session.transaction.failed = True
+    return Answer(reply)
+
+
+def _begin(server: int, session: Session) -> bytes | bool:
+    """Whether the server has begun the transaction, or an error reply."""
+    transaction = session.transaction
+    if not transaction.before:
+        transaction.before = (_MULTI, *transaction.queued)
+    return session.client.reservations().reserve(server, session.profile, transaction.before, kept=True)
+
+
+def _end(session: Session) -> None:
+    """With the next request to the server there is no transaction any more, and nothing is watched."""
+    session.client.reservations().keep_no_longer()
+    session.transaction.begin()
+
+
+def _drop(reply: bytes, session: Session) -> Plan:
+    """As ``_end``, but the server is not told: it notices that the connection is gone. The answer is this reply."""
+    if session.client.awaits_replies():
+        return None
+    session.client.reservations().give_back(False)
+    session.transaction.begin()
+    return Answer(reply)
+
+
+def _watch(keys: list[bytes], session: Session) -> Plan:
+    transaction = session.transaction
+    if transaction.open:
+        return Answer(error_reply(WATCH_IN_MULTI))
+    server = session.pool.find_server(keys)
+    if server == -1 or (transaction.watching and server != transaction.server):
+        return Answer(error_reply(CROSS_SERVER))
+    if server < 0:
+        return Answer(session.pool.refused)
+    ready = session.client.reservations().reserve(server, session.profile, kept=True)
+    if isinstance(ready, bytes):
+        return Answer(ready)
+    if not ready:
+        return None
+    transaction.server, transaction.watching = server, True
+    return ToPrivate(server)
+
+
+def _unwatch(session: Session) -> Plan:
+    transaction = session.transaction
+    if not transaction.watching or transaction.server is None:
+        return Answer(OK)
+    server = transaction.server
+    ready = session.client.reservations().reserve(server, session.profile)
+    if isinstance(ready, bytes):
+        return _drop(OK, session)
+    if not ready:
+        return None
+    _end(session)
+    return ToPrivate(server, last=True)
+
+
+def _multi(session: Session) -> Plan:
+    if session.transaction.open:
+        return Answer(error_reply(NESTED_MULTI))
+    session.transaction.open = True
+    return Answer(OK)
+
+
+def _exec(session: Session) -> Plan:
+    transaction = session.transaction
+    if not transaction.open:
+        return Answer(error_reply(EXEC_WITHOUT_MULTI))
+    if transaction.failed:
+        return _drop(error_reply(EXEC_ABORTED), session)
+    if transaction.server is None:
+        if not transaction.queued:
+            _end(session)
+            return Answer(b"*0\r\n")
+        transaction.server = session.pool.find_server([])
+    server = transaction.server
+    if server < 0:
+        return _drop(session.pool.refused, session)
+    ready = _begin(server, session)
+    if isinstance(ready, bytes):
+        return _drop(error_reply(EXEC_LOST), session)
+    if not ready:
+        return None
+    _end(session)
+    return ToPrivate(server, last=True)
+
+
+def _discard(session: Session) -> Plan:
+    if not session.transaction.open:
+        return Answer(error_reply(DISCARD_WITHOUT_MULTI))
+    return _drop(OK, session)

@@ -1,0 +1,5 @@
+from twemproxy.proxy.sink cimport Sink
+
+
+cdef class Errand(Sink):
+    cdef object done
