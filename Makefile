@@ -18,6 +18,10 @@ SOURCES := $(shell find src -name '*.py' -o -name '*.pxd' -o -name '*.json') set
 RUN := PYTHONPATH=$(CURDIR)/src $(VENV)/bin/python
 unexport PYTHONPATH
 
+# The environments of tests/clients, each with a file that says it is complete.
+CLIENTS := $(patsubst tests/clients/requirements/%.txt,build/clients/$(VENV)/%/.done,\
+	$(wildcard tests/clients/requirements/*.txt)) build/clients/node/.done
+
 # A virtual environment whose Python has gone is made anew.
 $(if $(wildcard $(VENV)),$(shell $(VENV)/bin/python -c 'import pip' 2>/dev/null || rm -f $(VENV)/.*-done))
 
@@ -30,7 +34,7 @@ demo: $(VENV)/.demo-done ## install into .venv, start servers and a proxy, and s
 	@$(VENV)/bin/python -m twemproxy.demo
 
 .PHONY: test
-test: servers build lint types ## everything that has to pass: linter, type checker, all tests
+test: servers clients build lint types ## everything that has to pass: linter, type checker, all tests
 	@echo "pytest"
 	@$(RUN) -m pytest -q
 
@@ -53,15 +57,18 @@ unit: build ## the tests that start no proxy
 	@$(RUN) -m pytest -q --ignore tests/system
 
 .PHONY: system
-system: servers build ## the tests against real servers
+system: servers clients build ## the tests against real servers
 	@$(RUN) -m pytest -q tests/system
 
 .PHONY: asan
-asan: servers build $(VENV)/.asan-done ## the tests with address and undefined-behaviour sanitizers
+asan: servers clients build $(VENV)/.asan-done ## the tests with address and undefined-behaviour sanitizers
 	@echo "pytest, sanitized"
 	@$(SANITIZED) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/unit/protocol tests/unit/hashing
 	@TWEMPROXY_UNDER_TEST="env $(SANITIZED) $(CURDIR)/$(VENV)/bin/python -m twemproxy" \
 		$(RUN) -m pytest -q tests/system $(UNSANITIZED)
+
+.PHONY: clients
+clients: $(CLIENTS) ## install the clients of redis that the tests try, each version in a folder of its own
 
 .PHONY: benchmark
 benchmark: build $(VENV)/.benchmark-done ## compare with nutcracker and haproxy (ARGUMENTS="--help" for more)
@@ -115,12 +122,28 @@ $(VENV)/.benchmark-done: pyproject.toml | $(VENV)/.tools-done
 	@$(PIP) install --group benchmark
 	@touch $@
 
+# --- clients of redis: libraries in several versions, for the jobs in tests/clients ---
+
+build/clients/$(VENV)/%/.done: tests/clients/requirements/%.txt | build/recipe $(VENV)/.venv-done
+	@echo "clients: $*"
+	@rm -rf $(@D)
+	@$(PIP) install --no-compile --target $(@D) --requirement $<
+	@touch $@
+
+build/clients/node/.done: tests/clients/package.json | build/recipe servers
+	@echo "clients: node"
+	@rm -rf $(@D)
+	@mkdir -p $(@D)
+	@cp $< $(@D)
+	@npm --prefix $(@D) --silent install --no-package-lock --no-audit --no-fund
+	@touch $@
+
 # --- compiling ---
 
 # How modules are compiled is in setup.py: when that changes nothing compiled before is worth anything.
 build/recipe: setup.py
-	@rm -rf build
-	@mkdir build
+	@rm -rf $(filter-out build/clients,$(wildcard build/*))
+	@mkdir -p build
 	@touch $@
 
 # Compiled modules in the source tree are removed and put back by every build: none survives its source, nor a
