@@ -93,15 +93,15 @@ def error_reply(text: str) -> bytes:
 
 def unknown_command(arguments: list[bytes]) -> bytes:
     """The error reply to a command that does not exist, with the beginning of its arguments, as redis has it."""
-    name = arguments[0][:128].decode("utf-8", "surrogateescape")
+    name = arguments[0][:128].partition(b"\0")[0].decode("utf-8", "surrogateescape")
     return error_reply(REFUSALS[1].format(name=name, arguments=shown_arguments(arguments[1:]), reason=""))
 
 
 def shown_arguments(arguments: list[bytes]) -> str:
-    """The beginning of a request's arguments, as redis shows them: about 128 bytes, quoted."""
+    """The beginning of a request's arguments, as redis shows them: about 128 bytes, quoted, each up to a NUL."""
     shown = b""
     for argument in arguments:
         if len(shown) >= 128:
             break
-        shown += b"'%s' " % argument[: 128 - len(shown)]
+        shown += b"'%s' " % argument[: 128 - len(shown)].partition(b"\0")[0]
     return shown.decode("utf-8", "surrogateescape")
