@@ -45,9 +45,19 @@ class Stand(NamedTuple):
     servers: list[RedisServer]
 
 
-def stand(stack: ExitStack, kind: type[RedisServer], count: int, listen: Path, **directives: object) -> Stand:
-    """A stand with so many servers of this kind behind the proxy, which listens on a unix socket."""
-    reference, *servers = (stack.enter_context(kind()) for _ in range(count + 1))
+def stand(
+    stack: ExitStack,
+    kind: type[RedisServer],
+    count: int,
+    listen: Path,
+    options: Sequence[str] = (),
+    **directives: object,
+) -> Stand:
+    """A stand with so many servers of this kind behind the proxy, which listens on a unix socket.
+
+    ``options``: more of the servers' command lines. ``directives``: more of the pool's.
+    """
+    reference, *servers = (stack.enter_context(kind(*options)) for _ in range(count + 1))
     # A unix socket: there the kernel tells cheaply when the proxy has read a piece.
     pool = redis_pool(*servers, listen=listen, hash_tag='"{}"', **directives)
     return Stand(reference, stack.enter_context(Proxy(pool)), servers)

@@ -93,6 +93,9 @@ _ARGUMENTS: dict[str, _Words] = {
     "i": lambda source: b"%d" % source.choice([0, 0, 1, 1, 2, 3, 5, 9, -1, -1, -2, -3, 99]),
     "f": lambda source: source.choice([b"0.1", b"1.5", b"-2.25", b"3", b"5e3", b"1e400"]),
     "offset": lambda source: source.choice([b"0", b"1", b"7", b"8", b"33", b"999"]),
+    "wait": lambda source: Fixed(source.choice([b"0.01", b"0.01", b"0.01", b"0.001", b"-1", b"x"])),
+    "channel": lambda source: source.choice([b"news", b"news", b"sport", b"{a}", b"", b"\x00\r\n"]),
+    "glob": lambda source: source.choice([b"n*", b"*", b"s?ort", b"nosuch*"]),
     "zero": lambda source: Fixed(b"0"),
     "seconds": lambda source: source.choice([b"100000", b"200000"]),
     "when": lambda source: source.choice([b"9999999999", b"9999999999", b"9888888888"]),
@@ -140,13 +143,13 @@ def _is_key(name: str) -> bool:
     return name.removeprefix("*") in KINDS or name in ("any", "*any", "same")
 
 
-def expand(source: random.Random, pattern: str) -> list[bytes]:
-    """The words of a random command of this pattern."""
+def expand(source: random.Random, pattern: str, home: list[bytes] | None = None) -> list[bytes]:
+    """The words of a random command of this pattern. ``home``: one of PLACES, where all of its keys are."""
     written = _structure(source, pattern)
     names = [found[1] for word in written if (found := _ARGUMENT.search(word))]
     alone = sum(_is_key(name) or name in ("ls", "ts", "zs") for name in names) == 1
-    place = source.choice(PLACES)
-    anywhere = [beginning for beginnings in [*PLACES, LONELY] for beginning in beginnings]
+    place = home or source.choice(PLACES)
+    anywhere = home or [beginning for beginnings in [*PLACES, LONELY] for beginning in beginnings]
     same = source.choice("shltzx")
     words: list[bytes] = []
     for word in written:

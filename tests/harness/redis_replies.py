@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Sequence
 
+from harness import resp
+
 Tree = tuple[bytes, object]
 """A reply: its first byte, and a line, the bytes of a string, a list of trees, or None for a null."""
 
@@ -11,7 +13,7 @@ Normaliser = Callable[[bytes], object]
 
 _UNORDERED = frozenset(
     b"smembers sunion sinter sdiff spop srandmember sscan".split()
-    + b"hgetall hkeys hvals hrandfield hscan zrandmember zscan".split()
+    + b"hgetall hkeys hvals hrandfield hscan zrandmember zscan keys".split()
 )
 _TIMES = frozenset(b"ttl pttl expiretime pexpiretime httl hpttl hexpiretime hpexpiretime".split())
 _FIXED_TIME = re.compile(rb"-?\d|(9999999999|9888888888)(000)?")
@@ -101,6 +103,24 @@ def normaliser(words: Sequence[bytes], any_error: bool = False) -> Normaliser:
         if reply.startswith(b"-"):
             return b"-" if any_error else reply
         return reply if change is None else change(tree(reply))
+
+    return normalise
+
+
+def of_several(parts: Sequence[Normaliser]) -> Normaliser:
+    """What is compared of an array of the replies to several commands, if it is one."""
+
+    def normalise(reply: bytes) -> object:
+        if reply[:1] != b"*" or reply == b"*-1\r\n":
+            return reply
+        at = reply.index(b"\n") + 1
+        assert int(reply[1 : at - 2]) == len(parts), reply
+        found = []
+        for part in parts:
+            end = resp.message_end(reply, at)
+            found.append(part(reply[at:end]))
+            at = end or at
+        return found
 
     return normalise
 

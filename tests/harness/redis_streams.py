@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 from harness import resp
 from harness.redis_patterns import Count, Fixed, expand
-from harness.redis_replies import Normaliser, normaliser
+from harness.redis_replies import Normaliser, normaliser, of_several
 
 ODD_ARGUMENTS = [
     *(b"", b"-1", b"x", b"1.5", b"+1", b" 1", b"01", b"nan", b"inf", b"-0", b"0x10", b"\r\n", b"\x00\xff", b"*", b"{}"),
@@ -44,6 +44,8 @@ NOISE = [b"\r\n", b"\n", b" \t \r\n", b"*0\r\n", b"*-1\r\n"]
 _UNPREDICTABLE = {b"spop", b"srandmember", b"hrandfield", b"zrandmember", b"sscan", b"hscan", b"zscan"}
 """With other arguments they answer at random, or in parts."""
 _OWN_ERRORS = {b"client", b"hello", b"select"}
+_TIMED = {b"blpop", b"brpop", b"bzpopmin", b"bzpopmax"}
+"""One argument more makes a key of their time."""
 _OWN_ARITY = {b"object", b"xinfo", b"xgroup", b"msetnx"}
 """With a wrong number of arguments the proxy names another mistake than redis."""
 _PLAIN = re.compile(rb"[!#-&(-\[\]-~]+")
@@ -59,6 +61,8 @@ class Command(NamedTuple):
     """Whether the text of an error does not count."""
     silent: bool = False
     """Whether it is not answered."""
+    queued: tuple["Command", ...] = ()
+    """What EXEC executes."""
 
     def __repr__(self) -> str:
         """What an example shows: the words, shortened."""
@@ -67,6 +71,8 @@ class Command(NamedTuple):
     @property
     def normalise(self) -> Normaliser:
         """What leaves of a reply what does count."""
+        if self.queued:
+            return of_several([command.normalise for command in self.queued])
         return normaliser(self.words, any_error=self.any_error)
 
 
@@ -128,25 +134,33 @@ def from_patterns(patterns: str, newer: bool = False) -> Maker:
 
     ``newer``: not every server knows the commands, and the proxy may see a wrong number of arguments first.
     """
-    lines = [line.strip() for line in patterns.splitlines() if line.strip()]
+    lines = lines_of(patterns)
+    return lambda source: (random_command(source, source.choice(lines), newer=newer),)
 
-    def make(source: random.Random) -> Piece:
-        words = expand(source, source.choice(lines))
-        name = words[0].lower()
-        any_error = False
-        if source.random() < 0.1 and name not in _UNPREDICTABLE | _OWN_ERRORS:
-            words, misnumbered = _broken(source, words)
-            counted = any(isinstance(word, Count) for word in words)
-            any_error = misnumbered and (newer or counted or name in _OWN_ARITY)
-        counts = [at for at, word in enumerate(words) if isinstance(word, Count)]
-        if counts and source.random() < 0.08:
-            words[counts[0]] = source.choice(ODD_COUNTS)
-            any_error = True
-        if source.random() < 0.2:
-            words[0] = source.choice([words[0].lower(), words[0].title(), words[0].swapcase()])
-        return (Command(tuple(words), request(source, words), any_error),)
 
-    return make
+def lines_of(patterns: str) -> list[str]:
+    """The patterns, without blank lines and what is around them."""
+    return [line.strip() for line in patterns.splitlines() if line.strip()]
+
+
+def random_command(
+    source: random.Random, pattern: str, newer: bool = False, home: list[bytes] | None = None, mistakes: float = 0.1
+) -> Command:
+    """A command of this pattern; ``mistakes`` is how many of them are broken. See ``from_patterns`` and ``expand``."""
+    words = expand(source, pattern, home)
+    name = words[0].lower()
+    any_error = False
+    if source.random() < mistakes and name not in _UNPREDICTABLE | _OWN_ERRORS | _TIMED:
+        words, misnumbered = _broken(source, words)
+        counted = any(isinstance(word, Count) for word in words)
+        any_error = misnumbered and (newer or counted or name in _OWN_ARITY)
+    counts = [at for at, word in enumerate(words) if isinstance(word, Count)]
+    if counts and source.random() < mistakes:
+        words[counts[0]] = source.choice(ODD_COUNTS)
+        any_error = True
+    if source.random() < 0.2:
+        words[0] = source.choice([words[0].lower(), words[0].title(), words[0].swapcase()])
+    return Command(tuple(words), request(source, words), any_error)
 
 
 def _skipped(source: random.Random) -> Piece:
