@@ -122,7 +122,8 @@ _ROUTING = {
     Routing.EACH_PAIR_STATUS: "mset",
     Routing.ANY_SERVER: (
         "acl|cat acl|genpass acl|help commandlog|help config|help function|dump function|help function|list"
-        " latency|help memory|help module|help module|list pubsub|help script|help script|show slowlog|help"
+        " latency|help memory|help module|help module|list object|help pubsub|help script|help script|show slowlog|help"
+        " xgroup|help xinfo|help"
     ),
     Routing.ONLY_SERVER: (
         "acl|dryrun acl|getuser acl|list acl|log acl|users commandlog|get commandlog|len function|stats latency|doctor"

@@ -18,6 +18,7 @@ cdef class RespFraming(Codec):
     cdef int[::1] first_key
     cdef int[::1] numkeys
     cdef int[::1] one_key
+    cdef int[::1] container
     cdef int[::1] script_form
 
     @cython.final

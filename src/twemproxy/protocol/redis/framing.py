@@ -9,7 +9,7 @@ from array import array
 
 import cython
 
-from twemproxy.protocol.redis.commands import COMMANDS
+from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS
 from twemproxy.protocol.redis.scripts import SCRIPT_FORMS
 
 if not cython.compiled:
@@ -126,6 +126,7 @@ class RespFraming(Codec):
         self.first_key = array("i", [command.first_key for command in COMMANDS])
         self.numkeys = array("i", [command.numkeys for command in COMMANDS])
         self.one_key = array("i", [command.one_key for command in COMMANDS])
+        self.container = array("i", [bool(COMMAND_INFO[command.name].subcommands) for command in COMMANDS])
         self.script_form = array("i", [SCRIPT_FORMS.get(command.name, 0) for command in COMMANDS])
 
     # --- requests --------------------------------------------------------------------------------------------
@@ -322,6 +323,10 @@ class RespFraming(Codec):
         routing: cython.int = self.routing[self.command]
         n: cython.Py_ssize_t = self.arguments
         if (arity > 0 and n != arity) or n < -arity or (routing == EACH_PAIR_STATUS and n % 2 == 0):
+            if routing == KEY and n > 1 and self.container[self.command]:
+                # A sub-command without a key, or with too few arguments.
+                self.route = PLANNED
+                return COMPLETE
             return self.refuse(WRONG_ARITY)
         if routing == KEY:
             self.route = TO_KEY if n <= self.one_key[self.command] else TO_SAME

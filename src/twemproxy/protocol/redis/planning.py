@@ -87,9 +87,9 @@ class _Request:
         if not session.authenticated and not local.needs_no_authentication(self.name):
             return Answer(error_reply(NO_AUTH))
         fits_subscription = self.name in _IN_SUBSCRIPTION or routing == Routing.SUBSCRIPTION
-        if session.protocol == 2 and session.subscribed and not fits_subscription:
-            return Answer(error_reply(IN_SUBSCRIPTION.format(name=self.name[:128])))
         try:
+            if session.protocol == 2 and session.subscribed and not fits_subscription:
+                return self._in_subscription()
             if session.transaction.open and self.name not in _AT_ONCE:
                 return self._in_transaction()
             if session.transaction.watching:
@@ -105,6 +105,14 @@ class _Request:
             return None
         except _Refused as refused:
             return Answer(refused.reply)
+
+    def _in_subscription(self) -> Plan:
+        """A request that does not fit in there: that it is none at all comes first."""
+        if self.codec.route == TO_NOBODY:
+            return PASS
+        if self.codec.command < 0:
+            self._learn()
+        return Answer(error_reply(IN_SUBSCRIPTION.format(name=self.name)))
 
     # --- what it is ----------------------------------------------------------------------------------------------
 
@@ -123,7 +131,7 @@ class _Request:
         self.row, self.info = row, COMMAND_INFO[row.name]
         if self.codec.route == TO_NOBODY:
             raise _Refused(self.codec.refusal(self.request))
-        if self.info.subcommands and row.routing in (Routing.BY_SUBCOMMAND, Routing.LOCAL):
+        if self.info.subcommands and (row.routing != Routing.KEY or self.codec.route == PLANNED):
             self._go_down(row, self.info)
         if self.row.routing == Routing.REFUSED:
             raise _Refused(error_reply(REFUSALS[3].format(name=self.row.name, reason=self.row.refusal)))
