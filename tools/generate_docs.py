@@ -28,7 +28,7 @@ KINDS = {
 }
 """Values by kind, where the kind says it all."""
 
-UNITS = {"ms": "milliseconds", "": "number"}
+UNITS = {"ms": "milliseconds", "s": "seconds", "": "number"}
 """Numbers by unit, where the unit is no word to count by."""
 
 BEGINNING = """\

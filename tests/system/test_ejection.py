@@ -123,32 +123,50 @@ def test_no_live_server_is_refused_without_trying() -> None:
         assert proxy.server_stats()["requests"] == 1
 
 
-def test_server_comes_back_when_it_is_well(retrying: Stage) -> None:
+def test_server_comes_back_when_it_answers_a_probe(retrying: Stage) -> None:
     client = retrying.client
     assert client.ask("SET", ON_DEAD[0], "1") == REFUSED
     assert client.ask("SET", ON_DEAD[0], "moved") == OK
     retrying.dead.listen()
-
-    def is_asked() -> bool:
-        client.send(command("GET", ON_DEAD[0]))
-        if retrying.dead.has_connection(0.05):
-            return True
-        client.expect(bulk("moved"))
-        return False
-
-    wait_until(is_asked, "the server is asked again")
+    probe = retrying.dead.accept()
+    assert probe.request() == [b"PING"]
+    assert client.ask("GET", ON_DEAD[0]) == bulk("moved")
+    probe.send(b"+PONG\r\n")
+    probe.expect_closed()
+    client.send(command("GET", ON_DEAD[0]))
     peer = retrying.dead.accept()
     assert peer.request() == [b"GET", ON_DEAD[0].encode()]
     peer.send(bulk("from the server"))
     client.expect(bulk("from the server"))
+    assert "server 's01' is back" in retrying.proxy.log()
 
 
-def test_server_that_is_still_dead_is_ejected_again(retrying: Stage) -> None:
+@pytest.mark.parametrize("answer", [b"-LOADING loading\r\n", b"-NOAUTH no\r\n", b"+OK\r\n", b"garbage\r\n", b""])
+def test_server_that_does_not_answer_a_probe_well_stays_out(retrying: Stage, answer: bytes) -> None:
     client = retrying.client
     assert client.ask("SET", ON_DEAD[0], "1") == REFUSED
-    assert client.ask("SET", ON_DEAD[0], "moved") == OK
-    wait_until(lambda: client.ask("GET", ON_DEAD[0]) == REFUSED, "the server is tried again")
-    assert retrying.proxy.pool_stats()["server_ejects"] == 2
+    retrying.dead.listen()
+    for _ in range(2):
+        probe = retrying.dead.accept()
+        assert probe.request() == [b"PING"]
+        probe.send(answer)
+        probe.close()
+        assert client.ask("SET", ON_DEAD[0], "moved") == OK
+    assert retrying.proxy.pool_stats()["server_ejects"] == 1
+
+
+def test_clients_do_not_notice_probes_of_a_dead_server(retrying: Stage) -> None:
+    client = retrying.client
+    assert client.ask("SET", ON_DEAD[0], "1") == REFUSED
+    errors = retrying.proxy.server_stats("s01")["server_err"]
+
+    def has_been_probed() -> bool:
+        assert client.ask("SET", ON_DEAD[0], "moved") == OK
+        return retrying.proxy.server_stats("s01")["server_err"] >= errors + 3
+
+    wait_until(has_been_probed, "the server has been probed three times")
+    assert retrying.proxy.pool_stats()["server_ejects"] == 1
+    assert retrying.proxy.pool_stats()["forward_error"] == 1
 
 
 def test_every_kind_of_failure_counts() -> None:

@@ -88,7 +88,38 @@ DIRECTIVES: Final = (
         unit="connections",
     ),
     Directive("redis", "boolean", "Whether the pool speaks redis; otherwise it speaks memcached ASCII."),
-    Directive("tcpkeepalive", "boolean", "Whether TCP keepalive is on for client connections."),
+    Directive(
+        "tcpkeepalive",
+        "boolean",
+        "Whether TCP keepalive is on for client and server connections, so that a peer that is gone without a word is "
+        "noticed.",
+    ),
+    Directive(
+        "tcpkeepalive_idle",
+        "number",
+        "How long a connection says nothing before TCP asks whether the peer is there; 0 for what the system has. It "
+        "needs `tcpkeepalive`, as do the next two.",
+        unit="s",
+    ),
+    Directive(
+        "tcpkeepalive_interval",
+        "number",
+        "How long TCP waits before it asks again; 0 for what the system has.",
+        unit="s",
+    ),
+    Directive(
+        "tcpkeepalive_count",
+        "number",
+        "How many times TCP asks in vain before the connection is broken; 0 for what the system has.",
+        unit="times",
+    ),
+    Directive(
+        "client_idle_timeout",
+        "number",
+        "How long a client may send nothing before it is closed, unless it waits for a reply, in a blocking command or "
+        "for what it has subscribed to; 0 for ever.",
+        unit="ms",
+    ),
     Directive(
         "reuseport",
         "boolean",
@@ -110,7 +141,7 @@ DIRECTIVES: Final = (
         "auto_eject_hosts",
         "boolean",
         "Whether a server that fails `server_failure_limit` times in a row is taken out of the distribution "
-        "for `server_retry_timeout`.",
+        "until it answers probes again.",
     ),
     Directive(
         "server_connections",
@@ -119,8 +150,28 @@ DIRECTIVES: Final = (
         unit="connections",
         minimum=1,
     ),
-    Directive("server_retry_timeout", "number", "How long an ejected server stays out.", unit="ms"),
+    Directive(
+        "server_retry_timeout",
+        "number",
+        "How long an ejected server stays out at least: then it is probed (redis PING, memcached version), and again "
+        "after as long while it is not well. One that is ejected again soon waits longer, up to 32 times.",
+        unit="ms",
+    ),
     Directive("server_failure_limit", "number", "Failures in a row that eject a server; 0 is as 1.", unit="failures"),
+    Directive(
+        "probe_successes",
+        "number",
+        "Probes in a row that an ejected server must answer before it gets requests again.",
+        unit="probes",
+        minimum=1,
+    ),
+    Directive(
+        "health_check_interval",
+        "number",
+        "How often servers that are not ejected are probed, so that a dead one is found before a request finds it: a "
+        "failed probe counts for `server_failure_limit`. 0 for never; needs `auto_eject_hosts`.",
+        unit="ms",
+    ),
     Directive(
         "partial_reads",
         "policy",

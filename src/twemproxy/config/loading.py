@@ -157,6 +157,15 @@ def _parse_commands(_: Directive, text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.split()))
 
 
+_NEEDED = {
+    "health_check_interval": "auto_eject_hosts",
+    "probe_successes": "auto_eject_hosts",
+    "tcpkeepalive_count": "tcpkeepalive",
+    "tcpkeepalive_idle": "tcpkeepalive",
+    "tcpkeepalive_interval": "tcpkeepalive",
+}
+"""Directives that mean nothing unless another one is true."""
+
 _FEW = 10
 _MARKED = "docs/commands.md marks those that do"
 
@@ -231,6 +240,9 @@ def _check_pool(pool: _Pool) -> PoolConfig:
             f'{pool.title} directive "redis_db" is {pool.values["redis_db"]}, but "databases" is'
             f" {pool.values['databases']}: databases are counted from 0"
         )
+    for name, needed in _NEEDED.items():
+        if name in pool.places and not pool.values.get(needed):
+            pool.places[name].refuse(f'{pool.title} directive "{name}" needs "{needed}: true"')
     if not pool.servers:
         pool.name.refuse(f"{pool.title} has no servers")
     first: dict[str, Scalar] = {}

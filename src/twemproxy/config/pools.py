@@ -54,6 +54,13 @@ class PoolConfig(msgspec.Struct, frozen=True):
     """Most clients at a time, 0 for no limit of the pool's own."""
     redis: bool = False
     tcpkeepalive: bool = False
+    tcpkeepalive_idle: int = 0
+    """Seconds, 0 for what the system has; so the next one."""
+    tcpkeepalive_interval: int = 0
+    tcpkeepalive_count: int = 0
+    """0 for what the system has."""
+    client_idle_timeout: int = 0
+    """Milliseconds, 0 for none."""
     reuseport: bool = False
     redis_auth: str = ""
     redis_db: int = 0
@@ -63,6 +70,9 @@ class PoolConfig(msgspec.Struct, frozen=True):
     server_retry_timeout: int = 30000
     """Milliseconds."""
     server_failure_limit: int = 2
+    probe_successes: int = 1
+    health_check_interval: int = 0
+    """Milliseconds, 0 for no checks of servers that are not ejected."""
     partial_reads: str = "error"
     allow_commands: tuple[str, ...] = ()
     """Commands available only with this permission, each once."""

@@ -529,6 +529,14 @@ class Codec:
         """Whether a server that does not like that step of the handshake just does not speak what the profile wants."""
         return False
 
+    def probe(self) -> bytes:
+        """The request that asks a server how it is."""
+        raise NotImplementedError
+
+    def is_well(self, reply: bytes) -> bool:
+        """Whether the reply to that is the one of a server that can serve."""
+        raise NotImplementedError
+
     def offer(self, step: str, reply: bytes) -> int:
         """What the reply to that step of the handshake says that a server offers: bits that ``demand`` is made of."""
         return 0

@@ -7,10 +7,12 @@ import os
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.string import memchr, memcpy
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.libc.socket import SHUT_WR, recv, shutdown
 from cython.cimports.twemproxy.net.block import Block, block_bytes
+from cython.cimports.twemproxy.net.event_loop import NEVER
 from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.codec import (
     COMPLETE,
@@ -549,6 +551,20 @@ class ClientConnection(Stream):
     def cut_off(self, why: str = "the proxy stops") -> None:
         """Close now, whatever is on its way."""
         self.close(CLIENT_ERR, why)
+
+    @cython.cfunc
+    @cython.exceptval(-2, check=True)
+    def expire(self) -> int64_t:
+        """Close when it has been idle for too long; returns the moment when it will have been, or NEVER."""
+        limit: int64_t = self.pool.idle_limit
+        if limit == 0:
+            return NEVER
+        if self.replies.head != self.replies.tail or (self.session is not None and self.session.subscribed):
+            self.used_at = self.loop.now
+        if self.used_at + limit > self.loop.now:
+            return self.used_at + limit
+        self.close(CLIENT_EOF, "it was idle for too long")
+        return NEVER
 
     # --- for the control plane -------------------------------------------------------------------------------
 

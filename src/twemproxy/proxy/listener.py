@@ -13,10 +13,8 @@ from cython.cimports.libc.stdint import uint32_t
 from cython.cimports.posix.unistd import close
 from cython.cimports.twemproxy.libc.socket import (
     IPPROTO_TCP,
-    SO_KEEPALIVE,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
-    SOL_SOCKET,
     TCP_NODELAY,
     accept4,
     setsockopt,
@@ -25,6 +23,8 @@ from cython.cimports.twemproxy.net.event_loop import Channel
 from cython.cimports.twemproxy.proxy.client import ClientConnection, ClientCount
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.counters import CLIENT_CONNECTIONS, CURR_CONNECTIONS, TOTAL_CONNECTIONS
+
+from twemproxy.proxy.keepalive import keep_alive
 
 # Clients accepted per turn, so that a storm of them leaves time for those that are there.
 MOST_PER_TURN = cython.declare(cython.const[cython.int], 64)
@@ -95,7 +95,7 @@ class Listener(Channel):
         if self.tcp:
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, cython.address(on), cython.sizeof(on))
             if self.keepalive:
-                setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, cython.address(on), cython.sizeof(on))
+                keep_alive(fd, self.pool.config)
         self.next_number += 1
         ClientConnection(fd, self.next_number, self.pool, self.everyone)
         return 0

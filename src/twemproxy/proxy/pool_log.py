@@ -40,11 +40,11 @@ class PoolLog:
 
     def ejected(self, server: str, milliseconds: int) -> None:
         """At NOTICE: a server was taken out."""
-        _logger.log(25, "%s: server '%s' ejected, it is tried again in %d ms", self.name, server, milliseconds)
+        _logger.log(25, "%s: server '%s' ejected, it is probed in %d ms", self.name, server, milliseconds)
 
     def readmitted(self, server: str) -> None:
         """At NOTICE: a server is back."""
-        _logger.log(25, "%s: server '%s' is tried again", self.name, server)
+        _logger.log(25, "%s: server '%s' is back, it answers probes", self.name, server)
 
     def client_opened(self, descriptor: int) -> None:
         """At INFO: a client connected."""

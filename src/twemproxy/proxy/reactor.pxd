@@ -11,6 +11,8 @@ cdef class Reactor:
     cdef ClientCount everyone
     cdef int64_t trim_at
     cdef int64_t cut_off_at
+    cdef int64_t idle_look_at
+    cdef int64_t smallest_idle_limit
     cdef bint draining
 
     cdef int sweep(self) except -1

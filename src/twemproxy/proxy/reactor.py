@@ -41,12 +41,18 @@ class Reactor:
         self.everyone = ClientCount(client_limit)
         self.trim_at = NEVER
         self.cut_off_at = NEVER
+        self.idle_look_at = NEVER
+        self.smallest_idle_limit = NEVER
 
     def add_pool(self, config, codec, table: CounterTable, position: int, server_positions: list, resolver) -> None:
         """Add a pool; see ServerPool."""
         pool: ServerPool = ServerPool(config, self.loop, codec, table, position, server_positions, resolver)
         pool.find_clients = self.clients_of
         self.pools.append(pool)
+        if pool.idle_limit > 0:
+            self.smallest_idle_limit = min(self.smallest_idle_limit, pool.idle_limit)
+            self.idle_look_at = self.loop.now
+            self.loop.wake_at = self.loop.now
 
     def preconnect(self) -> None:
         """Open connections to the servers of the pools that want it."""
@@ -111,8 +117,13 @@ class Reactor:
         """Do what is due, and set when to look again."""
         pool: ServerPool
         next_look: int64_t = NEVER
+        client: ClientConnection
         for pool in self.pools:
             next_look = min(next_look, pool.expire())
+        if self.idle_look_at <= self.loop.now:
+            self.idle_look_at = self.loop.now + self.smallest_idle_limit
+            for client in self.clients():
+                self.idle_look_at = min(self.idle_look_at, client.expire())
         if self.trim_at <= self.loop.now:
             self.loop.blocks.trim()
             self.trim_at = NEVER
@@ -120,5 +131,5 @@ class Reactor:
             for client in self.clients():
                 client.cut_off()
             self.cut_off_at = NEVER
-        self.loop.wake_at = min(next_look, self.trim_at, self.cut_off_at)
+        self.loop.wake_at = min(next_look, self.trim_at, self.cut_off_at, self.idle_look_at)
         return 0

@@ -2,19 +2,19 @@
 
 Compiled-only. A server's states, with ``auto_eject_hosts``:
 
-    live     -> ejected   when ``server_failure_limit`` connections failed in a row, with no reply between;
+    live     -> ejected   when ``server_failure_limit`` connections or checks failed in a row, with no reply between;
                           its keys then belong to the servers that are left
-    ejected  -> live      with the first request after ``server_retry_timeout``; it may fail as often again
+    ejected  -> live      when ``proxy.health_checks`` finds it well
 
-Without ``auto_eject_hosts`` every server is always live and nothing is counted. No timer is involved, and a
-request costs two comparisons. Source: nutcracker's behaviour, listed in docs/differences.md where ours differs.
+Without ``auto_eject_hosts`` every server is always live and nothing is counted. Source: nutcracker's behaviour, listed
+in docs/differences.md where ours differs.
 """
 
 import time
 
 import cython
 from cython.cimports.twemproxy.hashing.continuum import Continuum
-from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
+from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.stats.counters import SERVER_EJECTED_AT, SERVER_EJECTS
 
 NOTICE = cython.declare(cython.const[cython.int], 5)
@@ -42,36 +42,33 @@ class ServerHealth:
 class Rotation:
     """The servers of one pool, in index order, and the continuum of the live ones.
 
-    ``on_rebuilt()``, which the owner sets, is told when keys may have changed their servers.
+    ``on_ejected(index)``, which the owner sets, is told of an ejection and gives the milliseconds until the server is
+    tried again; ``on_rebuilt()`` is told when keys may have changed their servers.
     """
 
-    def __init__(
-        self, loop: EventLoop, continuum: Continuum, names, ejects, failure_limit, retry_timeout, logger
-    ) -> None:
-        """``retry_timeout`` in milliseconds; ``failure_limit`` 0 works as 1."""
+    def __init__(self, loop: EventLoop, continuum: Continuum, names, ejects, failure_limit, logger) -> None:
+        """``failure_limit`` 0 works as 1."""
         member: ServerHealth
         self.loop = loop
         self.continuum = continuum
         self.ejects = ejects
         self.failure_limit = max(failure_limit, 1)
-        self.retry_timeout = retry_timeout
-        self.next_rebuild = NEVER
         self.logger = logger
         self.members = []
         for name in names:
             member = ServerHealth()
             member.rotation = self
+            member.index = len(self.members)
             member.name = name
             member.live = True
             self.members.append(member)
         self.n_live = len(self.members)
 
     @cython.cfunc
-    @cython.exceptval(-1, check=False)
+    @cython.inline
+    @cython.exceptval(check=False)
     def is_open(self) -> cython.bint:
-        """Whether a request can be routed now; brings servers back whose time has come."""
-        if self.loop.now > self.next_rebuild:
-            self.readmit()
+        """Whether a request can be routed now."""
         return self.n_live > 0
 
     @cython.cfunc
@@ -80,36 +77,34 @@ class Rotation:
         """Take a server out."""
         member.live = False
         member.failures = 0
-        member.next_retry = self.loop.now + self.retry_timeout
         member.counters[SERVER_EJECTED_AT] = time.time_ns() // 1000
         self.pool_counters[SERVER_EJECTS] += 1
+        wait = self.on_ejected(member.index)
         if self.loop.verbosity >= NOTICE:
-            self.logger.ejected(member.name, self.retry_timeout)
+            self.logger.ejected(member.name, wait)
         return self.rebuild()
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def readmit(self) -> cython.int:
-        """Bring every ejected server back whose time has come."""
-        member: ServerHealth
-        for member in self.members:
-            if not member.live and member.next_retry < self.loop.now:
-                member.live = True
-                member.failures = 0
-                if self.loop.verbosity >= NOTICE:
-                    self.logger.readmitted(member.name)
-        return self.rebuild()
+    def readmit(self, index: int) -> None:
+        """Bring an ejected server back."""
+        member: ServerHealth = self.members[index]
+        member.live = True
+        member.failures = 0
+        if self.loop.verbosity >= NOTICE:
+            self.logger.readmitted(member.name)
+        self.rebuild()
+
+    def count_failure(self, index: int) -> None:
+        """A check of a live server failed."""
+        member: ServerHealth = self.members[index]
+        member.failed()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def rebuild(self) -> cython.int:
         member: ServerHealth
         live: list = []
-        self.next_rebuild = NEVER
         for member in self.members:
             live.append(member.live)
-            if not member.live and member.next_retry < self.next_rebuild:
-                self.next_rebuild = member.next_retry
         self.n_live = sum(live)
         self.continuum.rebuild(live)
         self.on_rebuilt()

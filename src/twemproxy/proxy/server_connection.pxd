@@ -39,6 +39,7 @@ cdef class ServerConnection(Stream):
     cdef public object on_settled
     cdef public object listener
     cdef int64_t patience
+    cdef bint probes
     cdef int64_t open_by
     cdef int offers
     cdef int demanded

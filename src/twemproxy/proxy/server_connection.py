@@ -226,13 +226,13 @@ class ServerConnection(Stream):
     # --- for rare work in Python -------------------------------------------------------------------------------
 
     def ask(self, request: bytes, done) -> None:
-        """Queue a request of the proxy's own; ``done``: see Errand. It is expected to be answered as any other."""
+        """Queue a request of the proxy's own, answered as one of the greeting; ``done``: see Errand."""
         self.out.append(
             self.loop.blocks,
             cython.cast(cython.p_uchar, PyBytes_AS_STRING(request)),
             PyBytes_GET_SIZE(request),
         )
-        self.enqueue(Errand(done), 0, PyBytes_GET_SIZE(request), 0)
+        self.enqueue(Errand(done), 0, PyBytes_GET_SIZE(request), self.codec.greeting_expected)
 
     def write(self, data: bytes) -> None:
         """Send bytes the answers to which, if any, are for ``listener``."""
@@ -241,6 +241,11 @@ class ServerConnection(Stream):
             self.loop.want_flush(self)
         elif self.state == CLOSED:
             self.open()
+
+    def become_probe(self, timeout: int) -> None:
+        """Ask how the server is: failures count for nothing and are no warnings. ``timeout``: in milliseconds."""
+        self.probes = True
+        self.timeout = self.patience = timeout
 
     def set_timeout(self, timeout: int) -> None:
         """How long requests from now on may wait, in milliseconds, 0 for ever."""
@@ -483,7 +488,9 @@ class ServerConnection(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_end(self) -> cython.int:
-        return self.fail(0, "")
+        # A server may end a connection that nobody uses.
+        idle: cython.bint = self.state == READY and self.head == self.tail
+        return self.fail_with(0, "", self.upstream.error_reply(0), not idle)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -518,10 +525,10 @@ class ServerConnection(Stream):
             self.counters[SERVER_TIMEDOUT] += 1
         else:
             self.counters[SERVER_ERR] += 1
-        if self.loop.verbosity >= self.upstream.failure_level(error, self.tail - self.head):
+        if self.loop.verbosity >= (INFO if self.probes else self.upstream.failure_level(error, self.tail - self.head)):
             self.upstream.log_failed(error, reason, self.tail - self.head)
         self.shut()
-        if blame:
+        if blame and not self.probes:
             self.health.failed()
         while self.head != self.tail:
             request = cython.address(self.requests[self.head & (self.capacity - 1)])

@@ -21,6 +21,7 @@ cdef class ServerPool:
     cdef readonly list servers
     cdef int n_servers
     cdef bint guarded
+    cdef int64_t idle_limit
     cdef bint tolerates_missing
     cdef readonly bytes refused
     cdef Counter* counters
@@ -30,6 +31,7 @@ cdef class ServerPool:
     cdef set extra
     cdef readonly object private
     cdef readonly object subscriptions
+    cdef object health_checks
     cdef set usable
     cdef dict asking
     cdef dict verdicts

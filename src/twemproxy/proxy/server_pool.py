@@ -18,6 +18,7 @@ from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.stats.counters import CounterTable
 
 from twemproxy import __version__
+from twemproxy.proxy.health_checks import HealthChecks
 from twemproxy.proxy.pool_log import PoolLog
 from twemproxy.proxy.private_connections import PrivateConnections
 from twemproxy.proxy.subscriptions import Subscriptions
@@ -67,6 +68,7 @@ class ServerPool:
         self.started = time.time()
         self.n_servers = len(config.servers)
         self.guarded = bool(config.redis_auth)
+        self.idle_limit = config.client_idle_timeout
         self.tolerates_missing = config.partial_reads == "miss"
         self.refused = codec.error(error_text(111))
         self.process_counters = table.at(0)
@@ -86,7 +88,6 @@ class ServerPool:
             [server.name for server in config.servers],
             config.auto_eject_hosts,
             config.server_failure_limit,
-            config.server_retry_timeout,
             self.log,
         )
         self.rotation.pool_counters = self.counters
@@ -101,6 +102,8 @@ class ServerPool:
         self.extra = set()
         self.private = PrivateConnections(self)
         self.subscriptions = Subscriptions(self)
+        self.health_checks = HealthChecks(self)
+        self.rotation.on_ejected = self.health_checks.ejected
         self.rotation.on_rebuilt = self.subscriptions.rebalance
         self.usable = {0}
         self.asking = {}
@@ -216,10 +219,18 @@ class ServerPool:
         if self.extra:
             for connection in list(self.extra):
                 next_look = min(next_look, connection.expire())
-            idle_end = self.private.expire(self.loop.now)
-            if idle_end is not None:
-                next_look = min(next_look, cython.cast(int64_t, idle_end))
+        for moment in (self.private.expire(self.loop.now), self.health_checks.expire(self.loop.now)):
+            if moment is not None:
+                next_look = min(next_look, cython.cast(int64_t, moment))
         return next_look
+
+    def readmit(self, server: int) -> None:
+        """An ejected server is well again."""
+        self.rotation.readmit(server)
+
+    def count_failure(self, server: int) -> None:
+        """A check of a live server failed."""
+        self.rotation.count_failure(server)
 
     def error(self, text: str) -> bytes:
         """An error reply of the pool's protocol."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from twemproxy.config.pools import PoolConfig, ServerConfig
 from twemproxy.log import get_logger
+from twemproxy.proxy.keepalive import keep_alive
 from twemproxy.worker.messages import Resolved
 
 Candidate = tuple[int, Any]
@@ -100,6 +101,7 @@ class Upstream:
         try:
             if family != socket.AF_UNIX:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                keep_alive(connection.fileno(), self.pool)
             result = connection.connect_ex(address)
         except OSError as error:
             result = error.errno or errno.EINVAL

@@ -23,6 +23,10 @@ alpha:
   client_connections: 100
   redis: true
   tcpkeepalive: true
+  tcpkeepalive_idle: 60
+  tcpkeepalive_interval: 10
+  tcpkeepalive_count: 3
+  client_idle_timeout: 600000
   reuseport: true
   redis_auth: secret
   redis_db: 3
@@ -31,6 +35,8 @@ alpha:
   server_connections: 4
   server_retry_timeout: 2000
   server_failure_limit: 5
+  probe_successes: 2
+  health_check_interval: 1000
   partial_reads: miss
   allow_commands: keys config|set
   deny_commands: eval client|kill
@@ -75,6 +81,10 @@ def test_every_directive_reaches_its_field() -> None:
             client_connections=100,
             redis=True,
             tcpkeepalive=True,
+            tcpkeepalive_idle=60,
+            tcpkeepalive_interval=10,
+            tcpkeepalive_count=3,
+            client_idle_timeout=600000,
             reuseport=True,
             redis_auth="secret",
             redis_db=3,
@@ -83,6 +93,8 @@ def test_every_directive_reaches_its_field() -> None:
             server_connections=4,
             server_retry_timeout=2000,
             server_failure_limit=5,
+            probe_successes=2,
+            health_check_interval=1000,
             partial_reads="miss",
             allow_commands=("keys", "config|set"),
             deny_commands=("eval", "client|kill"),
@@ -171,6 +183,16 @@ def test_sample_configuration_has_its_five_kinds_of_pools() -> None:
             ["deny_commands: get"],
             (5, 18),
             'pool "alpha": directive "deny_commands" is only valid for a redis pool',
+        ),
+        (
+            ["tcpkeepalive_idle: 5"],
+            (5, 22),
+            'pool "alpha": directive "tcpkeepalive_idle" needs "tcpkeepalive: true"',
+        ),
+        (
+            ["auto_eject_hosts: false", "health_check_interval: 5"],
+            (6, 26),
+            'pool "alpha": directive "health_check_interval" needs "auto_eject_hosts: true"',
         ),
         (
             ["redis: true", "databases: 0"],

@@ -226,6 +226,12 @@ class MemcacheCodec(MemcacheReplies):
             return ""
         return reply.rstrip().decode("utf-8", "replace")
 
+    def probe(self) -> bytes:
+        return b"version\r\n"
+
+    def is_well(self, reply: bytes) -> bool:
+        return reply.startswith(b"VERSION ")
+
     def offer(self, step: str, reply: bytes) -> int:
         """A version of another form is that of another server, of which nothing bad is known."""
         found = _VERSION.match(reply)

@@ -28,7 +28,7 @@ class Session:
 
     __slots__ = ("pool",)
 
-    attended = False
+    attended = subscribed = False
     replies = 0
     profile = 0
     expected = 0

@@ -361,5 +361,11 @@ class RedisCodec(RespFraming):
             return ""
         return text
 
+    def probe(self) -> bytes:
+        return encode_request([b"PING"])
+
+    def is_well(self, reply: bytes) -> bool:
+        return reply == b"+PONG\r\n"
+
     def declines_profile(self, step: str) -> bool:
         return step in (HELLO_STEP, OTHER_DATABASE_STEP)

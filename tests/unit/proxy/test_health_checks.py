@@ -1,0 +1,175 @@
+"""When servers are probed, and what comes of it; time is the test's."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from twemproxy.proxy.health_checks import MOST_DOUBLINGS, PROBE_TIMEOUT, SCATTER, SOON, HealthChecks
+
+RETRY = 1000
+CHECK = 200
+
+
+class FakeConnection:
+    """A probe under way."""
+
+    def __init__(self, server: int) -> None:
+        self.server = server
+        self.timeout = 0
+        self.request = b""
+        self.done: Callable[[bytes, bool], None] | None = None
+        self.closed = False
+
+    def become_probe(self, timeout: int) -> None:
+        self.timeout = timeout
+
+    def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
+        self.request, self.done = request, done
+
+    def abandon(self) -> None:
+        self.closed = True
+
+    def answer(self, reply: bytes, answered: bool = True) -> None:
+        """The reply, or an error in its place."""
+        assert self.done is not None
+        self.done(reply, answered)
+        assert self.closed
+
+
+class FakePool:
+    """Two servers; ``events`` is what the pool was told."""
+
+    def __init__(self, **settings: int) -> None:
+        config = {"server_retry_timeout": RETRY, "probe_successes": 1, "health_check_interval": 0, "timeout": 0}
+        self.config = SimpleNamespace(servers=[0, 1], **{**config, **settings})
+        self.codec = SimpleNamespace(probe=lambda: b"PING", is_well=lambda reply: reply == b"+PONG")
+        self.time = 0
+        self.open: list[FakeConnection] = []
+        self.events: list[tuple[str, int]] = []
+        self.checks = HealthChecks(self)
+
+    def now(self) -> int:
+        return self.time
+
+    def look_by(self, moment: int) -> None:
+        assert moment >= self.time
+
+    def open_extra(self, server: int, profile: int) -> Any:
+        assert profile == 0
+        self.open.append(FakeConnection(server))
+        return self.open[-1]
+
+    def drop_extra(self, connection: Any) -> None:
+        self.open.remove(connection)
+
+    def readmit(self, server: int) -> None:
+        self.events.append(("readmit", server))
+
+    def count_failure(self, server: int) -> None:
+        self.events.append(("failure", server))
+
+    def until_probe(self) -> tuple[int, FakeConnection]:
+        """Let time pass until a probe is under way: after how long, and the probe."""
+        began = self.time
+        while not self.open:
+            due = self.checks.expire(self.time)
+            if not self.open:
+                assert due is not None and due > self.time
+                self.time = due
+        return self.time - began, self.open[0]
+
+
+def is_about(waited: int, wanted: int) -> bool:
+    return wanted * (1 - SCATTER) - 1 <= waited <= wanted * (1 + SCATTER) + 1
+
+
+def test_a_server_that_answers_comes_back() -> None:
+    pool = FakePool(timeout=300)
+    assert pool.checks.expire(0) is None
+    assert pool.checks.ejected(1) == RETRY
+    waited, probe = pool.until_probe()
+    assert is_about(waited, RETRY)
+    assert (probe.server, probe.request, probe.timeout) == (1, b"PING", 300)
+    assert pool.checks.expire(pool.time) is None
+    probe.answer(b"+PONG")
+    assert pool.events == [("readmit", 1)]
+    assert pool.checks.expire(10**9) is None
+    assert not pool.open
+
+
+def test_one_that_does_not_is_asked_again() -> None:
+    pool = FakePool()
+    pool.checks.ejected(0)
+    for reply, answered in [(b"-LOADING", True), (b"+PONG", False), (b"", True)]:
+        waited, probe = pool.until_probe()
+        assert is_about(waited, RETRY)
+        assert probe.timeout == PROBE_TIMEOUT
+        probe.answer(reply, answered)
+    assert pool.events == []
+    pool.until_probe()[1].answer(b"+PONG")
+    assert pool.events == [("readmit", 0)]
+
+
+def test_successes_are_counted_in_a_row() -> None:
+    pool = FakePool(probe_successes=3)
+    pool.checks.ejected(0)
+    for reply in (b"+PONG", b"+PONG", b"-no", b"+PONG", b"+PONG"):
+        pool.until_probe()[1].answer(reply)
+        assert pool.events == []
+    pool.until_probe()[1].answer(b"+PONG")
+    assert pool.events == [("readmit", 0)]
+
+
+def test_one_that_flaps_waits_longer_and_longer() -> None:
+    pool = FakePool()
+    for doublings in [*range(MOST_DOUBLINGS + 1), MOST_DOUBLINGS]:
+        assert pool.checks.ejected(0) == RETRY << doublings
+        waited, probe = pool.until_probe()
+        assert is_about(waited, RETRY << doublings)
+        probe.answer(b"+PONG")
+    pool.time += SOON * RETRY
+    assert pool.checks.ejected(0) == RETRY
+
+
+def test_others_are_checked_where_that_is_wanted() -> None:
+    pool = FakePool(health_check_interval=CHECK)
+    for _ in range(3):
+        for _ in range(2):
+            waited, probe = pool.until_probe()
+            assert waited <= CHECK * (1 + SCATTER) + 1
+            probe.answer(b"+PONG")
+    assert pool.events == []
+    waited, probe = pool.until_probe()
+    probe.answer(b"-no")
+    assert pool.events == [("failure", probe.server)]
+
+
+def test_a_check_that_was_under_way_says_nothing_of_a_server_ejected_since() -> None:
+    pool = FakePool(health_check_interval=CHECK)
+    _, check = pool.until_probe()
+    pool.checks.ejected(check.server)
+    check.answer(b"+PONG")
+    assert pool.events == []
+    ejected_at = pool.time
+    while True:
+        _, probe = pool.until_probe()
+        probe.answer(b"+PONG")
+        if probe.server == check.server:
+            break
+    assert is_about(pool.time - ejected_at, RETRY)
+    assert pool.events == [("readmit", check.server)]
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_checks_go_on_after_the_return(well: bool) -> None:
+    pool = FakePool(health_check_interval=CHECK)
+    pool.checks.ejected(0)
+    while ("readmit", 0) not in pool.events:
+        pool.until_probe()[1].answer(b"+PONG")
+    pool.events.clear()
+    for _ in range(4):
+        _, probe = pool.until_probe()
+        probe.answer(b"+PONG" if well or probe.server else b"-no")
+    assert (("failure", 0) in pool.events) != well
