@@ -25,6 +25,7 @@ COMPILED = [
     "twemproxy.proxy.errand",
     "twemproxy.proxy.fragment",
     "twemproxy.proxy.listener",
+    "twemproxy.proxy.planned",
     "twemproxy.proxy.reactor",
     "twemproxy.proxy.repairable",
     "twemproxy.proxy.reply_queue",

@@ -5,6 +5,10 @@ from twemproxy.net.event_loop cimport Channel, EventLoop
 from twemproxy.net.send_queue cimport SendQueue
 
 
+cdef const Py_ssize_t HIGH_WATER
+cdef const Py_ssize_t LOW_WATER
+
+
 cdef class Stream(Channel):
     cdef EventLoop loop
     cdef SendQueue out
@@ -16,6 +20,7 @@ cdef class Stream(Channel):
     cdef bint paused
     cdef bint ended
     cdef bint watches_hangup
+    cdef dict waiting
 
     cdef int open_stream(self, int fd, uint32_t interest) except -1
     cdef int close_stream(self) except -1
@@ -28,6 +33,8 @@ cdef class Stream(Channel):
     cdef int keep_tail(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int extend_tail(self, const unsigned char* data, Py_ssize_t length) except -1
     cdef void drop_tail(self) noexcept
+    cdef int wait_for_room(self, Stream stream) except -1
+    cdef int wake_waiting(self) except -1
     cdef int pause(self) except -1
     cdef int resume(self) except -1
 

@@ -17,6 +17,9 @@ from cython.cimports.twemproxy.net.send_queue import BLOCKED, BROKEN, Flushed, S
 
 # A tail grows by doubling up to this much at a time, whatever length the peer announced.
 GROWTH_LIMIT = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
+# Bytes waiting to be sent beyond which other streams bring no more, and below which they do again.
+HIGH_WATER = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
+LOW_WATER = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 
 
 @cython.cclass
@@ -298,6 +301,36 @@ class Stream(Channel):
         if result == BLOCKED or self.interest & EPOLLOUT:
             self.update_interest()
         return self.on_flushed(sent)
+
+    # --- for other streams that send through this one ----------------------------------------------------------
+
+    def has_room(self, stream: Stream) -> bool:
+        """Whether it can take more; if not, a paused stream is flushed once it can."""
+        if self.out.pending > HIGH_WATER:
+            self.wait_for_room(stream)
+            return False
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def wait_for_room(self, stream: Stream) -> cython.int:
+        """Have a paused stream flushed, and so looked at again, once this one can take more."""
+        if self.waiting is None:
+            self.waiting = {}
+        self.waiting[stream] = None
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def wake_waiting(self) -> cython.int:
+        """For the owner: there is room, or the stream is gone."""
+        stream: Stream
+        waiting: dict = self.waiting
+        self.waiting = None
+        if waiting is not None:
+            for stream in waiting:
+                self.loop.want_flush(stream)
+        return 0
 
     # --- for the owner ---------------------------------------------------------------------------------------
 

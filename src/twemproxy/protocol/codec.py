@@ -466,9 +466,10 @@ class Codec:
         """The state of a new client of this pool (``proxy.server_pool.ServerPool`` and ``proxy.client``).
 
         It says whether each of its requests must be planned (``attended``), which ``replies`` it wants (0 all, 1 none,
-        2 not the next), on which ``profile`` of server connections its requests travel, 0 for the default one, and
-        what is ``expected`` of replies because of it. It is told when a planned request has been ``taken``, and when
-        the client has ``ended``.
+        2 not the next), on which ``profile`` of server connections its requests travel, 0 for the default one, what is
+        ``expected`` of replies because of it, and which server ``queues_to`` means, -1 for none: there requests with
+        one key go on the client's private connection without being planned. It is told when a planned request has been
+        ``taken``, and when the client has ``ended``.
         """
         raise NotImplementedError
 

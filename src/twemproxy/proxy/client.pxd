@@ -29,6 +29,7 @@ cdef class ClientConnection(Stream):
     cdef unsigned char wishes
     cdef bint skipping
     cdef bint attended
+    cdef int queues_to
     cdef object reserved
     cdef bint leaving
     cdef bint closing
@@ -46,7 +47,6 @@ cdef class ClientConnection(Stream):
     cdef bint wait_for(self, ServerConnection full) except -1
     cdef int rewrite(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint take_planned(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef bint follow(self, object plan, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int leave_private(self) except -1
     cdef int give_back(self) except -1
     cdef int reply(self, bytes reply) except -1

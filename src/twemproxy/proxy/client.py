@@ -13,7 +13,7 @@ from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.libc.socket import SHUT_WR, recv, shutdown
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER
-from cython.cimports.twemproxy.net.stream import Stream
+from cython.cimports.twemproxy.net.stream import HIGH_WATER, LOW_WATER, Stream
 from cython.cimports.twemproxy.protocol.codec import (
     COMPLETE,
     MUTED,
@@ -33,10 +33,11 @@ from cython.cimports.twemproxy.protocol.codec import (
     Frame,
     Route,
 )
-from cython.cimports.twemproxy.proxy.fragment import dispatch_ask, dispatch_split, dispatch_to_all
+from cython.cimports.twemproxy.proxy.fragment import dispatch_split, dispatch_to_all
+from cython.cimports.twemproxy.proxy.planned import follow, queue_request
 from cython.cimports.twemproxy.proxy.repairable import send_repairable
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
-from cython.cimports.twemproxy.proxy.server_connection import HIGH_WATER, LOW_WATER, ServerConnection
+from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.counters import (
     CLIENT_CONNECTIONS,
@@ -46,7 +47,7 @@ from cython.cimports.twemproxy.stats.counters import (
     TOTAL_CONNECTIONS,
 )
 
-from twemproxy.protocol.plan import PASS, Answer, ToPrivate, ToServer
+from twemproxy.protocol.plan import PASS
 from twemproxy.proxy.pool_log import local_end_of, peer_of
 from twemproxy.proxy.private_connections import Reservations
 
@@ -79,8 +80,9 @@ class ClientConnection(Stream):
     ``swallow``: as ``Codec.swallow``, what is left of it. ``profile``, ``wishes``, ``skipping``: what its session says
     about its requests: see ``Codec.session``, ``Codec.expected``, and whether the next one gets no reply.
 
-    ``attended``: every request is planned. ``leaving``: private connections are given back with the last reply, and
-    nothing is read before; ``watches_hangup``: that may take for ever.
+    ``attended``: every request is planned, but for those that go to the server ``queues_to``, -1 for none, which has
+    begun a transaction on a private connection. ``leaving``: private connections are given back with the last reply,
+    and nothing is read before; ``watches_hangup``: that may take for ever.
     """
 
     def __init__(self, fd: int, number: int, pool: ServerPool, everyone: ClientCount) -> None:
@@ -90,6 +92,7 @@ class ClientConnection(Stream):
         self.everyone = everyone
         self.id = number
         self.attended = pool.guarded
+        self.queues_to = -1
         self.replies = ReplyQueue()
         self.replies.stream = self
         self.replies.pool_counters = pool.counters
@@ -184,6 +187,8 @@ class ClientConnection(Stream):
         codec: Codec = self.pool.codec
         codec.expected |= self.wishes
         if self.attended or codec.route == PLANNED:
+            if self.queues_to >= 0 and codec.route == TO_KEY and queue_request(self, block, start, end):
+                return True
             return self.take_planned(block, start, end)
         if not self.route_request(block, start, end):
             return False
@@ -325,42 +330,13 @@ class ClientConnection(Stream):
         if plan is None:
             self.pause()
             return False
-        taken = self.route_request(block, start, end) if plan is PASS else self.follow(plan, block, start, end)
+        taken = self.route_request(block, start, end) if plan is PASS else follow(self, plan, block, start, end)
         if taken:
             session.taken()
             self.attended = session.attended
+            self.queues_to = session.queues_to
             self.take_wishes()
         return taken
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def follow(
-        self, plan, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
-    ) -> cython.bint:
-        """Carry out a plan; see ``protocol.plan``."""
-        connection: ServerConnection
-        if isinstance(plan, Answer):
-            self.reply(plan.reply)
-            self.closing = self.closing or plan.last
-            return True
-        if isinstance(plan, ToServer):
-            return self.forward(plan.server, block, start, end)
-        if isinstance(plan, ToPrivate):
-            connection = self.reserved.use(plan.server)
-            connection.send_request(self.replies, self.replies.reserve(), block, start, end)
-            if plan.last:
-                self.leave_private()
-            return True
-        if plan.private:
-            dispatch_ask(self.pool, self.replies, [self.reserved.use(server) for server, _ in plan.requests], plan)
-            self.leave_private()
-            return True
-        connections = [self.pool.connection(server, self.id, self.profile) for server, _ in plan.requests]
-        for connection in connections:
-            if connection.out.pending > HIGH_WATER:
-                return self.wait_for(connection)
-        dispatch_ask(self.pool, self.replies, connections, plan)
-        return True
 
     # --- private connections ---------------------------------------------------------------------------------
 

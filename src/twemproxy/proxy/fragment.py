@@ -11,9 +11,10 @@ from cython.cimports.libc.errno import EINVAL
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes
+from cython.cimports.twemproxy.net.stream import HIGH_WATER
 from cython.cimports.twemproxy.protocol.codec import IN_WORDS, MUTED, QUIET, STATUS, SUM, VALUES, Codec
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
-from cython.cimports.twemproxy.proxy.server_connection import HIGH_WATER, ServerConnection
+from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.proxy.sink import Sink
 from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR, FRAGMENTS

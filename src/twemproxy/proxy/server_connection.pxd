@@ -9,9 +9,6 @@ from twemproxy.proxy.rotation cimport ServerHealth
 from twemproxy.proxy.sink cimport Sink
 from twemproxy.stats.counters cimport Counter
 
-cdef const Py_ssize_t HIGH_WATER
-cdef const Py_ssize_t LOW_WATER
-
 cdef enum State:
     CLOSED
     RESOLVING
@@ -43,7 +40,6 @@ cdef class ServerConnection(Stream):
     cdef int64_t open_by
     cdef int offers
     cdef int demanded
-    cdef dict waiting
     cdef int64_t timeout
     cdef InFlight* requests
     cdef unsigned int head
@@ -62,6 +58,7 @@ cdef class ServerConnection(Stream):
     cdef int enqueue(self, Sink sink, unsigned int position, Py_ssize_t length, unsigned char expected) except -1
     cdef bint lacks(self, int demand) noexcept
     cdef bint is_opening(self) noexcept
+    cdef bint is_ready(self) noexcept
     cdef int grow(self) except -1
     cdef int reply_arrived(self, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef int open(self) except -1
@@ -76,5 +73,3 @@ cdef class ServerConnection(Stream):
     cdef int refuse_greeting(self, str reason, bint blame) except -1
     cdef int64_t expire(self) except? -2
     cdef int publish_gauges(self) except -1
-    cdef int wait_for_room(self, Stream stream) except -1
-    cdef int wake_waiting(self) except -1

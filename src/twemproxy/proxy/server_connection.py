@@ -28,7 +28,7 @@ from cython.cimports.twemproxy.libc.socket import (
 )
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
-from cython.cimports.twemproxy.net.stream import Stream
+from cython.cimports.twemproxy.net.stream import LOW_WATER, Stream
 from cython.cimports.twemproxy.protocol.codec import COMPLETE, MUTED, NEED_MORE, QUIET, Codec, Frame
 from cython.cimports.twemproxy.proxy.errand import Errand
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
@@ -47,9 +47,6 @@ from cython.cimports.twemproxy.stats.counters import (
     TOTAL_CONNECTIONS,
 )
 
-# Bytes waiting for one server beyond which no more requests for it are read, and below which they are again.
-HIGH_WATER = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
-LOW_WATER = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 # A ring larger than this is given back as soon as it is empty.
 KEEP_REQUESTS = cython.declare(cython.const[cython.uint], 1024)
 INFO = cython.declare(cython.const[cython.int], 6)
@@ -83,7 +80,6 @@ class ServerConnection(Stream):
         self.timeout = self.patience = timeout
         self.profile = profile
         self.counters = health.counters
-        self.waiting = {}
         self.state = CLOSED
         self.offers = EVERYTHING
 
@@ -101,6 +97,12 @@ class ServerConnection(Stream):
     def lacks(self, demand: cython.int) -> cython.bint:
         """Whether the server is known not to offer all of ``demand``."""
         return self.state == READY and self.offers & demand != demand
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def is_ready(self) -> cython.bint:
+        return self.state == READY
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -202,26 +204,9 @@ class ServerConnection(Stream):
                     break
                 self.sent_of_next -= request.length
                 self.written += 1
-        if self.waiting and self.out.pending <= LOW_WATER:
+        if self.waiting is not None and self.out.pending <= LOW_WATER:
             self.wake_waiting()
         return self.publish_gauges()
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def wait_for_room(self, stream: Stream) -> cython.int:
-        """Have a paused stream flushed, and so looked at again, once this connection can take more."""
-        self.waiting[stream] = None
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def wake_waiting(self) -> cython.int:
-        stream: Stream
-        waiting: dict = self.waiting
-        self.waiting = {}
-        for stream in waiting:
-            self.loop.want_flush(stream)
-        return 0
 
     # --- for rare work in Python -------------------------------------------------------------------------------
 
@@ -250,13 +235,6 @@ class ServerConnection(Stream):
     def set_timeout(self, timeout: int) -> None:
         """How long requests from now on may wait, in milliseconds, 0 for ever."""
         self.timeout = timeout
-
-    def has_room(self, stream: Stream) -> bool:
-        """Whether it can take more; if not, a paused stream is flushed once it can."""
-        if self.out.pending > HIGH_WATER:
-            self.wait_for_room(stream)
-            return False
-        return True
 
     def is_idle(self) -> bool:
         """Whether it is READY and has no request on it."""

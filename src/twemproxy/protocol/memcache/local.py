@@ -32,6 +32,7 @@ class Session:
     replies = 0
     profile = 0
     expected = 0
+    queues_to = -1
 
     def __init__(self, pool: Pool) -> None:
         """``pool``: the client's."""

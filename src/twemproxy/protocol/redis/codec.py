@@ -63,10 +63,15 @@ class RedisCodec(RespFraming):
         self.denied = frozenset(denied)
         self.scripts = ScriptMemory()
         self.lookups = Lookups()
-        for row, command in enumerate(COMMANDS):
+        row: cython.Py_ssize_t
+        available: list[str] = []
+        for row in range(len(COMMANDS)):
+            command = COMMANDS[row]
             if self.permission_refusal(command.name, command.permission):
                 self.routing[row] = REFUSED
-        self.available = tuple(command.name for row, command in enumerate(COMMANDS) if self.routing[row] != REFUSED)
+            elif self.routing[row] != REFUSED:
+                available.append(command.name)
+        self.available = tuple(available)
 
     # --- splitting and merging -------------------------------------------------------------------------------
 

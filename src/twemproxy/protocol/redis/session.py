@@ -110,10 +110,10 @@ class Transaction:
 
     ``server``: where it takes place, None while no key has told. ``watching``: keys are watched there. ``open``: MULTI
     was sent. ``queued``: requests without keys that came before the server was known, and ``before``: what the server
-    has been sent first, once it is. ``failed``: EXEC will do nothing.
+    has been sent first, once it is; ``begun``: it has answered that. ``failed``: EXEC will do nothing.
     """
 
-    __slots__ = ("before", "failed", "open", "queued", "server", "watching")
+    __slots__ = ("before", "begun", "failed", "open", "queued", "server", "watching")
 
     def __init__(self) -> None:
         self.begin()
@@ -121,7 +121,7 @@ class Transaction:
     def begin(self) -> None:
         """There is none."""
         self.server: int | None = None
-        self.watching = self.open = self.failed = False
+        self.watching = self.open = self.begun = self.failed = False
         self.queued: list[bytes] = []
         self.before: tuple[bytes, ...] = ()
 
@@ -197,6 +197,14 @@ class Session:
             or transaction.watching
             or (self.protocol == 2 and self.subscribed)
         )
+
+    @property
+    def queues_to(self) -> int:
+        """The server that has begun the client's transaction, -1 while there is none."""
+        transaction = self.transaction
+        if not (transaction.open and transaction.begun) or transaction.server is None:
+            return -1
+        return transaction.server
 
     def taken(self) -> None:
         """A planned request is on its way."""

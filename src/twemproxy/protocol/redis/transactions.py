@@ -73,7 +73,9 @@ def _begin(server: int, session: Session) -> bytes | bool:
     transaction = session.transaction
     if not transaction.before:
         transaction.before = (_MULTI, *transaction.queued)
-    return session.client.reservations().reserve(server, session.profile, transaction.before, kept=True)
+    ready = session.client.reservations().reserve(server, session.profile, transaction.before, kept=True)
+    transaction.begun = ready is True
+    return ready
 
 
 def _end(session: Session) -> None:
