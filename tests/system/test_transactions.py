@@ -363,6 +363,16 @@ def test_not_while_watching(client: Connection) -> None:
     client.expect(OK + b"".join(refused) + OK * 2)
 
 
+def test_keys_say_nothing_in_a_random_pool(servers: list[RedisServer]) -> None:
+    """As for other requests with several keys: the first draw is for all."""
+    with Proxy(redis_pool(*servers, distribution="random")) as proxy:
+        client = proxy.client()
+        for _ in range(10):
+            client.send(command("WATCH", A1) + command("WATCH", B1, A2) + MULTI + command("SET", A1, "1"))
+            client.send(command("MSET", B1, "2", A2, "3") + command("MGET", B1, A1, A2) + EXEC)
+            client.expect(OK * 3 + QUEUED * 3 + array(OK, OK, array(bulk("2"), bulk("1"), bulk("3"))))
+
+
 # --- the state of the connection -------------------------------------------------------------------------------------
 
 

@@ -98,6 +98,9 @@ class Pool(Protocol):
     def find_server(self, keys: list[bytes]) -> int:
         """The server that has all of these keys: -1 when there are several, -2 when no server is live."""
 
+    def draws(self) -> bool:
+        """Whether servers are drawn at random, so that keys say nothing about them."""
+
     def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
         """Send a request of the proxy's own to any server; ``done`` gets the reply, and whether it is a server's."""
 

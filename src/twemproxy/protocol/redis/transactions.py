@@ -54,12 +54,17 @@ def queue(request: bytes, server: int | None, session: Session) -> Plan:
             transaction.queued.append(request)
             return Answer(_QUEUED)
         transaction.server = server
-    if server is not None and server != transaction.server:
+    if server is not None and _is_elsewhere(server, session):
         return refuse(error_reply(CROSS_SERVER), session)
     ready = _begin(transaction.server, session)
     if isinstance(ready, bytes):
         return refuse(ready, session)
     return ToPrivate(transaction.server) if ready else None
+
+
+def _is_elsewhere(server: int, session: Session) -> bool:
+    """Whether this is another server than that of the transaction. Where servers are drawn, all keys are everywhere."""
+    return server != session.transaction.server and not session.pool.draws()
 
 
 def refuse(reply: bytes, session: Session) -> Answer:
@@ -98,10 +103,12 @@ def _watch(keys: list[bytes], session: Session) -> Plan:
     if transaction.open:
         return Answer(error_reply(WATCH_IN_MULTI))
     server = session.pool.find_server(keys)
-    if server == -1 or (transaction.watching and server != transaction.server):
+    if server == -1 or (server >= 0 and transaction.watching and _is_elsewhere(server, session)):
         return Answer(error_reply(CROSS_SERVER))
     if server < 0:
         return Answer(session.pool.refused)
+    if transaction.watching and transaction.server is not None:
+        server = transaction.server
     ready = session.client.reservations().reserve(server, session.profile, kept=True)
     if isinstance(ready, bytes):
         return Answer(ready)

@@ -54,6 +54,9 @@ class FakePool:
         servers = {key[0] % len(self.names) for key in keys} or {0}
         return servers.pop() if len(servers) == 1 else -1
 
+    def draws(self) -> bool:
+        return False
+
     def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
         self.asked.append((request, done))
 
