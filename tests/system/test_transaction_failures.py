@@ -1,0 +1,384 @@
+"""Transactions on servers that are slow, unreachable, refuse, or go away: each reply in its place, and never half."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness.connection import Connection
+from harness.proxy import Proxy, keys_of, redis_pool
+from harness.resp import OK, array, bulk, command, error, integer
+from harness.scripted_server import ScriptedServer
+from harness.servers import RedisServer
+from harness.waiting import wait_until
+
+PONG, QUEUED = b"+PONG\r\n", b"+QUEUED\r\n"
+ABORTED = error("EXECABORT Transaction discarded because of previous errors.")
+LOST = error("EXECABORT Transaction discarded because its server connection was lost, nothing of it was executed")
+FAILED = error("ERR the server connection of the transaction or blocking command failed")
+REFUSED, TIMED_OUT, ENDED = (error(f"ERR {text}") for text in ("Connection refused", "Connection timed out", "unknown"))
+NO_PERMISSION = error("NOPERM this user has no permissions to run the 'multi' command")
+MULTI, EXEC, UNWATCH = (command(word) for word in ("MULTI", "EXEC", "UNWATCH"))
+[A1, A2], [B1], [C1] = keys_of(0, 3, 2), keys_of(1, 3), keys_of(2, 3)
+SETS = command("SET", A1, "1") + command("SET", A2, "2")
+TIMEOUT = 200
+"""Milliseconds."""
+
+
+class Play:
+    """A proxy in front of a scripted server, which is a whole pool, with a client and a witness."""
+
+    def __init__(self, proxy: Proxy, server: ScriptedServer) -> None:
+        self.proxy, self.server = proxy, server
+        self.client, self._witness = proxy.client(), proxy.client()
+
+    def end(self) -> None:
+        """Leave the proxy and the server as they were."""
+        self.client.close()
+        self._witness.close()
+        self.server.reset()
+        self.lost()
+
+    def lost(self) -> None:
+        """The proxy has noticed that no server connection is left."""
+        self.proxy.wait_stats(lambda pool: pool["s00"]["server_connections"] == 0, "the end was noticed")
+
+    def settled(self) -> None:
+        """All that has been sent to the proxy has been looked at."""
+        for _ in range(2):
+            assert self._witness.ask("PING") == PONG
+
+    def begun(self) -> Connection:
+        """The client sends MULTI and SETS, which the server takes; gives the server's end."""
+        self.client.send(MULTI + SETS)
+        peer = self.server.accept()
+        peer.expect(MULTI)
+        peer.send(OK)
+        peer.expect(SETS)
+        peer.send(QUEUED * 2)
+        self.client.expect(OK + QUEUED * 2)
+        return peer
+
+    def works(self) -> None:
+        """A whole transaction of the client's goes well, on a new connection."""
+        peer = self.begun()
+        self.client.send(EXEC)
+        peer.expect(EXEC)
+        peer.send(array(OK, OK))
+        self.client.expect(array(OK, OK))
+
+
+@pytest.fixture(scope="module")
+def stages() -> Iterator[dict[str, tuple[Proxy, ScriptedServer]]]:
+    """Two proxies with a scripted server each; the ``timeout`` of the pool ``short`` is short."""
+    with ScriptedServer() as server, ScriptedServer() as other:
+        with Proxy(redis_pool(server)) as proxy, Proxy(redis_pool(other, timeout=TIMEOUT)) as short:
+            yield {"long": (proxy, server), "short": (short, other)}
+
+
+@pytest.fixture
+def play(stages: dict[str, tuple[Proxy, ScriptedServer]]) -> Iterator[Play]:
+    play = Play(*stages["long"])
+    yield play
+    play.end()
+
+
+@pytest.fixture
+def impatient(stages: dict[str, tuple[Proxy, ScriptedServer]]) -> Iterator[Play]:
+    """With a pool the ``timeout`` of which is short."""
+    play = Play(*stages["short"])
+    yield play
+    play.end()
+
+
+# --- nothing overtakes -----------------------------------------------------------------------------------------------
+
+
+def test_what_was_sent_before_is_done_before(play: Play) -> None:
+    play.client.send(command("SET", "k", "before") + MULTI + SETS + EXEC + command("GET", "k"))
+    shared = play.server.accept()
+    shared.expect(command("SET", "k", "before"))
+    play.settled()
+    assert not play.server.has_connection()
+    shared.send(OK)
+    private = play.server.accept()
+    private.expect(MULTI)
+    play.settled()
+    # What is to be queued waits until the server has begun.
+    assert private.collect() == b""
+    private.send(OK)
+    private.expect(SETS + EXEC)
+    private.send(QUEUED * 2)
+    play.client.expect(OK * 2 + QUEUED * 2)
+    play.settled()
+    # What comes after EXEC waits until that has been executed.
+    assert shared.collect() == b""
+    private.send(array(OK, OK))
+    shared.expect(command("GET", "k"))
+    shared.send(bulk("after"))
+    play.client.expect(array(OK, OK) + bulk("after"))
+    assert private.collect() == b""
+
+
+def test_watch_and_reads_in_turn(play: Play) -> None:
+    play.client.send(command("GET", "k") + command("WATCH", A1) + command("GET", A1) + MULTI + SETS + EXEC)
+    shared = play.server.accept()
+    shared.expect(command("GET", "k"))
+    play.settled()
+    assert not play.server.has_connection()
+    shared.send(bulk("0"))
+    private = play.server.accept()
+    private.expect(command("WATCH", A1))
+    play.settled()
+    assert shared.collect() == b""
+    private.send(OK)
+    shared.expect(command("GET", A1))
+    play.settled()
+    assert private.collect() == b""
+    shared.send(bulk("1"))
+    private.expect(MULTI)
+    private.send(OK)
+    private.expect(SETS + EXEC)
+    private.send(QUEUED * 2 + array(OK, OK))
+    play.client.expect(bulk("0") + OK + bulk("1") + OK + QUEUED * 2 + array(OK, OK))
+
+
+def test_other_clients_go_on_meanwhile(play: Play) -> None:
+    peer = play.begun()
+    other = play.proxy.client()
+    other.send(command("GET", "k"))
+    play.server.answer(bulk("v"))
+    other.expect(bulk("v"))
+    play.client.send(EXEC)
+    peer.expect(EXEC)
+    assert other.ask("PING") == PONG
+    peer.send(array(OK, OK))
+    play.client.expect(array(OK, OK))
+
+
+# --- a server that says no -------------------------------------------------------------------------------------------
+
+
+def test_multi_is_refused(play: Play) -> None:
+    play.client.send(MULTI + SETS + EXEC + MULTI)
+    peer = play.server.accept()
+    peer.expect(MULTI)
+    peer.send(NO_PERMISSION)
+    play.client.expect(OK + NO_PERMISSION * 2 + ABORTED + OK)
+    peer.expect_closed()
+    play.client.send(command("DISCARD"))
+    play.client.expect(OK)
+    play.works()
+
+
+def test_multi_is_refused_where_something_is_watched(play: Play) -> None:
+    play.client.send(command("WATCH", A1) + MULTI + SETS + EXEC)
+    peer = play.server.accept()
+    peer.expect(command("WATCH", A1))
+    peer.send(OK)
+    peer.expect(MULTI)
+    peer.send(NO_PERMISSION)
+    play.client.expect(OK * 2 + NO_PERMISSION * 2 + ABORTED)
+    peer.expect_closed()
+    play.works()
+
+
+def test_what_was_queued_without_keys_is_refused() -> None:
+    """A pool of two servers: the first key tells to whom MULTI, and what came before that key, is said."""
+    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+        client = proxy.client()
+        key = keys_of(1, 2)[0]
+        client.send(MULTI + command("ECHO", "x") + command("SET", key, "1") + EXEC)
+        peer = second.accept()
+        peer.expect(MULTI + command("ECHO", "x"))
+        peer.send(OK + error("ERR no echo"))
+        client.expect(OK + QUEUED + error("ERR no echo") + ABORTED)
+        peer.expect_closed()
+        assert not first.has_connection()
+
+
+# --- a server that goes away -----------------------------------------------------------------------------------------
+
+
+def test_lost_after_watch(play: Play) -> None:
+    play.client.send(command("WATCH", A1))
+    peer = play.server.accept()
+    peer.expect(command("WATCH", A1))
+    peer.send(OK)
+    play.client.expect(OK)
+    peer.close()
+    play.lost()
+    play.client.send(command("GET", A1))
+    shared = play.server.answer(bulk("v"))
+    play.client.expect(bulk("v"))
+    play.client.send(MULTI + SETS + EXEC + command("PING"))
+    play.client.expect(OK + FAILED * 2 + ABORTED + PONG)
+    assert not play.server.has_connection()
+    assert shared.collect() == b""
+    play.works()
+
+
+@pytest.mark.parametrize("ending", [EXEC, command("DISCARD"), UNWATCH, command("RESET")])
+def test_a_lost_watch_ends(play: Play, ending: bytes) -> None:
+    play.client.send(command("WATCH", A1))
+    play.server.answer(OK).close()
+    play.client.expect(OK)
+    play.lost()
+    in_transaction = ending in (EXEC, command("DISCARD"))
+    play.client.send(MULTI * in_transaction + ending)
+    play.client.expect(OK * in_transaction + {EXEC: LOST, command("RESET"): b"+RESET\r\n"}.get(ending, OK))
+    play.works()
+
+
+def test_lost_with_watch_on_its_way(play: Play) -> None:
+    play.client.send(command("WATCH", A1) + command("WATCH", A2) + MULTI + SETS + EXEC + command("PING"))
+    peer = play.server.accept()
+    peer.expect(command("WATCH", A1) + command("WATCH", A2) + MULTI)
+    peer.send(OK)
+    peer.close()
+    play.client.expect(OK + ENDED + OK + ENDED * 2 + ABORTED + PONG)
+    play.works()
+
+
+@pytest.mark.parametrize("answered", [0, 1, 2])
+def test_lost_with_a_part_queued(play: Play, answered: int) -> None:
+    play.client.send(MULTI + SETS)
+    peer = play.server.accept()
+    peer.expect(MULTI)
+    peer.send(OK)
+    peer.expect(SETS)
+    peer.send(QUEUED * answered)
+    play.client.expect(OK + QUEUED * answered)
+    peer.close()
+    play.client.expect(ENDED * (2 - answered))
+    play.lost()
+    play.client.send(EXEC + command("PING"))
+    play.client.expect(LOST + PONG)
+    assert not play.server.has_connection()
+    play.works()
+
+
+def test_lost_and_more_to_queue(play: Play) -> None:
+    play.begun().close()
+    play.lost()
+    play.client.send(SETS + command("GET", A1) + EXEC)
+    play.client.expect(FAILED * 3 + ABORTED)
+    assert not play.server.has_connection()
+    play.works()
+
+
+@pytest.mark.parametrize("reply", [b"", b"*2\r\n+OK\r\n", b"*2\r\n+OK\r\n+O"])
+def test_lost_before_all_of_the_reply_to_exec(play: Play, reply: bytes) -> None:
+    """Whether it was executed nobody knows, so the reply is an error and it is not sent again."""
+    peer = play.begun()
+    play.client.send(EXEC + command("PING") + EXEC)
+    peer.expect(EXEC)
+    peer.send(reply)
+    peer.close()
+    play.client.expect(ENDED + PONG + error("ERR EXEC without MULTI"))
+    assert not play.server.has_connection()
+    play.works()
+
+
+def test_reset_before_the_reply_to_exec(play: Play) -> None:
+    peer = play.begun()
+    play.client.send(EXEC + command("PING"))
+    peer.expect(EXEC)
+    peer.reset()
+    play.client.expect(error("ERR Connection reset by peer") + PONG)
+    play.works()
+
+
+def test_not_reachable(play: Play) -> None:
+    play.server.refuse()
+    play.client.send(MULTI + SETS + EXEC + command("PING"))
+    play.client.expect(OK + REFUSED * 2 + ABORTED + PONG)
+    play.client.send(MULTI + command("PING") + EXEC + command("WATCH", A1) + MULTI + SETS + EXEC)
+    play.client.expect(OK + REFUSED + ABORTED + REFUSED + OK + REFUSED * 2 + ABORTED)
+    play.server.listen()
+    play.works()
+
+
+def test_a_failed_watch_can_be_given_up(play: Play) -> None:
+    play.server.refuse()
+    assert play.client.ask("WATCH", A1) == REFUSED
+    play.server.listen()
+    assert play.client.ask("UNWATCH") == OK
+    play.works()
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[tuple[Proxy, list[RedisServer]]]:
+    """A proxy in front of three real servers that may be killed."""
+    with RedisServer() as first, RedisServer() as second, RedisServer() as third:
+        with Proxy(redis_pool(first, second, third)) as proxy:
+            yield proxy, [first, second, third]
+
+
+def test_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+    """It comes back empty, so whatever is there afterwards was executed afterwards."""
+    proxy, servers = mortal
+    watching, queueing, both = clients = [proxy.client() for _ in range(3)]
+    for client in (watching, both):
+        assert client.ask("WATCH", A1, A2) == OK
+    for client in (queueing, both):
+        client.send(MULTI + SETS)
+        client.expect(OK + QUEUED * 2)
+    servers[0].kill()
+    proxy.wait_stats(lambda stats: stats["s00"]["server_connections"] == 0, "the ends were noticed")
+    servers[0].start()
+    watching.send(MULTI + SETS + EXEC)
+    watching.expect(OK + FAILED * 2 + ABORTED)
+    assert queueing.ask("EXEC") == both.ask("EXEC") == LOST
+    for client in clients:
+        assert client.ask("EXISTS", A1, A2) == integer(0)
+    for client in clients:
+        client.send(command("WATCH", A1) + MULTI + SETS + EXEC + command("DEL", A1, A2))
+        client.expect(OK * 2 + QUEUED * 2 + array(OK, OK) + integer(2))
+
+
+# --- in time ---------------------------------------------------------------------------------------------------------
+
+
+def test_multi_is_not_answered_in_time(impatient: Play) -> None:
+    impatient.client.send(MULTI + SETS + EXEC + command("PING"))
+    peer = impatient.server.accept()
+    peer.expect(MULTI)
+    impatient.client.expect(OK + TIMED_OUT * 2 + ABORTED + PONG)
+    peer.expect_closed()
+
+
+def test_exec_is_not_answered_in_time(impatient: Play) -> None:
+    peer = impatient.begun()
+    impatient.client.send(EXEC + command("PING"))
+    peer.expect(EXEC)
+    impatient.client.expect(TIMED_OUT + PONG)
+    peer.expect_closed()
+    impatient.works()
+
+
+def test_a_client_may_take_its_time(impatient: Play) -> None:
+    """The timeout is that of servers: between its requests a client may think as long as it wants."""
+    peer = impatient.begun()
+    other = impatient.proxy.client()
+    other.send(command("GET", "k"))
+    impatient.server.accept()
+    # By then the transaction has been open for longer than the timeout.
+    other.expect(TIMED_OUT)
+    impatient.client.send(EXEC)
+    peer.expect(EXEC)
+    peer.send(array(OK, OK))
+    impatient.client.expect(array(OK, OK))
+
+
+def test_connections_end_with_their_clients(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*servers)) as proxy:
+        clients = [proxy.client() for _ in range(20)]
+        for number, client in enumerate(clients):
+            client.send(command("WATCH", [A1, B1, C1][number % 3]) + MULTI)
+            client.expect(OK * 2)
+        assert proxy.pool_stats()["s00"]["server_connections"] == 7
+        for client in clients:
+            client.close()
+        names = ("s00", "s01", "s02")
+        proxy.wait_stats(lambda pool: all(pool[name]["server_connections"] == 0 for name in names), "all are closed")
+        wait_until(lambda: b"watch=1" not in servers[0].ask("CLIENT", "LIST"), "the server has noticed")
