@@ -382,3 +382,12 @@ def test_connections_end_with_their_clients(servers: list[RedisServer]) -> None:
         names = ("s00", "s01", "s02")
         proxy.wait_stats(lambda pool: all(pool[name]["server_connections"] == 0 for name in names), "all are closed")
         wait_until(lambda: b"watch=1" not in servers[0].ask("CLIENT", "LIST"), "the server has noticed")
+
+
+def test_wait_is_not_prepared_in_time(impatient: Play) -> None:
+    """WAIT may take for ever, but not what the proxy itself has to ask first."""
+    impatient.client.send(command("WAIT", 0, 0) + command("PING"))
+    peer = impatient.server.accept()
+    assert peer.request()[0] == b"PUBLISH"
+    impatient.client.expect(TIMED_OUT + PONG)
+    peer.expect_closed()

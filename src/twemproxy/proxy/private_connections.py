@@ -112,13 +112,18 @@ class Reservations:
             if isinstance(taken, bytes):
                 return taken
             reserved = self._by_server[server] = taken
-        if patient and not reserved.patient:
-            reserved.connection.set_timeout(0)
-        reserved.patient = reserved.patient or patient
         reserved.kept = reserved.kept or kept
         if not reserved.problem and reserved.prepared != before:
             reserved.prepare(before)
-        return reserved.problem or (reserved.is_ready() and reserved.connection.has_room(self._client))
+        if reserved.problem:
+            return reserved.problem
+        if not (reserved.is_ready() and reserved.connection.has_room(self._client)):
+            return False
+        if patient and not reserved.patient:
+            # Not before: what gets it ready does not take for ever.
+            reserved.patient = True
+            reserved.connection.set_timeout(0)
+        return True
 
     def use(self, server: int) -> Connection:
         """The reserved connection to a server, for the next request."""
