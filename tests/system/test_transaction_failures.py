@@ -70,9 +70,13 @@ class Play:
 @pytest.fixture(scope="module")
 def stages() -> Iterator[dict[str, tuple[Proxy, ScriptedServer]]]:
     """Two proxies with a scripted server each; the ``timeout`` of the pool ``short`` is short."""
-    with ScriptedServer() as server, ScriptedServer() as other:
-        with Proxy(redis_pool(server)) as proxy, Proxy(redis_pool(other, timeout=TIMEOUT)) as short:
-            yield {"long": (proxy, server), "short": (short, other)}
+    with (
+        ScriptedServer() as server,
+        ScriptedServer() as other,
+        Proxy(redis_pool(server)) as proxy,
+        Proxy(redis_pool(other, timeout=TIMEOUT)) as short,
+    ):
+        yield {"long": (proxy, server), "short": (short, other)}
 
 
 @pytest.fixture
@@ -309,9 +313,13 @@ def test_a_failed_watch_can_be_given_up(play: Play) -> None:
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[tuple[Proxy, list[RedisServer]]]:
     """A proxy in front of three real servers that may be killed."""
-    with RedisServer() as first, RedisServer() as second, RedisServer() as third:
-        with Proxy(redis_pool(first, second, third)) as proxy:
-            yield proxy, [first, second, third]
+    with (
+        RedisServer() as first,
+        RedisServer() as second,
+        RedisServer() as third,
+        Proxy(redis_pool(first, second, third)) as proxy,
+    ):
+        yield proxy, [first, second, third]
 
 
 def test_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
