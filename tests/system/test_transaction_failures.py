@@ -399,3 +399,19 @@ def test_wait_is_not_prepared_in_time(impatient: Play) -> None:
     assert peer.request()[0] == b"PUBLISH"
     impatient.client.expect(TIMED_OUT + PONG)
     peer.expect_closed()
+
+
+def test_what_is_watched_survives_a_failed_wait(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+    proxy, servers = mortal
+    client, other = proxy.client(), proxy.client()
+    servers[2].kill()
+    client.send(command("WATCH", A1) + command("WAIT", 0, 0))
+    client.expect(OK + REFUSED)
+    assert other.ask("SET", A1, "theirs") == OK
+    client.send(MULTI + SETS + EXEC)
+    client.expect(OK + QUEUED * 2 + b"*-1\r\n")
+    assert client.ask("GET", A1) == bulk("theirs")
+    assert client.ask("WATCH", A1) == OK
+    client.send(command("WAIT", 0, 0) + MULTI + SETS + EXEC + command("DEL", A1, A2))
+    client.expect(REFUSED + OK + QUEUED * 2 + array(OK, OK) + integer(2))
+    servers[2].start()

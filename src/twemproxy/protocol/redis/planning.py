@@ -284,7 +284,8 @@ class _Request:
             if isinstance(ready, bytes):
                 if session.client.awaits_replies():
                     return None
-                reservations.give_back(False)
+                # Not those that are kept: something may be watched there.
+                reservations.give_back(True)
                 raise _Refused(ready)
             everything_ready = everything_ready and ready
         if not everything_ready:
