@@ -415,3 +415,21 @@ def test_what_is_watched_survives_a_failed_wait(mortal: tuple[Proxy, list[RedisS
     client.send(command("WAIT", 0, 0) + MULTI + SETS + EXEC + command("DEL", A1, A2))
     client.expect(REFUSED + OK + QUEUED * 2 + array(OK, OK) + integer(2))
     servers[2].start()
+
+
+def test_every_wait_is_for_what_was_written_before_it(play: Play) -> None:
+    """WAIT is about the writes of its connection, on which the proxy therefore writes something first."""
+    play.client.send(command("WATCH", A1))
+    private = play.server.answer(OK)
+    play.client.expect(OK)
+    shared: Connection | None = None
+    for _ in range(3):
+        play.client.send(command("SET", A2, "1") + command("WAIT", 1, 0))
+        shared = shared or play.server.accept()
+        shared.expect(command("SET", A2, "1"))
+        shared.send(OK)
+        assert private.request()[0] == b"PUBLISH"
+        private.send(integer(0))
+        private.expect(command("WAIT", 1, 0))
+        private.send(integer(1))
+        play.client.expect(OK + integer(1))

@@ -154,6 +154,7 @@ class Reservations:
         for server, reserved in list(self._by_server.items()):
             if answered and reserved.kept:
                 reserved.patient = False
+                reserved.prepared = ()
                 reserved.connection.set_timeout(self._connections.timeout)
             else:
                 del self._by_server[server]
