@@ -1,0 +1,359 @@
+"""Clients that leave while they wait, servers that go away, and the end of the proxy."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from harness.connection import Connection
+from harness.proxy import Proxy, keys_of, redis_pool
+from harness.resp import NULL, OK, array, bulk, command, error, integer
+from harness.scripted_server import ScriptedServer
+from harness.servers import RedisServer
+from harness.waiting import wait_until
+
+PONG, QUEUED = b"+PONG\r\n", b"+QUEUED\r\n"
+REFUSED, ENDED, RESET = (error(f"ERR {text}") for text in ("Connection refused", "unknown", "Connection reset by peer"))
+[A1, A2, A3], [B1], [C1] = keys_of(0, 3, 3), keys_of(1, 3), keys_of(2, 3)
+WAITING = {
+    "BLPOP": command("BLPOP", A1, A2, 0),
+    "BRPOP": command("BRPOP", A1, 0),
+    "BLMOVE": command("BLMOVE", A1, A2, "LEFT", "RIGHT", 0),
+    "BLMPOP": command("BLMPOP", 0, 1, A1, "LEFT"),
+}
+BLPOP = command("BLPOP", A1, 0)
+SOON = 8.0
+"""Seconds; a drain that has to be cut short takes ten."""
+
+
+def blocked(server: RedisServer) -> int:
+    """How many clients the server says are blocked."""
+    return int(server.ask("INFO", "clients").partition(b"blocked_clients:")[2].split(b"\r\n")[0])
+
+
+def wait_blocked(server: RedisServer, count: int = 1) -> None:
+    """Until so many clients of the server are blocked."""
+    wait_until(lambda: blocked(server) == count, f"{count} clients are blocked")
+
+
+def kill(proxy: Proxy, client: Connection) -> None:
+    """Have another client kill this one."""
+    with proxy.client() as killer:
+        host, port = client.sock.getsockname()
+        assert killer.ask("CLIENT", "KILL", "ADDR", f"{host}:{port}") == integer(1)
+
+
+ENDINGS: dict[str, Callable[[Proxy, Connection], None]] = {
+    "close": lambda _, client: client.close(),
+    "half-close": lambda _, client: client.half_close(),
+    "reset": lambda _, client: client.reset(),
+    "killed": kill,
+}
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[tuple[Proxy, list[RedisServer]]]:
+    """A proxy in front of three real servers that may be killed."""
+    with (
+        RedisServer() as first,
+        RedisServer() as second,
+        RedisServer() as third,
+        Proxy(redis_pool(first, second, third)) as proxy,
+    ):
+        yield proxy, [first, second, third]
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[tuple[Proxy, ScriptedServer]]:
+    """A proxy in front of a scripted server."""
+    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+        yield proxy, server
+
+
+@pytest.fixture
+def scene(scripted: tuple[Proxy, ScriptedServer]) -> Iterator[tuple[Proxy, ScriptedServer, Connection]]:
+    """``scripted`` and a client; afterwards nothing is connected."""
+    proxy, server = scripted
+    with proxy.client() as client:
+        yield proxy, server, client
+    server.reset()
+    proxy.wait_stats(lambda pool: pool["s00"]["server_connections"] == 0, "all is closed")
+
+
+# --- clients that leave ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+@pytest.mark.parametrize("waiting", WAITING.values(), ids=WAITING)
+def test_nothing_is_popped_for_nobody(
+    proxy: Proxy, client: Connection, servers: list[RedisServer], waiting: bytes, ending: Callable[..., None]
+) -> None:
+    clients = servers[0].ask("CLIENT", "LIST").count(b"id=")
+    client.send(waiting)
+    wait_blocked(servers[0])
+    connections = proxy.server_stats()["server_connections"]
+    ending(proxy, client)
+    wait_blocked(servers[0], 0)
+    assert servers[0].ask("RPUSH", A1, "x") == integer(1)
+    assert servers[0].ask("LRANGE", A1, 0, -1) == array(bulk("x"))
+    assert servers[0].ask("EXISTS", A2) == integer(0)
+    # Idle connections of other tests may end meanwhile, so there may be fewer than one less.
+    proxy.wait_stats(lambda pool: pool["s00"]["server_connections"] < connections, "its connection is gone")
+    assert servers[0].ask("CLIENT", "LIST").count(b"id=") <= clients
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+@pytest.mark.parametrize("sent_together", [True, False])
+def test_what_follows_is_not_done(
+    proxy: Proxy, client: Connection, servers: list[RedisServer], sent_together: bool, ending: Callable[..., None]
+) -> None:
+    client.send(command("SET", A3, "before") + BLPOP + command("SET", A3, "after") * sent_together)
+    client.expect(OK)
+    wait_blocked(servers[0])
+    if not sent_together:
+        client.send(command("SET", A3, "after") * 1000)
+    ending(proxy, client)
+    wait_blocked(servers[0], 0)
+    assert servers[0].ask("RPUSH", A1, "x") == integer(1)
+    assert servers[0].ask("LLEN", A1) == integer(1)
+    assert servers[0].ask("GET", A3) == bulk("before")
+
+
+@pytest.mark.parametrize("ending", ["close", "half-close", "reset"])
+def test_leaves_at_once(proxy: Proxy, servers: list[RedisServer], ending: str) -> None:
+    """The end of the connection comes together with the command, or nearly so."""
+    for _ in range(30):
+        client = proxy.client()
+        client.send(BLPOP)
+        ENDINGS[ending](proxy, client)
+        client.close()
+    wait_until(lambda: proxy.pool_stats()["client_connections"] == 0 and not blocked(servers[0]), "all are gone")
+    assert servers[0].ask("RPUSH", A1, "x") == integer(1)
+    assert servers[0].ask("LLEN", A1) == integer(1)
+
+
+def test_of_many_some_leave(proxy: Proxy, servers: list[RedisServer]) -> None:
+    clients = [proxy.client() for _ in range(60)]
+    for client in clients:
+        client.send(BLPOP)
+    wait_blocked(servers[0], 60)
+    for number, ending in enumerate(["close", "reset", "half-close", "killed"]):
+        for client in clients[number::6]:
+            ENDINGS[ending](proxy, client)
+    wait_blocked(servers[0], 20)
+    assert servers[0].ask("RPUSH", A1, *range(30)) in [integer(number) for number in range(10, 31)]
+    popped = []
+    for number in (4, 5):
+        for client in clients[number::6]:
+            popped.append(int(client.reply().split(b"\r\n")[4]))
+    assert sorted(popped) == list(range(20))
+    assert servers[0].ask("LLEN", A1) == integer(10)
+    for client in clients:
+        client.close()
+
+
+def test_leaves_before_it_waits(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
+    """The command still waits for the reply to an earlier one."""
+    proxy, server, client = scene
+    client.send(command("GET", A2) + BLPOP)
+    shared = server.accept()
+    shared.expect(command("GET", A2))
+    client.close()
+    shared.send(NULL)
+    proxy.wait_stats(lambda pool: pool["client_connections"] == 0, "it is gone")
+    while server.has_connection():
+        server.accept().read_to_end()
+
+
+def test_a_half_closed_client_gets_what_it_waited_for_no_longer(
+    scene: tuple[Proxy, ScriptedServer, Connection],
+) -> None:
+    _, server, client = scene
+    client.send(BLPOP)
+    private = server.accept()
+    private.expect(BLPOP)
+    client.half_close()
+    private.expect_closed()
+    client.expect_closed()
+
+
+def test_quits_behind(proxy: Proxy, client: Connection, servers: list[RedisServer]) -> None:
+    client.send(BLPOP + command("QUIT") + command("SET", A2, "x"))
+    wait_blocked(servers[0])
+    assert servers[0].ask("RPUSH", A1, "x") == integer(1)
+    client.expect(array(bulk(A1), bulk("x")) + OK)
+    client.expect_closed()
+    assert servers[0].ask("EXISTS", A2) == integer(0)
+
+
+def test_is_listed_as_any_other(proxy: Proxy, client: Connection, servers: list[RedisServer]) -> None:
+    client.send(command("CLIENT", "SETNAME", "waits") + BLPOP)
+    wait_blocked(servers[0])
+    with proxy.client() as other:
+        assert b" name=waits " in other.ask("CLIENT", "LIST")
+        assert other.ask("CLIENT", "UNBLOCK", 1).startswith(b"-ERR 'client|unblock' is not available")
+
+
+# --- servers that go away --------------------------------------------------------------------------------------------
+
+
+def test_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+    proxy, servers = mortal
+    clients = [proxy.client() for _ in range(20)]
+    for client in clients:
+        client.send(BLPOP + command("PING"))
+    waiting_elsewhere = proxy.client()
+    waiting_elsewhere.send(command("BLPOP", B1, 0))
+    wait_blocked(servers[0], 20)
+    wait_blocked(servers[1], 1)
+    servers[0].kill()
+    for client in clients:
+        assert client.reply() in (ENDED, RESET)
+        client.expect(PONG)
+    clients[0].send(BLPOP + command("GET", A1) + command("GET", B1))
+    clients[0].expect(REFUSED * 2 + NULL)
+    servers[0].start()
+    for client in clients:
+        client.send(BLPOP)
+    wait_blocked(servers[0], 20)
+    assert servers[0].ask("RPUSH", A1, *range(20)) == integer(20)
+    assert {client.reply() for client in clients} == {array(bulk(A1), bulk(number)) for number in range(20)}
+    assert servers[1].ask("RPUSH", B1, "x") == integer(1)
+    waiting_elsewhere.expect(array(bulk(B1), bulk("x")))
+
+
+def test_wait_and_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+    proxy, servers = mortal
+    client = proxy.client()
+    client.send(command("WAIT", 5, 0) + command("PING"))
+    for server in servers:
+        wait_blocked(server)
+    servers[2].kill()
+    for server in servers[:2]:
+        # Without replicas to wait for the others would wait for ever.
+        wait_blocked(server)
+        assert server.ask("CLIENT", "UNBLOCK", blocked_client(server)) == integer(1)
+    assert client.reply() in (ENDED, RESET)
+    client.expect(PONG)
+    client.send(command("WAIT", 0, 0) + command("SET", A1, "x") + command("BLPOP", B1, "0.001") + command("DEL", A1))
+    client.expect(REFUSED + OK + b"*-1\r\n" + integer(1))
+    servers[2].start()
+    assert client.ask("WAIT", 0, 0) == integer(0)
+
+
+def blocked_client(server: RedisServer) -> int:
+    """The number of the client that is blocked."""
+    [row] = [row for row in server.ask("CLIENT", "LIST").splitlines() if b" flags=b " in row]
+    return int(row.split(b" ")[0].removeprefix(b"id="))
+
+
+@pytest.mark.parametrize("reply", [b"", b"*2\r\n$2\r\nk0\r\n", b"*2\r\n$2\r\nk0\r\n$1\r\nx"])
+def test_lost_before_all_of_the_reply(scene: tuple[Proxy, ScriptedServer, Connection], reply: bytes) -> None:
+    _, server, client = scene
+    client.send(BLPOP + command("GET", A1))
+    private = server.accept()
+    private.expect(BLPOP)
+    private.send(reply)
+    private.close()
+    shared = server.accept()
+    shared.expect(command("GET", A1))
+    shared.send(bulk("v"))
+    client.expect(ENDED + bulk("v"))
+    client.send(BLPOP)
+    second = server.accept()
+    second.expect(BLPOP)
+    second.send(b"*-1\r\n")
+    client.expect(b"*-1\r\n")
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_an_idle_connection_is_lost(scene: tuple[Proxy, ScriptedServer, Connection], how: str) -> None:
+    proxy, server, client = scene
+    client.send(BLPOP)
+    private = server.accept()
+    private.expect(BLPOP)
+    private.send(b"*-1\r\n")
+    client.expect(b"*-1\r\n")
+    getattr(private, how)()
+    proxy.wait_stats(lambda pool: pool["s00"]["server_connections"] == 0, "the end was noticed")
+    client.send(BLPOP)
+    second = server.accept()
+    second.expect(BLPOP)
+    second.send(array(bulk(A1), bulk("x")))
+    client.expect(array(bulk(A1), bulk("x")))
+
+
+def test_a_reply_that_nobody_asked_for(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
+    """On a connection that has been given back: it must not reach the next client."""
+    proxy, server, client = scene
+    client.send(BLPOP)
+    private = server.accept()
+    private.expect(BLPOP)
+    private.send(b"*-1\r\n")
+    client.expect(b"*-1\r\n")
+    private.send(array(bulk(A1), bulk("not yours")))
+    proxy.wait_stats(lambda pool: pool["s00"]["server_connections"] == 0, "it was closed")
+    with proxy.client() as other:
+        other.send(BLPOP)
+        second = server.accept()
+        second.expect(BLPOP)
+        second.send(b"*-1\r\n")
+        other.expect(b"*-1\r\n")
+
+
+def test_not_reachable(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
+    _, server, client = scene
+    server.refuse()
+    client.send(BLPOP + command("WAIT", 0, 0) + BLPOP + command("PING"))
+    client.expect(REFUSED * 3 + PONG)
+    server.listen()
+    client.send(BLPOP)
+    private = server.accept()
+    private.expect(BLPOP)
+    private.send(b"*-1\r\n")
+    client.expect(b"*-1\r\n")
+
+
+# --- the end of the proxy --------------------------------------------------------------------------------------------
+
+
+def test_the_proxy_stops(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*servers)) as proxy:
+        waiting, pipelining, watching, queueing = (proxy.client() for _ in range(4))
+        waiting.send(BLPOP)
+        pipelining.send(command("SET", A2, "x") + BLPOP + command("SET", A2, "y"))
+        watching.send(command("WATCH", A1))
+        queueing.send(command("MULTI") + command("SET", A3, "x"))
+        pipelining.expect(OK)
+        watching.expect(OK)
+        queueing.expect(OK + QUEUED)
+        wait_blocked(servers[0], 2)
+        began = time.monotonic()
+        assert proxy.terminate() == 0
+        assert time.monotonic() - began < SOON
+        for client in (waiting, pipelining, watching, queueing):
+            client.expect_closed()
+        wait_blocked(servers[0], 0)
+        assert servers[0].ask("RPUSH", A1, "x") == integer(1)
+        assert servers[0].ask("LLEN", A1) == integer(1)
+        assert servers[0].ask("GET", A2) == bulk("x")
+        assert servers[0].ask("EXISTS", A3) == integer(0)
+
+
+def test_the_proxy_stops_and_exec_is_on_its_way() -> None:
+    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+        client, waiting = proxy.client(), proxy.client()
+        client.send(command("MULTI") + command("SET", A1, "x") + command("EXEC"))
+        private = server.accept()
+        private.expect(command("MULTI"))
+        private.send(OK)
+        private.expect(command("SET", A1, "x") + command("EXEC"))
+        waiting.send(BLPOP)
+        server.accept().expect(BLPOP)
+        proxy.process.terminate()
+        # Who waits is told first, so the proxy has begun to stop.
+        waiting.expect_closed()
+        private.send(QUEUED + array(OK))
+        client.expect(OK + QUEUED + array(OK))
+        client.expect_closed()
+        assert proxy.wait() == 0
