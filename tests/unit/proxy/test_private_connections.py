@@ -1,0 +1,418 @@
+"""Who has which server connection for itself, how many there may be, and how long they are kept."""
+
+from collections.abc import Callable
+
+import pytest
+
+from twemproxy.config.pools import Address, ListenConfig, PoolConfig
+from twemproxy.proxy.private_connections import IDLE_TIME, PrivateConnections, Reservations
+
+MULTI = b"*1\r\n$5\r\nMULTI\r\n"
+PING = b"*1\r\n$4\r\nPING\r\n"
+REFUSAL = b"-ERR refused\r\n"
+TIMEOUT = 400
+
+
+class FakeConnection:
+    """A server connection the other end of which is the test."""
+
+    def __init__(self, server: int, profile: int) -> None:
+        self.server, self.profile = server, profile
+        self.asked: list[tuple[bytes, Callable[[bytes, bool], None]]] = []
+        self.on_settled: Callable[[bool, bool], None] | None = None
+        self.timeout = TIMEOUT
+        self.closed = False
+        self.busy = False
+        self.full = False
+
+    def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
+        self.asked.append((request, done))
+
+    def abandon(self) -> None:
+        self.closed = True
+        self.on_settled = None
+
+    def set_timeout(self, timeout: int) -> None:
+        self.timeout = timeout
+
+    def is_idle(self) -> bool:
+        return not (self.closed or self.busy or self.asked)
+
+    def has_room(self, client: object) -> bool:
+        return not self.full
+
+    def answer(self, *replies: bytes) -> None:
+        """The server answers the oldest of what it was asked."""
+        for reply in replies:
+            self.asked.pop(0)[1](reply, True)
+
+    def fail(self) -> None:
+        """It fails, and so does what it was asked."""
+        for _, done in self.asked:
+            done(b"-ERR Connection refused\r\n", False)
+        self.asked.clear()
+        assert self.on_settled is not None
+        self.on_settled(False, False)
+
+
+class FakePool:
+    """A pool with a clock of its own."""
+
+    def __init__(self, limit: int) -> None:
+        self.config = PoolConfig(
+            name="p",
+            listen=ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1)),
+            servers=(),
+            blocking_connections=limit,
+            timeout=TIMEOUT,
+        )
+        self.opened: list[FakeConnection] = []
+        self.dropped: list[FakeConnection] = []
+        self.time = 1000
+        self.looks: list[int] = []
+
+    def error(self, text: str) -> bytes:
+        return b"-ERR %s\r\n" % text.encode()
+
+    def open_extra(self, server: int, profile: int) -> FakeConnection:
+        self.opened.append(FakeConnection(server, profile))
+        return self.opened[-1]
+
+    def drop_extra(self, connection: FakeConnection) -> None:
+        assert connection.closed
+        self.dropped.append(connection)
+
+    def now(self) -> int:
+        return self.time
+
+    def look_by(self, moment: int) -> None:
+        self.looks.append(moment)
+
+
+class FakeClient:
+    """A client that counts how often it was woken."""
+
+    def __init__(self) -> None:
+        self.waits = False
+        self.woken = 0
+
+    def awaits_replies(self) -> bool:
+        return self.waits
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+class House:
+    """A pool's private connections."""
+
+    def __init__(self, limit: int = 2) -> None:
+        self.pool = FakePool(limit)
+        self.private = PrivateConnections(self.pool)
+
+    def client(self) -> tuple[FakeClient, Reservations]:
+        """A new client and its reservations."""
+        client = FakeClient()
+        return client, Reservations(client, self.private)
+
+    def idle(self, server: int = 0, profile: int = 0) -> FakeConnection:
+        """A connection that was used and given back."""
+        _, reservations = self.client()
+        assert reservations.reserve(server, profile) is True
+        connection = reservations.use(server)
+        reservations.give_back(True)
+        assert isinstance(connection, FakeConnection)
+        return connection
+
+    def open(self) -> list[FakeConnection]:
+        """The connections that are not closed."""
+        return [connection for connection in self.pool.opened if not connection.closed]
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+# --- reserving -------------------------------------------------------------------------------------------------------
+
+
+def test_one_connection_for_all_requests(house: House) -> None:
+    _, reservations = house.client()
+    assert reservations.reserve(0, 3, kept=True) is True
+    first = reservations.use(0)
+    assert reservations.reserve(0, 3) is True
+    assert reservations.use(0) is first
+    assert [(connection.server, connection.profile) for connection in house.pool.opened] == [(0, 3)]
+    assert house.private.in_use == 1
+
+
+def test_nothing_overtakes_what_is_on_its_way(house: House) -> None:
+    client, reservations = house.client()
+    client.waits = True
+    assert reservations.reserve(0, 0) is False
+    assert house.pool.opened == []
+    client.waits = False
+    assert reservations.reserve(0, 0) is True
+    reservations.use(0)
+    # What is on its way now is on the private connection, and in order there.
+    client.waits = True
+    assert reservations.awaits_replies()
+    assert reservations.reserve(0, 0) is True
+    client.waits = False
+    assert not reservations.awaits_replies()
+    client.waits = True
+    assert not reservations.awaits_replies()
+    assert reservations.reserve(0, 0) is False
+
+
+def test_what_gets_it_ready_is_answered_first(house: House) -> None:
+    client, reservations = house.client()
+    before = (MULTI, PING)
+    assert reservations.reserve(0, 0, before, kept=True) is False
+    assert reservations.reserve(0, 0, before, kept=True) is False
+    [connection] = house.pool.opened
+    assert [request for request, _ in connection.asked] == [MULTI, PING]
+    connection.answer(b"+OK\r\n")
+    assert (client.woken, reservations.reserve(0, 0, before, kept=True)) == (0, False)
+    connection.answer(b"+QUEUED\r\n")
+    assert (client.woken, reservations.reserve(0, 0, before, kept=True)) == (1, True)
+    assert connection.asked == []
+
+
+@pytest.mark.parametrize("replies", [(REFUSAL, b"+PONG\r\n"), (b"+OK\r\n", REFUSAL), (REFUSAL, b"-ERR another\r\n")])
+def test_the_first_error_is_the_problem(house: House, replies: tuple[bytes, ...]) -> None:
+    client, reservations = house.client()
+    assert reservations.reserve(0, 0, (MULTI, PING)) is False
+    [connection] = house.pool.opened
+    connection.answer(*replies)
+    assert reservations.reserve(0, 0, (MULTI, PING)) == reservations.problem(0) == REFUSAL
+    assert client.woken == 1
+    reservations.give_back(True)
+    assert connection.closed
+    assert house.private.in_use == 0
+
+
+def test_a_failure_while_it_gets_ready(house: House) -> None:
+    client, reservations = house.client()
+    assert reservations.reserve(0, 0, (MULTI,)) is False
+    house.pool.opened[0].fail()
+    assert reservations.reserve(0, 0, (MULTI,)) == b"-ERR Connection refused\r\n"
+    assert client.woken > 0
+
+
+def test_a_failure_later(house: House) -> None:
+    client, reservations = house.client()
+    assert reservations.reserve(0, 0, kept=True) is True
+    house.pool.opened[0].fail()
+    assert client.woken == 1
+    problem = reservations.reserve(0, 0, (MULTI,), kept=True)
+    assert problem == b"-ERR the server connection of the transaction or blocking command failed\r\n"
+    # It is not asked any more, and no other one is opened in its place.
+    assert house.pool.opened[0].asked == []
+    assert len(house.pool.opened) == 1
+    reservations.give_back(True)
+    assert reservations.reserve(0, 0, (MULTI,), kept=True) == problem
+    reservations.give_back(False)
+    assert reservations.reserve(0, 0) is True
+    assert len(house.pool.opened) == 2
+
+
+def test_no_room(house: House) -> None:
+    _, reservations = house.client()
+    assert reservations.reserve(0, 0, kept=True) is True
+    house.pool.opened[0].full = True
+    assert reservations.reserve(0, 0, kept=True) is False
+    house.pool.opened[0].full = False
+    assert reservations.reserve(0, 0, kept=True) is True
+
+
+# --- patience --------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_is_patient_waits_for_ever(house: House) -> None:
+    _, reservations = house.client()
+    assert reservations.reserve(0, 0) is True
+    [connection] = house.pool.opened
+    assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
+    assert reservations.reserve(0, 0, patient=True) is True
+    assert (connection.timeout, reservations.is_patient()) == (0, True)
+    reservations.give_back(True)
+    assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
+    assert not connection.closed
+
+
+def test_one_that_is_kept_is_patient_once(house: House) -> None:
+    _, reservations = house.client()
+    assert reservations.reserve(0, 0, kept=True) is True
+    assert reservations.reserve(0, 0, patient=True) is True
+    [connection] = house.pool.opened
+    reservations.give_back(True)
+    assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
+    assert house.private.in_use == 1
+
+
+def test_getting_ready_does_not_take_for_ever(house: House) -> None:
+    _, reservations = house.client()
+    assert reservations.reserve(0, 0, (PING,), patient=True) is False
+    [connection] = house.pool.opened
+    assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
+    connection.answer(b"+PONG\r\n")
+    assert reservations.reserve(0, 0, (PING,), patient=True) is True
+    assert (connection.timeout, reservations.is_patient()) == (0, True)
+
+
+# --- giving back -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_stays(house: House) -> None:
+    _, reservations = house.client()
+    assert reservations.reserve(0, 0, kept=True) is True
+    assert reservations.reserve(1, 0) is True
+    kept, other = house.pool.opened
+    reservations.give_back(True)
+    assert house.private.in_use == 1
+    assert reservations.use(0) is kept
+    reservations.keep_no_longer()
+    assert house.private.in_use == 1
+    reservations.give_back(True)
+    assert house.private.in_use == 0
+    assert house.open() == [kept, other]
+
+
+def test_what_is_kept_is_got_ready_again(house: House) -> None:
+    _, reservations = house.client()
+    assert reservations.reserve(0, 0, kept=True) is True
+    [connection] = house.pool.opened
+    for _ in range(2):
+        assert reservations.reserve(0, 0, (PING,), patient=True) is False
+        connection.answer(b"+PONG\r\n")
+        assert reservations.reserve(0, 0, (PING,), patient=True) is True
+        reservations.give_back(True)
+
+
+def test_a_client_that_goes_takes_its_connections_with_it(house: House) -> None:
+    _, reservations = house.client()
+    assert reservations.reserve(0, 0, kept=True) is True
+    assert reservations.reserve(1, 0) is True
+    reservations.give_back(False)
+    assert house.open() == []
+    assert house.pool.dropped == house.pool.opened
+    assert house.private.in_use == 0
+    reservations.give_back(False)
+    assert house.private.in_use == 0
+
+
+def test_one_that_is_in_use_is_closed(house: House) -> None:
+    _, reservations = house.client()
+    assert reservations.reserve(0, 0) is True
+    house.pool.opened[0].busy = True
+    reservations.give_back(True)
+    assert house.open() == []
+
+
+# --- the next client -------------------------------------------------------------------------------------------------
+
+
+def test_the_next_client_gets_it(house: House) -> None:
+    connection = house.idle()
+    client, reservations = house.client()
+    assert reservations.reserve(0, 0) is True
+    assert reservations.use(0) is connection
+    connection.fail()
+    assert client.woken == 1
+
+
+def test_not_for_another_server_or_profile() -> None:
+    house = House(limit=10)
+    connections = [house.idle(0, 0), house.idle(1, 0), house.idle(0, 1)]
+    assert len(set(connections)) == 3
+    assert [house.idle(0, 1), house.idle(1, 0), house.idle(0, 0)] == connections[::-1]
+
+
+def test_an_idle_one_that_ends_is_forgotten(house: House) -> None:
+    connection = house.idle()
+    connection.fail()
+    assert connection.closed
+    assert house.pool.dropped == [connection]
+    assert house.idle() is not connection
+    assert house.private.expire(house.pool.time + IDLE_TIME) is None
+
+
+def test_an_idle_one_is_closed_after_a_while() -> None:
+    house = House(limit=10)
+    start = house.pool.time
+    first = house.idle(0)
+    assert house.pool.looks[-1] == start + IDLE_TIME
+    house.pool.time += 4000
+    second = house.idle(1)
+    assert house.pool.looks[-1] == start + IDLE_TIME
+    assert house.private.expire(start + IDLE_TIME - 1) == start + IDLE_TIME
+    assert house.open() == [first, second]
+    assert house.private.expire(start + IDLE_TIME) == start + IDLE_TIME + 4000
+    assert house.open() == [second]
+    assert house.private.expire(start + IDLE_TIME + 4000) is None
+    assert house.open() == []
+    assert house.pool.dropped == [first, second]
+
+
+def test_one_that_was_used_again_has_its_time_again(house: House) -> None:
+    start = house.pool.time
+    connection = house.idle()
+    house.pool.time += IDLE_TIME - 1
+    assert house.idle() is connection
+    assert house.private.expire(start + IDLE_TIME) == start + 2 * IDLE_TIME - 1
+    assert not connection.closed
+
+
+def test_one_in_use_does_not_expire(house: House) -> None:
+    _, reservations = house.client()
+    assert reservations.reserve(0, 0) is True
+    assert house.private.expire(house.pool.time + 10 * IDLE_TIME) is None
+    assert len(house.open()) == 1
+
+
+# --- the cap ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_cap(house: House) -> None:
+    clients = [house.client()[1] for _ in range(3)]
+    assert [client.reserve(0, 0) for client in clients[:2]] == [True, True]
+    full = (
+        b"-ERR all 2 private server connections of pool p are in use: 'blocking_connections' in its configuration"
+        b" allows more\r\n"
+    )
+    assert clients[2].reserve(0, 0) == full
+    clients[0].give_back(True)
+    assert clients[2].reserve(0, 0) is True
+    assert len(house.pool.opened) == 2
+    clients[1].give_back(False)
+    assert clients[0].reserve(0, 0) is True
+    assert len(house.open()) == house.private.in_use == 2
+
+
+def test_idle_ones_make_room(house: House) -> None:
+    oldest, newest = house.idle(0), house.idle(1)
+    _, reservations = house.client()
+    assert reservations.reserve(2, 0) is True
+    assert (oldest.closed, newest.closed) == (True, False)
+    assert reservations.reserve(3, 0) is True
+    assert newest.closed
+    assert len(house.open()) == 2
+    assert isinstance(reservations.reserve(4, 0), bytes)
+
+
+def test_too_many_for_one_client(house: House) -> None:
+    """It can still give back what it has got."""
+    _, reservations = house.client()
+    assert [reservations.reserve(server, 0, (PING,)) for server in range(2)] == [False, False]
+    assert isinstance(reservations.reserve(2, 0, (PING,)), bytes)
+    reservations.give_back(True)
+    assert house.private.in_use == 0
+    assert house.open() == []
+
+
+def test_none_allowed() -> None:
+    house = House(limit=0)
+    assert isinstance(house.client()[1].reserve(0, 0), bytes)
+    assert house.pool.opened == []
