@@ -15,7 +15,10 @@ PONG, QUEUED = b"+PONG\r\n", b"+QUEUED\r\n"
 ABORTED = error("EXECABORT Transaction discarded because of previous errors.")
 LOST = error("EXECABORT Transaction discarded because its server connection was lost, nothing of it was executed")
 FAILED = error("ERR the server connection of the transaction or blocking command failed")
-REFUSED, TIMED_OUT, ENDED = (error(f"ERR {text}") for text in ("Connection refused", "Connection timed out", "unknown"))
+REFUSED, TIMED_OUT, ENDED, RESET = (
+    error(f"ERR {text}")
+    for text in ("Connection refused", "Connection timed out", "unknown", "Connection reset by peer")
+)
 NO_PERMISSION = error("NOPERM this user has no permissions to run the 'multi' command")
 MULTI, EXEC, UNWATCH = (command(word) for word in ("MULTI", "EXEC", "UNWATCH"))
 [A1, A2], [B1], [C1] = keys_of(0, 3, 2), keys_of(1, 3), keys_of(2, 3)
@@ -342,6 +345,41 @@ def test_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
     for client in clients:
         client.send(command("WATCH", A1) + MULTI + SETS + EXEC + command("DEL", A1, A2))
         client.expect(OK * 2 + QUEUED * 2 + array(OK, OK) + integer(2))
+
+
+def test_connections_that_are_killed_at_any_moment(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+    """What EXEC confirms was done, all of it; what an earlier reply denies was not."""
+    proxy, servers = mortal
+    work = MULTI + command("INCR", A1) + command("INCR", A2) + EXEC
+    clients = [proxy.client() for _ in range(6)]
+    confirmed = unknown = denied = 0
+    for _ in range(60):
+        for client in clients:
+            client.send(work * 5)
+        assert servers[0].ask("CLIENT", "KILL", "TYPE", "normal")[:1] == b":"
+        for client in clients:
+            for _ in range(5):
+                client.expect(OK)
+                queued, reply = client.replies(2), client.reply()
+                if reply.startswith(b"*2\r\n:"):
+                    assert queued == [QUEUED] * 2
+                    first, second = reply.split(b"\r\n")[1:3]
+                    assert first == second
+                    confirmed += 1
+                elif reply.startswith(b"-EXECABORT "):
+                    denied += 1
+                else:
+                    assert queued == [QUEUED] * 2 or all(word in (QUEUED, ENDED, RESET) for word in queued)
+                    assert reply in (ENDED, RESET)
+                    unknown += 1
+    with proxy.client() as client:
+        counted = client.ask("MGET", A1, A2).split(b"\r\n")[2::2]
+        assert counted[0] == counted[1]
+        assert confirmed <= int(counted[0]) <= confirmed + unknown
+        assert client.ask("DEL", A1, A2) == integer(2)
+    assert confirmed + unknown + denied == 1800
+    for client in clients:
+        client.close()
 
 
 # --- in time ---------------------------------------------------------------------------------------------------------
