@@ -186,6 +186,27 @@ def test_quits_behind(proxy: Proxy, client: Connection, servers: list[RedisServe
     assert servers[0].ask("EXISTS", A2) == integer(0)
 
 
+def test_resets_behind(proxy: Proxy, client: Connection, servers: list[RedisServer]) -> None:
+    client.send(command("HELLO", 3) + BLPOP + command("RESET") + command("GET", A2))
+    assert client.reply().startswith(b"%7\r\n")
+    wait_blocked(servers[0])
+    assert servers[0].ask("RPUSH", A1, "x") == integer(1)
+    client.expect(array(bulk(A1), bulk("x")) + b"+RESET\r\n" + NULL)
+
+
+def test_gets_messages_while_it_waits(proxy: Proxy, client: Connection, servers: list[RedisServer]) -> None:
+    client.send(command("HELLO", 3) + command("SUBSCRIBE", "news") + BLPOP + command("PING"))
+    assert client.reply().startswith(b"%7\r\n")
+    client.expect(b">3\r\n" + bulk("subscribe") + bulk("news") + integer(1))
+    wait_blocked(servers[0])
+    with proxy.client() as other:
+        for text in ("one", "two"):
+            assert other.ask("PUBLISH", "news", text) == integer(1)
+            client.expect(b">3\r\n" + bulk("message") + bulk("news") + bulk(text))
+        assert other.ask("RPUSH", A1, "x") == integer(1)
+    client.expect(array(bulk(A1), bulk("x")) + PONG)
+
+
 def test_is_listed_as_any_other(proxy: Proxy, client: Connection, servers: list[RedisServer]) -> None:
     client.send(command("CLIENT", "SETNAME", "waits") + BLPOP)
     wait_blocked(servers[0])
@@ -220,6 +241,36 @@ def test_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
     assert {client.reply() for client in clients} == {array(bulk(A1), bulk(number)) for number in range(20)}
     assert servers[1].ask("RPUSH", B1, "x") == integer(1)
     waiting_elsewhere.expect(array(bulk(B1), bulk("x")))
+
+
+def test_connections_that_are_killed_at_any_moment(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+    """Each element comes to one client, or is still there; only replies on their way may be lost."""
+    proxy, servers = mortal
+    clients = [proxy.client() for _ in range(8)]
+    popped: list[int] = []
+    errors = pushed = 0
+    for _ in range(60):
+        for client in clients:
+            client.send(BLPOP * 3)
+        for words in (["RPUSH", A1, *range(pushed, pushed + 6)], ["CLIENT", "KILL", "TYPE", "normal"]):
+            assert servers[0].ask(*words)[:1] == b":"
+        servers[0].ask("RPUSH", A1, *range(pushed + 6, pushed + 12))
+        pushed += 12
+        servers[0].ask("RPUSH", A1, *["stop"] * 24)
+        for client in clients:
+            for reply in client.replies(3):
+                if reply.startswith(b"-"):
+                    assert reply in (ENDED, RESET)
+                    errors += 1
+                elif b"stop" not in reply:
+                    popped.append(int(reply.split(b"\r\n")[4]))
+        left = servers[0].ask("LRANGE", A1, 0, -1).split(b"\r\n")[2::2]
+        popped += [int(value) for value in left if value != b"stop"]
+        servers[0].ask("DEL", A1)
+    assert len(set(popped)) == len(popped)
+    assert pushed - errors <= len(popped) <= pushed
+    for client in clients:
+        client.close()
 
 
 def test_wait_and_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
@@ -312,6 +363,44 @@ def test_not_reachable(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
     private.expect(BLPOP)
     private.send(b"*-1\r\n")
     client.expect(b"*-1\r\n")
+
+
+def test_an_ejected_server() -> None:
+    """A transaction stays where it began, and fails; the next one is where the keys are now."""
+    with (
+        RedisServer() as first,
+        RedisServer() as second,
+        Proxy(
+            redis_pool(first, second, auto_eject_hosts=True, server_failure_limit=1, server_retry_timeout=60000)
+        ) as proxy,
+    ):
+        key = keys_of(0, 2)[0]
+        client, waiting = proxy.client(), proxy.client()
+        client.send(command("WATCH", key) + command("MULTI") + command("SET", key, "1"))
+        client.expect(OK * 2 + QUEUED)
+        waiting.send(command("BLPOP", key, 0))
+        wait_blocked(first)
+        first.kill()
+        assert waiting.reply() in (ENDED, RESET)
+        proxy.wait_stats(lambda pool: pool["s00"]["server_connections"] == 0, "the ends were noticed")
+        client.send(command("SET", key, "2") + command("EXEC"))
+        assert client.reply().startswith(b"-")
+        assert client.reply().startswith(b"-EXECABORT ")
+        waiting.send(command("BLPOP", key, 0))
+        wait_blocked(second)
+        client.send(command("MULTI") + command("RPUSH", key, "x") + command("EXEC"))
+        client.expect(OK + QUEUED + array(integer(1)))
+        waiting.expect(array(bulk(key), bulk("x")))
+
+
+def test_behind_a_password() -> None:
+    with RedisServer(password="secret") as server, Proxy(redis_pool(server, redis_auth="secret")) as proxy:
+        client = proxy.client()
+        no_auth = error("NOAUTH Authentication required")
+        client.send(BLPOP + command("MULTI") + command("WATCH", A1) + command("EXEC") + command("AUTH", "secret"))
+        client.expect(no_auth * 4 + OK)
+        client.send(command("RPUSH", A1, "x") + BLPOP + command("MULTI") + command("GET", A2) + command("EXEC"))
+        client.expect(integer(1) + array(bulk(A1), bulk("x")) + OK + QUEUED + array(NULL))
 
 
 # --- the end of the proxy --------------------------------------------------------------------------------------------
