@@ -86,11 +86,10 @@ def quick_servers(running_servers: list[RedisServer]) -> Iterator[None]:
         assert server.ask("CONFIG", "SET", "hz", 10) == OK
 
 
-@pytest.fixture(params=["one-server", "three-servers", "two-connections"], scope="module")
+@pytest.fixture(params=["one-server", "three-servers"], scope="module")
 def every_proxy(request: pytest.FixtureRequest, running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    """A proxy in front of one server, of three, or of three with two shared connections each."""
-    servers = running_servers[:1] if request.param == "one-server" else running_servers
-    connections = 2 if request.param == "two-connections" else 1
+    """A proxy in front of one server, or of three with two shared connections each."""
+    servers, connections = (running_servers[:1], 1) if request.param == "one-server" else (running_servers, 2)
     with Proxy(redis_pool(*servers, server_connections=connections)) as proxy:
         yield proxy
 
@@ -281,27 +280,6 @@ def test_what_was_sent_before_is_done_before(anybody: Connection) -> None:
     anybody.expect(b"".join(integer(1) + array(bulk(A1), bulk(number)) for number in range(100)))
 
 
-def test_what_was_sent_before_is_done_on_the_other_connection() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
-        client, witness = proxy.client(), proxy.client()
-        client.send(command("RPUSH", A1, "x") + command("BLPOP", A1, 0) + command("GET", A2))
-        shared = server.accept()
-        shared.expect(command("RPUSH", A1, "x"))
-        for _ in range(2):
-            assert witness.ask("PING") == PONG
-        assert not server.has_connection()
-        shared.send(integer(1))
-        private = server.accept()
-        private.expect(command("BLPOP", A1, 0))
-        for _ in range(2):
-            assert witness.ask("PING") == PONG
-        assert shared.collect() == b""
-        private.send(array(bulk(A1), bulk("x")))
-        shared.expect(command("GET", A2))
-        shared.send(NULL)
-        client.expect(integer(1) + array(bulk(A1), bulk("x")) + NULL)
-
-
 # --- time ------------------------------------------------------------------------------------------------------------
 
 
@@ -318,23 +296,6 @@ def test_the_timeout_of_the_pool_is_not_for_them(servers: list[RedisServer]) -> 
         client.expect(OK + NO_ARRAY + NULL + OK)
         stats = proxy.server_stats()
         assert (stats["server_timedout"], stats["server_err"]) == (1, 0)
-
-
-def test_on_a_connection_that_has_waited_the_timeout_is_for_others() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=TIMEOUT)) as proxy:
-        client = proxy.client()
-        client.send(command("BLPOP", A1, 0))
-        private = server.accept()
-        private.expect(command("BLPOP", A1, 0))
-        other = proxy.client()
-        other.send(command("GET", A1))
-        other.expect(TIMED_OUT)
-        private.send(array(bulk(A1), bulk("x")))
-        client.expect(array(bulk(A1), bulk("x")))
-        client.send(command("MULTI") + command("GET", A1) + command("EXEC"))
-        private.expect(command("MULTI"))
-        client.expect(OK + TIMED_OUT + error("EXECABORT Transaction discarded because of previous errors."))
-        private.expect_closed()
 
 
 def test_a_server_that_cannot_be_reached() -> None:
@@ -442,14 +403,6 @@ def test_the_cap(servers: list[RedisServer]) -> None:
         assert servers[0].ask("RPUSH", A1, "1", "2") == integer(2)
         for client in (first, third):
             assert client.reply().startswith(b"*2\r\n")
-
-
-def test_no_private_connections_at_all(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, blocking_connections=0)) as proxy:
-        client = proxy.client()
-        client.send(command("BLPOP", A1, 0) + command("RPUSH", A1, "x") + command("LPOP", A1))
-        assert client.reply().startswith(b"-ERR all 0 private server connections of pool alpha are in use")
-        client.expect(integer(1) + bulk("x"))
 
 
 # --- WAIT and WAITAOF ------------------------------------------------------------------------------------------------

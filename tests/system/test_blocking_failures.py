@@ -122,12 +122,14 @@ def test_what_follows_is_not_done(
 @pytest.mark.parametrize("ending", ["close", "half-close", "reset"])
 def test_leaves_at_once(proxy: Proxy, servers: list[RedisServer], ending: str) -> None:
     """The end of the connection comes together with the command, or nearly so."""
+    before = proxy.pool_stats()["client_connections"]
     for _ in range(30):
         client = proxy.client()
         client.send(BLPOP)
         ENDINGS[ending](proxy, client)
         client.close()
-    wait_until(lambda: proxy.pool_stats()["client_connections"] == 0 and not blocked(servers[0]), "all are gone")
+    proxy.wait_stats(lambda pool: pool["client_connections"] == before, "all are gone")
+    wait_blocked(servers[0], 0)
     assert servers[0].ask("RPUSH", A1, "x") == integer(1)
     assert servers[0].ask("LLEN", A1) == integer(1)
 
@@ -213,6 +215,30 @@ def test_is_listed_as_any_other(proxy: Proxy, client: Connection, servers: list[
     with proxy.client() as other:
         assert b" name=waits " in other.ask("CLIENT", "LIST")
         assert other.ask("CLIENT", "UNBLOCK", 1).startswith(b"-ERR 'client|unblock' is not available")
+
+
+# --- a server that takes its time ------------------------------------------------------------------------------------
+
+
+def test_nothing_overtakes(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
+    proxy, server, client = scene
+    with proxy.client() as witness:
+        client.send(command("RPUSH", A1, "x") + BLPOP + command("GET", A2))
+        shared = server.accept()
+        shared.expect(command("RPUSH", A1, "x"))
+        for _ in range(2):
+            assert witness.ask("PING") == PONG
+        assert not server.has_connection()
+        shared.send(integer(1))
+        private = server.accept()
+        private.expect(BLPOP)
+        for _ in range(2):
+            assert witness.ask("PING") == PONG
+        assert shared.collect() == b""
+        private.send(array(bulk(A1), bulk("x")))
+        shared.expect(command("GET", A2))
+        shared.send(NULL)
+        client.expect(integer(1) + array(bulk(A1), bulk("x")) + NULL)
 
 
 # --- servers that go away --------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from harness.proxy import Proxy, keys_of, redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
-from harness.waiting import wait_until
 
 PONG, QUEUED = b"+PONG\r\n", b"+QUEUED\r\n"
 ABORTED = error("EXECABORT Transaction discarded because of previous errors.")
@@ -416,18 +415,21 @@ def test_a_client_may_take_its_time(impatient: Play) -> None:
     impatient.client.expect(array(OK, OK))
 
 
-def test_connections_end_with_their_clients(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers)) as proxy:
-        clients = [proxy.client() for _ in range(20)]
-        for number, client in enumerate(clients):
-            client.send(command("WATCH", [A1, B1, C1][number % 3]) + MULTI)
-            client.expect(OK * 2)
-        assert proxy.pool_stats()["s00"]["server_connections"] == 7
-        for client in clients:
-            client.close()
-        names = ("s00", "s01", "s02")
-        proxy.wait_stats(lambda pool: all(pool[name]["server_connections"] == 0 for name in names), "all are closed")
-        wait_until(lambda: b"watch=1" not in servers[0].ask("CLIENT", "LIST"), "the server has noticed")
+def test_a_connection_that_has_waited_is_impatient_again(impatient: Play) -> None:
+    client, server = impatient.client, impatient.server
+    client.send(command("BLPOP", A1, 0))
+    private = server.accept()
+    private.expect(command("BLPOP", A1, 0))
+    with impatient.proxy.client() as other:
+        # By the time that this has taken too long the other one has, too.
+        other.send(command("GET", A1))
+        other.expect(TIMED_OUT)
+    private.send(array(bulk(A1), bulk("x")))
+    client.expect(array(bulk(A1), bulk("x")))
+    client.send(MULTI + command("GET", A1) + EXEC)
+    private.expect(MULTI)
+    client.expect(OK + TIMED_OUT + ABORTED)
+    private.expect_closed()
 
 
 def test_wait_is_not_prepared_in_time(impatient: Play) -> None:

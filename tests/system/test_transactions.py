@@ -27,11 +27,10 @@ def not_in_transaction(name: str) -> bytes:
     )
 
 
-@pytest.fixture(params=["one-server", "three-servers", "two-connections"], scope="module")
+@pytest.fixture(params=["one-server", "three-servers"], scope="module")
 def every_proxy(request: pytest.FixtureRequest, running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    """A proxy in front of one server, of three, or of three with two shared connections each."""
-    servers = running_servers[:1] if request.param == "one-server" else running_servers
-    connections = 2 if request.param == "two-connections" else 1
+    """A proxy in front of one server, or of three with two shared connections each."""
+    servers, connections = (running_servers[:1], 1) if request.param == "one-server" else (running_servers, 2)
     with Proxy(redis_pool(*servers, server_connections=connections)) as proxy:
         yield proxy
 
