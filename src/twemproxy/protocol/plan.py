@@ -22,6 +22,12 @@ class Answer(NamedTuple):
     """Whether the connection ends after it."""
 
 
+class Push(Answer):
+    """As ``Answer``, and it is none of the replies that a client can do without."""
+
+    __slots__ = ()
+
+
 class ToServer(NamedTuple):
     """The request goes to this server as it is, on a connection that clients share."""
 

@@ -6,7 +6,7 @@ and every request of a client that is in the middle of something (a transaction,
 
 from typing import Any
 
-from twemproxy.protocol.plan import PASS, Answer, Plan, ToPrivate, ToServer
+from twemproxy.protocol.plan import PASS, Answer, Plan, Push, ToPrivate, ToServer
 from twemproxy.protocol.redis import local, subscribing, transactions, whole_pool
 from twemproxy.protocol.redis.commands import (
     COMMAND_INFO,
@@ -53,7 +53,7 @@ def plan(codec: Any, request: bytes, session: Session) -> Plan:
     """As ``Codec.plan``; ``codec`` has just framed the request."""
     session.skipping = session.replies == REPLY_SKIP
     planned = _Request(codec, request, session).plan()
-    if isinstance(planned, Answer) and session.replies != REPLY_ON:
+    if isinstance(planned, Answer) and not isinstance(planned, Push) and session.replies != REPLY_ON:
         return planned._replace(reply=b"")
     return planned
 

@@ -4,7 +4,7 @@ Plain Python. Shapes are those of redis.io's "Redis Pub/Sub"; servers are spoken
 message in version 3 is the same but for its first byte.
 """
 
-from twemproxy.protocol.plan import Answer, Plan
+from twemproxy.protocol.plan import Answer, Plan, Push
 from twemproxy.protocol.redis.commands import Command
 from twemproxy.protocol.redis.inline import encode_request
 from twemproxy.protocol.redis.replies import bulk, integer
@@ -24,7 +24,7 @@ _FROM_THEIR_KEY = (b"__keyspace@", b"__keyevent@")
 def plan(command: Command, arguments: list[bytes], session: Session) -> Plan:
     """What becomes of a request that is routed SUBSCRIPTION."""
     if command.name in _ENDS:
-        return Answer(_unsubscribe(command.name, arguments[1:], session))
+        return Push(_unsubscribe(command.name, arguments[1:], session))
     if session.client.awaits_replies():
         # In version 2 a message must not come before the confirmation, nor that before earlier replies.
         return None
@@ -38,7 +38,7 @@ def plan(command: Command, arguments: list[bytes], session: Session) -> Plan:
     for name in names:
         session.topics[command.name][name] = None
         told.append(_confirmation(command.name, bulk(name), command.name, session))
-    return Answer(b"".join(told))
+    return Push(b"".join(told))
 
 
 def _unsubscribe(name: str, wanted: list[bytes], session: Session) -> bytes:

@@ -1,0 +1,147 @@
+"""SUBSCRIBE and the like: what a client is told, when it has to wait, and how servers are spoken to."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis_peers import FakeClient, FakePool, FakeSubscriptions, new_session, plan
+
+from harness.resp import array, bulk, command, error, integer
+from harness.subscribing import confirmation, message, pattern_message
+from twemproxy.protocol.plan import Answer
+from twemproxy.protocol.redis import subscribing
+from twemproxy.protocol.redis.codec import RedisCodec
+from twemproxy.protocol.redis.session import SUBSCRIBES, Session
+
+ENDS = {"subscribe": "unsubscribe", "psubscribe": "punsubscribe", "ssubscribe": "sunsubscribe"}
+
+
+def ask(session: Session, text: str) -> bytes | None:
+    """The answer to words separated by blanks, None while it cannot be told."""
+    planned = plan(RedisCodec(), session, *text.encode().split())
+    assert planned is None or isinstance(planned, Answer), planned
+    return planned and planned.reply
+
+
+def in_version(version: int, pool: FakePool | None = None) -> Session:
+    session = new_session(pool=pool)
+    if version == 3:
+        assert ask(session, "HELLO 3")
+    return session
+
+
+def subscriptions_of(session: Session) -> FakeSubscriptions:
+    subscriptions = session.pool.subscriptions
+    assert isinstance(subscriptions, FakeSubscriptions)
+    return subscriptions
+
+
+@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
+def version(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
+
+
+@pytest.mark.parametrize("kind", SUBSCRIBES)
+def test_every_topic_is_confirmed(version: int, kind: str) -> None:
+    session = in_version(version)
+    first, second = confirmation(kind, "a", 1, version), confirmation(kind, "b", 2, version)
+    assert ask(session, f"{kind} a b a") == first + second + second.replace(bulk("b"), bulk("a"))
+    assert subscriptions_of(session).calls == [(session.client, kind, b"a", b"b", b"a")]
+    assert session.subscribed
+    end = ENDS[kind]
+    assert ask(session, f"{end} a c") == confirmation(end, "a", 1, version) + confirmation(end, "c", 1, version)
+    assert subscriptions_of(session).calls[1:] == [(session.client, f"end of {kind}", b"a", b"c")]
+    assert ask(session, end) == confirmation(end, "b", 0, version)
+    assert ask(session, end) == confirmation(end, None, 0, version)
+    assert not session.subscribed
+
+
+def test_channels_and_patterns_are_counted_together(version: int) -> None:
+    session = in_version(version)
+    assert ask(session, "SUBSCRIBE a") == confirmation("subscribe", "a", 1, version)
+    assert ask(session, "PSUBSCRIBE a") == confirmation("psubscribe", "a", 2, version)
+    assert ask(session, "SSUBSCRIBE a") == confirmation("ssubscribe", "a", 1, version)
+    assert ask(session, "UNSUBSCRIBE") == confirmation("unsubscribe", "a", 1, version)
+    assert ask(session, "UNSUBSCRIBE") == confirmation("unsubscribe", None, 1, version)
+    assert ask(session, "SUNSUBSCRIBE x") == confirmation("sunsubscribe", "x", 1, version)
+    assert ask(session, "PUNSUBSCRIBE") == confirmation("punsubscribe", "a", 0, version)
+    assert session.subscribed
+    assert ask(session, "SUNSUBSCRIBE") == confirmation("sunsubscribe", "a", 0, version)
+
+
+def test_it_waits_for_earlier_replies_and_for_servers(version: int) -> None:
+    session = in_version(version)
+    client = session.client
+    assert isinstance(client, FakeClient)
+    client.waiting = True
+    assert ask(session, "SUBSCRIBE a") is None
+    assert subscriptions_of(session).calls == []
+    client.waiting = False
+    subscriptions_of(session).answer = False
+    assert ask(session, "SUBSCRIBE a b") is None
+    assert not session.subscribed
+    subscriptions_of(session).answer = True
+    assert ask(session, "SUBSCRIBE a b") == confirmation("subscribe", "a", 1, version) + confirmation(
+        "subscribe", "b", 2, version
+    )
+
+
+def test_an_error_is_all_that_is_said(version: int) -> None:
+    session = in_version(version)
+    assert ask(session, "SUBSCRIBE a")
+    subscriptions_of(session).answer = error("NOPERM no")
+    assert ask(session, "SUBSCRIBE a b") == error("NOPERM no")
+    assert list(session.topics["subscribe"]) == [b"a"]
+
+
+@pytest.mark.parametrize("replies", ["OFF", "SKIP"])
+def test_confirmations_are_no_replies(version: int, replies: str) -> None:
+    """Errors are."""
+    session = in_version(version)
+    assert ask(session, f"CLIENT REPLY {replies}") == b""
+    assert ask(session, "SUBSCRIBE a") == confirmation("subscribe", "a", 1, version)
+    assert ask(session, f"CLIENT REPLY {replies}") == b"" if version == 3 else ask(session, "UNSUBSCRIBE a")
+    assert ask(session, "UNSUBSCRIBE a") == confirmation("unsubscribe", "a", 0, version)
+    assert ask(session, f"CLIENT REPLY {replies}") == b""
+    subscriptions_of(session).answer = error("NOPERM no")
+    assert ask(session, "SUBSCRIBE a") == b""
+
+
+def test_messages_are_in_the_clients_version(version: int) -> None:
+    assert in_version(version).pushed(message("a", "b")) == message("a", "b", version)
+
+
+# --- with servers --------------------------------------------------------------------------------------------------
+
+
+@given(kind=st.sampled_from(SUBSCRIBES), name=st.binary())
+def test_what_servers_are_asked(kind: str, name: bytes) -> None:
+    assert subscribing.subscription(kind, name) == command(kind, name)
+    assert subscribing.unsubscription(kind, name) == command(ENDS[kind], name)
+
+
+@given(name=st.binary(), text=st.binary(), number=st.integers(0, 2**63 - 1))
+def test_what_servers_say(name: bytes, text: bytes, number: int) -> None:
+    read = subscribing.read_message
+    assert read(message(name, text)) == ("published", "subscribe", name)
+    assert read(message(name, text, kind="smessage")) == ("published", "ssubscribe", name)
+    assert read(pattern_message(name, text, b"x")) == ("published", "psubscribe", name)
+    for kind, end in ENDS.items():
+        assert read(confirmation(kind, name, number))[0] == "confirmed"
+        assert read(confirmation(end, name, number))[0] == "ended"
+    assert read(error("NOPERM no"))[0] == "refused"
+
+
+@pytest.mark.parametrize(
+    "reply", [b"+OK\r\n", b":1\r\n", bulk("x"), b"$-1\r\n", b"*-1\r\n", array(), array(integer(1))]
+)
+def test_what_is_no_message(reply: bytes) -> None:
+    with pytest.raises(ValueError, match="no message"):
+        subscribing.read_message(reply)
+
+
+def test_what_comes_from_anywhere() -> None:
+    anywhere = subscribing.comes_from_anywhere
+    assert anywhere("psubscribe", b"x")
+    assert anywhere("subscribe", b"__keyspace@0__:x") and anywhere("subscribe", b"__keyevent@12__:set")
+    assert not anywhere("subscribe", b"__keyspace") and not anywhere("ssubscribe", b"x")
