@@ -81,6 +81,7 @@ NESTED_MULTI = "ERR MULTI calls can not be nested"
 WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed"
 EXEC_WITHOUT_MULTI = "ERR EXEC without MULTI"
 DISCARD_WITHOUT_MULTI = "ERR DISCARD without MULTI"
+EXEC_REFUSED = "EXECABORT Transaction discarded because of: {reason}"
 EXEC_ABORTED = "EXECABORT Transaction discarded because of previous errors."
 EXEC_LOST = "EXECABORT Transaction discarded because its server connection was lost, nothing of it was executed"
 

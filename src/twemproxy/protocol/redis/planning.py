@@ -20,6 +20,7 @@ from twemproxy.protocol.redis.commands import (
 from twemproxy.protocol.redis.connection_commands import out_of_range, wrong_arity
 from twemproxy.protocol.redis.errors import (
     CROSS_SERVER,
+    EXEC_REFUSED,
     IN_SUBSCRIPTION,
     IN_TRANSACTION,
     KEYLESS,
@@ -110,9 +111,16 @@ class _Request:
         """A request that does not fit in there: that it is none at all comes first."""
         if self.codec.route == TO_NOBODY:
             return PASS
+        name = self.name
         if self.codec.command < 0:
             self._learn()
-        return Answer(error_reply(IN_SUBSCRIPTION.format(name=self.name)))
+        elif len(self.arguments) > 1:
+            whole = f"{name}|{self.arguments[1].decode('utf-8', 'replace').lower()}"
+            name = whole if whole in COMMAND_INFO[name].subcommands else name
+        text = IN_SUBSCRIPTION.format(name=name)
+        if name == "exec":
+            text = EXEC_REFUSED.format(reason=text.removeprefix("ERR "))
+        return Answer(error_reply(text))
 
     # --- what it is ----------------------------------------------------------------------------------------------
 

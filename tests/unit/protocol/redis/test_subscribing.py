@@ -107,6 +107,23 @@ def test_confirmations_are_no_replies(version: int, replies: str) -> None:
     assert ask(session, "SUBSCRIBE a") == b""
 
 
+def test_other_requests_of_subscribers_in_version_2() -> None:
+    session = in_version(2)
+    assert ask(session, "SUBSCRIBE a")
+    context = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    for text, name in [
+        *[("GET x", "get"), ("multi", "multi"), ("CLIENT ID", "client|id"), ("client getname", "client|getname")],
+        *[("OBJECT ENCODING x", "object|encoding"), ("HELLO", "hello"), ("PUBLISH a b", "publish")],
+    ]:
+        assert ask(session, text) == error(f"ERR Can't execute '{name}': {context}")
+    assert ask(session, "EXEC") == error(f"EXECABORT Transaction discarded because of: Can't execute 'exec': {context}")
+    assert ask(session, "PING") == array(bulk("pong"), bulk(""))
+    assert ask(session, "PING x") == array(bulk("pong"), bulk("x"))
+    assert ask(session, "RESET") == b"+RESET\r\n"
+    assert subscriptions_of(session).calls[-1] == (session.client, "drop")
+    assert ask(session, "PING") == b"+PONG\r\n"
+
+
 def test_messages_are_in_the_clients_version(version: int) -> None:
     assert in_version(version).pushed(message("a", "b")) == message("a", "b", version)
 
