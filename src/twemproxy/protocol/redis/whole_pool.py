@@ -131,7 +131,8 @@ def _subscribers(name: str, topics: list[bytes], session: Session, replies: Repl
     for i, topic in enumerate(topics):
         told = sum(_number_of(topic, value, i) for value in values)
         clients, servers = subscriptions.subscribers(kind, topic)
-        parts += [bulk(topic), integer(told - servers + clients)]
+        # A server that is still being asked for the topic knows of no subscription.
+        parts += [bulk(topic), integer(max(told - servers, 0) + clients)]
     return array(parts)
 
 

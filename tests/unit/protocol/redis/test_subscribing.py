@@ -7,7 +7,7 @@ from redis_peers import FakeClient, FakePool, FakeSubscriptions, new_session, pl
 
 from harness.resp import array, bulk, command, error, integer
 from harness.subscribing import confirmation, message, pattern_message
-from twemproxy.protocol.plan import Answer
+from twemproxy.protocol.plan import Answer, Ask
 from twemproxy.protocol.redis import subscribing
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.session import SUBSCRIBES, Session
@@ -126,6 +126,17 @@ def test_other_requests_of_subscribers_in_version_2() -> None:
 
 def test_messages_are_in_the_clients_version(version: int) -> None:
     assert in_version(version).pushed(message("a", "b")) == message("a", "b", version)
+
+
+@pytest.mark.parametrize(("told", "expected"), [((1, 0, 0), 3), ((1, 4, 0), 7), ((0, 0, 0), 3)])
+def test_numbers_of_subscribers(told: tuple[int, ...], expected: int) -> None:
+    """The pool has 3, through one connection, of which servers may not know yet."""
+    planned = plan(RedisCodec(), in_version(2, FakePool(servers=3)), b"PUBSUB", b"NUMSUB", b"a")
+    assert isinstance(planned, Ask)
+    replies = [(f"s{server}", array(bulk("a"), integer(number))) for server, number in enumerate(told)]
+    assert planned.merge(replies) == array(bulk("a"), integer(expected))
+    assert planned.merge([*replies[:2], ("s2", error("NOPERM no"))]) == error("NOPERM no")
+    assert planned.merge([*replies[:2], ("s2", array(bulk("b"), integer(1)))]).startswith(b"-ERR 'pubsub|numsub' went")
 
 
 # --- with servers --------------------------------------------------------------------------------------------------
