@@ -1,0 +1,309 @@
+"""Subscriptions are shared: one at a server serves all clients, and ends with the last; and what PUBSUB says of it."""
+
+import resource
+import select
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from harness.connection import Connection
+from harness.proxy import Proxy, keys_of, redis_pool
+from harness.resp import OK, arguments, array, bulk, command, error, integer
+from harness.servers import RedisServer
+from harness.subscribing import (
+    channels,
+    confirmation,
+    listeners,
+    message,
+    number_of,
+    pattern_message,
+    publish,
+    subscribe,
+    switch,
+    wait_for_number,
+    wait_for_silence,
+)
+from harness.waiting import DEADLINE, wait_until
+
+SUBSCRIBERS = 2000
+[ON_FIRST, ON_SECOND, ON_THIRD] = CHANNELS = channels(3)
+MEGABYTE = b"x" * (1024 * 1024)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(running_servers: list[RedisServer]) -> Iterator[None]:
+    yield
+    wait_for_silence(*running_servers)
+
+
+@pytest.fixture
+def many_files() -> Iterator[int]:
+    """How many files may be open, which is as many as can be."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    yield most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
+def exchange(sockets: dict[int, socket.socket], request: bytes, expected: bytes) -> None:
+    """Send a request, if there is one, on every socket, and require these bytes to come on each."""
+    poll = select.poll()
+    missing = {}
+    for descriptor, sock in sockets.items():
+        if request:
+            assert sock.send(request) == len(request)
+        poll.register(descriptor, select.POLLIN)
+        missing[descriptor] = expected
+    while missing:
+        events = poll.poll(DEADLINE * 1000)
+        assert events, f"{len(missing)} of {len(sockets)} do not get everything"
+        for descriptor, _ in events:
+            data = sockets[descriptor].recv(65536)
+            assert data and missing[descriptor].startswith(data), data
+            missing[descriptor] = missing[descriptor][len(data) :]
+            if not missing[descriptor]:
+                del missing[descriptor]
+                poll.unregister(descriptor)
+
+
+def test_thousands_share_one_subscription(many_files: int, servers: list[RedisServer]) -> None:
+    count = min(SUBSCRIBERS, many_files - 200)
+    sockets: dict[int, socket.socket] = {}
+    with Proxy(redis_pool(*servers)) as proxy:
+        publisher = proxy.client()
+        try:
+            for _ in range(count):
+                sock = socket.create_connection(("127.0.0.1", proxy.port()))
+                sock.setblocking(False)
+                sockets[sock.fileno()] = sock
+            exchange(sockets, command("SUBSCRIBE", ON_SECOND), confirmation("subscribe", ON_SECOND, 1))
+            exchange(sockets, command("PSUBSCRIBE", "c*"), confirmation("psubscribe", "c*", 2))
+            assert number_of(servers[1], ON_SECOND) == 1
+            assert [listeners(server) for server in servers] == [1, 1, 1]
+            assert publisher.ask("PUBSUB", "NUMSUB", ON_SECOND) == array(bulk(ON_SECOND), integer(count))
+            assert publisher.ask("PUBSUB", "NUMPAT") == integer(1)
+            for text in ("short", "y" * 3000):
+                publish(publisher, ON_SECOND, text)
+                told = message(ON_SECOND, text) + pattern_message("c*", ON_SECOND, text)
+                exchange(sockets, b"", told)
+        finally:
+            for sock in sockets.values():
+                sock.close()
+        wait_for_silence(*servers)
+
+
+ENDS: dict[str, Callable[[Proxy, Connection], None]] = {
+    "unsubscribe": lambda proxy, client: client.send(command("UNSUBSCRIBE")),
+    "unsubscribe by name": lambda proxy, client: client.send(command("UNSUBSCRIBE", ON_SECOND)),
+    "reset": lambda proxy, client: client.send(command("RESET")),
+    "quit": lambda proxy, client: client.send(command("QUIT")),
+    "end": lambda proxy, client: client.close(),
+    "half": lambda proxy, client: client.half_close(),
+    "connection reset": lambda proxy, client: client.reset(),
+    "protocol error": lambda proxy, client: client.send(b"*x\r\n"),
+    "killed": lambda proxy, client: _kill(proxy, client),
+}
+
+
+def _kill(proxy: Proxy, client: Connection) -> None:
+    host, port = client.sock.getsockname()
+    with proxy.client() as other:
+        assert other.ask("CLIENT", "KILL", "ADDR", f"{host}:{port}") == integer(1)
+
+
+def connections_to(server: RedisServer) -> int:
+    """How many connections a server has."""
+    return server.ask("CLIENT", "LIST").count(b" addr=")
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_the_last_subscriber_ends_it(proxy: Proxy, servers: list[RedisServer], end: Callable[..., None]) -> None:
+    wait_for_silence(*servers)
+    before = connections_to(servers[1])
+    first, last, other = (proxy.client() for _ in range(3))
+    subscribe(first, ON_SECOND)
+    subscribe(switch(last, 3), ON_SECOND, version=3)
+    subscribe(other, ON_FIRST)
+    end(proxy, first)
+    wait_until(lambda: last.ask("PUBSUB", "NUMSUB", ON_SECOND).endswith(b":1\r\n"), "the first is gone")
+    assert number_of(servers[1], ON_SECOND) == 1
+    publish(servers[1].connect(), ON_SECOND, "still")
+    last.expect(message(ON_SECOND, "still", 3))
+    end(proxy, last)
+    wait_for_number(servers[1], ON_SECOND, 0)
+    assert number_of(servers[0], ON_FIRST) == 1
+    other.close()
+    wait_for_silence(*servers)
+    # One is the publisher of this test, and the proxy may have needed its usual one.
+    wait_until(lambda: connections_to(servers[1]) <= before + 2, "the connection is closed")
+    first.close()
+    last.close()
+
+
+def test_patterns_end_at_every_server(proxy: Proxy, servers: list[RedisServer]) -> None:
+    with proxy.client() as client, proxy.client() as other:
+        subscribe(client, "a*", "b*", kind="psubscribe")
+        subscribe(other, "b*", kind="psubscribe")
+        assert [server.ask("PUBSUB", "NUMPAT") for server in servers] == [integer(2)] * 3
+        client.send(command("PUNSUBSCRIBE"))
+        client.replies(2)
+        wait_until(lambda: [server.ask("PUBSUB", "NUMPAT") for server in servers] == [integer(1)] * 3, "one is left")
+
+
+def test_what_pubsub_says(proxy: Proxy, servers: list[RedisServer]) -> None:
+    with proxy.client() as first, proxy.client() as second, proxy.client() as asking:
+        subscribe(first, *CHANNELS, "__keyspace@0__:k")
+        subscribe(second, ON_FIRST)
+        third = subscribe(proxy.client(), "shard", ON_SECOND, kind="ssubscribe")
+        fourth = subscribe(proxy.client(), "p*", "q*", kind="psubscribe")
+        assert asking.ask("PUBSUB", "NUMSUB") == array()
+        assert asking.ask("PUBSUB", "NUMSUB", ON_FIRST, "none", ON_SECOND, "__keyspace@0__:k", ON_FIRST) == array(
+            *(bulk(ON_FIRST), integer(2), bulk("none"), integer(0), bulk(ON_SECOND), integer(1)),
+            *(bulk("__keyspace@0__:k"), integer(1), bulk(ON_FIRST), integer(2)),
+        )
+        assert asking.ask("PUBSUB", "SHARDNUMSUB", "shard", ON_FIRST) == array(
+            bulk("shard"), integer(1), bulk(ON_FIRST), integer(0)
+        )
+        assert asking.ask("PUBSUB", "NUMPAT") == integer(2)
+        told = arguments(asking.ask("PUBSUB", "CHANNELS"))
+        assert sorted(told) == sorted(name.encode() for name in (*CHANNELS, "__keyspace@0__:k"))
+        assert arguments(asking.ask("PUBSUB", "CHANNELS", "__*")) == [b"__keyspace@0__:k"]
+        assert asking.ask("PUBSUB", "CHANNELS", "none*") == array()
+        assert sorted(arguments(asking.ask("PUBSUB", "SHARDCHANNELS"))) == sorted([b"shard", ON_SECOND.encode()])
+        assert arguments(asking.ask("PUBSUB", "SHARDCHANNELS", "s*")) == [b"shard"]
+        direct = servers[0].connect()
+        direct.send(command("SUBSCRIBE", ON_FIRST))
+        direct.reply()
+        assert asking.ask("PUBSUB", "NUMSUB", ON_FIRST) == array(bulk(ON_FIRST), integer(3))
+        for connection in (direct, third, fourth):
+            connection.close()
+
+
+def test_pubsub_of_one_server(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(servers[0])) as proxy:
+        clients = [subscribe(proxy.client(), "news") for _ in range(3)]
+        subscribe(proxy.client(), "n*", kind="psubscribe")
+        client = proxy.client()
+        assert client.ask("PUBSUB", "NUMSUB", "news", "x") == array(bulk("news"), integer(3), bulk("x"), integer(0))
+        assert client.ask("PUBSUB", "NUMPAT") == integer(1)
+        assert client.ask("PUBSUB", "CHANNELS") == array(bulk("news"))
+        assert client.ask("PUBSUB", "SHARDCHANNELS") == array()
+        publish(client, "news", "x")
+        for subscriber in clients:
+            subscriber.expect(message("news", "x"))
+
+
+def test_numbers_are_never_less_than_nothing(proxy: Proxy, servers: list[RedisServer]) -> None:
+    """While a server is still being asked it knows of no subscription."""
+    with proxy.client() as client, proxy.client() as asking, servers[1].paused():
+        asking.send(command("PUBSUB", "NUMSUB", ON_SECOND))
+        asking.wait_consumed()
+        client.send(command("SUBSCRIBE", ON_SECOND))
+        client.wait_consumed()
+        servers[1].resume()
+        reply = asking.reply()
+        assert int(reply.rsplit(b":", 1)[1]) >= 0, reply
+        client.expect(confirmation("subscribe", ON_SECOND, 1))
+
+
+def test_shard_channels_are_apart(proxy: Proxy) -> None:
+    with proxy.client() as client, proxy.client() as other, proxy.client() as publisher:
+        subscribe(client, *CHANNELS, kind="ssubscribe")
+        subscribe(other, *CHANNELS)
+        for name in CHANNELS:
+            publish(publisher, name, "shard", "SPUBLISH")
+            publish(publisher, name, "usual")
+            client.expect(message(name, "shard", kind="smessage"))
+            other.expect(message(name, "usual"))
+
+
+def test_passwords(servers: list[RedisServer]) -> None:
+    with RedisServer(password="secret") as server, Proxy(redis_pool(server, redis_auth="secret")) as proxy:
+        client, publisher = proxy.client(), proxy.client()
+        assert client.ask("SUBSCRIBE", "news").startswith(b"-NOAUTH")
+        assert client.ask("UNSUBSCRIBE").startswith(b"-NOAUTH")
+        for connection in (client, publisher):
+            assert connection.ask("AUTH", "secret") == OK
+        subscribe(client, "news")
+        publish(publisher, "news", "x")
+        client.expect(message("news", "x"))
+        assert client.ask("RESET") == b"+RESET\r\n"
+        assert client.ask("SUBSCRIBE", "news").startswith(b"-NOAUTH")
+        wait_until(lambda: listeners(server) == 0, "nobody listens")
+
+
+def test_a_wrong_password_at_the_server_is_an_error() -> None:
+    with RedisServer(password="secret") as server, Proxy(redis_pool(server, redis_auth="other")) as proxy:
+        client = proxy.client()
+        assert client.ask("AUTH", "other") == OK
+        assert client.ask("SUBSCRIBE", "news") == error("ERR no connection to server 's00' for subscriptions")
+        assert client.ask("PING") == b"+PONG\r\n"
+        assert client.ask("PSUBSCRIBE", "news").startswith(b"-ERR no connection to server 's00'")
+
+
+def test_permissions_of_the_server(proxy: Proxy, servers: list[RedisServer]) -> None:
+    """A server that lets nobody have a channel: only who asks gets the error."""
+    other = subscribe(proxy.client(), ON_SECOND)
+    assert servers[1].ask("ACL", "SETUSER", "default", "resetchannels", f"&{ON_SECOND}") == OK
+    try:
+        with proxy.client() as client, proxy.client() as publisher:
+            [secret] = keys_of(1, 3, prefix="secret")
+            for _ in range(3):
+                assert client.ask("SUBSCRIBE", ON_FIRST, secret, ON_SECOND).startswith(b"-NOPERM")
+                assert client.ask("PSUBSCRIBE", "*").startswith(b"-NOPERM")
+            subscribe(client, ON_FIRST)
+            publish(publisher, ON_SECOND, "x")
+            other.expect(message(ON_SECOND, "x"))
+    finally:
+        assert servers[1].ask("ACL", "SETUSER", "default", "allchannels") == OK
+        other.close()
+
+
+@pytest.mark.parametrize("directives", [{}, {"databases": 16}, {"redis_db": 3}])
+def test_notifications_come_from_every_server(servers: list[RedisServer], directives: dict[str, object]) -> None:
+    database = int(str(directives.get("redis_db", 0)))
+    for server in servers:
+        assert server.ask("CONFIG", "SET", "notify-keyspace-events", "KEA") == OK
+    try:
+        with Proxy(redis_pool(*servers, **directives)) as proxy:
+            keyspace = [f"__keyspace@{database}__:{key}" for key in CHANNELS]
+            keyevent = f"__keyevent@{database}__:set"
+            exact = subscribe(proxy.client(), *keyspace, keyevent)
+            every = subscribe(proxy.client(), f"__key*@{database}__:*", kind="psubscribe")
+            other = subscribe(proxy.client(), "__keyevent@9__:set")
+            client = proxy.client()
+            for key, name in zip(CHANNELS, keyspace, strict=True):
+                assert client.ask("SET", key, "value") == OK
+                exact.expect(message(name, "set") + message(keyevent, key))
+                pattern = f"__key*@{database}__:*"
+                every.expect(pattern_message(pattern, name, "set") + pattern_message(pattern, keyevent, key))
+            if "databases" in directives:
+                assert client.ask("SELECT", "9") == OK
+                assert client.ask("SET", ON_THIRD, "value") == OK
+                other.expect(message("__keyevent@9__:set", ON_THIRD))
+    finally:
+        for server in servers:
+            server.ask("CONFIG", "SET", "notify-keyspace-events", "")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_who_does_not_read_is_cut_off(servers: list[RedisServer], version: int) -> None:
+    """The others get everything, and memory is bounded."""
+    count = 60
+    with Proxy(redis_pool(*servers)) as proxy:
+        lazy, reader, publisher = proxy.client(), proxy.client(), proxy.client()
+        subscribe(switch(lazy, version), ON_FIRST, version=version)
+        subscribe(reader, ON_FIRST)
+        before = proxy.memory()
+        for _ in range(count):
+            publish(publisher, ON_FIRST, MEGABYTE)
+            reader.expect(message(ON_FIRST, MEGABYTE))
+            assert proxy.memory() - before < 100 * len(MEGABYTE)
+        wait_until(lambda: publisher.ask("PUBSUB", "NUMSUB", ON_FIRST).endswith(b":1\r\n"), "it is cut off")
+        whole = message(ON_FIRST, MEGABYTE, version)
+        rest = lazy.read_to_end()
+        assert len(rest) < count * len(whole)
+        assert rest == (whole * (len(rest) // len(whole) + 1))[: len(rest)]
+        publish(publisher, ON_FIRST, "last")
+        reader.expect(message(ON_FIRST, "last"))
