@@ -175,6 +175,12 @@ class Proxy:
         self._connections.append(connection)
         return connection
 
+    def close_clients(self) -> None:
+        """Close every connection that ``client`` has given."""
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
     def port(self, pool: str = "") -> int:
         """TCP port of a pool, the first one unless named."""
         return int(self.listens[pool or next(iter(self.listens))].rpartition(":")[2])
@@ -235,8 +241,7 @@ class Proxy:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         died = self.process.poll()
-        for connection in self._connections:
-            connection.close()
+        self.close_clients()
         try:
             self._stop()
         finally:

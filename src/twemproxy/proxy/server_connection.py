@@ -506,8 +506,6 @@ class ServerConnection(Stream):
         if self.loop.verbosity >= (INFO if self.probes else self.upstream.failure_level(error, self.tail - self.head)):
             self.upstream.log_failed(error, reason, self.tail - self.head)
         self.shut()
-        if blame and not self.probes:
-            self.health.failed()
         while self.head != self.tail:
             request = cython.address(self.requests[self.head & (self.capacity - 1)])
             sink = cython.cast(Sink, request.sink)
@@ -519,6 +517,9 @@ class ServerConnection(Stream):
         self.forget_requests()
         if self.on_settled is not None:
             self.on_settled(False, False)
+        if blame and not self.probes:
+            # Last, because keys may then move, and nothing may be sent here in the midst of this.
+            return self.health.failed()
         return 0
 
     @cython.cfunc
