@@ -1,9 +1,13 @@
 """Subscriptions when servers fail: who is told, who is cut off, who goes on, and that nothing is left over."""
 
+import random
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from harness.connection import Connection
 from harness.proxy import Proxy, keys_of, redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
@@ -13,6 +17,7 @@ from harness.subscribing import (
     confirmation,
     message,
     number_of,
+    pattern_message,
     publish,
     subscribe,
     switch,
@@ -52,6 +57,115 @@ def scripted(shared_scripted: tuple[Proxy, ScriptedServer]) -> Iterator[tuple[Pr
     proxy.wait_stats(lambda pool: pool["s00"]["server_connections"] == 0, "the server connections are closed")
 
 
+def test_who_may_have_missed_something_is_cut_off(mortal: tuple[Proxy, RedisServer, RedisServer]) -> None:
+    proxy, first, second = mortal
+    gone = [
+        subscribe(proxy.client(), ON_FIRST),
+        subscribe(switch(proxy.client(), 3), ON_SECOND, ON_FIRST, version=3),
+        subscribe(proxy.client(), "*", kind="psubscribe"),
+        subscribe(proxy.client(), "__keyspace@0__:x"),
+        subscribe(proxy.client(), ON_FIRST, kind="ssubscribe"),
+    ]
+    stays, publisher = subscribe(proxy.client(), ON_SECOND), proxy.client()
+    first.kill()
+    for client in gone:
+        client.expect_closed()
+    publish(publisher, ON_SECOND, "x")
+    stays.expect(message(ON_SECOND, "x"))
+    wait_for_number(second, ON_SECOND, 1)
+    assert second.ask("PUBSUB", "NUMPAT") == integer(0)
+    for _ in range(2):
+        assert publisher.ask("SUBSCRIBE", ON_FIRST) == LOST
+        assert publisher.ask("SUBSCRIBE", ON_SECOND, ON_FIRST) == LOST
+        assert publisher.ask("PSUBSCRIBE", "*") == LOST
+        assert publisher.ask("PING") == b"+PONG\r\n"
+    assert number_of(second, ON_SECOND) == 1
+    first.start()
+    again = subscribe(proxy.client(), ON_FIRST)
+    publish(publisher, ON_FIRST, "y")
+    again.expect(message(ON_FIRST, "y"))
+    subscribe(publisher, "*", kind="psubscribe")
+
+
+def test_a_server_that_hangs(mortal: tuple[Proxy, RedisServer, RedisServer]) -> None:
+    """With a timeout, whoever asks gets an error; others are not held up."""
+    proxy, first, _ = mortal
+    client, other, publisher = proxy.client(), proxy.client(), proxy.client()
+    with first.paused():
+        client.send(command("SUBSCRIBE", ON_FIRST) + command("PING"))
+        client.wait_consumed()
+        subscribe(other, ON_SECOND)
+        publish(publisher, ON_SECOND, "x")
+        other.expect(message(ON_SECOND, "x"))
+        client.expect(LOST + b"+PONG\r\n")
+        assert proxy.server_stats("s00")["server_timedout"] == 1
+    subscribe(client, ON_FIRST)
+    publish(publisher, ON_FIRST, "y")
+    client.expect(message(ON_FIRST, "y"))
+
+
+def test_a_server_that_hangs_and_goes_on(mortal: tuple[Proxy, RedisServer, RedisServer]) -> None:
+    proxy, first, _ = mortal
+    clients = [proxy.client() for _ in range(10)]
+    with first.paused():
+        for client in clients:
+            client.send(command("SUBSCRIBE", ON_FIRST, ON_SECOND))
+            client.wait_consumed()
+        assert [client.collect() for client in clients] == [b""] * 10
+    for client in clients:
+        client.expect(confirmation("subscribe", ON_FIRST, 1) + confirmation("subscribe", ON_SECOND, 2))
+    assert number_of(first, ON_FIRST) == 1
+
+
+def test_who_leaves_while_it_waits(mortal: tuple[Proxy, RedisServer, RedisServer]) -> None:
+    proxy, first, second = mortal
+    stays = proxy.client()
+    with first.paused():
+        for end in (Connection.close, Connection.reset):
+            client = proxy.client()
+            client.send(command("SUBSCRIBE", ON_FIRST, ON_SECOND))
+            client.wait_consumed()
+            end(client)
+        stays.send(command("SUBSCRIBE", ALSO_ON_FIRST))
+        stays.wait_consumed()
+    stays.expect(confirmation("subscribe", ALSO_ON_FIRST, 1))
+    wait_for_number(first, ON_FIRST, 0)
+    wait_for_silence(second)
+
+
+@pytest.mark.parametrize("said", [error("ERR unknown command 'ssubscribe'"), error("NOPERM no")])
+def test_only_who_asked_gets_the_error(scripted: tuple[Proxy, ScriptedServer], said: bytes) -> None:
+    proxy, server = scripted
+    client, other = proxy.client(), proxy.client()
+    other.send(command("SUBSCRIBE", ON_FIRST))
+    peer = server.accept()
+    assert peer.request() == [b"subscribe", ON_FIRST.encode()]
+    peer.send(confirmation("subscribe", ON_FIRST, 1))
+    other.expect(confirmation("subscribe", ON_FIRST, 1))
+    for _ in range(2):
+        client.send(command("SSUBSCRIBE", ON_SECOND, ALSO_ON_FIRST))
+        assert peer.request() == [b"ssubscribe", ALSO_ON_FIRST.encode()]
+        peer.send(said)
+        client.expect(said)
+        assert peer.request() == [b"sunsubscribe", ALSO_ON_FIRST.encode()]
+        peer.send(said)
+    peer.send(message(ON_FIRST, "x"))
+    other.expect(message(ON_FIRST, "x"))
+    assert client.ask("PING") == b"+PONG\r\n"
+
+
+def test_a_server_that_lets_nobody_in(scripted: tuple[Proxy, ScriptedServer]) -> None:
+    proxy, server = scripted
+    client = proxy.client()
+    client.send(command("SUBSCRIBE", ON_FIRST))
+    peer = server.accept()
+    peer.request()
+    peer.send(error("ERR max number of clients reached"))
+    peer.close()
+    client.expect(error("ERR max number of clients reached"))
+    assert client.ask("PING") == b"+PONG\r\n"
+
+
 GARBAGE = {
     "another reply": OK,
     "a number": integer(1),
@@ -61,6 +175,65 @@ GARBAGE = {
     "no reply": b"hello\r\n",
     "a wrong length": b"*3\r\n$x\r\n",
 }
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+@pytest.mark.parametrize("asking", [False, True])
+def test_garbage_costs_the_connection(scripted: tuple[Proxy, ScriptedServer], garbage: bytes, asking: bool) -> None:
+    proxy, server = scripted
+    before = proxy.server_stats("s00")["server_err"]
+    client, elsewhere, asker = proxy.client(), subscribe(proxy.client(), ON_SECOND), proxy.client()
+    client.send(command("SUBSCRIBE", ON_FIRST))
+    peer = server.accept()
+    peer.request()
+    peer.send(confirmation("subscribe", ON_FIRST, 1))
+    client.expect(confirmation("subscribe", ON_FIRST, 1))
+    if asking:
+        asker.send(command("SUBSCRIBE", ALSO_ON_FIRST))
+        peer.request()
+    peer.send(garbage)
+    client.expect_closed()
+    peer.expect_closed()
+    if asking:
+        asker.expect(LOST)
+    publish(asker, ON_SECOND, "x")
+    elsewhere.expect(message(ON_SECOND, "x"))
+    assert proxy.server_stats("s00")["server_err"] == before + 1
+
+
+def test_messages_cut_anywhere(scripted: tuple[Proxy, ScriptedServer]) -> None:
+    """And messages that nobody has subscribed to, and pushes of version 3, disturb nothing."""
+    proxy, server = scripted
+    client = proxy.client()
+    client.send(command("SUBSCRIBE", ON_FIRST))
+    peer = server.accept()
+    peer.request()
+    stream = confirmation("subscribe", ON_FIRST, 1)
+    peer.send_pieces(*(stream[place : place + 5] for place in range(0, len(stream), 5)))
+    client.expect(stream)
+    stream = (
+        message("other", "x") + b">2\r\n+a\r\n+b\r\n" + message(ON_FIRST, "\r\n*3\r\n") + pattern_message("*", "a", "b")
+    )
+    peer.send_pieces(*(stream[place : place + 11] for place in range(0, len(stream), 11)))
+    client.expect(message(ON_FIRST, "\r\n*3\r\n"))
+    assert client.ask("PING") == array(bulk("pong"), bulk(""))
+
+
+def test_servers_on_unix_sockets_that_are_down(servers: list[RedisServer], tmp_path: Path) -> None:
+    """Connecting fails at once there."""
+    pool = redis_pool(str(tmp_path / "nobody"), servers[1].path, servers[2].path)
+    with Proxy(pool) as proxy:
+        [first, second, _] = channels(3)
+        other, client = subscribe(proxy.client(), second), proxy.client()
+        for _ in range(3):
+            assert client.ask("PSUBSCRIBE", "*") == LOST
+            assert client.ask("SUBSCRIBE", second, first) == LOST
+            assert client.ask("SSUBSCRIBE", first) == LOST
+        wait_until(lambda: [server.ask("PUBSUB", "NUMPAT") for server in servers] == [integer(0)] * 3, "no pattern")
+        publish(client, second, "x")
+        other.expect(message(second, "x"))
+        other.close()
+        wait_for_silence(*servers)
 
 
 # --- ejection ------------------------------------------------------------------------------------------------------
@@ -137,3 +310,46 @@ def test_a_killed_server_ejects(servers: list[RedisServer]) -> None:
             publisher.expect(message(ON_FIRST, "y"))
             publish(client, ON_SECOND, "z")
             other.expect(message(ON_SECOND, "z"))
+
+
+# --- storms --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_storms_end_in_the_right_state(servers: list[RedisServer], version: int) -> None:
+    """Many clients subscribe, leave and come back, all at once; in the end everybody has what it should."""
+    source = random.Random(version)
+    names = [*channels(3, "storm"), "storm:x"]
+    with Proxy(redis_pool(*servers)) as proxy, ExitStack() as stack:
+        clients = [stack.enter_context(switch(proxy.client(), version)) for _ in range(40)]
+        has: list[set[str]] = [set() for _ in clients]
+        answers = [0] * len(clients)
+        for _ in range(1500):
+            number = source.randrange(len(clients))
+            if source.random() < 0.03:
+                clients[number].close()
+                clients[number] = stack.enter_context(switch(proxy.client(), version))
+                has[number], answers[number] = set(), 0
+                continue
+            chosen = source.sample(names, source.choice([1, 1, 2]))
+            subscribes = source.random() < 0.5
+            clients[number].send(command("SUBSCRIBE" if subscribes else "UNSUBSCRIBE", *chosen))
+            has[number] = has[number] | set(chosen) if subscribes else has[number] - set(chosen)
+            answers[number] += len(chosen)
+        for client, count in zip(clients, answers, strict=True):
+            client.replies(count)
+        publisher = proxy.client()
+        for name in names:
+            expected = sum(name in mine for mine in has)
+            assert publisher.ask("PUBSUB", "NUMSUB", name) == array(bulk(name), integer(expected))
+            assert sum(number_of(server, name) for server in servers) == 1
+            publish(publisher, name, "x")
+            for client, mine in zip(clients, has, strict=True):
+                if name in mine:
+                    client.expect(message(name, "x", version))
+        for client in clients:
+            pong = client.ask("PING", "the end")
+            assert pong in (bulk("the end"), array(bulk("pong"), bulk("the end")))
+        for client in clients:
+            client.close()
+        wait_for_silence(*servers)

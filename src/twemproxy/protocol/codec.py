@@ -507,8 +507,8 @@ class Codec:
     def read_message(self, message: bytes) -> "tuple[str, str, bytes]":
         """(what, kind, name) of a message of a server on a connection for subscriptions.
 
-        ``what`` is ``published``, with the topic, or the answer to a request above: ``confirmed``, ``ended`` or
-        ``refused``.
+        ``what`` is ``published``, or the answer to a request above: ``confirmed``, ``ended`` or ``refused``, which says
+        nothing of the topic. Raises ValueError for what is none of these.
         """
         raise NotImplementedError
 

@@ -552,6 +552,10 @@ class ServerConnection(Stream):
         self.wake_waiting()
         return self.publish_gauges()
 
+    def give_up(self, error: int, reason: str) -> None:
+        """As ``fail``."""
+        self.fail(error, reason)
+
     def abandon(self) -> None:
         """Close the connection, which is nobody's fault; nobody hears of the requests on it any more."""
         self.on_settled = self.listener = None

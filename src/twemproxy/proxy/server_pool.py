@@ -219,7 +219,8 @@ class ServerPool:
         if self.extra:
             for connection in list(self.extra):
                 next_look = min(next_look, connection.expire())
-        for moment in (self.private.expire(self.loop.now), self.health_checks.expire(self.loop.now)):
+        now = self.loop.now
+        for moment in (self.private.expire(now), self.subscriptions.expire(now), self.health_checks.expire(now)):
             if moment is not None:
                 next_look = min(next_look, cython.cast(int64_t, moment))
         return next_look

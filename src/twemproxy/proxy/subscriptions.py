@@ -9,9 +9,10 @@ would do it; what a client asks for while a server cannot be reached gets the er
 redis.io, "Redis Pub/Sub".
 """
 
+import errno
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 PUBLISHED, CONFIRMED, ENDED, REFUSED = "published", "confirmed", "ended", "refused"
 """What a message can be: published, or the answer to a subscription or to its end."""
@@ -44,6 +45,9 @@ class Connection(Protocol):
     def abandon(self) -> None:
         """Close it."""
 
+    def give_up(self, error: int, reason: str) -> None:
+        """Have it fail with this errno, for a reason that is for the log."""
+
 
 Key = tuple[str, bytes]
 """The command that subscribes, which says what kind of topic it is, and the topic's name."""
@@ -60,15 +64,31 @@ class _Topic:
         self.subscribers: dict[Subscriber, bool] = {}
         self.unconfirmed: dict[int, int] = {}
 
+    def is_confirmed(self) -> bool:
+        """Whether every server that it is asked for at has confirmed it."""
+        return self.unconfirmed.keys().isdisjoint(self.servers)
+
+
+class _Asked(NamedTuple):
+    """A request to a server: to subscribe to a topic, or to end that, and when the answer is overdue."""
+
+    topic: _Topic
+    subscribes: bool
+    due: int
+
+    def is_answered_by(self, what: str, key: Key) -> bool:
+        """Whether a message can be the answer."""
+        return what == REFUSED or (what == (CONFIRMED if self.subscribes else ENDED) and key == self.topic.key)
+
 
 class _Link:
-    """The connection to one server. ``asked``: topics in the order of the answers that are still to come."""
+    """The connection to one server. ``asked``: in the order of the answers that are still to come."""
 
     __slots__ = ("asked", "connection")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.asked: deque[_Topic] = deque()
+        self.asked: deque[_Asked] = deque()
 
 
 class Subscriptions:
@@ -77,6 +97,7 @@ class Subscriptions:
     def __init__(self, pool: Any) -> None:
         """``pool``: a ``proxy.server_pool.ServerPool``, whose codec knows the messages."""
         self._pool = pool
+        self._timeout: int = pool.config.timeout
         self._topics: dict[Key, _Topic] = {}
         self._of_client: dict[Subscriber, dict[Key, None]] = {}
         self._links: dict[int, _Link] = {}
@@ -96,7 +117,7 @@ class Subscriptions:
                 if topic and topic.subscribers.get(client) is False:
                     self._leave(client, topic.key)
             return self._failed.pop(client)
-        if any(topic.unconfirmed for topic in topics):
+        if not all(topic.subscribers[client] or topic.is_confirmed() for topic in topics):
             return False
         for topic in topics:
             topic.subscribers[client] = True
@@ -140,16 +161,19 @@ class Subscriptions:
     def _ask(self, topic: _Topic, servers: Iterable[int]) -> None:
         """Subscribe to a topic at these servers."""
         for server in servers:
+            if self._topics.get(topic.key) is not topic:
+                # One of the servers could not even be asked, and nobody wants it any more.
+                return
             topic.servers.add(server)
             topic.unconfirmed[server] = topic.unconfirmed.get(server, 0) + 1
-            self._send(server, topic, self._pool.codec.subscription(*topic.key))
+            self._send(server, topic, True, self._pool.codec.subscription(*topic.key))
 
     def _end(self, topic: _Topic, servers: Iterable[int]) -> None:
         """Unsubscribe from a topic at these servers."""
         for server in servers:
             topic.servers.discard(server)
             if server in self._links:
-                self._send(server, topic, self._pool.codec.unsubscription(*topic.key))
+                self._send(server, topic, False, self._pool.codec.unsubscription(*topic.key))
 
     def _leave(self, client: Subscriber, key: Key) -> None:
         topic = self._topics[key]
@@ -171,17 +195,31 @@ class Subscriptions:
                 former = topic.servers - servers
                 self._ask(topic, servers - topic.servers)
                 self._end(topic, former)
+                if topic.is_confirmed():
+                    _wake_waiting(topic)
 
     # --- servers ---------------------------------------------------------------------------------------------
 
-    def _send(self, server: int, topic: _Topic, request: bytes) -> None:
+    def _send(self, server: int, topic: _Topic, subscribes: bool, request: bytes) -> None:
         link = self._links.get(server)
         if link is None:
             link = self._links[server] = _Link(self._pool.open_extra(server, 0))
             link.connection.listener = lambda message: self._came(server, message)
             link.connection.on_settled = lambda ready, _: None if ready else self._lost(server)
-        link.asked.append(topic)
+        due = self._pool.now() + self._timeout
+        link.asked.append(_Asked(topic, subscribes, due))
+        if self._timeout:
+            self._pool.look_by(due)
         link.connection.write(request)
+
+    def expire(self, now: int) -> int | None:
+        """Give up connections with overdue answers; gives the moment to look again, if there is one."""
+        if not self._timeout:
+            return None
+        for server, link in list(self._links.items()):
+            if self._links.get(server) is link and link.asked and link.asked[0].due <= now:
+                link.connection.give_up(errno.ETIMEDOUT, "")
+        return min((link.asked[0].due for link in self._links.values() if link.asked), default=None)
 
     def _close_links(self) -> None:
         """Nobody wants anything any more."""
@@ -192,24 +230,27 @@ class Subscriptions:
 
     def _came(self, server: int, message: bytes) -> None:
         """A message of a server: something published, or the answer to what it was asked."""
-        what, kind, name = self._pool.codec.read_message(message)
+        link = self._links[server]
+        try:
+            what, kind, name = self._pool.codec.read_message(message)
+        except ValueError:
+            what, kind, name = "", "", b""
         if what == PUBLISHED:
             self._publish((kind, name), message)
             return
-        asked = self._links[server].asked
-        if not asked:
+        if not link.asked or not link.asked[0].is_answered_by(what, (kind, name)):
+            link.connection.give_up(errno.EINVAL, "its message answers nothing that it was asked")
             return
-        topic = asked.popleft()
-        if what == ENDED:
+        topic, subscribes, _ = link.asked.popleft()
+        if not subscribes:
             return
         topic.unconfirmed[server] -= 1
         if not topic.unconfirmed[server]:
             del topic.unconfirmed[server]
-        if what == REFUSED:
+        if what == REFUSED and server in topic.servers:
             self._fail(topic, message, REFUSED)
-        elif not topic.unconfirmed:
-            for client in _waiting(topic):
-                client.wake()
+        elif topic.is_confirmed():
+            _wake_waiting(topic)
 
     def _publish(self, key: Key, message: bytes) -> None:
         topic = self._topics.get(key)
@@ -223,11 +264,12 @@ class Subscriptions:
         self._pool.drop_extra(link.connection)
         name = self._pool.server_names()[server]
         error = self._pool.error(f"no connection to server '{name}' for subscriptions")
-        for topic in {*link.asked, *self._topics.values()}:
+        topics = [topic for topic in self._topics.values() if server in topic.servers]
+        for topic in self._topics.values():
             topic.unconfirmed.pop(server, None)
-            if server in topic.servers:
-                topic.servers.discard(server)
-                self._fail(topic, error, LOST)
+            topic.servers.discard(server)
+        for topic in topics:
+            self._fail(topic, error, LOST)
 
     def _fail(self, topic: _Topic, error: bytes, why: str) -> None:
         """A topic cannot be had: who waits for it gets the error, who has had it is cut off."""
@@ -242,3 +284,8 @@ class Subscriptions:
 def _waiting(topic: _Topic) -> list[Subscriber]:
     """The clients that have asked for a topic and do not get its messages yet."""
     return [client for client, active in topic.subscribers.items() if not active]
+
+
+def _wake_waiting(topic: _Topic) -> None:
+    for client in _waiting(topic):
+        client.wake()

@@ -80,8 +80,10 @@ def read_message(message: bytes) -> tuple[str, str, bytes]:
             return "refused", "", b""
         case [bytes(word), bytes(name), *_] if word in _PUBLISHED:
             return "published", _PUBLISHED[word], name
-        case [bytes(word), *_]:
-            return ("ended" if word.decode("utf-8", "replace") in _ENDS else "confirmed"), "", b""
+        case [bytes(word), bytes(name), *_] if (kind := word.decode("utf-8", "replace")) in _END_OF:
+            return "confirmed", kind, name
+        case [bytes(word), bytes(name), *_] if (kind := word.decode("utf-8", "replace")) in _ENDS:
+            return "ended", _ENDS[kind], name
         case _:
             raise ValueError("no message")
 

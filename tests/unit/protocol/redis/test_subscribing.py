@@ -155,14 +155,12 @@ def test_what_servers_say(name: bytes, text: bytes, number: int) -> None:
     assert read(message(name, text, kind="smessage")) == ("published", "ssubscribe", name)
     assert read(pattern_message(name, text, b"x")) == ("published", "psubscribe", name)
     for kind, end in ENDS.items():
-        assert read(confirmation(kind, name, number))[0] == "confirmed"
-        assert read(confirmation(end, name, number))[0] == "ended"
+        assert read(confirmation(kind, name, number)) == ("confirmed", kind, name)
+        assert read(confirmation(end, name, number)) == ("ended", kind, name)
     assert read(error("NOPERM no"))[0] == "refused"
 
 
-@pytest.mark.parametrize(
-    "reply", [b"+OK\r\n", b":1\r\n", bulk("x"), b"$-1\r\n", b"*-1\r\n", array(), array(integer(1))]
-)
+@pytest.mark.parametrize("reply", [b"+OK\r\n", b":1\r\n", bulk("x"), array(), array(bulk("foo"), bulk("x"), bulk("y"))])
 def test_what_is_no_message(reply: bytes) -> None:
     with pytest.raises(ValueError, match="no message"):
         subscribing.read_message(reply)

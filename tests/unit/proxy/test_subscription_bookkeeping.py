@@ -1,0 +1,536 @@
+"""Subscriptions of many clients over few server connections: every order of answers, losses, refusals and moves."""
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from subscription_peers import REFUSED, TIMEOUT, FakeClient, FakePool
+
+from harness.resp import error
+from harness.subscribing import confirmation, message, pattern_message
+
+A, B, C = b"\x00a", b"\x01b", b"\x02c"
+"""Channels of the three servers."""
+A2 = b"\x00z"
+ALL = [0, 1, 2]
+
+
+def lost(server: int) -> bytes:
+    return error(f"ERR no connection to server 's{server:02d}' for subscriptions")
+
+
+@pytest.fixture
+def pool() -> FakePool:
+    return FakePool()
+
+
+def subscribed(pool: FakePool, kind: str, *names: bytes) -> FakeClient:
+    """A client that has subscribed to these."""
+    client = FakeClient(pool)
+    if client.ask(kind, *names) is False:
+        pool.answer()
+        assert client.turn() is True
+    return client
+
+
+# --- subscribing ---------------------------------------------------------------------------------------------------
+
+
+def test_a_client_waits_for_the_server(pool: FakePool) -> None:
+    client = FakeClient(pool)
+    assert client.ask("subscribe", A) is False
+    assert pool.links() == [0]
+    assert client.plan() is False
+    pool.link(0).answer()
+    assert client.turn() is True
+    pool.link(0).publish(A, b"x")
+    assert client.got == [message(A, "x")]
+    assert pool.link(0).history == [f"subscribe {A.decode()}"]
+
+
+def test_others_do_not_ask_again(pool: FakePool) -> None:
+    first = subscribed(pool, "subscribe", A)
+    second, third = FakeClient(pool), FakeClient(pool)
+    assert second.ask("subscribe", A, A) is True
+    assert third.ask("subscribe", A, B) is False
+    pool.link(0).publish(A, b"x")
+    assert (len(first.got), len(second.got), len(third.got)) == (1, 1, 0)
+    assert pool.subscriptions.subscribers("subscribe", A) == (2, 1)
+    pool.answer()
+    assert third.turn() is True
+    pool.link(0).publish(A, b"y")
+    assert (len(first.got), len(second.got), len(third.got)) == (2, 2, 1)
+    assert len(pool.link(0).history) == 1
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_patterns_wait_for_every_server(pool: FakePool, order: tuple[int, ...]) -> None:
+    client = FakeClient(pool)
+    assert client.ask("psubscribe", b"*") is False
+    assert pool.links() == ALL
+    for server in order[:2]:
+        pool.link(server).answer()
+        assert client.turn() is False
+        pool.link(server).publish(A, b"early")
+    pool.link(order[2]).answer()
+    assert client.turn() is True
+    for server in ALL:
+        pool.link(server).publish(A, b"%d" % server)
+    assert client.got == [pattern_message("*", A, str(server)) for server in ALL]
+    assert pool.subscriptions.subscribers("psubscribe", b"*") == (1, 3)
+
+
+@pytest.mark.parametrize("kind", ["subscribe", "ssubscribe"])
+def test_where_topics_are_asked_for(pool: FakePool, kind: str) -> None:
+    subscribed(pool, kind, B)
+    assert pool.links() == [1]
+    subscribed(pool, kind, b"__keyspace@0__:x")
+    assert pool.links() == ALL
+
+
+def test_random_pools_ask_everywhere(pool: FakePool) -> None:
+    pool.random = True
+    subscribed(pool, "subscribe", B)
+    assert pool.links() == ALL
+
+
+def test_kinds_are_told_apart(pool: FakePool) -> None:
+    channel, pattern, shard = (subscribed(pool, kind, A) for kind in ("subscribe", "psubscribe", "ssubscribe"))
+    pool.link(0).say(message(A, "1"))
+    pool.link(0).say(pattern_message(A, A, "2"))
+    pool.link(0).say(message(A, "3", kind="smessage"))
+    pool.link(0).say(message(B, "of nobody's concern"))
+    assert (channel.got, pattern.got) == ([message(A, "1")], [pattern_message(A, A, "2")])
+    assert shard.got == [message(A, "3", kind="smessage")]
+
+
+# --- ending --------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_one_ends_it(pool: FakePool) -> None:
+    first, second, other = (subscribed(pool, "subscribe", name) for name in (A, A, A2))
+    pool.subscriptions.unsubscribe(first, "subscribe", [A, B, A])
+    pool.subscriptions.unsubscribe(first, "psubscribe", [A])
+    assert len(pool.link(0).history) == 2
+    pool.subscriptions.drop(second)
+    assert pool.link(0).history[2:] == [f"unsubscribe {A.decode()}"]
+    pool.answer()
+    assert pool.link(0).subscribed == {("subscribe", A2)}
+    pool.subscriptions.drop(other)
+    assert pool.links() == []
+
+
+def test_it_begins_again_before_its_end_is_answered(pool: FakePool) -> None:
+    other = subscribed(pool, "subscribe", A2)
+    for _ in range(3):
+        pool.subscriptions.drop(subscribed(pool, "subscribe", A))
+    client = FakeClient(pool)
+    assert client.ask("subscribe", A) is False
+    pool.link(0).answer(1)
+    assert client.turn() is False
+    pool.link(0).answer()
+    assert client.turn() is True
+    pool.link(0).publish(A, b"x")
+    assert (client.got, other.got) == ([message(A, "x")], [])
+
+
+def test_who_leaves_while_it_waits_is_forgotten(pool: FakePool) -> None:
+    other = subscribed(pool, "subscribe", A2)
+    client = FakeClient(pool)
+    assert client.ask("subscribe", A, B) is False
+    pool.subscriptions.drop(client)
+    pool.answer()
+    assert not client.woken
+    assert pool.link(0).subscribed == {("subscribe", A2)} and pool.link(1).subscribed == set()
+    pool.subscriptions.drop(client)
+    pool.subscriptions.drop(other)
+    assert pool.links() == []
+
+
+# --- errors --------------------------------------------------------------------------------------------------------
+
+
+def test_only_who_asked_gets_the_error(pool: FakePool) -> None:
+    pool.forbidden[0] = {("subscribe", A)}
+    other = subscribed(pool, "subscribe", A2, B)
+    clients = [FakeClient(pool), FakeClient(pool)]
+    assert clients[0].ask("subscribe", B, A, C) is False
+    assert clients[1].ask("subscribe", A) is False
+    pool.answer()
+    assert [client.turn() for client in clients] == [REFUSED] * 2
+    pool.answer()
+    assert pool.link(0).subscribed == {("subscribe", A2)} and pool.link(2).subscribed == set()
+    assert pool.subscriptions.subscribers("subscribe", B) == (1, 1)
+    assert other.ended == "" and pool.given_up == []
+    assert clients[0].ask("subscribe", B) is True
+
+
+def test_an_error_at_the_end_is_nothing(pool: FakePool) -> None:
+    """A server that does not know the command that subscribes does not know the one that ends it."""
+    other = subscribed(pool, "subscribe", A2)
+    client = FakeClient(pool)
+    assert client.ask("ssubscribe", A) is False
+    assert pool.link(0).requests.popleft() == [b"ssubscribe", A]
+    pool.link(0).say(error("ERR unknown command 'ssubscribe'"))
+    assert client.turn() == error("ERR unknown command 'ssubscribe'")
+    assert pool.link(0).requests.popleft() == [b"sunsubscribe", A]
+    pool.link(0).say(error("ERR unknown command 'sunsubscribe'"))
+    assert other.ended == "" and pool.given_up == []
+    assert client.ask("subscribe", A) is False
+    pool.answer()
+    assert client.turn() is True
+
+
+def test_one_of_several_servers_refuses(pool: FakePool) -> None:
+    pool.forbidden[1] = {("psubscribe", b"*")}
+    other = subscribed(pool, "subscribe", A, B, C)
+    client = FakeClient(pool)
+    assert client.ask("psubscribe", b"*") is False
+    pool.link(1).answer()
+    assert client.turn() == REFUSED
+    pool.answer()
+    assert [len(pool.link(server).subscribed) for server in ALL] == [1, 1, 1]
+    assert other.ended == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"+OK\r\n", b"*1\r\n$3\r\nfoo\r\n", confirmation("unsubscribe", A2, 1), confirmation("subscribe", B, 1)],
+)
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_answers_nothing_costs_the_connection(pool: FakePool, said: bytes, asked: bool) -> None:
+    first, other = subscribed(pool, "subscribe", A), subscribed(pool, "subscribe", B)
+    client = FakeClient(pool)
+    if asked:
+        assert client.ask("subscribe", A2) is False
+    pool.link(0).say(said)
+    assert pool.given_up == ["EINVAL"]
+    assert first.ended and not other.ended
+    assert client.turn() == (lost(0) if asked else False)
+    assert pool.links() == [1]
+
+
+def test_an_end_that_is_confirmed_costs_the_connection(pool: FakePool) -> None:
+    other = subscribed(pool, "subscribe", A2)
+    pool.subscriptions.drop(subscribed(pool, "subscribe", A))
+    pool.link(0).say(confirmation("subscribe", A, 1))
+    assert pool.given_up == ["EINVAL"] and other.ended
+
+
+# --- losses --------------------------------------------------------------------------------------------------------
+
+
+def test_who_may_have_missed_something_is_cut_off(pool: FakePool) -> None:
+    on_first, on_second, pattern = (
+        subscribed(pool, kind, name) for kind, name in [("subscribe", A), ("subscribe", B), ("psubscribe", b"*")]
+    )
+    both = subscribed(pool, "subscribe", A, B)
+    waiting, elsewhere = FakeClient(pool), FakeClient(pool)
+    assert waiting.ask("subscribe", A2) is False
+    assert elsewhere.ask("subscribe", C) is False
+    pool.link(0).fail()
+    assert [bool(client.ended) for client in (on_first, pattern, both, on_second, waiting)] == [True] * 3 + [False] * 2
+    assert waiting.turn() == lost(0)
+    pool.answer()
+    assert elsewhere.turn() is True
+    assert pool.links() == [1, 2]
+    assert pool.link(1).subscribed == {("subscribe", B)} and pool.link(2).subscribed == {("subscribe", C)}
+    assert waiting.ask("subscribe", A2) is False
+    pool.answer()
+    assert waiting.turn() is True
+
+
+def test_a_connection_without_topics_may_end(pool: FakePool) -> None:
+    client, other = subscribed(pool, "subscribe", A), subscribed(pool, "subscribe", B)
+    pool.subscriptions.drop(client)
+    pool.link(0).fail()
+    assert other.ended == "" and pool.links() == [1]
+
+
+def test_who_has_it_already_keeps_it_when_more_cannot_be_had(pool: FakePool) -> None:
+    client = subscribed(pool, "subscribe", A)
+    pool.down.add(1)
+    assert client.ask("subscribe", A, B) == lost(1)
+    assert client.ended == ""
+    pool.link(0).publish(A, b"x")
+    assert client.got == [message(A, "x")]
+    assert pool.links() == [0]
+
+
+@pytest.mark.parametrize("down", ALL)
+def test_a_pattern_that_a_server_cannot_even_be_asked_for(pool: FakePool, down: int) -> None:
+    other = subscribed(pool, "subscribe", A, B, C)
+    pool.link(down).fail()
+    assert other.ended
+    other = subscribed(pool, "subscribe", *[name for name in (A, B, C) if name[0] != down])
+    pool.down.add(down)
+    client = FakeClient(pool)
+    assert client.ask("psubscribe", b"*") == lost(down)
+    pool.answer()
+    assert pool.links() == [server for server in ALL if server != down]
+    for server in pool.links():
+        assert {kind for kind, _ in pool.link(server).subscribed} == {"subscribe"}
+    assert other.ended == ""
+    pool.subscriptions.drop(other)
+    assert pool.links() == []
+
+
+# --- time ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_does_not_answer(pool: FakePool) -> None:
+    other, client = subscribed(pool, "subscribe", B), FakeClient(pool)
+    assert pool.subscriptions.expire(pool.time) is None
+    pool.time += 10
+    assert client.ask("subscribe", A) is False
+    assert pool.look_at == pool.time + TIMEOUT
+    assert pool.subscriptions.expire(pool.time + TIMEOUT - 1) == pool.time + TIMEOUT
+    assert pool.subscriptions.expire(pool.time + TIMEOUT) is None
+    assert pool.given_up == ["ETIMEDOUT"]
+    assert client.turn() == lost(0)
+    assert other.ended == "" and pool.links() == [1]
+
+
+def test_without_a_timeout_it_may_take_for_ever() -> None:
+    pool = FakePool(timeout=0)
+    client = FakeClient(pool)
+    assert client.ask("subscribe", A) is False
+    assert pool.look_at == 0
+    assert pool.subscriptions.expire(pool.time + 10**9) is None
+    assert pool.given_up == []
+
+
+# --- moves ---------------------------------------------------------------------------------------------------------
+
+
+def move(pool: FakePool, *live: int) -> None:
+    """Only these servers are live now."""
+    pool.live = set(live)
+    pool.subscriptions.rebalance()
+
+
+def test_topics_move_and_come_back(pool: FakePool) -> None:
+    client, other, pattern = (
+        subscribed(pool, kind, name) for kind, name in [("subscribe", A), ("subscribe", C), ("psubscribe", b"*")]
+    )
+    move(pool, 1, 2)
+    pool.answer()
+    assert pool.link(0).subscribed == {("psubscribe", b"*")}
+    pool.link(1).publish(A, b"moved")
+    move(pool, 0, 1, 2)
+    pool.answer()
+    pool.link(0).publish(A, b"back")
+    assert client.got == [message(A, "moved"), message(A, "back")]
+    assert pool.link(1).subscribed == {("psubscribe", b"*")}
+    assert len(pattern.got) == 2 and not other.got
+
+
+def test_a_move_while_it_is_asked_for(pool: FakePool) -> None:
+    """What counts is where it is now, whatever the former server says, or when."""
+    client, other = FakeClient(pool), subscribed(pool, "subscribe", A2)
+    assert client.ask("subscribe", A) is False
+    move(pool, 1, 2)
+    pool.link(1).answer()
+    assert client.turn() is True
+    pool.link(0).answer()
+    assert pool.link(0).subscribed == set()
+    assert other.ended == ""
+
+
+def test_a_refusal_of_a_former_server_is_nothing(pool: FakePool) -> None:
+    client, other = FakeClient(pool), subscribed(pool, "subscribe", A2)
+    pool.forbidden[0] = {("subscribe", A)}
+    assert client.ask("subscribe", A) is False
+    move(pool, 1, 2)
+    pool.link(0).answer()
+    assert client.turn() is False
+    pool.link(1).answer()
+    assert client.turn() is True
+    assert other.ended == ""
+
+
+def test_the_former_server_is_lost(pool: FakePool) -> None:
+    client, other = FakeClient(pool), subscribed(pool, "subscribe", A2)
+    assert client.ask("subscribe", A) is False
+    move(pool, 1, 2)
+    pool.link(0).fail()
+    pool.answer()
+    assert client.turn() is True
+    assert other.ended == ""
+
+
+def test_back_before_anything_is_answered(pool: FakePool) -> None:
+    client = FakeClient(pool)
+    assert client.ask("subscribe", A) is False
+    move(pool, 1, 2)
+    move(pool, 0, 1, 2)
+    pool.link(0).answer(2)
+    assert client.turn() is False
+    pool.link(0).answer()
+    assert client.turn() is True
+    pool.answer()
+    assert pool.link(0).subscribed == {("subscribe", A)} and pool.link(1).subscribed == set()
+
+
+def test_who_subscribes_again_during_a_move_does_not_wait(pool: FakePool) -> None:
+    client, late = subscribed(pool, "subscribe", A), FakeClient(pool)
+    move(pool, 1, 2)
+    assert client.ask("subscribe", A) is True
+    assert late.ask("subscribe", A) is False
+    pool.answer()
+    assert late.turn() is True
+
+
+def test_a_move_to_a_server_that_is_down(pool: FakePool) -> None:
+    client, other = subscribed(pool, "subscribe", A), subscribed(pool, "subscribe", C)
+    waiting = FakeClient(pool)
+    assert waiting.ask("subscribe", A2) is False
+    pool.down.add(1)
+    move(pool, 1, 2)
+    pool.answer()
+    assert client.ended and waiting.turn() == lost(1)
+    assert other.ended == ""
+    assert pool.link(0).subscribed == set()
+
+
+# --- whatever happens ----------------------------------------------------------------------------------------------
+
+NAMES = [A, A2, B, C]
+TOPICS = st.one_of(
+    st.tuples(st.just("subscribe"), st.lists(st.sampled_from(NAMES), min_size=1, max_size=3)),
+    st.tuples(st.just("psubscribe"), st.lists(st.sampled_from([b"*", b"\x00*"]), min_size=1, max_size=2)),
+)
+CLIENTS = st.integers(0, 3)
+SERVERS = st.integers(0, 2)
+
+
+class Storm(RuleBasedStateMachine):
+    """Compared with: a set of topics for each client, which it has from its confirmation on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = FakePool()
+        self.clients: list[FakeClient] = []
+        self.has: dict[FakeClient, set[tuple[str, bytes]]] = defaultdict(set)
+
+    @initialize()
+    def begin(self) -> None:
+        self.clients = [FakeClient(self.pool) for _ in range(4)]
+
+    def told(self, client: FakeClient, request: tuple[str, list[bytes]], answer: bytes | bool) -> None:
+        if answer is True:
+            self.has[client] |= {(request[0], name) for name in request[1]}
+
+    @rule(number=CLIENTS, topics=TOPICS)
+    def subscribe(self, number: int, topics: tuple[str, list[bytes]]) -> None:
+        client = self.clients[number]
+        if client.request is None:
+            self.told(client, topics, client.ask(topics[0], *topics[1]))
+
+    @rule(number=CLIENTS, topics=TOPICS)
+    def unsubscribe(self, number: int, topics: tuple[str, list[bytes]]) -> None:
+        client = self.clients[number]
+        if client.request is None:
+            self.pool.subscriptions.unsubscribe(client, topics[0], topics[1])
+            self.has[client] -= {(topics[0], name) for name in topics[1]}
+
+    @rule(number=CLIENTS)
+    def leave(self, number: int) -> None:
+        self.pool.subscriptions.drop(self.clients[number])
+        self.clients[number] = FakeClient(self.pool)
+
+    @rule(server=SERVERS, count=st.integers(1, 3))
+    def answer(self, server: int, count: int) -> None:
+        if server in self.pool.links():
+            self.pool.link(server).answer(count)
+
+    @rule(server=SERVERS)
+    def lose(self, server: int) -> None:
+        if server in self.pool.links():
+            self.pool.link(server).fail()
+
+    @rule(down=st.sets(SERVERS, max_size=1))
+    def go_down(self, down: set[int]) -> None:
+        self.pool.down = down
+
+    @rule(server=SERVERS, kind=st.sampled_from(["subscribe", "psubscribe"]), name=st.sampled_from([*NAMES, b"*"]))
+    def forbid(self, server: int, kind: str, name: bytes) -> None:
+        self.pool.forbidden = {server: {(kind, name)}}
+
+    @rule(live=st.sets(SERVERS, min_size=1))
+    def rebalance(self, live: set[int]) -> None:
+        self.pool.live = live
+        self.pool.subscriptions.rebalance()
+
+    @rule()
+    def time_passes(self) -> None:
+        self.pool.time += TIMEOUT // 2
+        self.pool.subscriptions.expire(self.pool.time)
+
+    @rule()
+    def turn(self) -> None:
+        for client in self.clients:
+            if (request := client.request) is not None:
+                self.told(client, request, client.turn())
+
+    @precondition(lambda self: all(client.request is None for client in self.clients))
+    @rule(number=CLIENTS)
+    def compare(self, number: int) -> None:
+        """Everything is answered: then messages reach exactly those who have their topics."""
+        self.settle()
+        for name in NAMES:
+            for client in self.clients:
+                client.got.clear()
+            server = self.pool.server_of_all([name])
+            if server in self.pool.links():
+                self.pool.link(server).publish(name, b"x")
+            for client in self.clients:
+                expected = [message(name, "x")] if ("subscribe", name) in self.has[client] else []
+                for pattern in (b"*", b"\x00*"):
+                    if ("psubscribe", pattern) in self.has[client] and name.startswith(pattern[:-1]):
+                        expected.append(pattern_message(pattern, name, "x"))
+                assert sorted(client.got) == sorted(expected)
+
+    def settle(self) -> None:
+        """Servers answer everything, and clients look again, until nothing happens."""
+        for _ in range(3):
+            self.pool.answer()
+            self.turn()
+        self.replace_the_ended()
+
+    @invariant()
+    def replace_the_ended(self) -> None:
+        for number, client in enumerate(self.clients):
+            if client.ended:
+                self.clients[number] = FakeClient(self.pool)
+
+    @invariant()
+    def one_connection_to_a_server(self) -> None:
+        assert len(set(self.pool.links())) == len(self.pool.links())
+
+    def teardown(self) -> None:
+        self.pool.forbidden = {}
+        self.settle()
+        assert all(client.request is None for client in self.clients), "a client waits for ever"
+        wanted = {topic for client in self.clients for topic in self.has[client]}
+        for server in ALL:
+            here = self.pool.link(server).subscribed if server in self.pool.links() else set()
+            expected = {
+                (kind, name)
+                for kind, name in wanted
+                if kind == "psubscribe" or self.pool.server_of_all([name]) == server
+            }
+            assert here == expected
+        for kind, name in wanted:
+            number = sum((kind, name) in self.has[client] for client in self.clients)
+            assert self.pool.subscriptions.subscribers(kind, name) == (number, 3 if kind == "psubscribe" else 1)
+        for client in self.clients:
+            self.pool.subscriptions.drop(client)
+        assert self.pool.links() == []
+        super().teardown()
+
+
+TestStorm = Storm.TestCase
+TestStorm.settings = settings(max_examples=150, stateful_step_count=40)
