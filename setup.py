@@ -32,6 +32,7 @@ COMPILED = [
     "twemproxy.proxy.rotation",
     "twemproxy.proxy.server_connection",
     "twemproxy.proxy.server_pool",
+    "twemproxy.proxy.shared_message",
     "twemproxy.proxy.sink",
 ]
 

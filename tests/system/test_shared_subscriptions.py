@@ -307,3 +307,43 @@ def test_who_does_not_read_is_cut_off(servers: list[RedisServer], version: int) 
         assert rest == (whole * (len(rest) // len(whole) + 1))[: len(rest)]
         publish(publisher, ON_FIRST, "last")
         reader.expect(message(ON_FIRST, "last"))
+
+
+def test_a_message_is_in_memory_once(servers: list[RedisServer]) -> None:
+    """However many have not taken it yet."""
+    count, versions = 20, (2, 3) * 20
+    with Proxy(redis_pool(*servers)) as proxy:
+        clients = [subscribe(switch(proxy.client(), each), ON_FIRST, version=each) for each in versions]
+        publisher = proxy.client()
+        before = proxy.memory()
+        for _ in range(count):
+            publish(publisher, ON_FIRST, MEGABYTE)
+        wait_until(lambda: proxy.server_stats("s00")["responses"] >= count, "all is published")
+        assert proxy.memory() - before < 4 * count * len(MEGABYTE)
+        for client, version in zip(clients[:2], (2, 3), strict=True):
+            client.expect(message(ON_FIRST, MEGABYTE, version) * count)
+
+
+def test_the_proxy_stops_with_subscribers(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*servers)) as proxy:
+        clients = [subscribe(proxy.client(), ON_FIRST), subscribe(switch(proxy.client(), 3), ON_SECOND, version=3)]
+        clients.append(subscribe(proxy.client(), "*", kind="psubscribe"))
+        assert proxy.terminate() == 0
+        for client in clients:
+            client.expect_closed()
+
+
+def test_what_client_list_says(proxy: Proxy) -> None:
+    with proxy.client() as asking, proxy.client() as client, RedisServer() as server:
+        direct, twin = server.connect(), server.connect()
+        for connection in (client, twin):
+            connection.send(command("SUBSCRIBE", "a", "b") + command("PSUBSCRIBE", "x*"))
+            connection.send(command("SSUBSCRIBE", "s"))
+            connection.replies(4)
+        told = [
+            {field for field in connection.ask("CLIENT", "LIST", "TYPE", "pubsub").split() if b"sub=" in field}
+            for connection in (asking, direct)
+        ]
+        assert told[0] >= {b"sub=2", b"psub=1", b"ssub=1"} and told[1] >= told[0]
+        assert asking.ask("CLIENT", "KILL", "TYPE", "pubsub") == integer(1)
+        client.expect_closed()

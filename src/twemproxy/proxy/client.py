@@ -39,6 +39,7 @@ from cython.cimports.twemproxy.proxy.repairable import send_repairable
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
+from cython.cimports.twemproxy.proxy.shared_message import SharedMessage
 from cython.cimports.twemproxy.stats.counters import (
     CLIENT_CONNECTIONS,
     CLIENT_EOF,
@@ -373,18 +374,22 @@ class ClientConnection(Stream):
 
     # --- messages that answer nothing ------------------------------------------------------------------------
 
-    def push(self, message: bytes) -> None:
-        """Send a message between replies."""
+    def push(self, message: bytes, shared):
+        """Send a message between replies.
+
+        ``shared``: what this gave for the client before that got the same message, None for the first.
+        """
+        copy: SharedMessage = shared
         if self.fd < 0:
-            return
-        message = self.session.pushed(message)
+            return copy
         if self.out.pending > PUSHES_HIGH:
             self.cut_off("it does not take its messages")
-            return
-        self.out.append(
-            self.loop.blocks, cython.cast(cython.p_uchar, PyBytes_AS_STRING(message)), PyBytes_GET_SIZE(message)
-        )
+            return copy
+        if copy is None:
+            copy = SharedMessage(self.loop.blocks, message)
+        copy.append_to(self.out, self.session.message_beginning)
         self.loop.want_flush(self)
+        return copy
 
     def wake(self) -> None:
         """Look again at what the client is waiting with."""

@@ -23,8 +23,8 @@ LOST = "it may have missed messages: the server connection for its subscriptions
 class Subscriber(Protocol):
     """What is asked of a client here."""
 
-    def push(self, message: bytes) -> None:
-        """Send it this, between replies."""
+    def push(self, message: bytes, shared: Any) -> Any:
+        """Send it this, between replies; see ``proxy.client``."""
 
     def wake(self) -> None:
         """Have its next request planned again."""
@@ -254,9 +254,10 @@ class Subscriptions:
 
     def _publish(self, key: Key, message: bytes) -> None:
         topic = self._topics.get(key)
+        shared = None
         if topic:
             for client in [client for client, active in topic.subscribers.items() if active]:
-                client.push(message)
+                shared = client.push(message, shared)
 
     def _lost(self, server: int) -> None:
         """The connection to a server has ended, or could not be made."""

@@ -164,9 +164,11 @@ class FakeClient:
         self.answers: list[bytes | bool] = []
         self.got: list[bytes] = []
 
-    def push(self, message: bytes) -> None:
+    def push(self, message: bytes, shared: object) -> object:
+        assert shared in (None, message)
         assert not self.ended
         self.got.append(message)
+        return message
 
     def wake(self) -> None:
         self.woken = True

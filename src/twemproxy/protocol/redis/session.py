@@ -219,9 +219,10 @@ class Session:
         """The client is gone."""
         self.pool.subscriptions.drop(self.client)
 
-    def pushed(self, message: bytes) -> bytes:
-        """A message of version 2 as the client's version has it."""
-        return b">" + message[1:] if self.protocol == 3 else message
+    @property
+    def message_beginning(self) -> bytes:
+        """What messages of version 2 begin with in the client's version, in the place of as many bytes."""
+        return b">" if self.protocol == 3 else b"*"
 
 
 def profile_of(protocol: int, database: int, config: Any) -> int:

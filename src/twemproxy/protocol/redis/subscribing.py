@@ -57,7 +57,7 @@ def _confirmation(name: str, topic: bytes, kind: str, session: Session) -> bytes
     """What a client is told of one topic: shard channels are counted by themselves."""
     topics = session.topics
     number = len(topics[kind]) if kind == "ssubscribe" else len(topics["subscribe"]) + len(topics["psubscribe"])
-    return session.pushed(b"*3\r\n" + bulk(name) + topic + integer(number))
+    return session.message_beginning + b"3\r\n" + bulk(name) + topic + integer(number)
 
 
 # --- with servers --------------------------------------------------------------------------------------------------
