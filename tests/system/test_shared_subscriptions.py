@@ -324,6 +324,32 @@ def test_a_message_is_in_memory_once(servers: list[RedisServer]) -> None:
             client.expect(message(ON_FIRST, MEGABYTE, version) * count)
 
 
+def test_nothing_comes_after_quit(proxy: Proxy) -> None:
+    """Also when it takes time until the end, because the client has not taken what came before."""
+    part = b"y" * 100_000
+    client, reader, publisher = proxy.client(), proxy.client(), proxy.client()
+    subscribe(client, ON_FIRST)
+    subscribe(reader, ON_FIRST)
+    host, port = client.sock.getsockname()
+    count = 0
+
+    def is_waiting() -> bool:
+        lines = publisher.ask("CLIENT", "LIST").split(b"\n")
+        return any(f" addr={host}:{port} ".encode() in line and b" omem=0 " not in line for line in lines)
+
+    while not is_waiting():
+        publish(publisher, ON_FIRST, part)
+        reader.expect(message(ON_FIRST, part))
+        count += 1
+    assert client.sock.send(command("QUIT")) == len(command("QUIT"))
+    client.wait_consumed()
+    publish(publisher, ON_FIRST, "after")
+    reader.expect(message(ON_FIRST, "after"))
+    client.expect(message(ON_FIRST, part) * count + OK)
+    client.expect_closed()
+    reader.close()
+
+
 def test_the_proxy_stops_with_subscribers(servers: list[RedisServer]) -> None:
     with Proxy(redis_pool(*servers)) as proxy:
         clients = [subscribe(proxy.client(), ON_FIRST), subscribe(switch(proxy.client(), 3), ON_SECOND, version=3)]

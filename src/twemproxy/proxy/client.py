@@ -375,12 +375,12 @@ class ClientConnection(Stream):
     # --- messages that answer nothing ------------------------------------------------------------------------
 
     def push(self, message: bytes, shared):
-        """Send a message between replies.
+        """Send a message between replies, unless the connection is to end.
 
         ``shared``: what this gave for the client before that got the same message, None for the first.
         """
         copy: SharedMessage = shared
-        if self.fd < 0:
+        if self.fd < 0 or self.closing:
             return copy
         if self.out.pending > PUSHES_HIGH:
             self.cut_off("it does not take its messages")
