@@ -194,6 +194,11 @@ class ServerPool:
         """As ``server_of_all``; -2 when no server is live."""
         return self.server_of_all(keys) if self.rotation.is_open() else -2
 
+    def live_servers(self) -> list:
+        """Those that keys can belong to now, by index; all of them when none is live."""
+        live = [index for index, member in enumerate(self.rotation.members) if member.live]
+        return live or list(range(self.n_servers))
+
     def draws(self) -> bool:
         """Whether keys say nothing about servers."""
         return self.rotation.continuum.draws

@@ -2,7 +2,7 @@
 
 Plain Python: the work per message is that of the sockets it goes out on. A topic is a channel or a pattern. The server
 of a channel is that of a key of the same name; topics of which messages may come from anywhere are asked for at every
-server. Each server has one connection for all of them.
+live server. Each server has one connection for all of them.
 
 A connection that is lost may have lost messages, so the clients that got any from it are cut off, as a server that ends
 would do it; what a client asks for while a server cannot be reached gets the error. Source of the delivery rules:
@@ -154,9 +154,9 @@ class Subscriptions:
 
     def _servers_of(self, key: Key) -> set[int]:
         kind, name = key
-        everywhere: bool = self._pool.draws() or self._pool.codec.comes_from_anywhere(kind, name)
-        server: int = -1 if everywhere else self._pool.server_of_all([name])
-        return {server} if server >= 0 else set(range(len(self._pool.servers)))
+        if self._pool.draws() or self._pool.codec.comes_from_anywhere(kind, name):
+            return set(self._pool.live_servers())
+        return {self._pool.server_of_all([name])}
 
     def _ask(self, topic: _Topic, servers: Iterable[int]) -> None:
         """Subscribe to a topic at these servers."""

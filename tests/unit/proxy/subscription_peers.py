@@ -116,6 +116,9 @@ class FakePool:
         live = sorted(self.live) or self.servers
         return first % len(self.servers) if first % len(self.servers) in live else live[first % len(live)]
 
+    def live_servers(self) -> list[int]:
+        return sorted(self.live) or self.servers
+
     def open_extra(self, server: int, profile: int) -> FakeConnection:
         assert profile == 0
         connection = FakeConnection(self, server)
