@@ -9,7 +9,7 @@ import pytest
 
 from harness.connection import Connection
 from harness.proxy import Proxy, keys_of, redis_pool
-from harness.resp import OK, array, bulk, command, error, integer
+from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
 from harness.subscribing import (
@@ -253,9 +253,7 @@ def test_channels_move_and_come_back(servers: list[RedisServer]) -> None:
             assert publisher.reply() == error("ERR Connection timed out")
             wait_for_number(servers[1], ON_FIRST, 1)
             publish(publisher, ON_FIRST, "moved")
-        wait_until(
-            lambda: publisher.ask("GET", ON_FIRST) == b"$-1\r\n" and number_of(first, ON_FIRST) == 1, "it is back"
-        )
+        wait_until(lambda: publisher.ask("GET", ON_FIRST) == NULL and number_of(first, ON_FIRST) == 1, "it is back")
         wait_for_number(servers[1], ON_FIRST, 0)
         publish(publisher, ON_FIRST, "back")
         for text in ("before", "moved", "back"):
@@ -310,6 +308,29 @@ def test_a_killed_server_ejects(servers: list[RedisServer]) -> None:
             publisher.expect(message(ON_FIRST, "y"))
             publish(client, ON_SECOND, "z")
             other.expect(message(ON_SECOND, "z"))
+
+
+def test_patterns_while_a_server_is_ejected(servers: list[RedisServer]) -> None:
+    """They are at the servers that are left, and at the ejected one when it is back."""
+    directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": SHORT}
+    with RedisServer() as first, Proxy(redis_pool(first, servers[1], **directives)) as proxy:
+        publisher = proxy.client()
+        first.kill()
+        assert publisher.ask("GET", ON_FIRST) == error("ERR Connection refused")
+        client = subscribe(proxy.client(), "*", kind="psubscribe")
+        notified = subscribe(proxy.client(), "__keyspace@0__:x")
+        publish(publisher, ON_FIRST, "moved")
+        first.start()
+        wait_until(
+            lambda: publisher.ask("GET", ON_FIRST) == NULL and first.ask("PUBSUB", "NUMPAT") == integer(1), "it is back"
+        )
+        publish(publisher, ON_FIRST, "back")
+        publish(first.connect(), ON_FIRST, "directly")
+        for text in ("moved", "back", "directly"):
+            client.expect(pattern_message("*", ON_FIRST, text))
+        wait_for_number(first, "__keyspace@0__:x", 1)
+        publish(first.connect(), "__keyspace@0__:x", "set")
+        notified.expect(message("__keyspace@0__:x", "set"))
 
 
 # --- storms --------------------------------------------------------------------------------------------------------
