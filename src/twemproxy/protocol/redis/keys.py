@@ -95,12 +95,17 @@ def blocks(arguments: list[bytes]) -> bool:
     return False
 
 
-def other_database(name: str, arguments: list[bytes]) -> bytes | None:
-    """The database that COPY or MOVE names as it is written; None when it names none."""
+def other_databases(name: str, arguments: list[bytes]) -> list[bytes]:
+    """The databases that COPY, MOVE or SWAPDB names, as they are written; of several COPY takes the last."""
     if name == "move":
-        return arguments[2]
-    if name != "copy":
-        return None
-    options = [argument.upper() for argument in arguments[3:]]
-    at = options.index(b"DB") + 4 if b"DB" in options else len(arguments)
-    return arguments[at] if at < len(arguments) else None
+        return arguments[2:3]
+    if name == "swapdb":
+        return arguments[1:3]
+    found = []
+    at = 3
+    while name == "copy" and at + 1 < len(arguments):
+        if arguments[at].upper() == b"DB":
+            at += 1
+            found.append(arguments[at])
+        at += 1
+    return found

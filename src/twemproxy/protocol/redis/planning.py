@@ -34,7 +34,7 @@ from twemproxy.protocol.redis.errors import (
     unknown_command,
 )
 from twemproxy.protocol.redis.inline import decode_request, encode_request
-from twemproxy.protocol.redis.keys import blocks, keys_of, other_database, sort_keys
+from twemproxy.protocol.redis.keys import blocks, keys_of, other_databases, sort_keys
 from twemproxy.protocol.redis.session import REPLY_ON, REPLY_SKIP, Session
 
 PLANNED, TO_NOBODY = 6, 7
@@ -244,33 +244,43 @@ class _Request:
                 return ToServer(self._found(session.pool.find_server([])))
             case Routing.ONLY_SERVER:
                 return ToServer(self._only_server())
-            case _:
-                return ToServer(self._server())
-
-    def _everywhere(self, row: Command) -> Plan:
-        if row.name == "script|load":
-            self.codec.scripts.remember(self.arguments[2])
-        elif row.name == "script|flush":
-            self.codec.scripts.forget()
-        elif row.name == "swapdb":
-            for word in self.arguments[1:3]:
-                self._check_database(word)
-        return whole_pool.plan(row, self.request, self.arguments, self.session)
-
-    def _searched(self, row: Command) -> Plan:
-        if row.name in ("xread", "xreadgroup"):
-            if blocks(self.arguments):
-                return self._block()
-        elif (database := other_database(row.name, self.arguments)) is not None:
-            self._check_database(database)
+            case Routing.COUNTED_KEYS:
+                self._check_keys(row)
         return ToServer(self._server())
 
-    def _check_database(self, word: bytes) -> None:
-        """A database that the request names must be one of the pool's; what is no number is the server's to refuse."""
+    def _check_keys(self, row: Command) -> None:
+        """Where keys are counted there must be some, unless a pool has one server."""
+        if self._servers() > 1 and not self._keys():
+            raise _Refused(error_reply(KEYLESS.format(name=row.name, servers=self._servers())))
+
+    def _everywhere(self, row: Command) -> Plan:
+        self._check_databases(row)
+        self._see_scripts(row)
+        return whole_pool.plan(row, self.request, self.arguments, self.session)
+
+    def _see_scripts(self, row: Command) -> None:
+        """Remember what SCRIPT LOAD and EVAL bring, and forget with SCRIPT FLUSH."""
+        if row.name == "script|load":
+            self.codec.scripts.remember(self.arguments[2])
+        elif row.name in ("eval", "eval_ro"):
+            self.codec.scripts.remember(self.arguments[1])
+        elif row.name == "script|flush":
+            self.codec.scripts.forget()
+
+    def _searched(self, row: Command) -> Plan:
+        if row.name in ("xread", "xreadgroup") and blocks(self.arguments):
+            return self._block()
+        self._check_databases(row)
+        return ToServer(self._server())
+
+    def _check_databases(self, row: Command) -> None:
+        """Databases that the request names must be the pool's; what is no number is the server's to refuse."""
         session = self.session
-        number = int(word) if word.isdigit() and len(word) < 10 else -1
-        if not (number < session.databases if session.databases > 1 else number == session.database) and number >= 0:
-            raise _Refused(error_reply(out_of_range(session)))
+        for word in other_databases(row.name, self.arguments):
+            number = int(word) if word.isdigit() and len(word) < 10 else -1
+            known = number < session.databases if session.databases > 1 else number == session.database
+            if not known and number >= 0:
+                raise _Refused(error_reply(out_of_range(session)))
 
     # --- on connections of the client's own ------------------------------------------------------------------------
 
@@ -314,11 +324,13 @@ class _Request:
                 server = self._server_in_transaction(row)
             elif self._servers() == 1:
                 server = self._only_server()
+            self._see_scripts(row)
         except _Refused as refused:
             return transactions.refuse(refused.reply, session)
         return transactions.queue(self.request, server, session)
 
     def _server_in_transaction(self, row: Command) -> int:
+        self._check_databases(row)
         match row.routing:
             case Routing.EVERY_SERVER | Routing.ANY_SERVER | Routing.ONLY_SERVER:
                 if self._servers() > 1:
@@ -326,11 +338,6 @@ class _Request:
                 return self._only_server()
             case Routing.BLOCKING if row.merge:
                 return self._only_server()
-            case Routing.COUNTED_KEYS if not self._keys():
-                if self._servers() > 1:
-                    raise _Refused(error_reply(KEYLESS.format(name=row.name, servers=self._servers())))
-                return self._only_server()
-            case _:
-                if (database := other_database(row.name, self.arguments)) is not None:
-                    self._check_database(database)
-                return self._server()
+            case Routing.COUNTED_KEYS:
+                self._check_keys(row)
+        return self._server()
