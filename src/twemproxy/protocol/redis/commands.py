@@ -46,6 +46,8 @@ class CommandInfo(msgspec.Struct, frozen=True):
     key_specs: tuple[KeySpec, ...] = ()
     subcommands: dict[str, "CommandInfo"] = {}
     """By full name, such as ``object|encoding``."""
+    own_name: str = ""
+    """What a server that was asked for it calls it itself, which is another name when it has been renamed there."""
 
 
 class Routing(enum.IntEnum):

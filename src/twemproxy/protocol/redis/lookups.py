@@ -20,6 +20,8 @@ FORGET_AFTER = 30_000
 ASK_AGAIN_AFTER = 1_000
 """As FORGET_AFTER, for an error that came instead of an answer."""
 
+_NO_COMMAND = b"-ERR unknown command"
+
 Found = CommandInfo | bytes | None
 """What a server says of a command: None when there is none of this name; an error reply when it did not say."""
 
@@ -32,8 +34,11 @@ class Lookups:
         self._waiting: dict[str, list[Client]] = {}
 
     def find(self, name: str, session: Session) -> tuple[bool, Found]:
-        """Whether it is known what servers say of a command, in lower case, and what; else the client is woken then."""
-        if len(name) > LONGEST_NAME or not name.isascii() or not name.isprintable():
+        """Whether it is known what servers say of a command, in lower case, and what; else the client is woken then.
+
+        A name with a bar is never that of a command: servers would take it for a sub-command's.
+        """
+        if len(name) > LONGEST_NAME or not name.isascii() or not name.isprintable() or "|" in name:
             return True, None
         now = session.pool.now()
         if name in self._known:
@@ -59,21 +64,24 @@ class Lookups:
 
 
 def _read(name: str, reply: bytes) -> Found:
-    """What a reply to COMMAND INFO says of a command; anything unexpected counts as no such command."""
+    """What a reply to COMMAND INFO says of a command; anything unexpected counts as no such command.
+
+    So does that there is no COMMAND, which only those would understand who know what was asked.
+    """
     if reply.startswith(b"-"):
-        return reply
+        return None if reply.startswith(_NO_COMMAND) else reply
     try:
         match parse(reply):
             case [[*fields]]:
                 return _info(fields)
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, KeyError, TypeError):
         pass
     return None
 
 
 def _info(fields: list[Value]) -> CommandInfo:
     """A command's element of COMMAND INFO; the last four fields came with redis 7."""
-    _, arity, flags, first, last, step, *more = fields
+    name, arity, flags, first, last, step, *more = fields
     if not all(isinstance(number, int) for number in (arity, first, last, step)):
         raise ValueError("no numbers")
     categories, tips, specs, subcommands = [*more, *([None] * 4)][:4]
@@ -81,6 +89,8 @@ def _info(fields: list[Value]) -> CommandInfo:
     key_specs = tuple(_spec(spec) for spec in _list(specs))
     if not key_specs and first:
         key_specs = (KeySpec(("index", positions[0]), ("range", _relative(*positions[:2]), positions[2], 0)),)
+    if not all(_can_be(spec) for spec in key_specs):
+        raise ValueError("keys are nowhere")
     return CommandInfo(
         summary="",
         group="module",
@@ -91,7 +101,21 @@ def _info(fields: list[Value]) -> CommandInfo:
         tips=_words(tips),
         key_specs=key_specs,
         subcommands={_text(_list(sub)[0]).lower(): _info(_list(sub)) for sub in _list(subcommands)},
+        own_name=_text(name).lower(),
     )
+
+
+def _can_be(spec: KeySpec) -> bool:
+    """Whether there can be keys where a key specification looks for them."""
+    match spec.begin_search:
+        case ("index", int(index)) if index < 1:
+            return False
+    match spec.find_keys:
+        case ("range", _, int(step), _) | ("keynum", _, _, int(step)) if step < 1:
+            return False
+        case ("keynum", int(count), int(first), _) if count < 0 or first < 0:
+            return False
+    return True
 
 
 def _relative(first: int, last: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from twemproxy.protocol.plan import PASS, Answer, Plan, Push, ToPrivate, ToServer
 from twemproxy.protocol.redis import local, subscribing, transactions, whole_pool
 from twemproxy.protocol.redis.commands import (
+    BY_NAME,
     COMMAND_INFO,
     COMMANDS,
     SUBCOMMANDS,
@@ -43,6 +44,7 @@ PLANNED, TO_NOBODY = 6, 7
 _NOT_QUEUED = ("discard", "exec", "multi", "watch")
 _KEYLESS_IN_TRANSACTION = ("echo", "ping", "time", "unwatch")
 _AT_ONCE = ("quit", "reset")
+_NOT_RENAMED = (Routing.REFUSED, Routing.LOCAL, Routing.TRANSACTION, Routing.SUBSCRIPTION)
 _IN_SUBSCRIPTION = ("ping", *_AT_ONCE)
 _NOT_WHILE_WATCHING = ("hello", "select")
 
@@ -78,7 +80,7 @@ class _Request:
         self.request = request
         self.session = session
         self.arguments = decode_request(request)
-        self.name: str = self.arguments[0].decode("utf-8", "surrogateescape").lower()
+        self.name: str = self.arguments[0].lower().decode("utf-8", "surrogateescape")
         self.row: Command | None = None
         self.info: CommandInfo | None = None
 
@@ -155,12 +157,20 @@ class _Request:
         if container.routing == Routing.LOCAL:
             return
         if row is None:
-            text = UNKNOWN_SUBCOMMAND.format(name=word[:128], container=container.name.upper())
-            raise _Refused(error_reply(text) if word else wrong_arity(container.name))
-        n = len(self.arguments)
-        if (n != row.arity) if row.arity > 0 else (n < -row.arity):
-            raise _Refused(wrong_arity(name))
+            raise self._no_subcommand(container.name)
+        self._check_arity(name, row.arity)
         self.row, self.info = row, info.subcommands[name]
+
+    def _no_subcommand(self, container: str) -> _Refused:
+        """What to raise when a container has no such sub-command."""
+        word = self.arguments[1].decode("utf-8", "replace") if len(self.arguments) > 1 else ""
+        text = UNKNOWN_SUBCOMMAND.format(name=word[:128], container=container.upper())
+        return _Refused(error_reply(text) if word else wrong_arity(container))
+
+    def _check_arity(self, name: str, arity: int) -> None:
+        n = len(self.arguments)
+        if (n != arity) if arity > 0 else (n < -arity):
+            raise _Refused(wrong_arity(name))
 
     def _check_permission(self, name: str, needed: bool) -> None:
         if text := self.codec.permission_refusal(name, needed):
@@ -175,15 +185,39 @@ class _Request:
             raise _Refused(found)
         if found is None:
             raise _Refused(unknown_command(self.arguments))
+        if found.own_name != self.name and found.own_name in BY_NAME:
+            return self._renamed(COMMANDS[BY_NAME[found.own_name]])
         row = command_row(self.name, found)
         self.info = found
-        if row.routing == Routing.REFUSED and "admin" not in found.flags:
+        if found.subcommands:
+            word = self.arguments[1].lower().decode("utf-8", "replace") if len(self.arguments) > 1 else ""
+            subcommands = {name.rpartition("|")[2]: sub for name, sub in found.subcommands.items()}
+            if word not in subcommands:
+                raise self._no_subcommand(self.name)
+            self.info = subcommands[word]
+            row = command_row(f"{self.name}|{word}", self.info)
+        if row.routing == Routing.REFUSED and "admin" not in self.info.flags:
             # Nobody knows whether there is a key in it.
             row = row._replace(routing=Routing.ONLY_SERVER)
         elif row.routing == Routing.REFUSED:
-            raise _Refused(error_reply(REFUSALS[3].format(name=self.name, reason=row.refusal)))
+            raise _Refused(error_reply(REFUSALS[3].format(name=row.name, reason=row.refusal)))
         self.row = row
         return row
+
+    def _renamed(self, row: Command) -> Command:
+        """The row of a command of the table that has another name at the servers, if that can do without the table's.
+
+        One that is about the connection would be about everybody's.
+        """
+        name = row.name
+        self.row, self.info = row, COMMAND_INFO[name]
+        self._check_permission(name, row.permission)
+        self._check_arity(self.name, row.arity)
+        if self.info.subcommands and row.routing != Routing.KEY:
+            self._go_down(row, self.info)
+        if self.row.routing in _NOT_RENAMED:
+            raise _Refused(error_reply(REFUSALS[3].format(name=self.name, reason=f"it is another name for '{name}'")))
+        return self.row
 
     # --- where it goes -------------------------------------------------------------------------------------------
 

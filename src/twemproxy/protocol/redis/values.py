@@ -13,6 +13,9 @@ class Failure(bytes):
     """The text of an error reply."""
 
 
+MOST_DEEP = 64
+"""Of values in values: far more than any reply has."""
+
 _LINES = b"+-:_#,("
 _STRINGS = b"$=!"
 _LISTS = {ord("*"): 1, ord("~"): 1, ord(">"): 1, ord("%"): 2}
@@ -26,8 +29,13 @@ def parse(reply: bytes) -> Value:
     return value
 
 
-def parse_at(reply: bytes, start: int) -> tuple[Value, int]:
-    """The value at ``start`` and the position behind it. Raises ValueError for bytes that are none."""
+def parse_at(reply: bytes, start: int, depth: int = 0) -> tuple[Value, int]:
+    """The value at ``start`` and the position behind it. Raises ValueError for bytes that are none.
+
+    ``depth``: how many values it is in.
+    """
+    if depth > MOST_DEEP:
+        raise ValueError("values in values in values")
     stop = reply.index(b"\r\n", start)
     kind, line = reply[start], reply[start + 1 : stop]
     at = stop + 2
@@ -43,13 +51,13 @@ def parse_at(reply: bytes, start: int) -> tuple[Value, int]:
         return (Failure(data) if kind == ord("!") else data), at + length + 2
     if kind == ord("|"):
         for _ in range(2 * length):
-            _, at = parse_at(reply, at)
-        return parse_at(reply, at)
+            _, at = parse_at(reply, at, depth + 1)
+        return parse_at(reply, at, depth + 1)
     if kind not in _LISTS:
         raise ValueError("an unknown kind of value")
     values = []
     for _ in range(length * _LISTS[kind]):
-        value, at = parse_at(reply, at)
+        value, at = parse_at(reply, at, depth + 1)
         values.append(value)
     return values, at
 
