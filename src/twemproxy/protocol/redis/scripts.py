@@ -15,7 +15,10 @@ SCRIPT_FORMS = {name: 1 if by_body else 2 for name, by_body in SCRIPT_CALLS.item
 """1 for a script by its digest, 2 by its body."""
 
 MOST_BYTES = 16 * 1024 * 1024
-"""Of all remembered bodies together; a longer one is not remembered."""
+"""Of all remembered scripts together; a longer one is not remembered."""
+
+OVERHEAD = 256
+"""Bytes that a script takes beside its body."""
 
 _UNKNOWN = b"-NOSCRIPT"
 
@@ -33,13 +36,13 @@ class ScriptMemory:
         if digest in self._bodies:
             self._bodies.move_to_end(digest)
             return
-        if len(body) > MOST_BYTES:
+        if len(body) + OVERHEAD > MOST_BYTES:
             return
         self._bodies[digest] = body
-        self._size += len(body)
+        self._size += len(body) + OVERHEAD
         while self._size > MOST_BYTES:
             _, forgotten = self._bodies.popitem(last=False)
-            self._size -= len(forgotten)
+            self._size -= len(forgotten) + OVERHEAD
 
     def forget(self) -> None:
         """The servers have been told to forget theirs."""
