@@ -143,7 +143,7 @@ _ROUTING = {
 """Commands, and sub-commands, whose routing does not follow from their key specifications."""
 
 _MERGES = {
-    "sum": "dbsize slowlog|len",
+    "sum": "dbsize latency|reset slowlog|len",
     "smallest": "lastsave wait",
     "smallest of each": "script|exists waitaof",
     "joined": "keys slowlog|get",
@@ -154,7 +154,7 @@ _MERGES = {
     "cursor": "scan",
     "all alike": (
         "acl|deluser acl|load acl|save acl|setuser bgrewriteaof bgsave commandlog|reset config|resetstat config|rewrite"
-        " config|set debug flushall flushdb function|delete function|flush function|load function|restore latency|reset"
+        " config|set debug flushall flushdb function|delete function|flush function|load function|restore"
         " memory|purge module|load module|loadex module|unload save script|flush script|load shutdown slowlog|reset"
         " swapdb"
     ),

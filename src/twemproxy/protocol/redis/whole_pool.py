@@ -170,7 +170,7 @@ def _scan(arguments: list[bytes], servers: int) -> Plan:
         except (ValueError, IndexError):
             return error_reply(MISFIT.format(name="scan"))
         following = place * servers + server if place else (server + 1) % servers
-        if following > _LARGEST_CURSOR:
+        if not 0 <= following <= _LARGEST_CURSOR:
             return error_reply(MISFIT.format(name="scan"))
         return array((bulk(str(following)), keys))
 
