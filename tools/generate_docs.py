@@ -304,7 +304,7 @@ MERGED = {
     "without repeats": "the replies without repeats",
     "any": "one of the replies",
     "subscribers": "numbers of subscribers, those of this proxy's clients included",
-    "one done": "fine when it was for one",
+    "one done": "fine when it was for one, on private connections",
     "cursor": "one after the other, the cursor tells where",
     "all alike": "the reply that all give, or the first error",
 }

@@ -268,10 +268,16 @@ class _Request:
                 return transactions.plan(row.name, self.arguments, session)
             case Routing.SUBSCRIPTION:
                 return subscribing.plan(row, self.arguments, session)
+            case Routing.EVERY_SERVER if row.merge == "one done":
+                # A script that runs lets nothing pass on its own connection, nor SELECT on another.
+                return self._on_private(row, 0)
             case Routing.EVERY_SERVER:
                 return self._everywhere(row)
+            case Routing.BLOCKING if row.merge:
+                # WAIT and WAITAOF: for all writes up to now.
+                return self._on_private(row, session.profile, _MOVES_OFFSET)
             case Routing.BLOCKING:
-                return self._wait(row) if row.merge else self._block()
+                return self._block()
             case Routing.SEARCHED_KEYS:
                 return self._searched(row)
             case Routing.ANY_SERVER:
@@ -326,13 +332,13 @@ class _Request:
             raise _Refused(ready)
         return ToPrivate(server, last=True) if ready else None
 
-    def _wait(self, row: Command) -> Plan:
-        """WAIT and WAITAOF: at every server, for all writes up to now."""
+    def _on_private(self, row: Command, profile: int, *before: bytes) -> Plan:
+        """Send it to every server, where nothing but ``before`` stands before it."""
         session = self.session
-        reservations, before = session.client.reservations(), (_MOVES_OFFSET,)
+        reservations = session.client.reservations()
         everything_ready = True
         for server in range(self._servers()):
-            ready = reservations.reserve(server, session.profile, before, patient=True)
+            ready = reservations.reserve(server, profile, before, patient=True)
             if isinstance(ready, bytes):
                 if session.client.awaits_replies():
                     return None
