@@ -7,4 +7,4 @@ cdef class RedisCodec(RespFraming):
     cdef readonly frozenset denied
     cdef readonly object scripts
     cdef readonly object lookups
-    cdef readonly tuple available
+    cdef readonly object available

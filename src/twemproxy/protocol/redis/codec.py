@@ -8,7 +8,8 @@ from collections.abc import Collection
 import cython
 
 from twemproxy.protocol.redis import planning, subscribing
-from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS
+from twemproxy.protocol.redis.command_reply import Available
+from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS, SUBCOMMANDS
 from twemproxy.protocol.redis.errors import (
     CROSS_SERVER,
     DENIED,
@@ -50,7 +51,7 @@ OTHER_DATABASE_STEP = "SELECT of another database"
 class RedisCodec(RespFraming):
     """One per pool and worker; see ``protocol.codec`` for what every method promises.
 
-    ``available``: names of the commands that clients of the pool can use.
+    ``available``: what clients of the pool can use, a ``command_reply.Available``.
     """
 
     def __init__(self, permitted: Collection[str] = (), denied: Collection[str] = ()) -> None:
@@ -71,7 +72,10 @@ class RedisCodec(RespFraming):
                 self.routing[row] = REFUSED
             elif self.routing[row] != REFUSED:
                 available.append(command.name)
-        self.available = tuple(available)
+        self.available = Available(
+            tuple(available),
+            frozenset(sub.name for sub in SUBCOMMANDS.values() if self.permission_refusal(sub.name, sub.permission)),
+        )
 
     # --- splitting and merging -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import translate
 from functools import cache, partial
+from typing import NamedTuple
 
 from twemproxy.protocol.redis.commands import COMMAND_INFO, SUBCOMMANDS, CommandInfo, KeySpec, Routing
 from twemproxy.protocol.redis.errors import WRONG_ARITY, error_reply
@@ -45,6 +46,13 @@ _LONGEST_PATTERN = 128
 """Characters; patterns are compiled and cached, so a client may not send one of any size."""
 
 _NULL = b"$-1\r\n"
+
+
+class Available(NamedTuple):
+    """What the clients of a pool can use: commands by name, and what is refused of their sub-commands by full name."""
+
+    commands: tuple[str, ...]
+    without: frozenset[str] = frozenset()
 
 
 def _bulk(text: str) -> bytes:
@@ -88,25 +96,26 @@ def _key_spec(spec: KeySpec) -> bytes:
     )
 
 
-def _subcommands(info: CommandInfo) -> dict[str, CommandInfo]:
+def _subcommands(info: CommandInfo, available: Available) -> dict[str, CommandInfo]:
     """Those available: of COMMAND the ones answered here, of another container the ones that are not refused."""
     return {
         name: sub
         for name, sub in info.subcommands.items()
-        if SUBCOMMANDS[name].routing != Routing.REFUSED or name.removeprefix("command|") in _SUBCOMMANDS
+        if name not in available.without
+        and (SUBCOMMANDS[name].routing != Routing.REFUSED or name.removeprefix("command|") in _SUBCOMMANDS)
     }
 
 
-def _find(name: str, available: Sequence[str]) -> CommandInfo | None:
+def _find(name: str, available: Available) -> CommandInfo | None:
     """An available command, or sub-command by its full name such as ``object|encoding``."""
     container, bar, _ = name.partition("|")
-    if container not in available:
+    if container not in available.commands:
         return None
     info = COMMAND_INFO[container]
-    return _subcommands(info).get(name) if bar else info
+    return _subcommands(info, available).get(name) if bar else info
 
 
-def _info(name: str, info: CommandInfo) -> bytes:
+def _info(name: str, info: CommandInfo, available: Available) -> bytes:
     """An element of the reply to COMMAND INFO."""
     return _array(
         (
@@ -117,12 +126,12 @@ def _info(name: str, info: CommandInfo) -> bytes:
             _array(map(_status, info.categories)),
             _array(map(_bulk, info.tips)),
             _array(map(_key_spec, info.key_specs)),
-            _array(_info(sub, details) for sub, details in _subcommands(info).items()),
+            _array(_info(sub, details, available) for sub, details in _subcommands(info, available).items()),
         )
     )
 
 
-def _docs(info: CommandInfo) -> bytes:
+def _docs(info: CommandInfo, available: Available) -> bytes:
     """The value of a command in the reply to COMMAND DOCS."""
     texts = {
         "summary": info.summary,
@@ -137,64 +146,64 @@ def _docs(info: CommandInfo) -> bytes:
         fields["deprecated_since"] = _bulk(info.deprecated_since)
     if info.replaced_by:
         fields["replaced_by"] = _bulk(info.replaced_by)
-    if subcommands := _subcommands(info):
-        fields["subcommands"] = _map({sub: _docs(details) for sub, details in subcommands.items()})
+    if subcommands := _subcommands(info, available):
+        fields["subcommands"] = _map({sub: _docs(details, available) for sub, details in subcommands.items()})
     return _map(fields)
 
 
-def _count(arguments: Sequence[str], available: Sequence[str]) -> bytes:
+def _count(arguments: Sequence[str], available: Available) -> bytes:
     if arguments:
         return error_reply(WRONG_ARITY.format(name="command|count"))
-    return _integer(len(available))
+    return _integer(len(available.commands))
 
 
-def _help(arguments: Sequence[str], available: Sequence[str]) -> bytes:
+def _help(arguments: Sequence[str], available: Available) -> bytes:
     if arguments:
         return error_reply(WRONG_ARITY.format(name="command|help"))
     return _array(map(_status, _HELP.splitlines()))
 
 
 @cache
-def _all_details(available: Sequence[str]) -> bytes:
-    return _array(_info(name, COMMAND_INFO[name]) for name in available)
+def _all_details(available: Available) -> bytes:
+    return _array(_info(name, COMMAND_INFO[name], available) for name in available.commands)
 
 
-def _details(arguments: Sequence[str], available: Sequence[str]) -> bytes:
+def _details(arguments: Sequence[str], available: Available) -> bytes:
     if not arguments:
         return _all_details(available)
     found = ((name, _find(name, available)) for name in map(str.lower, arguments))
-    return _array(_NULL if info is None else _info(name, info) for name, info in found)
+    return _array(_NULL if info is None else _info(name, info, available) for name, info in found)
 
 
 @cache
-def _all_documentation(available: Sequence[str]) -> bytes:
-    return _map({name: _docs(COMMAND_INFO[name]) for name in available})
+def _all_documentation(available: Available) -> bytes:
+    return _map({name: _docs(COMMAND_INFO[name], available) for name in available.commands})
 
 
-def _documentation(arguments: Sequence[str], available: Sequence[str]) -> bytes:
+def _documentation(arguments: Sequence[str], available: Available) -> bytes:
     if not arguments:
         return _all_documentation(available)
     found = {name: _find(name, available) for name in map(str.lower, arguments)}
-    return _map({name: _docs(info) for name, info in found.items() if info is not None})
+    return _map({name: _docs(info, available) for name, info in found.items() if info is not None})
 
 
-def _list(arguments: Sequence[str], available: Sequence[str]) -> bytes:
-    names: Iterable[str] = available
+def _list(arguments: Sequence[str], available: Available) -> bytes:
+    names: Iterable[str] = available.commands
     match [argument.lower() for argument in arguments]:
         case []:
             pass
         case ["filterby", "module", _]:
             names = ()
         case ["filterby", "aclcat", category]:
-            names = (name for name in available if f"@{category}" in COMMAND_INFO[name].categories)
+            names = (name for name in available.commands if f"@{category}" in COMMAND_INFO[name].categories)
         case ["filterby", "pattern", pattern] if len(pattern) <= _LONGEST_PATTERN:
-            names = filter(re.compile(translate(pattern)).match, available)
+            names = filter(re.compile(translate(pattern)).match, available.commands)
         case _:
             return error_reply("ERR syntax error")
     return _array(map(_bulk, names))
 
 
-def _keys(arguments: Sequence[str], available: Sequence[str], with_flags: bool = False) -> bytes:
+def _keys(arguments: Sequence[str], available: Available, with_flags: bool = False) -> bytes:
     """The keys of a request, for GETKEYSANDFLAGS each with the flags of the specification that finds it."""
     own_name = "command|getkeysandflags" if with_flags else "command|getkeys"
     if len(arguments) + 2 < -COMMAND_INFO["command"].subcommands[own_name].arity:
@@ -205,7 +214,10 @@ def _keys(arguments: Sequence[str], available: Sequence[str], with_flags: bool =
     n = len(arguments)
     if (n != info.arity) if info.arity > 0 else (n < -info.arity):
         return error_reply("ERR Invalid number of arguments specified for command")
-    info = info.subcommands.get("|".join(arguments[:2]).lower(), info)
+    subcommand = "|".join(arguments[:2]).lower()
+    if subcommand in available.without:
+        return error_reply("ERR Invalid command specified")
+    info = info.subcommands.get(subcommand, info)
     request = [argument.encode("utf-8", "surrogateescape") for argument in arguments]
     found: list[tuple[bytes, tuple[str, ...]]]
     if arguments[0].lower() in ("sort", "sort_ro"):
@@ -219,7 +231,7 @@ def _keys(arguments: Sequence[str], available: Sequence[str], with_flags: bool =
     return _array(bulk(key) for key, _ in found)
 
 
-_SUBCOMMANDS: dict[str, Callable[[Sequence[str], Sequence[str]], bytes]] = {
+_SUBCOMMANDS: dict[str, Callable[[Sequence[str], Available], bytes]] = {
     "count": _count,
     "docs": _documentation,
     "getkeys": _keys,
@@ -230,11 +242,8 @@ _SUBCOMMANDS: dict[str, Callable[[Sequence[str], Sequence[str]], bytes]] = {
 }
 
 
-def command_reply(arguments: Sequence[bytes], available: tuple[str, ...]) -> bytes:
-    """The reply to COMMAND with these arguments, the name itself not among them.
-
-    ``available``: names of the commands that there are.
-    """
+def command_reply(arguments: Sequence[bytes], available: Available) -> bytes:
+    """The reply to COMMAND with these arguments, the name itself not among them."""
     words = [argument.decode("utf-8", "surrogateescape") for argument in arguments]
     if not words:
         return _details((), available)

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from harness.resp import command
+from twemproxy.protocol.redis.command_reply import Available
 from twemproxy.protocol.redis.commands import COMMANDS, Routing
 from twemproxy.protocol.redis.session import Session
 
-AVAILABLE = tuple(command.name for command in COMMANDS if command.routing != Routing.REFUSED)
+AVAILABLE = Available(tuple(command.name for command in COMMANDS if command.routing != Routing.REFUSED))
 FIGURES = {"version": "9.8.7", "pid": 123, "uptime": 200_000, "client_connections": 2, "requests": 44}
 FIGURES |= {"response_bytes": 55, "request_bytes": 66, "forward_error": 7, "servers": 3, "servers_live": 2}
 FIGURES |= {"server_ejects": 8, "fragments": 99}
