@@ -257,20 +257,24 @@ class ServerPool:
         """
         connection: ServerConnection
         server: cython.int
+        # It is good for this one look: the client may ask about another profile next.
+        about, verdict = self.verdicts.pop(client, (0, None))
         if profile in self.usable:
             return True
         if self.loop.now < self.refused_until.get(profile, 0):
             return False
-        if client not in self.verdicts:
-            if profile in self.asking:
-                self.asking[profile][client] = None
-                return None
-            self.verdicts = {}
-            self.asking[profile] = {client: None}
-            for server in range(self.n_servers):
-                connection = self.open_profile(server, profile)[0]
-                connection.preconnect()
-        return self.verdicts.pop(client, None)
+        if verdict is not None and about == profile:
+            return verdict
+        if profile in self.asking:
+            self.asking[profile][client] = None
+            return None
+        self.verdicts = {}
+        self.asking[profile] = {client: None}
+        for server in range(self.n_servers):
+            connection = self.open_profile(server, profile)[0]
+            connection.preconnect()
+        about, verdict = self.verdicts.pop(client, (0, None))
+        return verdict
 
     def settled(self, profile, ready, refused) -> None:
         """A connection of this profile has become READY, or has failed."""
@@ -288,7 +292,7 @@ class ServerPool:
                     return
         for client in self.asking.pop(profile, {}):
             if client.fd >= 0:
-                self.verdicts[client] = not refused
+                self.verdicts[client] = (profile, not refused)
                 self.loop.want_flush(client)
 
     @cython.cfunc
