@@ -8,7 +8,7 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.protocol.codec import MUTED, QUIET
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
-from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
+from cython.cimports.twemproxy.proxy.server_connection import HIGH_WATER, ServerConnection
 from cython.cimports.twemproxy.proxy.sink import Sink
 
 
@@ -21,7 +21,10 @@ def send_repairable(
     start: cython.Py_ssize_t,
     end: cython.Py_ssize_t,
 ) -> cython.int:
-    """Send the request just framed, in ``block`` from ``start`` to ``end``; once more when it can be repaired."""
+    """Send the request just framed, in ``block`` from ``start`` to ``end``; once more when it can be repaired.
+
+    It cannot when its server has enough to take: a repaired request may be very much longer.
+    """
     request: RepairableRequest = RepairableRequest()
     request.connection = connection
     request.replies = replies
@@ -56,7 +59,7 @@ class RepairableRequest(Sink):
                 self.request, PyBytes_FromStringAndSize(cython.cast(cython.p_char, data), length)
             )
             self.request = None
-            if repaired and self.replies.stream is not None:
+            if repaired and self.replies.stream is not None and connection.out.pending <= HIGH_WATER:
                 connection.out.append(
                     connection.loop.blocks,
                     cython.cast(cython.p_uchar, PyBytes_AS_STRING(repaired)),
