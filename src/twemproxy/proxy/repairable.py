@@ -6,9 +6,10 @@ Compiled-only.
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.twemproxy.net.block import Block, block_bytes
+from cython.cimports.twemproxy.net.stream import HIGH_WATER
 from cython.cimports.twemproxy.protocol.codec import MUTED, QUIET
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
-from cython.cimports.twemproxy.proxy.server_connection import HIGH_WATER, ServerConnection
+from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.sink import Sink
 
 
