@@ -179,6 +179,27 @@ def test_a_half_closed_client_gets_what_it_waited_for_no_longer(
     client.expect_closed()
 
 
+def test_a_half_closed_client_gets_what_its_server_had_already(proxy: Proxy, servers: list[RedisServer]) -> None:
+    """The end of the client comes together with a command that finds something at once."""
+    for round_ in range(100):
+        assert servers[0].ask("RPUSH", A1, round_) == integer(1)
+        with proxy.client() as client:
+            client.send(BLPOP)
+            client.half_close()
+            assert client.read_to_end() == array(bulk(A1), bulk(str(round_)))
+    assert servers[0].ask("LLEN", A1) == integer(0)
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
+    proxy, server, client = scene
+    client.send(BLPOP)
+    private = server.accept()
+    private.expect(BLPOP)
+    client.close()
+    proxy.wait_stats(lambda pool: pool["client_connections"] == 0, "the client is gone")
+    private.expect_closed()
+
+
 def test_quits_behind(proxy: Proxy, client: Connection, servers: list[RedisServer]) -> None:
     client.send(BLPOP + command("QUIT") + command("SET", A2, "x"))
     wait_blocked(servers[0])

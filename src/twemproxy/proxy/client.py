@@ -366,11 +366,19 @@ class ClientConnection(Stream):
             return self.update_interest()
         return 0
 
+    def leave(self) -> None:
+        """Close: the client has gone while it waited."""
+        self.close(CLIENT_EOF, "it left while it waited")
+
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_hangup(self) -> cython.int:
-        self.ended = True
-        return self.close(CLIENT_EOF, "it left while it waited")
+        # What a server has for it already is not lost; one that has nothing yet forgets that it waits.
+        if not self.reserved.finish():
+            self.leave()
+            return 0
+        self.watches_hangup = False
+        return self.update_interest()
 
     # --- messages that answer nothing ------------------------------------------------------------------------
 

@@ -30,6 +30,9 @@ class Connection(Protocol):
     def set_timeout(self, timeout: int) -> None:
         """How long requests from now on may wait."""
 
+    def finish(self) -> bool:
+        """Send nothing more, but take what the server has to say; False when that cannot be done."""
+
     def is_idle(self) -> bool:
         """Whether it can serve somebody else."""
 
@@ -46,23 +49,38 @@ class Client(Protocol):
     def wake(self) -> None:
         """Have its next request planned again."""
 
+    def leave(self) -> None:
+        """It has gone, and nothing it has sent is to be done any more."""
+
 
 class Reserved:
     """A private connection while a client has it.
 
     ``prepared``: the requests that were sent to get it ready. ``kept``: it stays the client's beyond its next reply.
-    ``patient``: what is on it now may take for ever. ``problem``: the error reply that says what went wrong; empty
+    ``patient``: what is on it now may take for ever. ``finished``: its client sends nothing more, and when the server
+    has nothing to say either, the client is gone. ``problem``: the error reply that says what went wrong; empty
     while nothing has.
     """
 
-    __slots__ = ("_unanswered", "client", "connection", "kept", "patient", "prepared", "problem", "profile", "server")
+    __slots__ = (
+        "_unanswered",
+        "client",
+        "connection",
+        "finished",
+        "kept",
+        "patient",
+        "prepared",
+        "problem",
+        "profile",
+        "server",
+    )
 
     def __init__(self, client: Client, connection: Connection, server: int, profile: int) -> None:
         self.client = client
         self.connection = connection
         self.server = server
         self.profile = profile
-        self.kept = self.patient = False
+        self.kept = self.patient = self.finished = False
         self.prepared: Sequence[bytes] = ()
         self.problem = b""
         self._unanswered = 0
@@ -143,6 +161,13 @@ class Reservations:
         """Whether something may take for ever."""
         return any(reserved.patient for reserved in self._by_server.values())
 
+    def finish(self) -> bool:
+        """The client sends nothing more: let servers know what is waited for. False when that cannot be done."""
+        patient = [reserved for reserved in self._by_server.values() if reserved.patient]
+        for reserved in patient:
+            reserved.finished = True
+        return all(reserved.connection.finish() for reserved in patient)
+
     def keep_no_longer(self) -> None:
         """Those that are kept are given back with the next last reply."""
         for reserved in self._by_server.values():
@@ -210,6 +235,9 @@ class PrivateConnections:
 
     def _lost(self, reserved: Reserved) -> None:
         """A reserved connection has failed; its requests have got their errors."""
+        if reserved.finished:
+            reserved.client.leave()
+            return
         if not reserved.problem:
             reserved.problem = self._pool.error("the server connection of the transaction or blocking command failed")
         reserved.client.wake()

@@ -36,7 +36,8 @@ cdef class ServerConnection(Stream):
     cdef public object on_settled
     cdef public object listener
     cdef int64_t patience
-    cdef bint probes
+    cdef bint excused
+    cdef bint finished
     cdef int64_t open_by
     cdef int offers
     cdef int demanded

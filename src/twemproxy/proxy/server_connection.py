@@ -20,10 +20,12 @@ from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN, EPOLLOUT
 from cython.cimports.twemproxy.libc.socket import (
     MSG_NOSIGNAL,
+    SHUT_WR,
     SO_ERROR,
     SOL_SOCKET,
     getsockopt,
     send,
+    shutdown,
     socklen_t,
 )
 from cython.cimports.twemproxy.net.block import Block, block_bytes
@@ -47,6 +49,8 @@ from cython.cimports.twemproxy.stats.counters import (
     TOTAL_CONNECTIONS,
 )
 
+# How long a server has to answer, in milliseconds, once it knows that nothing more is sent.
+LAST_WORDS = cython.declare(cython.const[int64_t], 2000)
 # A ring larger than this is given back as soon as it is empty.
 KEEP_REQUESTS = cython.declare(cython.const[cython.uint], 1024)
 INFO = cython.declare(cython.const[cython.int], 6)
@@ -229,16 +233,33 @@ class ServerConnection(Stream):
 
     def become_probe(self, timeout: int) -> None:
         """Ask how the server is: failures count for nothing and are no warnings. ``timeout``: in milliseconds."""
-        self.probes = True
+        self.excused = True
         self.timeout = self.patience = timeout
+
+    def finish(self) -> bool:
+        """Let the server know that there is nothing more to come, but take what it still has to say.
+
+        A server that has nothing to say by then ends the connection, and its requests are answered with nothing; it has
+        LAST_WORDS for that. False, and nothing is done, while not all has been sent.
+        """
+        position: cython.uint = self.head
+        if self.state != READY or self.out.pending > 0:
+            return False
+        self.excused = self.finished = True
+        shutdown(self.fd, SHUT_WR)
+        while position != self.tail:
+            self.requests[position & (self.capacity - 1)].deadline = self.loop.now + LAST_WORDS
+            position += 1
+        self.loop.wake_at = min(self.loop.wake_at, self.loop.now + LAST_WORDS)
+        return True
 
     def set_timeout(self, timeout: int) -> None:
         """How long requests from now on may wait, in milliseconds, 0 for ever."""
         self.timeout = timeout
 
     def is_idle(self) -> bool:
-        """Whether it is READY and has no request on it."""
-        return self.state == READY and self.head == self.tail and self.out.pending == 0
+        """Whether it is READY for other requests and has none on it."""
+        return self.state == READY and self.head == self.tail and self.out.pending == 0 and not self.finished
 
     # --- replies ---------------------------------------------------------------------------------------------
 
@@ -503,7 +524,7 @@ class ServerConnection(Stream):
             self.counters[SERVER_TIMEDOUT] += 1
         else:
             self.counters[SERVER_ERR] += 1
-        if self.loop.verbosity >= (INFO if self.probes else self.upstream.failure_level(error, self.tail - self.head)):
+        if self.loop.verbosity >= (INFO if self.excused else self.upstream.failure_level(error, self.tail - self.head)):
             self.upstream.log_failed(error, reason, self.tail - self.head)
         self.shut()
         while self.head != self.tail:
@@ -513,11 +534,11 @@ class ServerConnection(Stream):
             expected = request.expected
             Py_DECREF(sink)
             self.head += 1
-            sink.fail(position, b"" if expected & MUTED else reply)
+            sink.fail(position, b"" if expected & MUTED or self.finished else reply)
         self.forget_requests()
         if self.on_settled is not None:
             self.on_settled(False, False)
-        if blame and not self.probes:
+        if blame and not self.excused:
             # Last, because keys may then move, and nothing may be sent here in the midst of this.
             return self.health.failed()
         return 0

@@ -17,6 +17,8 @@ class FakeConnection:
     """A server connection the other end of which is the test."""
 
     def __init__(self, server: int, profile: int) -> None:
+        self.finished = False
+        self.can_finish = True
         self.server, self.profile = server, profile
         self.asked: list[tuple[bytes, Callable[[bytes, bool], None]]] = []
         self.on_settled: Callable[[bool, bool], None] | None = None
@@ -34,6 +36,10 @@ class FakeConnection:
 
     def set_timeout(self, timeout: int) -> None:
         self.timeout = timeout
+
+    def finish(self) -> bool:
+        self.finished = self.can_finish
+        return self.can_finish
 
     def is_idle(self) -> bool:
         return not (self.closed or self.busy or self.asked)
@@ -95,9 +101,13 @@ class FakeClient:
     def __init__(self) -> None:
         self.waits = False
         self.woken = 0
+        self.has_left = False
 
     def awaits_replies(self) -> bool:
         return self.waits
+
+    def leave(self) -> None:
+        self.has_left = True
 
     def wake(self) -> None:
         self.woken += 1
@@ -416,3 +426,15 @@ def test_none_allowed() -> None:
     house = House(limit=0)
     assert isinstance(house.client()[1].reserve(0, 0), bytes)
     assert house.pool.opened == []
+
+
+def test_a_client_that_sends_nothing_more_finishes_what_is_patient(house: House) -> None:
+    client, reservations = house.client()
+    assert reservations.reserve(0, 0, patient=True) is True
+    assert reservations.reserve(1, 0, kept=True) is True
+    assert reservations.finish()
+    assert [connection.finished for connection in house.pool.opened] == [True, False]
+    house.pool.opened[0].fail()
+    assert client.has_left
+    house.pool.opened[0].can_finish = False
+    assert not reservations.finish()

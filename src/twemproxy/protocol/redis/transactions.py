@@ -25,6 +25,8 @@ from twemproxy.protocol.redis.session import Session
 MOST_QUEUED = 1000
 """Requests without keys that are kept until the first key tells the server."""
 
+MOST_QUEUED_BYTES = 1024 * 1024
+
 _MULTI = encode_request([b"MULTI"])
 _QUEUED = b"+QUEUED\r\n"
 
@@ -49,7 +51,7 @@ def queue(request: bytes, server: int | None, session: Session) -> Plan:
     transaction = session.transaction
     if transaction.server is None:
         if server is None:
-            if len(transaction.queued) == MOST_QUEUED:
+            if len(transaction.queued) == MOST_QUEUED or sum(map(len, transaction.queued)) > MOST_QUEUED_BYTES:
                 return refuse(error_reply(TOO_MANY_QUEUED), session)
             transaction.queued.append(request)
             return Answer(_QUEUED)
