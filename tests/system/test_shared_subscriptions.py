@@ -260,7 +260,7 @@ def test_permissions_of_the_server(proxy: Proxy, servers: list[RedisServer]) -> 
         other.close()
 
 
-@pytest.mark.parametrize("directives", [{}, {"databases": 16}, {"redis_db": 3}])
+@pytest.mark.parametrize("directives", [{"databases": 16}, {"redis_db": 3}])
 def test_notifications_come_from_every_server(servers: list[RedisServer], directives: dict[str, object]) -> None:
     database = int(str(directives.get("redis_db", 0)))
     for server in servers:
@@ -287,10 +287,9 @@ def test_notifications_come_from_every_server(servers: list[RedisServer], direct
             server.ask("CONFIG", "SET", "notify-keyspace-events", "")
 
 
-@pytest.mark.parametrize("version", [2, 3])
-def test_who_does_not_read_is_cut_off(servers: list[RedisServer], version: int) -> None:
+def test_who_does_not_read_is_cut_off(servers: list[RedisServer]) -> None:
     """The others get everything, and memory is bounded."""
-    count = 60
+    count, version = 60, 3
     with Proxy(redis_pool(*servers)) as proxy:
         lazy, reader, publisher = proxy.client(), proxy.client(), proxy.client()
         subscribe(switch(lazy, version), ON_FIRST, version=version)

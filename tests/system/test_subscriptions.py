@@ -323,7 +323,7 @@ def test_the_confirmation_comes_before_the_first_message(slow: tuple[Proxy, Scri
     late.expect(message(SLOW, "first"))
 
 
-@pytest.mark.parametrize("distribution", ["modula", "ketama", "random"])
+@pytest.mark.parametrize("distribution", ["ketama", "random"])
 def test_what_is_published_after_the_confirmation_is_delivered(servers: list[RedisServer], distribution: str) -> None:
     with Proxy(redis_pool(*servers, distribution=distribution)) as proxy:
         publisher = proxy.client()
