@@ -100,7 +100,9 @@ def value(directive: Directive) -> str:
         return ", ".join(f"`{choice}`" for choice in directive.choices)
     if directive.kind == "number":
         text = UNITS.get(directive.unit, f"number of {directive.unit}")
-        return f"{text}, at least {directive.minimum}" if directive.minimum else text
+        if directive.minimum:
+            text += f", at least {directive.minimum}"
+        return text if directive.maximum == NUMBER_MAXIMUM else f"{text} and at most {directive.maximum}"
     return KINDS[directive.kind]
 
 
@@ -260,7 +262,8 @@ REDIS_BEGINNING = """\
 Every command of redis and valkey, and what becomes of it in a pool with `redis: true`. The table is made of what the
 servers say about their commands; `COMMAND` answers from the same one. A command that is not in it, of a module for
 instance, is looked up at a server once: if `COMMAND INFO` there knows it, it goes to the server of its keys, else the
-answer is `ERR unknown command`. Clients get to read why a command is refused.
+answer is `ERR unknown command`. One that was renamed at the servers is what it was, permissions included; of those that
+are about the connection there is none by another name. Clients get to read why a command is refused.
 
 - *Key's server*: the request goes to the server of its key, byte for byte.
 - *One server*: it has several keys, and all of them must be on one server; otherwise the answer is `-CROSSSLOT Keys in

@@ -137,6 +137,18 @@ def test_servers_that_have_fewer_databases() -> None:
             client.expect(OK + integer(0) + out_of_range(16))
 
 
+def test_as_many_databases_as_there_can_be(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(servers[0], databases=10_000)) as proxy:
+        client = proxy.client()
+        client.send(command("SELECT", 15) + command("SET", "k", "x"))
+        client.expect(OK + OK)
+        memory = proxy.memory()
+        for database in (16, 9_999):
+            client.send(command("SELECT", database) + command("GET", "k"))
+            client.expect(refused(database) + bulk("x"))
+        assert proxy.memory() - memory < 4 * 1024 * 1024
+
+
 def test_a_server_that_has_fewer_databases_than_another() -> None:
     """The first that says yes lets the client in; what goes to the other is an error, and never lands elsewhere."""
     with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second, databases=4)) as proxy:

@@ -293,6 +293,11 @@ def test_command_knows_the_subcommands(denied: Connection, client: Connection, s
         (["redis: true", 'allow_commands: ""'], "5:19", 'pool "alpha": directive "allow_commands" is empty'),
         (["deny_commands: get"], "4:18", 'pool "alpha": directive "deny_commands" is only valid for a redis pool'),
         (["databases: 2"], "4:14", 'pool "alpha": directive "databases" is only valid for a redis pool'),
+        (
+            ["redis: true", "databases: 10001"],
+            "5:14",
+            'pool "alpha": directive "databases" is not a number up to 10000: "10001"',
+        ),
         (["redis: true", "databases: 0"], "5:14", 'pool "alpha": directive "databases" cannot be 0'),
         (["redis: true", "databases: many"], "5:14", 'pool "alpha": directive "databases" is not a number: "many"'),
         (["redis: true", "databases: -1"], "5:14", 'pool "alpha": directive "databases" is not a number: "-1"'),
@@ -325,7 +330,8 @@ def test_mistakes_have_a_place_and_a_reason(tmp_path: Path, lines: list[str], pl
         ],
         ["redis: true", "allow_commands: keys", "deny_commands: keys"],
         ["redis: true", "databases: 16", "redis_db: 15"],
-        ["redis: true", "databases: 1", "redis_db: 15"],
+        ["redis: true", "databases: 1", "redis_db: 2147483647"],
+        ["redis: true", "databases: 10000", "redis_db: 9999"],
     ],
 )
 def test_what_is_right(tmp_path: Path, lines: list[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from twemproxy.config.numbers import NUMBER_MAXIMUM
 from twemproxy.config.pools import PoolConfig
 from twemproxy.hashing import DISTRIBUTIONS, HASHES
 from twemproxy.protocol.memcache import commands as memcache
@@ -29,6 +30,8 @@ class Directive(NamedTuple):
     """What a number counts."""
     minimum: int = 0
     """Smallest number accepted."""
+    maximum: int = NUMBER_MAXIMUM
+    """Largest number accepted."""
     choices: tuple[str, ...] = ()
     """The words accepted, when they are few."""
     required: bool = False
@@ -200,6 +203,7 @@ DIRECTIVES: Final = (
         "Server connections are kept per database that is in use.",
         unit="databases",
         minimum=1,
+        maximum=10_000,
         protocol="redis only",
     ),
     Directive(

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from twemproxy.config.addresses import AddressError, parse_listen, parse_server, resolve_listen
 from twemproxy.config.directives import BY_NAME, COMMANDS, DIRECTIVES, Directive, Kind, closest
 from twemproxy.config.document import PoolEntries, Refusal, Scalar, parse_document
-from twemproxy.config.numbers import NUMBER_MAXIMUM, parse_number
+from twemproxy.config.numbers import parse_number
 from twemproxy.config.pools import Config, ListenConfig, PoolConfig, ServerConfig
 
 T = TypeVar("T")
@@ -204,8 +204,8 @@ def _parse_number(directive: Directive, text: str) -> int:
         raise ValueError(f"is not a number: {_quoted(text)}")
     if number < directive.minimum:
         raise ValueError(f"cannot be {number}")
-    if number > NUMBER_MAXIMUM:
-        raise ValueError(f"is not a number up to {NUMBER_MAXIMUM}: {_quoted(text)}")
+    if number > directive.maximum:
+        raise ValueError(f"is not a number up to {directive.maximum}: {_quoted(text)}")
     return number
 
 
