@@ -192,9 +192,7 @@ def test_latency_events_are_added_up(allowed: Connection, servers: list[RedisSer
     assert allowed.ask("LATENCY", "RESET") == integer(1)
 
 
-@pytest.mark.parametrize(("kill", "run"), [("SCRIPT", "EVAL"), ("FUNCTION", "FCALL")])
-@pytest.mark.parametrize("database", [0, 3])
-def test_a_script_is_killed_where_it_runs(kill: str, run: str, database: int) -> None:
+def test_a_script_is_killed_where_it_runs() -> None:
     """On the connection on which it runs nothing would pass."""
     endless = "#!lua name=lib\nredis.register_function('f', function() while true do end end)"
     with (
@@ -203,15 +201,16 @@ def test_a_script_is_killed_where_it_runs(kill: str, run: str, database: int) ->
         Proxy(redis_pool(first, second, databases=4, allow_commands="script function")) as proxy,
     ):
         client, other = proxy.client(), proxy.client()
-        for connection in (client, other):
-            connection.send(command("SELECT", database) + command("FUNCTION", "LOAD", "REPLACE", endless))
-            connection.expect(OK + bulk("lib"))
-        client.send(command(run, "f" if run == "FCALL" else "while true do end", 1, RIGHT))
-        wait_until(lambda: second.connect().ask("PING").startswith(b"-BUSY"), "the script is slow")
-        assert other.ask(kill, "KILL") == OK
-        assert b"Script killed by user with " in client.reply()
-        assert other.ask(kill, "KILL").startswith(b"-NOTBUSY")
-        assert client.ask("GET", RIGHT) == NULL
+        for kill, run, database in [("SCRIPT", "EVAL", 0), ("FUNCTION", "FCALL", 0), ("SCRIPT", "EVAL", 3)]:
+            for connection in (client, other):
+                connection.send(command("SELECT", database) + command("FUNCTION", "LOAD", "REPLACE", endless))
+                connection.expect(OK + bulk("lib"))
+            client.send(command(run, "f" if run == "FCALL" else "while true do end", 1, RIGHT))
+            wait_until(lambda: second.connect().ask("PING").startswith(b"-BUSY"), "the script is slow")
+            assert other.ask(kill, "KILL") == OK
+            assert b"Script killed by user with " in client.reply()
+            assert other.ask(kill, "KILL").startswith(b"-NOTBUSY")
+            assert client.ask("GET", RIGHT) == NULL
 
 
 def test_saving_and_shutting_down() -> None:
@@ -233,16 +232,6 @@ def test_saving_and_shutting_down() -> None:
             assert server.process is not None
             assert server.process.wait(15) == 0
         assert client.ask("DBSIZE").startswith(b"-ERR ")
-
-
-def test_shutting_down_the_only_server() -> None:
-    with RedisServer() as server, Proxy(redis_pool(server, allow_commands="shutdown")) as proxy:
-        client = proxy.client()
-        client.send(command("SHUTDOWN", "NOSAVE") + command("PING"))
-        assert client.reply().startswith(b"-ERR ")
-        client.expect(PONG)
-        assert server.process is not None
-        assert server.process.wait(15) == 0
 
 
 def test_what_only_newer_servers_have(servers: list[RedisServer]) -> None:
