@@ -320,6 +320,11 @@ class RedisCodec(RespFraming):
     def error(self, text: str) -> bytes:
         return error_reply("ERR " + text)
 
+    def routing_key(self, request: bytes) -> bytes:
+        """The key that routes the request just framed, which is routed TO_KEY."""
+        start: cython.Py_ssize_t = self.end - len(request)
+        return request[self.key_start - start : self.key_end - start]
+
     def plan(self, request: bytes, session: "Any") -> "Plan":
         return planning.plan(self, request, session)
 

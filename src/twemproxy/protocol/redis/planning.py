@@ -4,6 +4,7 @@ Plain Python: the commands that the proxy answers, those for the whole pool, tho
 and every request of a client that is in the middle of something (a transaction, say) are told apart here.
 """
 
+from functools import cached_property
 from typing import Any
 
 from twemproxy.protocol.plan import PASS, Answer, Plan, Push, ToPrivate, ToServer
@@ -38,7 +39,7 @@ from twemproxy.protocol.redis.inline import decode_request, encode_request
 from twemproxy.protocol.redis.keys import blocks, keys_of, other_databases, sort_keys
 from twemproxy.protocol.redis.session import REPLY_ON, REPLY_SKIP, Session
 
-PLANNED, TO_NOBODY = 6, 7
+TO_KEY, PLANNED, TO_NOBODY = 0, 6, 7
 """Of ``codec.Route``; compiled code has it."""
 
 _NOT_QUEUED = ("discard", "exec", "multi", "watch")
@@ -79,10 +80,17 @@ class _Request:
         self.codec = codec
         self.request = request
         self.session = session
-        self.arguments = decode_request(request)
-        self.name: str = self.arguments[0].lower().decode("utf-8", "surrogateescape")
+        if codec.command >= 0:
+            self.name: str = COMMANDS[codec.command].name
+        else:
+            self.name = self.arguments[0].lower().decode("utf-8", "surrogateescape")
         self.row: Command | None = None
         self.info: CommandInfo | None = None
+
+    @cached_property
+    def arguments(self) -> list[bytes]:
+        """What it is made of, its name first."""
+        return decode_request(self.request)
 
     def plan(self) -> Plan:
         """What becomes of it."""
@@ -242,6 +250,8 @@ class _Request:
 
     def _server(self) -> int:
         """The server that has all its keys."""
+        if self.codec.route == TO_KEY:
+            return self._found(self.session.pool.find_server([self.codec.routing_key(self.request)]))
         return self._found(self.session.pool.find_server(self._keys()))
 
     def _found(self, server: int) -> int:

@@ -20,7 +20,7 @@ MOST_BYTES = 16 * 1024 * 1024
 OVERHEAD = 256
 """Bytes that a script takes beside its body."""
 
-_UNKNOWN = b"-NOSCRIPT"
+_UNKNOWN = b"-NOSCRIPT No matching script"
 
 
 class ScriptMemory:

@@ -11,8 +11,12 @@ from twemproxy.protocol.redis.replies import bulk, integer
 from twemproxy.protocol.redis.session import Session
 from twemproxy.protocol.redis.values import Failure, parse
 
-_PUBLISHED = {b"message": "subscribe", b"pmessage": "psubscribe", b"smessage": "ssubscribe"}
-"""What a published message is called, and the command that subscribes to it."""
+_PUBLISHED = {
+    b"*3\r\n$7\r\nmessage\r\n$": "subscribe",
+    b"*4\r\n$8\r\npmessage\r\n$": "psubscribe",
+    b"*3\r\n$8\r\nsmessage\r\n$": "ssubscribe",
+}
+"""How published messages begin, up to the length of their topic, and the commands that subscribe to them."""
 
 _ENDS = {"unsubscribe": "subscribe", "punsubscribe": "psubscribe", "sunsubscribe": "ssubscribe"}
 _END_OF = {subscribes: ends for ends, subscribes in _ENDS.items()}
@@ -75,11 +79,16 @@ def unsubscription(kind: str, name: bytes) -> bytes:
 
 def read_message(message: bytes) -> tuple[str, str, bytes]:
     """As ``Codec.read_message``. Raises ValueError for what is none of these messages."""
+    for beginning, kind in _PUBLISHED.items():
+        if message.startswith(beginning):
+            at = message.index(b"\r\n", len(beginning))
+            length = int(message[len(beginning) : at])
+            if length < 0:
+                raise ValueError("no topic")
+            return "published", kind, message[at + 2 : at + 2 + length]
     match parse(message):
         case Failure():
             return "refused", "", b""
-        case [bytes(word), bytes(name), *_] if word in _PUBLISHED:
-            return "published", _PUBLISHED[word], name
         case [bytes(word), bytes(name), *_] if (kind := word.decode("utf-8", "replace")) in _END_OF:
             return "confirmed", kind, name
         case [bytes(word), bytes(name), *_] if (kind := word.decode("utf-8", "replace")) in _ENDS:
