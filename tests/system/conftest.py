@@ -49,6 +49,27 @@ def client(proxy: Proxy) -> Iterator[Connection]:
         yield connection
 
 
+@pytest.fixture(params=["one-server", "three-servers"], scope="module")
+def every_proxy(request: pytest.FixtureRequest, running_servers: list[RedisServer]) -> Iterator[Proxy]:
+    """A proxy in front of one server, or of three with two shared connections each."""
+    servers, connections = (running_servers[:1], 1) if request.param == "one-server" else (running_servers, 2)
+    with Proxy(redis_pool(*servers, server_connections=connections)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def any_proxy(every_proxy: Proxy, servers: list[RedisServer]) -> Proxy:
+    """``every_proxy`` with empty servers."""
+    return every_proxy
+
+
+@pytest.fixture
+def anybody(any_proxy: Proxy) -> Iterator[Connection]:
+    """A client of ``any_proxy``."""
+    with any_proxy.client() as client:
+        yield client
+
+
 @pytest.fixture(scope="session")
 def running_memcached() -> Iterator[list[MemcachedServer]]:
     with MemcachedServer() as first, MemcachedServer() as second, MemcachedServer() as third:
