@@ -1,6 +1,6 @@
 """The replies to COMMAND and its sub-commands, about the commands that are available through the proxy.
 
-Shapes and error texts are redis's, in RESP2. Left out of what redis tells: refused commands, the sub-commands
+Shapes and error texts are redis's. Left out of what redis tells: refused commands, the sub-commands
 of a container that name no key, and the arguments in COMMAND DOCS.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from twemproxy.protocol.redis.commands import COMMAND_INFO, SUBCOMMANDS, CommandInfo, KeySpec, Routing
 from twemproxy.protocol.redis.errors import WRONG_ARITY, error_reply
 from twemproxy.protocol.redis.keys import keys_of_spec, sort_keys
-from twemproxy.protocol.redis.replies import bulk
+from twemproxy.protocol.redis.replies import array, bulk, integer, mapping, null, status
 
 _HELP = """\
 COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
@@ -45,55 +45,46 @@ _SPEC_FIELDS = {
 _LONGEST_PATTERN = 128
 """Characters; patterns are compiled and cached, so a client may not send one of any size."""
 
-_NULL = b"$-1\r\n"
-
 
 class Available(NamedTuple):
-    """What the clients of a pool can use: commands by name, and what is refused of their sub-commands by full name."""
+    """What the clients of a pool can use: commands by name, and what is refused of their sub-commands by full name.
+
+    ``version``: of the protocol in which they are told.
+    """
 
     commands: tuple[str, ...]
     without: frozenset[str] = frozenset()
+    version: int = 2
 
 
-def _bulk(text: str) -> bytes:
-    data = text.encode()
-    return b"$%d\r\n%b\r\n" % (len(data), data)
+def _set(parts: Iterable[bytes], version: int) -> bytes:
+    """A set of replies; in version 2 an array."""
+    listed = array(parts)
+    return b"~" + listed[1:] if version == 3 else listed
 
 
-def _status(text: str) -> bytes:
-    return b"+%b\r\n" % text.encode()
+def _statuses(words: Iterable[str], version: int) -> bytes:
+    """A set of statuses."""
+    return _set(map(status, words), version)
 
 
-def _integer(number: int) -> bytes:
-    return b":%d\r\n" % number
+def _fields(fields: dict[str, bytes], version: int) -> bytes:
+    """A map of names to replies."""
+    return mapping(((bulk(name), value) for name, value in fields.items()), version)
 
 
-def _array(elements: Iterable[bytes]) -> bytes:
-    listed = list(elements)
-    return b"*%d\r\n" % len(listed) + b"".join(listed)
-
-
-def _map(fields: dict[str, bytes]) -> bytes:
-    return _array(part for name, value in fields.items() for part in (_bulk(name), value))
-
-
-def _step(step: tuple[str | int, ...]) -> bytes:
+def _step(step: tuple[str | int, ...], version: int) -> bytes:
     """One of the two steps of a key specification."""
     kind, values = str(step[0]), step[1:]
-    encoded = [_integer(value) if isinstance(value, int) else _bulk(value) for value in values]
-    return _map({"type": _bulk(kind), "spec": _map(dict(zip(_SPEC_FIELDS[kind], encoded, strict=True)))})
+    encoded = [integer(value) if isinstance(value, int) else bulk(value) for value in values]
+    spec = _fields(dict(zip(_SPEC_FIELDS[kind], encoded, strict=True)), version)
+    return _fields({"type": bulk(kind), "spec": spec}, version)
 
 
-def _key_spec(spec: KeySpec) -> bytes:
-    notes = {"notes": _bulk(spec.notes)} if spec.notes else {}
-    return _map(
-        notes
-        | {
-            "flags": _array(map(_status, spec.flags)),
-            "begin_search": _step(spec.begin_search),
-            "find_keys": _step(spec.find_keys),
-        }
-    )
+def _key_spec(spec: KeySpec, version: int) -> bytes:
+    notes = {"notes": bulk(spec.notes)} if spec.notes else {}
+    steps = {"begin_search": _step(spec.begin_search, version), "find_keys": _step(spec.find_keys, version)}
+    return _fields({**notes, "flags": _statuses(spec.flags, version), **steps}, version)
 
 
 def _subcommands(info: CommandInfo, available: Available) -> dict[str, CommandInfo]:
@@ -117,16 +108,17 @@ def _find(name: str, available: Available) -> CommandInfo | None:
 
 def _info(name: str, info: CommandInfo, available: Available) -> bytes:
     """An element of the reply to COMMAND INFO."""
-    return _array(
+    version = available.version
+    return array(
         (
-            _bulk(name),
-            _integer(info.arity),
-            _array(map(_status, info.flags)),
-            *map(_integer, info.keys),
-            _array(map(_status, info.categories)),
-            _array(map(_bulk, info.tips)),
-            _array(map(_key_spec, info.key_specs)),
-            _array(_info(sub, details, available) for sub, details in _subcommands(info, available).items()),
+            bulk(name),
+            integer(info.arity),
+            _statuses(info.flags, version),
+            *map(integer, info.keys),
+            _statuses(info.categories, version),
+            _set(map(bulk, info.tips), version),
+            _set((_key_spec(spec, version) for spec in info.key_specs), version),
+            array(_info(sub, details, available) for sub, details in _subcommands(info, available).items()),
         )
     )
 
@@ -139,52 +131,54 @@ def _docs(info: CommandInfo, available: Available) -> bytes:
         "group": info.group,
         "complexity": info.complexity,
     }
-    fields = {field: _bulk(text) for field, text in texts.items() if text}
+    fields = {field: bulk(text) for field, text in texts.items() if text}
     if info.doc_flags:
-        fields["doc_flags"] = _array(map(_status, info.doc_flags))
+        fields["doc_flags"] = _statuses(info.doc_flags, available.version)
     if info.deprecated_since:
-        fields["deprecated_since"] = _bulk(info.deprecated_since)
+        fields["deprecated_since"] = bulk(info.deprecated_since)
     if info.replaced_by:
-        fields["replaced_by"] = _bulk(info.replaced_by)
+        fields["replaced_by"] = bulk(info.replaced_by)
     if subcommands := _subcommands(info, available):
-        fields["subcommands"] = _map({sub: _docs(details, available) for sub, details in subcommands.items()})
-    return _map(fields)
+        details = {sub: _docs(sub_info, available) for sub, sub_info in subcommands.items()}
+        fields["subcommands"] = _fields(details, available.version)
+    return _fields(fields, available.version)
 
 
 def _count(arguments: Sequence[str], available: Available) -> bytes:
     if arguments:
         return error_reply(WRONG_ARITY.format(name="command|count"))
-    return _integer(len(available.commands))
+    return integer(len(available.commands))
 
 
 def _help(arguments: Sequence[str], available: Available) -> bytes:
     if arguments:
         return error_reply(WRONG_ARITY.format(name="command|help"))
-    return _array(map(_status, _HELP.splitlines()))
+    return array(map(status, _HELP.splitlines()))
 
 
 @cache
 def _all_details(available: Available) -> bytes:
-    return _array(_info(name, COMMAND_INFO[name], available) for name in available.commands)
+    return array(_info(name, COMMAND_INFO[name], available) for name in available.commands)
 
 
 def _details(arguments: Sequence[str], available: Available) -> bytes:
     if not arguments:
         return _all_details(available)
     found = ((name, _find(name, available)) for name in map(str.lower, arguments))
-    return _array(_NULL if info is None else _info(name, info, available) for name, info in found)
+    return array(null(available.version) if info is None else _info(name, info, available) for name, info in found)
 
 
 @cache
 def _all_documentation(available: Available) -> bytes:
-    return _map({name: _docs(COMMAND_INFO[name], available) for name in available.commands})
+    return _fields({name: _docs(COMMAND_INFO[name], available) for name in available.commands}, available.version)
 
 
 def _documentation(arguments: Sequence[str], available: Available) -> bytes:
     if not arguments:
         return _all_documentation(available)
     found = {name: _find(name, available) for name in map(str.lower, arguments)}
-    return _map({name: _docs(info, available) for name, info in found.items() if info is not None})
+    told = {name: _docs(info, available) for name, info in found.items() if info is not None}
+    return _fields(told, available.version)
 
 
 def _list(arguments: Sequence[str], available: Available) -> bytes:
@@ -200,7 +194,7 @@ def _list(arguments: Sequence[str], available: Available) -> bytes:
             names = filter(re.compile(translate(pattern)).match, available.commands)
         case _:
             return error_reply("ERR syntax error")
-    return _array(map(_bulk, names))
+    return array(map(bulk, names))
 
 
 def _keys(arguments: Sequence[str], available: Available, with_flags: bool = False) -> bytes:
@@ -227,8 +221,8 @@ def _keys(arguments: Sequence[str], available: Available, with_flags: bool = Fal
     if not found:
         return error_reply("ERR The command has no key arguments")
     if with_flags:
-        return _array(_array((bulk(key), _array(map(_status, flags)))) for key, flags in found)
-    return _array(bulk(key) for key, _ in found)
+        return array(array((bulk(key), _statuses(flags, available.version))) for key, flags in found)
+    return array(bulk(key) for key, _ in found)
 
 
 _SUBCOMMANDS: dict[str, Callable[[Sequence[str], Available], bytes]] = {

@@ -20,7 +20,9 @@ ANSWERS: dict[bytes, LocalAnswer] = {
     b"acl": lambda _arguments, _session: bulk(b"default"),
     b"auth": connection_commands.auth,
     b"client": connection_commands.client,
-    b"command": lambda arguments, session: command_reply(arguments[1:], session.pool.codec.available),
+    b"command": lambda arguments, session: command_reply(
+        arguments[1:], session.pool.codec.available._replace(version=session.protocol)
+    ),
     b"config": server_commands.config,
     b"echo": lambda arguments, _: bulk(arguments[1]),
     b"hello": connection_commands.hello,

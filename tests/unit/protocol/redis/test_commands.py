@@ -14,7 +14,7 @@ import pytest
 from harness.servers import RedisServer, ValkeyServer
 from twemproxy.protocol.redis import commands
 from twemproxy.protocol.redis.codec import RedisCodec
-from twemproxy.protocol.redis.command_reply import command_reply
+from twemproxy.protocol.redis.command_reply import Available, command_reply
 from twemproxy.protocol.redis.commands import BY_NAME, COMMAND_INFO, COMMANDS, SUBCOMMANDS, Command, Routing
 from twemproxy.protocol.redis.whole_pool import MERGES
 
@@ -387,3 +387,18 @@ REQUESTS += ["XREAD COUNT 1 STREAMS a b 0 0", "NOSUCH k", "BLPOP a b 0", "INCR k
 def test_keys_told_are_those_redis_tells(redis: RedisServer, request_: str) -> None:
     for name in ("GETKEYS", "GETKEYSANDFLAGS"):
         assert answer(name, *request_.split()) == told(redis, name, *request_.split())
+
+
+def test_version_3_has_the_shapes_of_redis(redis: RedisServer, valkey: ValkeyServer) -> None:
+    version_3 = AVAILABLE._replace(version=3)
+    requests = [["INFO", "get", "nosuch"], ["GETKEYSANDFLAGS", "GET", "a"], ["LIST", "FILTERBY", "PATTERN", "getr*"]]
+    for server in (redis, valkey):
+        with server.connect() as direct:
+            assert direct.ask("HELLO", 3).startswith(b"%7")
+            for request in requests[: 3 if server is redis else 2]:
+                ours = command_reply([word.encode() for word in request], version_3)
+                # The empty list of sub-commands is a set in redis 7.0, and an array in others.
+                assert ours.replace(b"~0", b"*0") == direct.ask("COMMAND", *request).replace(b"~0", b"*0")
+    told = command_reply([b"DOCS", b"slaveof"], Available(("slaveof",), version=3))
+    assert told.startswith(b"%1\r\n$7\r\nslaveof\r\n%")
+    assert b"$9\r\ndoc_flags\r\n~1\r\n+deprecated\r\n" in told
