@@ -91,7 +91,7 @@ def configuration(port: int, servers: Sequence[Process]) -> str:
 
 def advice(proxy: Process, stats_port: int, servers: Sequence[Process]) -> str:
     """What to try while all runs."""
-    client = f"redis.Redis(port={proxy.port}, protocol=2, driver_info=None)"
+    client = f"redis.Redis(port={proxy.port})"
     document = f"socket.create_connection(('127.0.0.1', {stats_port})).makefile().read()"
     return (
         "All of it keeps running. Try, in another terminal:\n\n"
