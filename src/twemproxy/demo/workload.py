@@ -33,12 +33,10 @@ class Scene(NamedTuple):
 
 
 def connect(port: int) -> redis.Redis:
-    """A redis-py client. It must not introduce itself: HELLO and CLIENT speak about one connection to one server."""
+    """A redis-py client as it comes, but for its timeouts."""
     return redis.Redis(
         host=HOST,
         port=port,
-        protocol=2,
-        driver_info=None,
         decode_responses=True,
         socket_timeout=TIMEOUT,
         socket_connect_timeout=TIMEOUT,
