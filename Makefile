@@ -161,6 +161,10 @@ SANITIZED = PYTHONPATH=$(CURDIR)/build/asan/lib PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 # The demonstration starts a proxy of its own; bounds of memory mean nothing to a sanitized one.
 UNSANITIZED := $(addprefix --ignore tests/system/,test_demo.py test_back_pressure.py test_slow_peers.py)
+UNSANITIZED += $(addprefix --deselect tests/system/,\
+	test_scripts.py::test_a_server_that_does_not_read_is_not_sent_every_script \
+	test_shared_subscriptions.py::test_who_does_not_read_is_cut_off \
+	test_shared_subscriptions.py::test_a_message_is_in_memory_once)
 
 $(VENV)/.asan-done: $(SOURCES) build/recipe $(VENV)/.tools-done
 	@echo "compiling with sanitizers, this takes a minute or two"
