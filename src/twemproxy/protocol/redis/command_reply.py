@@ -10,7 +10,7 @@ from fnmatch import translate
 from functools import cache, partial
 from typing import NamedTuple
 
-from twemproxy.protocol.redis.commands import COMMAND_INFO, SUBCOMMANDS, CommandInfo, KeySpec, Routing
+from twemproxy.protocol.redis.commands import COMMAND_INFO, SUBCOMMANDS, CommandInfo, KeySpec, Routing, fits_arity
 from twemproxy.protocol.redis.errors import WRONG_ARITY, error_reply
 from twemproxy.protocol.redis.keys import keys_of_spec, sort_keys
 from twemproxy.protocol.redis.replies import array, bulk, integer, mapping, null, status
@@ -205,8 +205,7 @@ def _keys(arguments: Sequence[str], available: Available, with_flags: bool = Fal
     info = _find(arguments[0].lower(), available)
     if info is None:
         return error_reply("ERR Invalid command specified")
-    n = len(arguments)
-    if (n != info.arity) if info.arity > 0 else (n < -info.arity):
+    if not fits_arity(info.arity, len(arguments)):
         return error_reply("ERR Invalid number of arguments specified for command")
     subcommand = "|".join(arguments[:2]).lower()
     if subcommand in available.without:

@@ -284,6 +284,12 @@ def command_row(name: str, info: CommandInfo) -> Command:
 
 _SPLIT = (Routing.EACH_KEY_SUM, Routing.EACH_KEY_VALUES, Routing.EACH_PAIR_STATUS)
 
+
+def fits_arity(arity: int, arguments: int) -> bool:
+    """Whether so many arguments, the name counted, are what a command with this arity takes."""
+    return arguments == arity if arity > 0 else arguments >= -arity
+
+
 COMMAND_INFO: dict[str, CommandInfo] = msgspec.json.decode(
     Path(__file__).with_name("command_info.json").read_bytes(), type=dict[str, CommandInfo]
 )

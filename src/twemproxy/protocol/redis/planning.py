@@ -18,6 +18,7 @@ from twemproxy.protocol.redis.commands import (
     CommandInfo,
     Routing,
     command_row,
+    fits_arity,
 )
 from twemproxy.protocol.redis.connection_commands import out_of_range, wrong_arity
 from twemproxy.protocol.redis.errors import (
@@ -176,8 +177,7 @@ class _Request:
         return _Refused(error_reply(text) if word else wrong_arity(container))
 
     def _check_arity(self, name: str, arity: int) -> None:
-        n = len(self.arguments)
-        if (n != arity) if arity > 0 else (n < -arity):
+        if not fits_arity(arity, len(self.arguments)):
             raise _Refused(wrong_arity(name))
 
     def _check_permission(self, name: str, needed: bool) -> None:
