@@ -148,10 +148,6 @@ class Reservations:
         self._used = True
         return self._by_server[server].connection
 
-    def problem(self, server: int) -> bytes:
-        """The error reply that says what went wrong with the connection to a server; empty when nothing has."""
-        return self._by_server[server].problem
-
     def awaits_replies(self) -> bool:
         """Whether what was sent last went to a private connection, and is not answered."""
         self._used = self._used and self._client.awaits_replies()
