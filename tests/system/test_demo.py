@@ -62,7 +62,9 @@ class Demo:
         self.process.kill()
         self.process.wait()
         for pid in self.children():
-            os.kill(pid, signal.SIGKILL)
+            # Without its parent it may be ending by itself.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
