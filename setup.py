@@ -24,6 +24,7 @@ COMPILED = [
     "twemproxy.proxy.client",
     "twemproxy.proxy.errand",
     "twemproxy.proxy.fragment",
+    "twemproxy.proxy.in_flight",
     "twemproxy.proxy.listener",
     "twemproxy.proxy.planned",
     "twemproxy.proxy.reactor",
@@ -32,6 +33,7 @@ COMPILED = [
     "twemproxy.proxy.rotation",
     "twemproxy.proxy.server_connection",
     "twemproxy.proxy.server_pool",
+    "twemproxy.proxy.server_stream",
     "twemproxy.proxy.shared_message",
     "twemproxy.proxy.sink",
 ]

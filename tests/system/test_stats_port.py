@@ -178,11 +178,13 @@ def test_kinds_of_endings() -> None:
         client.reply()
         ask().send(b"garbage\r\n")
         client.reply()
-        ask()
+        peer = ask()
         client.reply()
+        peer.expect_closed()
         stats = proxy.pool_stats()
         server_stats = stats["s00"]
-        assert (server_stats["server_eof"], server_stats["server_err"], server_stats["server_timedout"]) == (1, 2, 1)
+        # The request timed out, and then the connection that nothing more was said on.
+        assert (server_stats["server_eof"], server_stats["server_err"], server_stats["server_timedout"]) == (1, 2, 2)
         assert server_stats["server_connections"] == 0
         assert stats["forward_error"] == 4
         assert (server_stats["requests"], server_stats["responses"]) == (4, 0)

@@ -1,13 +1,15 @@
 """Requests that a server does not answer in time."""
 
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.memcache import END, server_error, value
+from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool
 from harness.resp import OK, array, bulk, command, error
-from harness.scripted_server import ScriptedServer
+from harness.scripted_server import ScriptedMemcached, ScriptedServer
 from harness.servers import RedisServer
 
 TIMED_OUT = error("ERR Connection timed out")
 TIMEOUT = 200
 """Milliseconds."""
+PATIENT = 1000
 LONG = 60000
 
 
@@ -24,20 +26,115 @@ def test_silent_server() -> None:
         assert second.request() == [b"GET", b"b"]
         second.send(bulk("b"))
         client.expect(bulk("b"))
-        assert proxy.server_stats()["server_timedout"] == 1
+        # The request, and then the connection, on which nothing more was said for as long again.
+        assert proxy.server_stats()["server_timedout"] == 2
 
 
-def test_every_request_on_the_connection_fails_with_the_first() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=TIMEOUT)) as proxy:
+def test_late_replies_are_passed_over() -> None:
+    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=PATIENT)) as proxy:
         first, second = proxy.client(), proxy.client()
         first.send(command("GET", "a") + command("GET", "b"))
         peer = server.accept()
-        assert peer.request() == [b"GET", b"a"]
-        second.send(command("GET", "c"))
-        assert [peer.request(), peer.request()] == [[b"GET", b"b"], [b"GET", b"c"]]
+        assert [peer.request(), peer.request()] == [[b"GET", b"a"], [b"GET", b"b"]]
         first.expect(TIMED_OUT * 2)
-        second.expect(TIMED_OUT)
-        peer.expect_closed()
+        second.send(command("GET", "c"))
+        peer.send(bulk("a"))
+        assert peer.request() == [b"GET", b"c"]
+        peer.send(bulk("b") + bulk("c"))
+        second.expect(bulk("c"))
+        first.send(command("GET", "d"))
+        assert peer.request() == [b"GET", b"d"]
+        peer.send(bulk("d"))
+        first.expect(bulk("d"))
+        assert proxy.server_stats()["server_timedout"] == 2
+
+
+def test_a_request_fails_alone_on_a_connection_that_makes_progress() -> None:
+    """A connection that others keep alive: only what is overdue fails, each at its own deadline."""
+    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=PATIENT)) as proxy:
+        slow, other = proxy.client(), proxy.client()
+        slow.send(command("GET", "slow"))
+        peer = server.accept()
+        assert peer.request() == [b"GET", b"slow"]
+        peer.send(b"$1000\r\n")
+        slow.expect(TIMED_OUT)
+        other.send(command("GET", "a"))
+        peer.send(b"-" * 500)
+        assert peer.request() == [b"GET", b"a"]
+        peer.send(b"-" * 500 + b"\r\n" + bulk("a"))
+        other.expect(bulk("a"))
+        assert proxy.server_stats()["server_timedout"] == 1
+        assert not server.has_connection()
+
+
+def test_a_silent_server_is_sent_nothing_until_it_speaks() -> None:
+    with ScriptedServer() as server, ScriptedServer() as clock:
+        pools = {"alpha": redis_pool(server, timeout=PATIENT), "clock": redis_pool(clock, timeout=PATIENT // 2)}
+        with Proxy(pools) as proxy:
+            client, other = proxy.client("alpha"), proxy.client("alpha")
+            client.send(command("GET", "a"))
+            peer = server.accept()
+            assert peer.request() == [b"GET", b"a"]
+            client.expect(TIMED_OUT)
+            # Half of the time that the server still has passes.
+            assert proxy.client("clock").ask("GET", "a") == TIMED_OUT
+            client.send(command("SET", "b", "1"))
+            other.send(command("SET", "c", "1"))
+            second = server.accept()
+            peer.expect_closed()
+            requests = [second.request(), second.request()]
+            assert sorted(requests) == [[b"SET", b"b", b"1"], [b"SET", b"c", b"1"]]
+            second.send(OK * 2)
+            client.expect(OK)
+            other.expect(OK)
+            assert proxy.server_stats()["server_timedout"] == 2
+
+
+def test_what_failed_before_it_was_sent_is_never_sent() -> None:
+    """Nobody would know that it ran."""
+    directives = {"timeout": PATIENT, "connect_timeout": LONG, "redis_db": 3}
+    with ScriptedServer() as server, Proxy(redis_pool(server, **directives)) as proxy:
+        client = proxy.client()
+        client.send(command("SET", "a", "1") + command("SET", "b", "1"))
+        peer = server.accept()
+        assert peer.request() == [b"SELECT", b"3"]
+        client.expect(TIMED_OUT * 2)
+        client.send(command("GET", "c"))
+        peer.send(OK)
+        assert peer.request() == [b"GET", b"c"]
+        peer.send(bulk("c"))
+        client.expect(bulk("c"))
+
+
+def test_requests_that_wait_for_a_connection_have_their_own_deadline() -> None:
+    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=PATIENT, redis_db=3)) as proxy:
+        first, second = proxy.client(), proxy.client()
+        first.send(command("SET", "a", "1"))
+        peer = server.accept()
+        assert peer.request() == [b"SELECT", b"3"]
+        proxy.wait_stats(lambda pool: pool["s00"]["in_queue"] == 1, "the request waits")
+        first.expect(TIMED_OUT)
+        second.send(command("SET", "b", "1"))
+        peer = server.accept()
+        assert peer.request() == [b"SELECT", b"3"]
+        peer.send(OK)
+        assert peer.request() == [b"SET", b"b", b"1"]
+        peer.send(OK)
+        second.expect(OK)
+
+
+def test_memcached_late_replies_are_passed_over() -> None:
+    with ScriptedMemcached() as server, Proxy(memcached_pool(server, timeout=PATIENT)) as proxy:
+        client = proxy.client()
+        client.send(b"set a 0 0 1\r\n1\r\nget b\r\n")
+        peer = server.accept()
+        assert [peer.text_request(), peer.text_request()] == [b"set a 0 0 1\r\n1\r\n", b"get b\r\n"]
+        client.expect(server_error("Connection timed out") * 2)
+        client.send(b"get c\r\n")
+        peer.send(b"STORED\r\n")
+        assert peer.text_request() == b"get c\r\n"
+        peer.send(value("b", "1") + END + value("c", "2") + END)
+        client.expect(value("c", "2") + END)
 
 
 def test_half_a_reply_is_no_reply() -> None:
@@ -109,6 +206,25 @@ def test_servers_that_take_no_connection_time_out() -> None:
     # A full accept queue: the kernel drops further SYNs, so connecting never ends.
     with ScriptedServer(backlog=0) as full, full.fill_up(), Proxy(redis_pool(full, timeout=TIMEOUT)) as proxy:
         assert proxy.client().ask("GET", "a") == TIMED_OUT
+
+
+def test_connecting_has_a_timeout_of_its_own() -> None:
+    directives = {"timeout": LONG, "connect_timeout": TIMEOUT}
+    with ScriptedServer(backlog=0) as full, full.fill_up(), Proxy(redis_pool(full, **directives)) as proxy:
+        assert proxy.client().ask("GET", "a") == TIMED_OUT
+        assert proxy.server_stats()["server_timedout"] == 2
+
+
+def test_a_greeting_takes_no_longer_than_connecting_may() -> None:
+    directives = {"timeout": LONG, "connect_timeout": TIMEOUT, "redis_db": 3}
+    with ScriptedServer() as server, Proxy(redis_pool(server, **directives)) as proxy:
+        client = proxy.client()
+        client.send(command("GET", "a"))
+        for _ in range(2):
+            peer = server.accept()
+            assert peer.request() == [b"SELECT", b"3"]
+            peer.expect_closed()
+        client.expect(TIMED_OUT)
 
 
 def test_handshake_is_timed_too() -> None:

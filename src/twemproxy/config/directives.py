@@ -74,8 +74,20 @@ DIRECTIVES: Final = (
     Directive(
         "timeout",
         "number",
-        "How long a request may wait for a server, connecting included, before its server connection is "
-        "given up; 0 for ever.",
+        "How long a request may wait for a server, connecting included; 0 for ever. Then it fails, alone: the server "
+        "connection is only closed when the server has said nothing on it for as long again.",
+        unit="ms",
+    ),
+    Directive(
+        "retry_reads",
+        "boolean",
+        "Send reads of up to 64 KB once more when their server connection broke before it answered them. Requests of "
+        "which nothing was written are sent once more in any case, writes that may have run never.",
+    ),
+    Directive(
+        "connect_timeout",
+        "number",
+        "How long opening a server connection may take, at each of the server's addresses; 0 for as long as `timeout`.",
         unit="ms",
     ),
     Directive(

@@ -49,6 +49,9 @@ class PoolConfig(msgspec.Struct, frozen=True):
     distribution: str = "ketama"
     timeout: int = 0
     """Milliseconds, 0 for none."""
+    connect_timeout: int = 0
+    """Milliseconds, 0 for as long as ``timeout``."""
+    retry_reads: bool = False
     backlog: int = 512
     client_connections: int = 0
     """Most clients at a time, 0 for no limit of the pool's own."""

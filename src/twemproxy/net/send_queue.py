@@ -104,6 +104,42 @@ class SendQueue:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def copy_last(self, target: cython.p_uchar, length: cython.Py_ssize_t) -> cython.int:
+        """Copy the last ``length`` bytes to ``target``; there must be so many."""
+        n: cython.int = self.first + self.count
+        part: cython.Py_ssize_t
+        if length > self.pending:
+            raise ValueError(f"{length} bytes asked of a send queue of {self.pending}")
+        while length > 0:
+            n -= 1
+            part = min(self.segments[n].length, length)
+            length -= part
+            memcpy(target + length, self.segments[n].data + self.segments[n].length - part, part)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take_over(self, other: SendQueue) -> cython.int:
+        """Put all that is in ``other`` last, and leave that empty; nothing is copied."""
+        while other.count > 0:
+            self.add_segment(
+                other.segments[other.first].block,
+                other.segments[other.first].data,
+                other.segments[other.first].length,
+            )
+            self.pending += other.segments[other.first].length
+            self.room = other.room
+            self.room_end = other.room_end
+            other.first += 1
+            other.count -= 1
+        other.pending = 0
+        other.first = 0
+        other.room = cython.NULL
+        other.room_end = cython.NULL
+        return 0
+
+    @cython.cfunc
     @cython.exceptval(check=False)
     def flush(self, blocks: BlockPool, fd: cython.int, sent: cython.pointer[cython.Py_ssize_t]) -> Flushed:
         """Send what the socket takes; ``sent`` becomes how much that was. After BROKEN see errno."""

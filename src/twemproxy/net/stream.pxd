@@ -1,4 +1,4 @@
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from twemproxy.net.block cimport Block
 from twemproxy.net.event_loop cimport Channel, EventLoop
@@ -16,6 +16,7 @@ cdef class Stream(Channel):
     cdef Py_ssize_t tail_start
     cdef Py_ssize_t tail_end
     cdef Py_ssize_t needed
+    cdef int64_t heard_at
     cdef bint established
     cdef bint paused
     cdef bint ended
@@ -24,6 +25,7 @@ cdef class Stream(Channel):
 
     cdef int open_stream(self, int fd, uint32_t interest) except -1
     cdef int close_stream(self) except -1
+    cdef int close_socket(self) except -1
     cdef int update_interest(self) except -1
     cdef int receive(self) except -1
     cdef int receive_beside_tail(self) except -1

@@ -26,6 +26,8 @@ LOW_WATER = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 class Stream(Channel):
     """One per connection. ``needed`` is set by the owner: how long the tail must be before parsing can go on.
 
+    ``heard_at``: when the peer last showed that it is there, in the loop's milliseconds.
+
     With ``watches_hangup`` the owner hears of the peer's end also while nothing is read.
     """
 
@@ -54,6 +56,15 @@ class Stream(Channel):
     @cython.exceptval(-1, check=False)
     def close_stream(self) -> cython.int:
         """Close the socket and forget all bytes of both directions; a second call does nothing."""
+        if self.fd >= 0:
+            self.close_socket()
+            self.out.clear(self.loop.blocks)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_socket(self) -> cython.int:
+        """Close the socket and forget what came, but not what still has to go; a second call does nothing."""
         if self.fd < 0:
             return 0
         self.loop.forget(self)
@@ -61,7 +72,6 @@ class Stream(Channel):
         self.fd = -1
         self.established = False
         self.drop_tail()
-        self.out.clear(self.loop.blocks)
         return 0
 
     @cython.cfunc
@@ -90,6 +100,7 @@ class Stream(Channel):
             return 0
         # Reading comes first: bytes that arrived before an error or an end still count.
         if events & EPOLLIN and not self.paused and not self.ended:
+            self.heard_at = self.loop.now
             self.receive()
         elif events & (EPOLLERR | EPOLLHUP):
             getsockopt(self.fd, SOL_SOCKET, SO_ERROR, cython.address(error), cython.address(size))

@@ -74,6 +74,7 @@ cdef class Codec:
     cdef Py_ssize_t put_merged(self, unsigned char* out, Merge merge, Py_ssize_t items, long long total) noexcept nogil
     cdef Py_ssize_t put_missing(self, unsigned char* out) noexcept nogil
     cdef Py_ssize_t put_merged_end(self, unsigned char* out) noexcept nogil
+    cdef bint is_repeatable(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
     cdef bint is_error(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
     cdef bint is_transient_error(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
     cdef bint is_unasked(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil

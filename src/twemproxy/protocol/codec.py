@@ -128,6 +128,21 @@ class Codec:
         """Find the reply at ``start``, of the kind ``expected``; works as ``frame_request``, but sets only ``end``."""
         return MALFORMED
 
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_repeatable(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Whether a complete request, as it is forwarded, changes nothing on its server, however often it is sent.
+
+        Leaves all fields as they are.
+        """
+        return False
+
     # --- splitting and merging -------------------------------------------------------------------------------
 
     @cython.cfunc
@@ -339,6 +354,10 @@ class Codec:
         self.resume_at = resume_at
         self.resume_left = resume_left
         return self.frame_reply(data, start, end)
+
+    def repeats(self, request: bytes) -> bool:
+        """What ``is_repeatable`` says of it."""
+        return self.is_repeatable(request, 0, len(request))
 
     def split(self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> "list[tuple[bytes, bytes]]":
         """(key, item) for every key of the request just found at ``start``, which is routed TO_EACH."""

@@ -307,6 +307,10 @@ class SplitRequest(Sink):
     # --- the replies -----------------------------------------------------------------------------------------
 
     @cython.cfunc
+    def owner(self) -> object:
+        return self.replies
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def deliver(
         self,

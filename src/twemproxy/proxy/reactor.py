@@ -118,6 +118,8 @@ class Reactor:
         pool: ServerPool
         next_look: int64_t = NEVER
         client: ClientConnection
+        # What is done here may call for an earlier look.
+        self.loop.wake_at = NEVER
         for pool in self.pools:
             next_look = min(next_look, pool.expire())
         if self.idle_look_at <= self.loop.now:
@@ -131,5 +133,5 @@ class Reactor:
             for client in self.clients():
                 client.cut_off()
             self.cut_off_at = NEVER
-        self.loop.wake_at = min(next_look, self.trim_at, self.cut_off_at, self.idle_look_at)
+        self.loop.wake_at = min(self.loop.wake_at, next_look, self.trim_at, self.cut_off_at, self.idle_look_at)
         return 0

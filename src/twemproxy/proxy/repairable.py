@@ -45,6 +45,10 @@ class RepairableRequest(Sink):
     """``request`` is None once it has been repaired."""
 
     @cython.cfunc
+    def owner(self) -> object:
+        return self.replies
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def deliver(
         self,

@@ -97,7 +97,7 @@ class ServerPool:
             upstream = Upstream(config, server, codec, resolver)
             connections = []
             for _ in range(config.server_connections):
-                connections.append(self.new_connection(health, upstream, 0))
+                connections.append(self.new_connection(health, upstream, 0, True))
             self.servers.append(Server(connections))
         self.extra = set()
         self.private = PrivateConnections(self)
@@ -110,9 +110,9 @@ class ServerPool:
         self.verdicts = {}
         self.refused_until = {}
 
-    def new_connection(self, health: ServerHealth, upstream, profile):
-        """A closed connection to the server."""
-        connection = ServerConnection(self.loop, self.codec, health, upstream, self.config.timeout, profile)
+    def new_connection(self, health: ServerHealth, upstream, profile, shared):
+        """A closed connection to the server; ``shared``: see ServerConnection."""
+        connection = ServerConnection(self.loop, self.codec, health, upstream, self.config.timeout, profile, shared)
         connection.process_counters = self.process_counters
         return connection
 
@@ -166,7 +166,7 @@ class ServerPool:
         if kept.others[profile] is None:
             connections = []
             for _ in range(len(kept.connections)):
-                connection = self.new_connection(first.health, first.upstream, profile)
+                connection = self.new_connection(first.health, first.upstream, profile, True)
                 connection.on_settled = lambda ready, refused: self.settled(profile, ready, refused)
                 connections.append(connection)
             kept.others[profile] = connections
@@ -178,7 +178,7 @@ class ServerPool:
     def open_extra(self, server: int, profile: int):
         """A new connection to a server for ``private`` or ``subscriptions``; it opens with what is sent first."""
         first: ServerConnection = cython.cast(Server, self.servers[server]).connections[0]
-        connection = self.new_connection(first.health, first.upstream, profile)
+        connection = self.new_connection(first.health, first.upstream, profile, False)
         self.extra.add(connection)
         return connection
 

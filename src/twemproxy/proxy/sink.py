@@ -28,6 +28,11 @@ class Sink:
         raise NotImplementedError
 
     @cython.cfunc
+    def owner(self) -> object:
+        """Who waits for the reply: requests of one owner may depend on each other."""
+        return self
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def fail(self, position: cython.uint, reply: bytes) -> cython.int:
         """The request at ``position`` gets no reply from its server; ``reply`` is the proxy's error for it."""

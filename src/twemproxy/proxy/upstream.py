@@ -110,10 +110,6 @@ class Upstream:
             return -1, result
         return connection.detach(), result
 
-    def close(self, descriptor: int) -> None:
-        """Close a socket given up while it connected."""
-        os.close(descriptor)
-
     def greeting(self, profile: int) -> list[tuple[str, bytes]]:
         """What a connection of this profile says first."""
         return self._codec.handshake(self.pool, profile)
@@ -136,17 +132,19 @@ class Upstream:
         """At INFO."""
         _logger.info("%s: connected to server '%s'", self.pool.name, self.server.pname)
 
-    def log_failed(self, error: int, reason: str, requests: int) -> None:
-        """At ``failure_level``."""
+    def log_failed(self, level: int, error: int, reason: str, failed: int, resent: int) -> None:
+        """At ``level``: with so many requests failed, and so many that are sent again on another connection."""
         if error == 0:
             what = "closed by the server"
         else:
             what = f"{error_text(error)}: {reason}" if reason else error_text(error)
-        log = _logger.info if self.failure_level(error, requests) == _INFO else _logger.warning
+        again = f", {resent} are sent again" if resent else ""
+        log = _logger.info if level == _INFO else _logger.warning
         log(
-            "%s: connection to server '%s' ended, %d requests failed: %s",
-            self.pool.name,
-            self.server.pname,
-            requests,
-            what,
+            "%s: connection to server '%s' ended, %d requests failed%s: %s",
+            *(self.pool.name, self.server.pname, failed, again, what),
         )
+
+    def log_overdue(self, requests: int) -> None:
+        """At INFO: so many requests have waited for too long."""
+        _logger.info("%s: server '%s' did not answer %d requests in time", self.pool.name, self.server.pname, requests)

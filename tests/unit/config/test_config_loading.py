@@ -19,6 +19,8 @@ alpha:
   hash_tag: "{}"
   distribution: modula
   timeout: 400
+  connect_timeout: 250
+  retry_reads: true
   backlog: 1024
   client_connections: 100
   redis: true
@@ -77,6 +79,8 @@ def test_every_directive_reaches_its_field() -> None:
             hash_tag="{}",
             distribution="modula",
             timeout=400,
+            connect_timeout=250,
+            retry_reads=True,
             backlog=1024,
             client_connections=100,
             redis=True,

@@ -4,4 +4,5 @@ from twemproxy.protocol.memcache.replies cimport MemcacheReplies
 
 
 cdef class MemcacheCodec(MemcacheReplies):
-    pass
+    cdef int[::1] only_reads
+    cdef int[::1] writing_flags

@@ -5,12 +5,13 @@ do with them.
 """
 
 import re
+from array import array
 from collections.abc import Collection
 
 import cython
 
 from twemproxy.protocol.memcache import local
-from twemproxy.protocol.memcache.commands import COMMANDS
+from twemproxy.protocol.memcache.commands import COMMANDS, META_GET_WRITING_FLAGS
 from twemproxy.protocol.memcache.errors import META_UNSUPPORTED, TEXTS, Problem, error_line, server_error
 
 if not cython.compiled:
@@ -26,6 +27,7 @@ END_ROW = cython.declare(cython.const[cython.int], 7)
 VALUE_ROW = cython.declare(cython.const[cython.int], 8)
 OK_ROW = cython.declare(cython.const[cython.int], 11)
 # commands.Form.RETRIEVAL_TOUCH, for C.
+META = cython.declare(cython.const[cython.int], 7)
 RETRIEVAL_TOUCH = cython.declare(cython.const[cython.int], 3)
 # Bytes of the word VALUE and the blank behind it.
 VALUE_WORD = cython.declare(cython.const[cython.Py_ssize_t], 6)
@@ -48,6 +50,39 @@ class MemcacheCodec(MemcacheReplies):
     def __init__(self, allowed: Collection[str] = ()) -> None:
         """``allowed``: the commands that need permission and have it, by name."""
         MemcacheReplies.__init__(self, list(allowed))
+        self.only_reads = array("i", [command.only_reads for command in COMMANDS])
+        self.writing_flags = array("i", [chr(byte) in META_GET_WRITING_FLAGS for byte in range(256)])
+
+    # --- sending again ---------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_repeatable(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Commands that only read, without the flags with which a meta command does more."""
+        at: cython.Py_ssize_t = start
+        row: cython.int
+        while at < end and buf[at] > ord(b" "):
+            at += 1
+        row = self.names.find(buf, start, at)
+        if row < 0 or not self.only_reads[row]:
+            return False
+        if self.forms[row] != META:
+            return True
+        while at < end and buf[at] == ord(b" "):
+            at += 1
+        while at < end and buf[at] > ord(b" "):
+            at += 1
+        while at + 1 < end and buf[at] != ord(b"\r") and buf[at] != ord(b"\n"):
+            if buf[at] == ord(b" ") and self.writing_flags[buf[at + 1]]:
+                return False
+            at += 1
+        return True
 
     # --- splitting and merging -------------------------------------------------------------------------------
 

@@ -150,6 +150,8 @@ class Command(NamedTuple):
     """The answer to a flag given twice (meta commands)."""
     bad_key: Problem = Problem.BAD_LINE
     """The answer to a key that is no base64 (meta commands)."""
+    only_reads: bool = False
+    """It changes nothing on its server; mg unless it has one of META_GET_WRITING_FLAGS."""
     permission: bool = False
     """Only ``allow_commands`` makes it available."""
     refusal: str = ""
@@ -160,8 +162,8 @@ _STORE = "Stores a value under a key"
 _ONE_SERVER = "it administers a single server, ask that server directly"
 
 COMMANDS = (
-    Command("get", Form.RETRIEVAL, "retrieval", "Values of keys."),
-    Command("gets", Form.RETRIEVAL, "retrieval", "Values of keys, each with its cas unique."),
+    Command("get", Form.RETRIEVAL, "retrieval", "Values of keys.", only_reads=True),
+    Command("gets", Form.RETRIEVAL, "retrieval", "Values of keys, each with its cas unique.", only_reads=True),
     Command("gat", Form.RETRIEVAL_TOUCH, "retrieval", "As get, and sets the time to live."),
     Command("gats", Form.RETRIEVAL_TOUCH, "retrieval", "As gets, and sets the time to live."),
     Command("set", Form.STORAGE, "storage", f"{_STORE}."),
@@ -179,6 +181,7 @@ COMMANDS = (
         Form.META,
         "meta get",
         "Value and metadata of a key.",
+        only_reads=True,
         bad_flag=Problem.DUPLICATE_FLAG,
         bad_key=Problem.BAD_BASE64,
     ),
@@ -211,12 +214,13 @@ COMMANDS = (
         Form.META,
         "meta debug",
         "Internals of a key.",
+        only_reads=True,
         too_few=Problem.BAD_LINE,
         bad_flag=Problem.BAD_LINE,
         bad_key=Problem.BAD_LINE,
     ),
     Command("mn", Form.META_NOOP, "", "Answered once everything before it is."),
-    Command("version", Form.VERSION, "version", "The version of a server."),
+    Command("version", Form.VERSION, "version", "The version of a server.", only_reads=True),
     Command("verbosity", Form.VERBOSITY, "ok", "How much every server logs."),
     Command("flush_all", Form.FLUSH_ALL, "ok", "Invalidates every key on every server.", permission=True),
     Command("stats", Form.STATS, "stats", "Figures of the proxy, or of every server."),
@@ -240,6 +244,10 @@ COMMANDS = (
 
 PERMITTED_BY_DIRECTIVE = tuple(command.name for command in COMMANDS if command.permission)
 """Names that ``allow_commands`` takes."""
+
+
+META_GET_WRITING_FLAGS = "NRT"
+"""Flags with which mg makes an item, says who is to renew it, or sets its time to live."""
 
 
 class FlagKind(enum.IntEnum):

@@ -3,6 +3,7 @@ from twemproxy.protocol.redis.framing cimport RespFraming
 
 
 cdef class RedisCodec(RespFraming):
+    cdef int[::1] readonly
     cdef readonly frozenset permitted
     cdef readonly frozenset denied
     cdef readonly object scripts

@@ -3,6 +3,7 @@
 Sans-IO, dual. ``RespFraming`` finds the messages, this class on top of it knows what to do with them.
 """
 
+from array import array
 from collections.abc import Collection
 
 import cython
@@ -64,6 +65,7 @@ class RedisCodec(RespFraming):
         self.denied = frozenset(denied)
         self.scripts = ScriptMemory()
         self.lookups = Lookups()
+        self.readonly = array("i", [command.readonly for command in COMMANDS])
         row: cython.Py_ssize_t
         available: list[str] = []
         for row in range(len(COMMANDS)):
@@ -76,6 +78,34 @@ class RedisCodec(RespFraming):
             tuple(available),
             frozenset(sub.name for sub in SUBCOMMANDS.values() if self.permission_refusal(sub.name, sub.permission)),
         )
+
+    # --- sending again ---------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_repeatable(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Commands that redis flags as readonly; a sub-command is none."""
+        at: cython.Py_ssize_t = start
+        name: cython.Py_ssize_t
+        row: cython.int
+        while at < end and buf[at] != ord(b"$"):
+            at += 1
+        while at < end and buf[at] != ord(b"\n"):
+            at += 1
+        at += 1
+        name = at
+        while at < end and buf[at] != ord(b"\r"):
+            at += 1
+        if at >= end:
+            return False
+        row = self.names.find(buf, name, at)
+        return row >= 0 and self.readonly[row] != 0
 
     # --- splitting and merging -------------------------------------------------------------------------------
 

@@ -248,3 +248,31 @@ def test_nobody_is_attended(codec: Any) -> None:
     session.taken()
     session.ended()
     assert not session.attended and not Session(FakePool()).attended
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    ["get k", "get k l", "gets k", "mg k", "mg k v t", "mg  Tk  v", "me k", "version", "mg T v"],
+)
+def test_what_only_reads_can_be_repeated(codec: Any, request_line: str) -> None:
+    assert codec.repeats(request_line.encode() + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "gat 0 k",
+        "gats 0 k",
+        "mg k T0",
+        "mg k v  T0",
+        "mg k v N30 t",
+        "mg k R30",
+        "md k",
+        "ma k",
+        "touch k 0",
+        "incr k 1",
+    ]
+    + ["delete k", "set k 0 0 1\r\n1", "ms k 1\r\n1", "flush_all", "verbosity 1", "stats", "geta k", "nothing", ""],
+)
+def test_what_does_more_cannot(codec: Any, request_line: str) -> None:
+    assert not codec.repeats(request_line.encode() + b"\r\n")

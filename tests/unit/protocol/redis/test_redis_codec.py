@@ -329,3 +329,22 @@ def test_keyless_request_in_a_pool_of_several_servers(codec: Any) -> None:
 def test_errors_are_lines(codec: Any) -> None:
     assert codec.error("no\r\nserver") == b"-ERR no  server\r\n"
     assert codec.malformation("bad\nline") == b"-ERR bad line\r\n"
+
+
+@pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
+def test_commands_that_redis_calls_readonly_can_be_repeated(codec: Any, row: Command) -> None:
+    for name in (row.name, row.name.upper()):
+        assert codec.repeats(command(name, "a", "b")) == row.readonly
+    assert not codec.repeats(command(row.name + "x", "a"))
+
+
+def test_known_reads_and_writes_are_told_apart(codec: Any) -> None:
+    assert all(codec.repeats(command(*words)) for words in (["GET", "a"], ["mget", "a", "b"], ["hgetall", "a"]))
+    assert not any(codec.repeats(command(*words)) for words in (["SET", "a", "1"], ["INCR", "a"], ["GETDEL", "a"]))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"*", b"*1\r\n", b"*1\r\n$3", b"*1\r\n$3\r\n", b"*1\r\n$3\r\nGET", b"$\n", b"GET a\r\n"]
+)
+def test_parts_of_requests_cannot_be_repeated(codec: Any, data: bytes) -> None:
+    assert not codec.repeats(data)
