@@ -159,6 +159,15 @@ DIRECTIVES: Final = (
         "until it answers probes again.",
     ),
     Directive(
+        "on_server_down",
+        "policy",
+        "What becomes of the keys of an ejected server: `rehash`, they belong to the servers that are left until it is "
+        "back; `error`, requests for them get an error; `miss`, plain reads of them are answered as if they did not "
+        "exist, and other requests get an error. Needs `auto_eject_hosts`; with distribution `random` it is always "
+        "`rehash`.",
+        choices=("rehash", "error", "miss"),
+    ),
+    Directive(
         "server_connections",
         "number",
         "Connections kept to each server, at most.",

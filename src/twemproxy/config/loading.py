@@ -159,6 +159,7 @@ def _parse_commands(_: Directive, text: str) -> tuple[str, ...]:
 
 _NEEDED = {
     "health_check_interval": "auto_eject_hosts",
+    "on_server_down": "auto_eject_hosts",
     "probe_successes": "auto_eject_hosts",
     "tcpkeepalive_count": "tcpkeepalive",
     "tcpkeepalive_idle": "tcpkeepalive",

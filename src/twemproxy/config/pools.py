@@ -76,6 +76,7 @@ class PoolConfig(msgspec.Struct, frozen=True):
     probe_successes: int = 1
     health_check_interval: int = 0
     """Milliseconds, 0 for no checks of servers that are not ejected."""
+    on_server_down: str = "rehash"
     partial_reads: str = "error"
     allow_commands: tuple[str, ...] = ()
     """Commands available only with this permission, each once."""

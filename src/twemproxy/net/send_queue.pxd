@@ -26,6 +26,7 @@ cdef class SendQueue:
     cdef int append(self, BlockPool blocks, const unsigned char* data, Py_ssize_t length) except -1
     cdef int append_held(self, BlockPool blocks, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef int copy_last(self, unsigned char* target, Py_ssize_t length) except -1
+    cdef int drop_last(self, BlockPool blocks, Py_ssize_t length) except -1
     cdef int take_over(self, SendQueue other) except -1
     cdef Flushed flush(self, BlockPool blocks, int fd, Py_ssize_t* sent) noexcept
     cdef void retire(self, BlockPool blocks, Py_ssize_t sent) noexcept

@@ -120,6 +120,30 @@ class SendQueue:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def drop_last(self, blocks: BlockPool, length: cython.Py_ssize_t) -> cython.int:
+        """Forget the last ``length`` bytes; there must be so many."""
+        segment: cython.pointer[Segment]
+        part: cython.Py_ssize_t
+        if length > self.pending:
+            raise ValueError(f"{length} bytes to drop of a send queue of {self.pending}")
+        self.pending -= length
+        while length > 0:
+            segment = cython.address(self.segments[self.first + self.count - 1])
+            part = min(segment.length, length)
+            segment.length -= part
+            length -= part
+            if segment.length == 0:
+                blocks.release(segment.block)
+                self.count -= 1
+        if self.count == 0:
+            self.first = 0
+        # What comes next begins a block of its own.
+        self.room = cython.NULL
+        self.room_end = cython.NULL
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def take_over(self, other: SendQueue) -> cython.int:
         """Put all that is in ``other`` last, and leave that empty; nothing is copied."""
         while other.count > 0:

@@ -470,6 +470,13 @@ class Codec:
         """The last reply to a client whose bytes are MALFORMED, ``text`` if given, else what ``problem`` says."""
         raise NotImplementedError
 
+    def missing_reply(self, request: bytes, resp3: bool) -> bytes:
+        """What a server that has none of its keys answers to a plain read; empty for any other request.
+
+        ``request`` is complete, as it is forwarded; ``resp3``: whether the reply is for a client of RESP3.
+        """
+        return b""
+
     def error(self, text: str) -> bytes:
         """An error reply with this text."""
         raise NotImplementedError

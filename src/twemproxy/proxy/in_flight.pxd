@@ -50,6 +50,7 @@ cdef class InFlight:
     cdef void skip_dropped(self) noexcept
     cdef void pass_over(self) noexcept
     cdef list take_failed(self, SendQueue out, BlockPool blocks, bint again)
+    cdef list take_unsent(self, SendQueue out, BlockPool blocks)
     cdef unsigned int first_unsent(self, SendQueue out, BlockPool blocks) noexcept
     cdef int put_again(self, SendQueue out, BlockPool blocks, unsigned int unsent) except -1
     cdef void clear(self) noexcept

@@ -5,6 +5,7 @@ connection's send queue; here is kept whose they are, how far they got and until
 """
 
 import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdlib import free, malloc
@@ -249,6 +250,32 @@ class InFlight:
         self.sent_of_next = 0
         self.put_again(out, blocks, unsent)
         return failed
+
+    @cython.cfunc
+    def take_unsent(self, out: SendQueue, blocks: BlockPool) -> list:
+        """(sink, position, expected, bytes) of every request of which nothing was written, oldest first.
+
+        They are not sent any more; the caller answers them.
+        """
+        request: cython.pointer[Request]
+        unsent: list = []
+        first: cython.uint = self.written
+        data: bytes
+        if self.sent_of_next > 0:
+            first += 1
+        while self.tail != first:
+            request = cython.address(self.requests[(self.tail - 1) & (self.capacity - 1)])
+            data = PyBytes_FromStringAndSize(cython.NULL, request.length)
+            out.copy_last(cython.cast(cython.p_uchar, PyBytes_AS_STRING(data)), request.length)
+            out.drop_last(blocks, request.length)
+            self.request_bytes -= request.length
+            self.tail -= 1
+            if request.sink is cython.NULL:
+                self.overdue -= 1
+            else:
+                unsent.append((*_released(request), data))
+        unsent.reverse()
+        return unsent
 
     @cython.cfunc
     @cython.exceptval(check=False)

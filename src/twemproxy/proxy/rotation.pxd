@@ -7,6 +7,7 @@ cdef class ServerHealth:
     cdef Rotation rotation
     cdef readonly str name
     cdef readonly bint live
+    cdef bint down
     cdef int index
     cdef int failures
     cdef Counter* counters
@@ -20,6 +21,7 @@ cdef class Rotation:
     cdef readonly list members
     cdef readonly int n_live
     cdef bint ejects
+    cdef bint keeps_keys
     cdef int failure_limit
     cdef Counter* pool_counters
     cdef object logger

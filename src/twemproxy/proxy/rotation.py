@@ -3,7 +3,8 @@
 Compiled-only. A server's states, with ``auto_eject_hosts``:
 
     live     -> ejected   when ``server_failure_limit`` connections or checks failed in a row, with no reply between;
-                          its keys then belong to the servers that are left
+                          its keys then belong to the servers that are left, unless ``on_server_down`` lets it keep
+                          them
     ejected  -> live      when ``proxy.health_checks`` finds it well
 
 Without ``auto_eject_hosts`` every server is always live and nothing is counted. Source: nutcracker's behaviour, listed
@@ -23,7 +24,10 @@ NOTICE = cython.declare(cython.const[cython.int], 5)
 @cython.final
 @cython.cclass
 class ServerHealth:
-    """What is known of one server's health."""
+    """What is known of one server's health.
+
+    ``down``: it is ejected and keeps its keys; requests for it are not sent, but answered by the proxy.
+    """
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -46,13 +50,15 @@ class Rotation:
     tried again; ``on_rebuilt()`` is told when keys may have changed their servers.
     """
 
-    def __init__(self, loop: EventLoop, continuum: Continuum, names, ejects, failure_limit, logger) -> None:
-        """``failure_limit`` 0 works as 1."""
+    def __init__(self, loop: EventLoop, continuum: Continuum, names, ejects, failure_limit, keeps_keys, logger) -> None:
+        """``failure_limit`` 0 works as 1; ``keeps_keys``: whether keys of ejected servers stay theirs."""
         member: ServerHealth
         self.loop = loop
         self.continuum = continuum
         self.ejects = ejects
         self.failure_limit = max(failure_limit, 1)
+        # Where keys say nothing about servers there is nothing to keep.
+        self.keeps_keys = keeps_keys and not continuum.draws
         self.logger = logger
         self.members = []
         for name in names:
@@ -69,13 +75,14 @@ class Rotation:
     @cython.exceptval(check=False)
     def is_open(self) -> cython.bint:
         """Whether a request can be routed now."""
-        return self.n_live > 0
+        return self.n_live > 0 or self.keeps_keys
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def eject(self, member: ServerHealth) -> cython.int:
         """Take a server out."""
         member.live = False
+        member.down = self.keeps_keys
         member.failures = 0
         member.counters[SERVER_EJECTED_AT] = time.time_ns() // 1000
         self.pool_counters[SERVER_EJECTS] += 1
@@ -88,6 +95,7 @@ class Rotation:
         """Bring an ejected server back."""
         member: ServerHealth = self.members[index]
         member.live = True
+        member.down = False
         member.failures = 0
         if self.loop.verbosity >= NOTICE:
             self.logger.readmitted(member.name)
@@ -106,6 +114,7 @@ class Rotation:
         for member in self.members:
             live.append(member.live)
         self.n_live = sum(live)
-        self.continuum.rebuild(live)
+        if not self.keeps_keys:
+            self.continuum.rebuild(live)
         self.on_rebuilt()
         return 0

@@ -28,5 +28,7 @@ cdef class ServerConnection(ServerStream):
     cdef int requests_overdue(self) except -1
     cdef int tell_failed(self, list failed, bytes reply) except -1
     cdef bint is_unused(self) noexcept
+    cdef bint is_down(self) noexcept
+    cdef int answer_unsent(self) except -1
     cdef int64_t silent_by(self) noexcept
     cdef int fail_with(self, int error, str reason, bytes reply, bint blame, bint again) except -1

@@ -21,7 +21,7 @@ from cython.cimports.twemproxy.libc.socket import SHUT_WR, shutdown
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import LOW_WATER, Stream
-from cython.cimports.twemproxy.protocol.codec import COMPLETE, MUTED, NEED_MORE, QUIET, Codec, Frame
+from cython.cimports.twemproxy.protocol.codec import COMPLETE, MUTED, NEED_MORE, QUIET, RESP3, Codec, Frame
 from cython.cimports.twemproxy.proxy.errand import Errand
 from cython.cimports.twemproxy.proxy.in_flight import InFlight, Request
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
@@ -100,6 +100,7 @@ class ServerConnection(ServerStream):
         ``expected``: see Codec; the request of a sink that is not a client's is neither QUIET nor MUTED.
         """
         deadline: int64_t = NEVER
+        down: cython.bint = self.is_down()
         if self.timeout > 0:
             deadline = self.loop.now + self.timeout
             if deadline < self.loop.wake_at:
@@ -107,9 +108,10 @@ class ServerConnection(ServerStream):
         self.requests.add(sink, position, length, expected, deadline)
         if self.retries_reads:
             self.requests.keep_read(self.out, self.codec)
-        self.counters[REQUESTS] += 1
-        self.counters[REQUEST_BYTES] += length
-        if self.state == READY:
+        if not down:
+            self.counters[REQUESTS] += 1
+            self.counters[REQUEST_BYTES] += length
+        if self.state == READY or down:
             return self.loop.want_flush(self)
         if self.state == CLOSED:
             return self.open()
@@ -118,6 +120,8 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def flush(self) -> cython.int:
+        if self.is_down():
+            self.answer_unsent()
         if self.state != READY or self.held:
             return 0
         return Stream.flush(self)
@@ -131,6 +135,44 @@ class ServerConnection(ServerStream):
         self.requests.note_sent(sent, self.out)
         if self.waiting is not None and self.out.pending <= LOW_WATER:
             self.wake_waiting()
+        return self.publish_gauges()
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def is_down(self) -> cython.bint:
+        """Whether the server is not to be sent anything, and the proxy answers in its place; not so for a probe."""
+        return self.health.down and not self.excused
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def answer_unsent(self) -> cython.int:
+        """Answer what was not written yet in the server's place; see ``on_server_down``.
+
+        This is done when the turn's requests have all been read: the codec that reads them is needed here too.
+        """
+        sink: Sink
+        position: cython.uint
+        expected: cython.uchar
+        request: bytes
+        reply: bytes
+        for sink, position, expected, request in self.requests.take_unsent(self.out, self.loop.blocks):
+            self.codec.expected = expected
+            reply = self.upstream.missing_reply(request, expected & RESP3 != 0) if self.shared else b""
+            if not reply:
+                self.tell_failed([(sink, position, expected)], self.upstream.down_reply())
+                continue
+            if expected & QUIET and self.codec.is_nominal(
+                cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)), 0, PyBytes_GET_SIZE(reply)
+            ):
+                reply = b""
+            sink.deliver(
+                position,
+                cython.NULL,
+                cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)),
+                PyBytes_GET_SIZE(reply),
+            )
+        self.wake_waiting()
         return self.publish_gauges()
 
     # --- for rare work in Python -------------------------------------------------------------------------------
@@ -427,7 +469,9 @@ class ServerConnection(ServerStream):
         self.wake_waiting()
         if self.on_settled is not None:
             self.on_settled(False, False)
-        if resent > 0 and requests.head != requests.tail and self.state == CLOSED:
+        if resent > 0 and self.is_down():
+            self.loop.want_flush(self)
+        elif resent > 0 and requests.head != requests.tail and self.state == CLOSED:
             self.open()
         self.publish_gauges()
         if blame and not self.excused and (failed or not resent):

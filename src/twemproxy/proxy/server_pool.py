@@ -88,6 +88,7 @@ class ServerPool:
             [server.name for server in config.servers],
             config.auto_eject_hosts,
             config.server_failure_limit,
+            config.on_server_down != "rehash",
             self.log,
         )
         self.rotation.pool_counters = self.counters
@@ -103,7 +104,7 @@ class ServerPool:
         self.private = PrivateConnections(self)
         self.subscriptions = Subscriptions(self)
         self.health_checks = HealthChecks(self)
-        self.rotation.on_ejected = self.health_checks.ejected
+        self.rotation.on_ejected = self.ejected
         self.rotation.on_rebuilt = self.subscriptions.rebalance
         self.usable = {0}
         self.asking = {}
@@ -230,6 +231,14 @@ class ServerPool:
                 next_look = min(next_look, cython.cast(int64_t, moment))
         return next_look
 
+    def ejected(self, index: int) -> int:
+        """A server was ejected; returns the milliseconds until it is tried again."""
+        connection: ServerConnection
+        for connection in cython.cast(Server, self.servers[index]).everything:
+            # What waits on it may have to be answered by the proxy now.
+            self.loop.want_flush(connection)
+        return self.health_checks.ejected(index)
+
     def readmit(self, server: int) -> None:
         """An ejected server is well again."""
         self.rotation.readmit(server)
@@ -298,10 +307,16 @@ class ServerPool:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def any_server(self) -> cython.int:
-        """The server for requests that any one of them can answer."""
-        return self.rotation.continuum.route(
+        """The server for requests that any one of them can answer: a live one, if there is one."""
+        health: ServerHealth
+        server: cython.int = self.rotation.continuum.route(
             cython.cast(cython.p_uchar, PyBytes_AS_STRING(PLACEHOLDER)), 0, PyBytes_GET_SIZE(PLACEHOLDER)
         )
+        if cython.cast(ServerHealth, self.rotation.members[server]).down:
+            for health in self.rotation.members:
+                if health.live:
+                    return health.index
+        return server
 
     def preconnect(self) -> None:
         """Open one connection to each server."""

@@ -11,8 +11,7 @@ import errno as errno_names
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cython.cimports.libc.errno import EINVAL, EPIPE
-from cython.cimports.libc.stdint import int64_t
+from cython.cimports.libc.errno import EPIPE
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN, EPOLLOUT
 from cython.cimports.twemproxy.libc.socket import MSG_NOSIGNAL, SO_ERROR, SOL_SOCKET, getsockopt, send, socklen_t
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop

@@ -33,6 +33,9 @@ class Greeter(Protocol):
     def error(self, text: str) -> bytes:
         """An error reply."""
 
+    def missing_reply(self, request: bytes, resp3: bool) -> bytes:
+        """What a server without the keys of a plain read answers; empty for other requests."""
+
 
 class Resolver(Protocol):
     """Looks host names up off the loop."""
@@ -123,6 +126,17 @@ class Upstream:
     def explanation(self, reason: str) -> bytes:
         """What clients get when more can be said than what an errno means."""
         return self._codec.error(f"{reason} (server {self.server.pname} of pool {self.pool.name})")
+
+    def down_reply(self) -> bytes:
+        """What clients get for requests to the server while it is ejected and keeps its keys."""
+        return self._codec.error(
+            f"server {self.server.name} of pool {self.pool.name} is ejected "
+            f"(on_server_down: {self.pool.on_server_down}), it gets requests again when it answers probes"
+        )
+
+    def missing_reply(self, request: bytes, resp3: bool) -> bytes:
+        """What a server without the keys of a read would answer; empty when the request has to fail."""
+        return self._codec.missing_reply(request, resp3) if self.pool.on_server_down == "miss" else b""
 
     def failure_level(self, error: int, requests: int) -> int:
         """The log level of a failure: the end of an idle connection is no warning."""

@@ -39,6 +39,7 @@ alpha:
   server_failure_limit: 5
   probe_successes: 2
   health_check_interval: 1000
+  on_server_down: error
   partial_reads: miss
   allow_commands: keys config|set
   deny_commands: eval client|kill
@@ -99,6 +100,7 @@ def test_every_directive_reaches_its_field() -> None:
             server_failure_limit=5,
             probe_successes=2,
             health_check_interval=1000,
+            on_server_down="error",
             partial_reads="miss",
             allow_commands=("keys", "config|set"),
             deny_commands=("eval", "client|kill"),
@@ -192,6 +194,11 @@ def test_sample_configuration_has_its_five_kinds_of_pools() -> None:
             ["tcpkeepalive_idle: 5"],
             (5, 22),
             'pool "alpha": directive "tcpkeepalive_idle" needs "tcpkeepalive: true"',
+        ),
+        (
+            ["on_server_down: error"],
+            (5, 19),
+            'pool "alpha": directive "on_server_down" needs "auto_eject_hosts: true"',
         ),
         (
             ["auto_eject_hosts: false", "health_check_interval: 5"],

@@ -11,7 +11,7 @@ from collections.abc import Collection
 import cython
 
 from twemproxy.protocol.memcache import local
-from twemproxy.protocol.memcache.commands import COMMANDS, META_GET_WRITING_FLAGS
+from twemproxy.protocol.memcache.commands import COMMANDS, META_GET_WRITING_FLAGS, MISSES
 from twemproxy.protocol.memcache.errors import META_UNSUPPORTED, TEXTS, Problem, error_line, server_error
 
 if not cython.compiled:
@@ -242,6 +242,11 @@ class MemcacheCodec(MemcacheReplies):
 
     def malformation(self, text: str = "") -> bytes:
         return error_line(text or TEXTS[Problem(self.problem)])
+
+    def missing_reply(self, request: bytes, resp3: bool) -> bytes:
+        if not self.repeats(request):
+            return b""
+        return MISSES.get(request.split(None, 1)[0].decode(), b"")
 
     def error(self, text: str) -> bytes:
         return server_error(text)

@@ -249,6 +249,9 @@ PERMITTED_BY_DIRECTIVE = tuple(command.name for command in COMMANDS if command.p
 META_GET_WRITING_FLAGS = "NRT"
 """Flags with which mg makes an item, says who is to renew it, or sets its time to live."""
 
+MISSES = {"get": b"END\r\n", "gets": b"END\r\n", "mg": b"EN\r\n", "me": b"EN\r\n"}
+"""What a server answers to a read when it has none of the keys."""
+
 
 class FlagKind(enum.IntEnum):
     """What follows the letter of a meta flag. Compiled code uses the values."""

@@ -24,6 +24,7 @@ from twemproxy.protocol.redis.errors import (
 from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, encode_request, split_inline
 from twemproxy.protocol.redis.keys import keys_of
 from twemproxy.protocol.redis.lookups import Lookups
+from twemproxy.protocol.redis.misses import missing_reply
 from twemproxy.protocol.redis.scripts import ScriptMemory
 from twemproxy.protocol.redis.session import Session, database_of
 
@@ -346,6 +347,9 @@ class RedisCodec(RespFraming):
     def malformation(self, text: str = "") -> bytes:
         found: str = bytes([self.found]).decode("utf-8", "surrogateescape")
         return error_reply("ERR " + (text or PROTOCOL_ERRORS[self.problem].format(found=found)))
+
+    def missing_reply(self, request: bytes, resp3: bool) -> bytes:
+        return missing_reply(decode_request(request), resp3)
 
     def error(self, text: str) -> bytes:
         return error_reply("ERR " + text)

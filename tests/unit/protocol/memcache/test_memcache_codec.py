@@ -271,8 +271,16 @@ def test_what_only_reads_can_be_repeated(codec: Any, request_line: str) -> None:
         "ma k",
         "touch k 0",
         "incr k 1",
-    ]
-    + ["delete k", "set k 0 0 1\r\n1", "ms k 1\r\n1", "flush_all", "verbosity 1", "stats", "geta k", "nothing", ""],
+        "delete k",
+        "set k 0 0 1\r\n1",
+        "ms k 1\r\n1",
+        "flush_all",
+        "verbosity 1",
+        "stats",
+        "geta k",
+        "nothing",
+        "",
+    ],
 )
 def test_what_does_more_cannot(codec: Any, request_line: str) -> None:
     assert not codec.repeats(request_line.encode() + b"\r\n")
