@@ -61,8 +61,9 @@ def is_listening_on_path(path: str) -> bool:
 class ServerProcess:
     """A server process on a port of its own, in a directory of its own."""
 
-    def __init__(self, port: int | None = None) -> None:
-        """``port``: instead of a free one."""
+    def __init__(self, port: int | None = None, host: str = "127.0.0.1") -> None:
+        """``port``: instead of a free one. ``host``: the loopback address it listens on."""
+        self.host = host
         self.directory = Path(tempfile.mkdtemp(prefix="server-"))
         self.port = port or free_port()
         self._fixed_port = port is not None
@@ -77,7 +78,7 @@ class ServerProcess:
     @property
     def address(self) -> str:
         """``host:port``, as a ``servers`` entry begins."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def start(self) -> None:
         """Start, or start again after ``kill``; returns when connections are accepted."""
@@ -96,7 +97,7 @@ class ServerProcess:
 
     def is_ready(self) -> bool:
         """Whether it accepts connections."""
-        return is_listening(self.port)
+        return is_listening(self.port, self.host)
 
     def _has_started_or_ended(self) -> bool:
         return self.process is None or self.process.poll() is not None or self.is_ready()
@@ -153,12 +154,12 @@ class ServerProcess:
 class RedisServer(ServerProcess):
     """A redis-server that keeps nothing on disk, on a port and on a unix socket."""
 
-    def __init__(self, *options: str, port: int | None = None, password: str = "") -> None:
+    def __init__(self, *options: str, port: int | None = None, host: str = "127.0.0.1", password: str = "") -> None:
         """``options``: more of redis-server's command line. ``password``: its requirepass."""
         self.options = options
         self.password = password
         self._asking: dict[int, Connection] = {}
-        super().__init__(port)
+        super().__init__(port, host)
 
     def program(self) -> str:
         """The server's binary."""
@@ -166,7 +167,7 @@ class RedisServer(ServerProcess):
 
     def command(self) -> list[str]:
         return [
-            *[self.program(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            *[self.program(), "--port", str(self.port), "--bind", self.host, "--save", "", "--appendonly", "no"],
             *["--unixsocket", self.path, "--dir", str(self.directory), "--enable-debug-command", "yes"],
             *(["--requirepass", self.password] if self.password else []),
             *self.options,
@@ -182,7 +183,7 @@ class RedisServer(ServerProcess):
 
     def connect(self) -> Connection:
         """A fresh connection straight to the server; it is closed with the server."""
-        return self._keep(connect("127.0.0.1", self.port))
+        return self._keep(connect(self.host, self.port))
 
     def connect_unix(self) -> Connection:
         """A fresh connection to its unix socket; it is closed with the server."""
@@ -213,11 +214,11 @@ class ValkeyServer(RedisServer):
 class MemcachedServer(ServerProcess):
     """A memcached with 64 MB."""
 
-    def __init__(self, *options: str, port: int | None = None, also: str = "") -> None:
+    def __init__(self, *options: str, port: int | None = None, host: str = "127.0.0.1", also: str = "") -> None:
         """``options``: more of memcached's command line. ``also``: a second ``host:port`` it listens on."""
         self.options = options
         self.also = also
-        super().__init__(port)
+        super().__init__(port, host)
 
     def command(self) -> list[str]:
         return [
@@ -231,11 +232,11 @@ class MemcachedServer(ServerProcess):
 
     def connect(self) -> Connection:
         """A fresh connection straight to the server; it is closed with the server."""
-        return self._keep(connect("127.0.0.1", self.port))
+        return self._keep(connect(self.host, self.port))
 
     def ask(self, request: bytes) -> bytes:
         """The server's own reply to a request, on a connection of its own."""
-        with connect("127.0.0.1", self.port) as connection:
+        with connect(self.host, self.port) as connection:
             return connection.ask_text(request)
 
     def get(self, key: str) -> bytes | None:
@@ -266,5 +267,5 @@ class MemcachedServer(ServerProcess):
 
     def unread(self) -> int:
         """Bytes that have come to the server on all its connections and that it has not read, as when it is paused."""
-        here = proc_address(("127.0.0.1", self.port))
+        here = proc_address((self.host, self.port))
         return sum(int(row[4].split(":")[1], 16) for row in tcp_rows() if row[1] == here and row[3] == _ESTABLISHED)

@@ -153,6 +153,13 @@ DIRECTIVES: Final = (
         "Whether every server is connected to at start instead of at the first request.",
     ),
     Directive(
+        "dns_refresh",
+        "number",
+        "How often the names of servers are looked up, so that a connection that opens need not wait for that. With 0 "
+        "a name is looked up when a connection opens.",
+        unit="ms",
+    ),
+    Directive(
         "auto_eject_hosts",
         "boolean",
         "Whether a server that fails `server_failure_limit` times in a row is taken out of the distribution "

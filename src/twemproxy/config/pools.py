@@ -68,6 +68,8 @@ class PoolConfig(msgspec.Struct, frozen=True):
     redis_auth: str = ""
     redis_db: int = 0
     preconnect: bool = False
+    dns_refresh: int = 0
+    """Milliseconds, 0 for look-ups only when a connection opens."""
     auto_eject_hosts: bool = False
     server_connections: int = 1
     server_retry_timeout: int = 30000

@@ -14,7 +14,7 @@ that one client has for itself requests build on each other: there the first tha
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.cpython.ref import Py_DECREF
-from cython.cimports.libc.errno import EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ETIMEDOUT
+from cython.cimports.libc.errno import EHOSTDOWN, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ETIMEDOUT
 from cython.cimports.libc.stdint import int64_t, uint32_t
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.libc.socket import SHUT_WR, shutdown
@@ -25,7 +25,7 @@ from cython.cimports.twemproxy.protocol.codec import COMPLETE, MUTED, NEED_MORE,
 from cython.cimports.twemproxy.proxy.errand import Errand
 from cython.cimports.twemproxy.proxy.in_flight import InFlight, Request
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
-from cython.cimports.twemproxy.proxy.server_stream import CLOSED, CONNECTING, GREETING, READY, ServerStream
+from cython.cimports.twemproxy.proxy.server_stream import CLOSED, CONNECTING, GREETING, READY, RESOLVING, ServerStream
 from cython.cimports.twemproxy.proxy.sink import Sink
 from cython.cimports.twemproxy.stats.counters import (
     IN_QUEUE,
@@ -431,6 +431,8 @@ class ServerConnection(ServerStream):
         # That descriptors or memory have run out here says nothing about the server.
         ours: cython.bint = error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM
         nonsense: cython.bint = error == EINVAL and self.state == GREETING
+        if error == EHOSTDOWN and self.state == RESOLVING:
+            return self.fail_with(error, reason, self.upstream.unresolved_reply(reason), True, False)
         return self.fail_with(error, reason, self.upstream.error_reply(error), not ours, not ours and not nonsense)
 
     @cython.cfunc
@@ -458,6 +460,8 @@ class ServerConnection(ServerStream):
         else:
             self.counters[SERVER_ERR] += 1
         level = INFO if self.excused else self.upstream.failure_level(error, requests.tail - requests.head)
+        # Before anybody who hears of it can have the connection opened again.
+        self.upstream.addresses.doubt()
         self.shut()
         failed = requests.take_failed(self.out, self.loop.blocks, again and self.shared)
         resent = requests.tail - requests.head

@@ -32,6 +32,7 @@ cdef class ServerPool:
     cdef readonly object private
     cdef readonly object subscriptions
     cdef object health_checks
+    cdef object refreshing
     cdef set usable
     cdef dict asking
     cdef dict verdicts

@@ -18,6 +18,7 @@ from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.stats.counters import CounterTable
 
 from twemproxy import __version__
+from twemproxy.proxy.address_refresh import AddressRefresh
 from twemproxy.proxy.health_checks import HealthChecks
 from twemproxy.proxy.pool_log import PoolLog
 from twemproxy.proxy.private_connections import PrivateConnections
@@ -58,7 +59,7 @@ class ServerPool:
         self, config, loop: EventLoop, codec: Codec, table: CounterTable, position, server_positions, resolver
     ) -> None:
         """``config``: a PoolConfig; ``position`` and ``server_positions``: where its counters stand in ``table``;
-        ``resolver``: see ``proxy.upstream.Resolver``.
+        ``resolver``: see ``proxy.addresses.Resolver``.
         """
         health: ServerHealth
         self.loop = loop
@@ -93,9 +94,11 @@ class ServerPool:
         )
         self.rotation.pool_counters = self.counters
         self.servers = []
+        upstreams = []
         for health, server, at in zip(self.rotation.members, config.servers, server_positions, strict=True):
             health.counters = table.at(at)
-            upstream = Upstream(config, server, codec, resolver)
+            upstream = Upstream(config, server, codec, resolver, self)
+            upstreams.append(upstream)
             connections = []
             for _ in range(config.server_connections):
                 connections.append(self.new_connection(health, upstream, 0, True))
@@ -104,6 +107,7 @@ class ServerPool:
         self.private = PrivateConnections(self)
         self.subscriptions = Subscriptions(self)
         self.health_checks = HealthChecks(self)
+        self.refreshing = AddressRefresh(self, [upstream.addresses for upstream in upstreams])
         self.rotation.on_ejected = self.ejected
         self.rotation.on_rebuilt = self.subscriptions.rebalance
         self.usable = {0}
@@ -226,7 +230,8 @@ class ServerPool:
             for connection in list(self.extra):
                 next_look = min(next_look, connection.expire())
         now = self.loop.now
-        for moment in (self.private.expire(now), self.subscriptions.expire(now), self.health_checks.expire(now)):
+        for part in (self.private, self.subscriptions, self.health_checks, self.refreshing):
+            moment = part.expire(now)
             if moment is not None:
                 next_look = min(next_look, cython.cast(int64_t, moment))
         return next_look

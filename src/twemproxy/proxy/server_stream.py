@@ -74,12 +74,12 @@ class ServerStream(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def open(self) -> cython.int:
-        candidates: list = self.upstream.candidates()
+        candidates: list = self.upstream.addresses.candidates()
         self.set_open_by()
         if candidates is None:
             self.state = RESOLVING
             self.publish_gauges()
-            self.upstream.resolve(self.resolved)
+            self.upstream.addresses.resolve(self.resolved)
             return 0
         self.candidates = candidates
         return self.connect_next(0)

@@ -4,19 +4,14 @@ Plain Python: called when a connection opens or fails, never per request.
 """
 
 import errno
-import ipaddress
 import os
 import socket
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from twemproxy.config.pools import PoolConfig, ServerConfig
 from twemproxy.log import get_logger
+from twemproxy.proxy.addresses import Addresses, Candidate, Clock, Resolver
 from twemproxy.proxy.keepalive import keep_alive
-from twemproxy.worker.messages import Resolved
-
-Candidate = tuple[int, Any]
-"""An address family and a socket address of it."""
 
 _logger = get_logger(__name__)
 
@@ -37,13 +32,6 @@ class Greeter(Protocol):
         """What a server without the keys of a plain read answers; empty for other requests."""
 
 
-class Resolver(Protocol):
-    """Looks host names up off the loop."""
-
-    def __call__(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
-        """``callback`` gets the answer, later."""
-
-
 def error_text(error: int) -> str:
     """The reason clients read for an errno; 0 is an end of stream."""
     return os.strerror(error) if error else "unknown"
@@ -52,47 +40,14 @@ def error_text(error: int) -> str:
 class Upstream:
     """One server of a pool, as its connections see it."""
 
-    def __init__(self, pool: PoolConfig, server: ServerConfig, codec: Greeter, resolver: Resolver) -> None:
+    def __init__(
+        self, pool: PoolConfig, server: ServerConfig, codec: Greeter, resolver: Resolver, clock: Clock
+    ) -> None:
         self.pool = pool
         self.server = server
+        self.addresses = Addresses(pool, server, resolver, clock)
         self._codec = codec
-        self._resolver = resolver
-        self._fixed = self._fixed_candidates()
         self._errors: dict[int, bytes] = {}
-
-    def _fixed_candidates(self) -> list[Candidate] | None:
-        """The addresses when no name has to be looked up for them."""
-        address = self.server.address
-        if address.path:
-            return [(socket.AF_UNIX, address.path)]
-        try:
-            ip = ipaddress.ip_address(address.host)
-        except ValueError:
-            return None
-        if ip.version == 4:
-            return [(socket.AF_INET, (address.host, address.port))]
-        return [(socket.AF_INET6, (address.host, address.port, 0, 0))]
-
-    def candidates(self) -> list[Candidate] | None:
-        """The addresses to try in turn, or None when the name must be resolved first."""
-        return None if self._fixed is None else list(self._fixed)
-
-    def resolve(self, callback: Callable[[list[Candidate], str], None]) -> None:
-        """Look the host's name up; ``callback`` gets the addresses, or none and why."""
-
-        def resolved(answer: Resolved) -> None:
-            callback(
-                [
-                    (
-                        family,
-                        (ip, answer.port) if family == socket.AF_INET else (ip, answer.port, flow, scope),
-                    )
-                    for family, ip, flow, scope in answer.addresses
-                ],
-                answer.error,
-            )
-
-        self._resolver(self.server.address.host, self.server.address.port, resolved)
 
     def connect(self, candidate: Candidate) -> tuple[int, int]:
         """Begin to connect: (descriptor, 0 or EINPROGRESS), or (-1, errno) when that failed at once."""
@@ -137,6 +92,10 @@ class Upstream:
     def missing_reply(self, request: bytes, resp3: bool) -> bytes:
         """What a server without the keys of a read would answer; empty when the request has to fail."""
         return self._codec.missing_reply(request, resp3) if self.pool.on_server_down == "miss" else b""
+
+    def unresolved_reply(self, reason: str) -> bytes:
+        """What clients get while the server's name has no address."""
+        return self.explanation(f"{error_text(errno.EHOSTDOWN)}: {reason}")
 
     def failure_level(self, error: int, requests: int) -> int:
         """The log level of a failure: the end of an idle connection is no warning."""

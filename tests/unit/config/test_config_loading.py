@@ -33,6 +33,7 @@ alpha:
   redis_auth: secret
   redis_db: 3
   preconnect: true
+  dns_refresh: 30000
   auto_eject_hosts: true
   server_connections: 4
   server_retry_timeout: 2000
@@ -94,6 +95,7 @@ def test_every_directive_reaches_its_field() -> None:
             redis_auth="secret",
             redis_db=3,
             preconnect=True,
+            dns_refresh=30000,
             auto_eject_hosts=True,
             server_connections=4,
             server_retry_timeout=2000,

@@ -1,10 +1,9 @@
-"""What a server connection is told of its server: addresses, how connecting began, and errors for clients."""
+"""What a server connection is told of its server: how connecting began, and errors for clients."""
 
 import errno
 import os
 import select
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,66 +13,25 @@ from twemproxy.config.pools import Address, ListenConfig, PoolConfig, ServerConf
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.proxy.pool_log import peer_of
 from twemproxy.proxy.upstream import Upstream, error_text
-from twemproxy.worker.messages import Resolved
 
 
-class Questions:
-    """A resolver that keeps what it is asked."""
+class Unused:
+    """What is not needed for servers without a name."""
 
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, int, Callable[[Resolved], None]]] = []
+    def __call__(self, host: str, port: int, callback: object) -> None:
+        raise AssertionError("nothing has to be looked up")
 
-    def __call__(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
-        self.asked.append((host, port, callback))
+    def now(self) -> int:
+        return 0
+
+    def look_by(self, moment: int) -> None:
+        raise AssertionError("nothing has to be looked at")
 
 
-def upstream(address: Address, resolver: Questions | None = None) -> Upstream:
+def upstream(address: Address) -> Upstream:
     server = ServerConfig(name="s1", pname="s1:1", address=address, weight=1)
     pool = PoolConfig(name="p", listen=ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1)), servers=(server,))
-    return Upstream(pool, server, RedisCodec(), resolver or Questions())
-
-
-@pytest.mark.parametrize(
-    ("address", "candidates"),
-    [
-        (Address("127.0.0.1", 6379), [(socket.AF_INET, ("127.0.0.1", 6379))]),
-        (Address("::1", 6379), [(socket.AF_INET6, ("::1", 6379, 0, 0))]),
-        (Address(path="/run/redis.sock"), [(socket.AF_UNIX, "/run/redis.sock")]),
-        (Address("localhost", 6379), None),
-        (Address("redis-1.example", 6379), None),
-    ],
-)
-def test_only_names_have_to_be_resolved(address: Address, candidates: list[tuple[int, object]] | None) -> None:
-    server = upstream(address)
-    assert server.candidates() == candidates
-    if candidates:
-        found = server.candidates()
-        assert found is not None
-        found.clear()
-        assert server.candidates() == candidates
-
-
-def test_resolved_addresses_are_in_order() -> None:
-    resolver, heard = Questions(), []
-    upstream(Address("redis-1.example", 6379), resolver).resolve(lambda *answer: heard.append(answer))
-    [(host, port, callback)] = resolver.asked
-    assert (host, port, heard) == ("redis-1.example", 6379, [])
-    callback(
-        Resolved(
-            host=host,
-            port=port,
-            addresses=((socket.AF_INET6, "::1", 0, 2), (socket.AF_INET, "127.0.0.1", 0, 0)),
-            error="",
-        )
-    )
-    assert heard == [([(socket.AF_INET6, ("::1", 6379, 0, 2)), (socket.AF_INET, ("127.0.0.1", 6379))], "")]
-
-
-def test_a_name_without_addresses() -> None:
-    resolver, heard = Questions(), []
-    upstream(Address("nowhere.example", 6379), resolver).resolve(lambda *answer: heard.append(answer))
-    resolver.asked[0][2](Resolved(host="nowhere.example", port=6379, addresses=(), error="unknown host"))
-    assert heard == [([], "unknown host")]
+    return Upstream(pool, server, RedisCodec(), Unused(), Unused())
 
 
 def test_connecting_to_a_listener(tmp_path: Path) -> None:
@@ -131,6 +89,11 @@ def test_errors_for_clients_are_the_systems_words(error: int, text: str) -> None
 def test_a_failed_greeting_is_named_to_clients() -> None:
     reply = upstream(Address("127.0.0.1", 1)).explanation("AUTH failed: WRONGPASS no\r\nway")
     assert reply == b"-ERR AUTH failed: WRONGPASS no  way (server s1:1 of pool p)\r\n"
+
+
+def test_clients_learn_why_a_name_has_no_address() -> None:
+    reply = upstream(Address("127.0.0.1", 1)).unresolved_reply("no such name")
+    assert reply == b"-ERR Host is down: no such name (server s1:1 of pool p)\r\n"
 
 
 def test_peers_are_named_and_their_sockets_left_open(tmp_path: Path) -> None:

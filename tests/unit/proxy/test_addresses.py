@@ -1,0 +1,275 @@
+"""What is known of a server's addresses while its name is looked up, changes, or cannot be looked up."""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from twemproxy.config.pools import Address, ListenConfig, PoolConfig, ServerConfig
+from twemproxy.log import get_logger
+from twemproxy.proxy.address_refresh import SCATTER, AddressRefresh
+from twemproxy.proxy.addresses import PATIENCE, Addresses, Candidate
+from twemproxy.worker.messages import Resolved
+
+NAME = "redis-1.example"
+ONE, OTHER = "192.0.2.1", "192.0.2.2"
+REFRESH = 10_000
+
+
+def at(*ips: str) -> list[Candidate]:
+    return [(socket.AF_INET, (ip, 6379)) for ip in ips]
+
+
+class FakePool:
+    """A pool with these servers, its clock, and a name server that answers when it is told to."""
+
+    def __init__(self, *hosts: str, refresh: int = 0, timeout: int = 0) -> None:
+        listen = ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1))
+        servers = tuple(ServerConfig(name=host, pname=f"{host}:1", address=place(host), weight=1) for host in hosts)
+        self.config = PoolConfig("p", listen, servers, dns_refresh=refresh, timeout=timeout)
+        self.time = 5000
+        self.look_at = 0
+        self.questions: list[tuple[str, Callable[[Resolved], None]]] = []
+        self.addresses = [Addresses(self.config, server, self.ask, self) for server in servers]
+        self.refreshing = AddressRefresh(self, self.addresses)
+
+    def ask(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
+        assert port == 6379
+        self.questions.append((host, callback))
+
+    def now(self) -> int:
+        return self.time
+
+    def look_by(self, moment: int) -> None:
+        assert moment >= self.time
+        self.look_at = moment
+
+    def answer(self, *ips: str) -> None:
+        """To the oldest question; without addresses it is an error."""
+        host, callback = self.questions.pop(0)
+        callback(Resolved(host, 6379, tuple((socket.AF_INET, ip, 0, 0) for ip in ips), "" if ips else "no such name"))
+
+    def until_question(self) -> int:
+        """Let time pass until a name is looked up; gives how long that took."""
+        began = self.time
+        while True:
+            due = self.refreshing.expire(self.time)
+            if self.questions:
+                return self.time - began
+            assert due is not None and due > self.time
+            self.time = due
+
+
+class Heard(list[tuple[list[Candidate], str]]):
+    """What a connection was told."""
+
+    def __call__(self, candidates: list[Candidate], reason: str) -> None:
+        self.append((candidates, reason))
+
+
+def place(host: str) -> Address:
+    return Address(path=host) if host.startswith("/") else Address(host, 6379)
+
+
+def known(pool: FakePool, *ips: str) -> Addresses:
+    """The addresses of the only server, once it was looked up."""
+    [addresses] = pool.addresses
+    addresses.resolve(Heard())
+    pool.answer(*ips)
+    return addresses
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """The messages logged, with their levels."""
+    lines: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(f"{record.levelname} {record.getMessage()}")
+
+    logger, handler = get_logger("twemproxy.proxy.addresses"), Lines()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield lines
+    logger.removeHandler(handler)
+    logger.setLevel(before)
+
+
+@pytest.mark.parametrize(
+    ("host", "candidate"),
+    [
+        ("127.0.0.1", (socket.AF_INET, ("127.0.0.1", 6379))),
+        ("::1", (socket.AF_INET6, ("::1", 6379, 0, 0))),
+        ("/run/redis.sock", (socket.AF_UNIX, "/run/redis.sock")),
+    ],
+)
+def test_what_is_no_name_is_not_looked_up(host: str, candidate: Candidate) -> None:
+    pool = FakePool(host, refresh=REFRESH)
+    [addresses] = pool.addresses
+    for _ in range(2):
+        found = addresses.candidates()
+        assert found == [candidate]
+        found.clear()
+        addresses.doubt()
+    assert not addresses.named
+    assert pool.refreshing.expire(pool.time + REFRESH) is None
+    assert pool.questions == []
+
+
+def test_addresses_are_in_the_order_of_the_answer() -> None:
+    pool, heard = FakePool(NAME), Heard()
+    [addresses] = pool.addresses
+    assert addresses.candidates() is None
+    addresses.resolve(heard)
+    assert heard == []
+    host, callback = pool.questions.pop()
+    found = ((socket.AF_INET6, "::1", 0, 2), (socket.AF_INET, ONE, 0, 0))
+    callback(Resolved(host, 6379, found))
+    assert host == NAME
+    assert heard == [([(socket.AF_INET6, ("::1", 6379, 0, 2)), *at(ONE)], "")]
+
+
+def test_one_question_serves_all_who_ask_meanwhile() -> None:
+    pool, first, second = FakePool(NAME), Heard(), Heard()
+    [addresses] = pool.addresses
+    addresses.resolve(first)
+    addresses.resolve(second)
+    assert len(pool.questions) == 1
+    pool.answer(ONE)
+    assert first == second == [(at(ONE), "")]
+    addresses.resolve(first)
+    pool.answer(OTHER)
+    assert (len(first), len(second)) == (2, 1)
+
+
+def test_a_name_without_addresses() -> None:
+    pool, heard = FakePool(NAME), Heard()
+    pool.addresses[0].resolve(heard)
+    pool.answer()
+    assert heard == [([], "no such name")]
+    assert pool.addresses[0].candidates() is None
+
+
+def test_without_refresh_every_opening_looks_the_name_up() -> None:
+    pool = FakePool(NAME)
+    addresses = known(pool, ONE)
+    assert addresses.candidates() is None
+    heard = Heard()
+    addresses.resolve(heard)
+    pool.answer(OTHER)
+    assert heard == [(at(OTHER), "")]
+
+
+def test_refreshed_addresses_are_used_until_a_connection_fails() -> None:
+    pool = FakePool(NAME, refresh=REFRESH)
+    addresses = known(pool, ONE, OTHER)
+    for _ in range(2):
+        found = addresses.candidates()
+        assert found == at(ONE, OTHER)
+        found.clear()
+    addresses.doubt()
+    assert addresses.candidates() is None
+    addresses.resolve(Heard())
+    pool.answer(ONE)
+    assert addresses.candidates() == at(ONE)
+
+
+@pytest.mark.parametrize("refresh", [0, REFRESH])
+def test_last_addresses_are_used_while_the_name_server_fails(refresh: int) -> None:
+    pool = FakePool(NAME, refresh=refresh)
+    addresses = known(pool, ONE)
+    heard = Heard()
+    addresses.resolve(heard)
+    pool.answer()
+    assert heard == [(at(ONE), "no such name")]
+    # Nobody has to wait for the next failure, but where nothing is refreshed somebody has to ask.
+    assert addresses.candidates() == at(ONE)
+    assert len(pool.questions) == (0 if refresh else 1)
+    addresses.doubt()
+    assert addresses.candidates() is None
+
+
+@pytest.mark.parametrize(("timeout", "patience"), [(0, PATIENCE), (400, 200), (60_000, PATIENCE)])
+def test_last_addresses_are_used_while_the_name_server_is_silent(timeout: int, patience: int) -> None:
+    pool = FakePool(NAME, timeout=timeout)
+    addresses = known(pool, ONE)
+    heard = Heard()
+    addresses.resolve(heard)
+    assert pool.look_at == pool.time + patience
+    pool.time += patience - 1
+    assert pool.refreshing.expire(pool.time) == pool.time + 1
+    assert addresses.candidates() is None
+    pool.time += 1
+    assert pool.refreshing.expire(pool.time) is None
+    assert heard == [(at(ONE), "")]
+    addresses.doubt()
+    assert addresses.candidates() == at(ONE)
+    pool.answer(OTHER)
+    assert len(heard) == 1
+    assert addresses.candidates() is None
+
+
+def test_who_asks_while_a_refresh_is_under_way_does_not_wait_longer() -> None:
+    pool, heard = FakePool(NAME, refresh=REFRESH), Heard()
+    addresses = known(pool, ONE)
+    addresses.refresh()
+    asked_at = pool.time
+    pool.time += PATIENCE - 1
+    addresses.doubt()
+    assert addresses.candidates() is None
+    addresses.resolve(heard)
+    assert pool.look_at == asked_at + PATIENCE
+    pool.time += 1
+    pool.refreshing.expire(pool.time)
+    assert heard == [(at(ONE), "")]
+
+
+def test_without_an_address_there_is_only_the_answer() -> None:
+    pool, heard = FakePool(NAME), Heard()
+    pool.addresses[0].resolve(heard)
+    assert pool.refreshing.expire(pool.time + 10 * PATIENCE) is None
+    assert heard == []
+    pool.answer(ONE)
+    assert heard == [(at(ONE), "")]
+
+
+def test_names_are_looked_up_at_start_and_again_and_again() -> None:
+    pool = FakePool("127.0.0.1", NAME, refresh=REFRESH)
+    assert pool.look_at == pool.time
+    assert pool.until_question() == 0
+    for answer in [(ONE,), (), (ONE,), (OTHER,)]:
+        # The next one is not due before this one has its answer, however long that takes.
+        pool.refreshing.expire(pool.time + 2 * REFRESH)
+        assert len(pool.questions) == 1
+        pool.time += 100
+        pool.answer(*answer)
+        assert REFRESH * (1 - SCATTER) <= pool.until_question() <= REFRESH
+
+
+def test_an_opening_that_asks_puts_the_next_question_off() -> None:
+    pool = FakePool(NAME, refresh=REFRESH)
+    pool.until_question()
+    pool.answer(ONE)
+    pool.time += REFRESH // 2
+    pool.addresses[0].resolve(Heard())
+    pool.answer(ONE)
+    assert pool.until_question() >= REFRESH * (1 - SCATTER)
+
+
+def test_beginning_and_end_of_trouble_are_logged_once(logged: list[str]) -> None:
+    pool = FakePool(NAME)
+    addresses = known(pool)
+    for answer in [(), (ONE,), (ONE,), (), (), (ONE,), (OTHER,), (OTHER,)]:
+        addresses.refresh()
+        pool.answer(*answer)
+    assert [line.partition(" p: ")[2] for line in logged] == [
+        f"looking up the name of server '{NAME}:1' fails, it has no address: no such name",
+        f"the name of server '{NAME}:1' can be looked up again: {ONE}",
+        f"looking up the name of server '{NAME}:1' fails, its last known addresses stay in use: no such name",
+        f"the name of server '{NAME}:1' can be looked up again: {ONE}",
+        f"server '{NAME}:1' has other addresses now: {OTHER}",
+    ]
+    assert [line.split()[0] == "WARNING" for line in logged] == [True, False, True, False, False]
