@@ -48,7 +48,8 @@ class Clock(Protocol):
 class Addresses:
     """Those of one server. ``named``: whether they are those of a name.
 
-    ``on_answered()``, when set, is told that a look-up is over.
+    ``on_answered()``, when set, is told that a look-up is over, and ``on_changed()`` that one of the addresses known
+    before is gone, or another one has come.
     """
 
     def __init__(self, pool: PoolConfig, server: ServerConfig, resolver: Resolver, clock: Clock) -> None:
@@ -64,6 +65,7 @@ class Addresses:
         self._asked_at: int | None = None
         self._failing = self._doubted = False
         self.on_answered: Callable[[], None] | None = None
+        self.on_changed: Callable[[], None] | None = None
 
     def _without_look_up(self) -> list[Candidate]:
         """The addresses when no name has to be looked up for them."""
@@ -99,6 +101,10 @@ class Addresses:
             # Nobody else would notice that names can be looked up again.
             self.refresh()
         return True
+
+    def has(self, candidate: Candidate) -> bool:
+        """Whether the server may still be there."""
+        return not self.named or candidate in self._known
 
     def doubt(self) -> None:
         """A connection has ended, or could not be made: the server may be elsewhere by now."""
@@ -142,6 +148,8 @@ class Addresses:
         self._log(answer, changed)
         self._failing = not answer.addresses
         self._tell(answer.error)
+        if changed and self.on_changed is not None:
+            self.on_changed()
         if self.on_answered is not None:
             self.on_answered()
 

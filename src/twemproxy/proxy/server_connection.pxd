@@ -13,6 +13,7 @@ cdef class ServerConnection(ServerStream):
     cdef bint excused
     cdef bint finished
     cdef bint held
+    cdef bint leaves
     cdef int64_t timeout
     cdef int64_t blamed_until
     cdef InFlight requests
@@ -31,4 +32,6 @@ cdef class ServerConnection(ServerStream):
     cdef bint is_down(self) noexcept
     cdef int answer_unsent(self) except -1
     cdef int64_t silent_by(self) noexcept
+    cdef int leave(self) except -1
+    cdef int move_on(self) except -1
     cdef int fail_with(self, int error, str reason, bytes reply, bint blame, bint again) except -1

@@ -9,6 +9,9 @@ its reply is passed over when it comes, and its bytes are not sent any more if n
 nothing for a whole ``timeout`` is sent nothing more until it does, and loses the connection after a second one. When
 the connection fails, requests of which no byte was written are sent once more on a fresh one. On a connection
 that one client has for itself requests build on each other: there the first that is overdue fails all.
+
+A connection whose server has another address is LEAVING until everything written has been answered, and takes what has
+gathered to the new one.
 """
 
 import cython
@@ -25,7 +28,15 @@ from cython.cimports.twemproxy.protocol.codec import COMPLETE, MUTED, NEED_MORE,
 from cython.cimports.twemproxy.proxy.errand import Errand
 from cython.cimports.twemproxy.proxy.in_flight import InFlight, Request
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
-from cython.cimports.twemproxy.proxy.server_stream import CLOSED, CONNECTING, GREETING, READY, RESOLVING, ServerStream
+from cython.cimports.twemproxy.proxy.server_stream import (
+    CLOSED,
+    CONNECTING,
+    GREETING,
+    LEAVING,
+    READY,
+    RESOLVING,
+    ServerStream,
+)
 from cython.cimports.twemproxy.proxy.sink import Sink
 from cython.cimports.twemproxy.stats.counters import (
     IN_QUEUE,
@@ -122,6 +133,8 @@ class ServerConnection(ServerStream):
     def flush(self) -> cython.int:
         if self.is_down():
             self.answer_unsent()
+        if self.state == LEAVING:
+            return self.move_on()
         if self.state != READY or self.held:
             return 0
         return Stream.flush(self)
@@ -135,6 +148,8 @@ class ServerConnection(ServerStream):
         self.requests.note_sent(sent, self.out)
         if self.waiting is not None and self.out.pending <= LOW_WATER:
             self.wake_waiting()
+        if self.leaves and self.out.pending == 0:
+            return self.leave()
         return self.publish_gauges()
 
     @cython.cfunc
@@ -254,7 +269,7 @@ class ServerConnection(ServerStream):
             codec.resume_left = self.resume_left
             self.resume_at = 0
             codec.expected = codec.greeting_expected
-            if self.state == READY and requests.head != requests.tail:
+            if self.state >= READY and requests.head != requests.tail:
                 codec.expected = requests.oldest().expected
             frame = codec.frame_reply(buf, start, end)
             if frame == NEED_MORE:
@@ -283,6 +298,8 @@ class ServerConnection(ServerStream):
             if self.fd < 0:
                 return end
             start = stop
+        if self.state == LEAVING:
+            self.loop.want_flush(self)
         self.publish_gauges()
         return start
 
@@ -342,7 +359,7 @@ class ServerConnection(ServerStream):
             self.opening_overdue()
         if self.requests.next_deadline() <= self.loop.now:
             self.requests_overdue()
-        if self.requests.overdue > 0 and self.state == READY:
+        if self.requests.overdue > 0 and self.state >= READY:
             silent_by = self.silent_by()
             if silent_by <= self.loop.now:
                 # Whoever was overdue has blamed it for its silence already.
@@ -406,6 +423,38 @@ class ServerConnection(ServerStream):
     def silent_by(self) -> int64_t:
         """When the server will have said nothing for a second ``timeout``, although a reply is overdue."""
         return max(self.heard_at + self.timeout, self.requests.oldest().deadline) + self.timeout
+
+    # --- moving ----------------------------------------------------------------------------------------------
+
+    def follow_server(self) -> None:
+        """If it is misplaced, move to an address that the server has now; no request fails for that."""
+        if not self.is_misplaced() or self.state == LEAVING:
+            return
+        if self.state == READY:
+            self.leaves = True
+            self.loop.want_flush(self)
+        else:
+            self.shut()
+            self.open()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def leave(self) -> cython.int:
+        """All requests are written whole: from now on they gather, until the replies to these have come."""
+        self.leaves = False
+        self.demanded = 0
+        self.state = LEAVING
+        return self.move_on()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def move_on(self) -> cython.int:
+        """Once it owes nobody a reply, close the connection, and open it elsewhere if requests have gathered."""
+        if self.requests.head == self.requests.written:
+            self.shut()
+            if self.requests.head != self.requests.tail:
+                return self.open()
+        return self.publish_gauges()
 
     # --- failing ---------------------------------------------------------------------------------------------
 
@@ -490,6 +539,7 @@ class ServerConnection(ServerStream):
         self.resume_at = 0
         self.needed = 0
         self.held = False
+        self.leaves = False
         return ServerStream.shut(self)
 
     def give_up(self, error: int, reason: str) -> None:

@@ -12,6 +12,7 @@ cdef enum State:
     CONNECTING
     GREETING
     READY
+    LEAVING
 
 
 cdef class ServerStream(Stream):
@@ -20,6 +21,7 @@ cdef class ServerStream(Stream):
     cdef readonly State state
     cdef readonly object upstream
     cdef list candidates
+    cdef object candidate
     cdef list greeting
     cdef int profile
     cdef public object on_settled

@@ -2,9 +2,9 @@
 
 Compiled-only. Its states, and from each of them back to CLOSED:
 
-    CLOSED -> (RESOLVING ->) CONNECTING -> (GREETING ->) READY
+    CLOSED -> (RESOLVING ->) CONNECTING -> (GREETING ->) READY (-> LEAVING)
 
-``proxy.server_connection`` puts requests on it.
+``proxy.server_connection`` puts requests on it, and leaves it when the server has another address.
 """
 
 import errno as errno_names
@@ -66,6 +66,10 @@ class ServerStream(Stream):
         """Whether it is on its way to READY."""
         return self.state == RESOLVING or self.state == CONNECTING or self.state == GREETING
 
+    def is_misplaced(self) -> bool:
+        """Whether it is connected to an address that the server no longer has."""
+        return self.fd >= 0 and not self.upstream.addresses.has(self.candidate)
+
     def preconnect(self) -> None:
         """Open the connection before the first request needs it."""
         if self.state == CLOSED:
@@ -109,7 +113,8 @@ class ServerStream(Stream):
         """Try the next address; when none is left the connection fails with ``error``, the last one's."""
         fd: cython.int
         while self.candidates:
-            fd, error = self.upstream.connect(self.candidates.pop(0))
+            self.candidate = self.candidates.pop(0)
+            fd, error = self.upstream.connect(self.candidate)
             if fd < 0:
                 continue
             if error == 0:
@@ -192,7 +197,7 @@ class ServerStream(Stream):
     @cython.exceptval(-1, check=False)
     def shut(self) -> cython.int:
         """Close the socket, in whatever state; what still has to go stays."""
-        if self.state == GREETING or self.state == READY:
+        if self.state >= GREETING:
             self.counters[SERVER_CONNECTIONS] -= 1
             self.process_counters[CURR_CONNECTIONS] -= 1
         self.close_socket()
