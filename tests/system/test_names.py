@@ -10,8 +10,10 @@ from harness.connection import Connection
 from harness.names import Names
 from harness.ports import free_host
 from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool
-from harness.resp import NULL, OK, bulk, error, integer
+from harness.resp import NULL, OK, array, bulk, command, error, integer
+from harness.scripted_server import ScriptedMemcached, ScriptedServer
 from harness.servers import MemcachedServer, RedisServer
+from harness.subscribing import message, number_of, publish, subscribe
 from harness.waiting import wait_until
 
 HOST = "cache.test"
@@ -56,16 +58,16 @@ def new(pair: tuple[RedisServer, RedisServer]) -> RedisServer:
     return pair[1]
 
 
-def port_of(server: RedisServer) -> int:
+def port_of(server: RedisServer | ScriptedServer) -> int:
     return int(server.address.rpartition(":")[2])
 
 
-def elsewhere(server: RedisServer) -> RedisServer:
+def elsewhere(server: RedisServer | ScriptedServer) -> RedisServer:
     """A redis at another address, on the same port."""
     return RedisServer(port=port_of(server), host=free_host(port_of(server)))
 
 
-def pool(server: RedisServer, **directives: object) -> dict[str, object]:
+def pool(server: RedisServer | ScriptedServer, **directives: object) -> dict[str, object]:
     """A redis pool with one server, given by HOST and the port of this one."""
     return redis_pool(f"{HOST}:{port_of(server)}", **directives)
 
@@ -73,6 +75,196 @@ def pool(server: RedisServer, **directives: object) -> dict[str, object]:
 def clients_of(server: RedisServer) -> int:
     """How many connections a server has, the one that asks left out."""
     return server.ask("CLIENT", "LIST").count(b" addr=") - 1
+
+
+def test_a_server_moves_under_load_and_no_request_fails(names: Names, old: RedisServer, new: RedisServer) -> None:
+    with Proxy(pool(old, dns_refresh=REFRESH, server_connections=2), command=names.command()) as proxy:
+        clients = [proxy.client() for _ in range(4)]
+        # This one's requests travel on connections of their own.
+        clients[0].ask("HELLO", "3")
+        rounds = 0
+
+        def send() -> None:
+            for number, client in enumerate(clients):
+                client.send(b"".join(command("SET", f"{number}-{rounds}-{i}", rounds) for i in range(50)))
+
+        send()
+        while new.ask("DBSIZE") == integer(0) or rounds < 20 or clients_of(old) > 0:
+            if rounds == 10:
+                names.set(HOST, new.host)
+            rounds += 1
+            # The next requests are on their way before these are answered, so that the proxy is never idle.
+            send()
+            for client in clients:
+                client.expect(OK * 50)
+        for client in clients:
+            client.expect(OK * 50)
+        sizes = [int(server.ask("DBSIZE")[1:]) for server in (old, new)]
+        assert sum(sizes) == 4 * 50 * (rounds + 1) and sizes[1] > 0
+        stats = proxy.server_stats()
+        assert (stats["server_eof"], stats["server_err"], stats["server_timedout"]) == (0, 0, 0)
+        assert proxy.pool_stats()["forward_error"] == 0
+        assert proxy.log().count(MOVED) == 1
+
+
+def test_memcached_moves_under_load_and_no_request_fails(names: Names) -> None:
+    with (
+        MemcachedServer() as old,
+        MemcachedServer(port=old.port, host=free_host(old.port)) as new,
+        Proxy(memcached_pool(f"{HOST}:{old.port}", dns_refresh=REFRESH), command=names.command()) as proxy,
+    ):
+        client = proxy.client()
+        rounds = 0
+
+        def send() -> None:
+            client.send(b"".join(memcache.store("set", f"{rounds}-{i}", str(rounds)) for i in range(50)))
+
+        send()
+        while new.stats()["curr_items"] == "0" or rounds < 20:
+            if rounds == 10:
+                names.set(HOST, new.host)
+            rounds += 1
+            send()
+            client.expect(memcache.STORED * 50)
+        client.expect(memcache.STORED * 50)
+        assert sum(int(server.stats()["curr_items"]) for server in (old, new)) == 50 * (rounds + 1)
+        assert proxy.pool_stats()["forward_error"] == 0
+
+
+def test_replies_of_the_old_address_come_first(names: Names) -> None:
+    with (
+        ScriptedServer() as old,
+        elsewhere(old) as new,
+        Proxy(pool(old, dns_refresh=REFRESH), command=names.command()) as proxy,
+    ):
+        client, other = proxy.client(), proxy.client()
+        client.send(command("GET", "a") + command("GET", "b"))
+        peer = old.accept()
+        assert [peer.request(), peer.request()] == [[b"GET", b"a"], [b"GET", b"b"]]
+        names.set(HOST, new.host)
+        wait_until(lambda: MOVED in proxy.log(), "the change is noticed")
+        client.send(command("SET", "c", "1"))
+        other.send(command("SET", "d", "1"))
+        proxy.wait_stats(lambda pool: pool["s00"]["in_queue"] == 2, "the requests wait")
+        peer.send(bulk("from old"))
+        client.expect(bulk("from old"))
+        assert new.ask("DBSIZE") == integer(0)
+        peer.send(bulk("from old, too"))
+        client.expect(bulk("from old, too") + OK)
+        other.expect(OK)
+        peer.expect_closed()
+        assert new.ask("DBSIZE") == integer(2)
+        assert proxy.server_stats()["server_connections"] == 1
+
+
+def test_what_the_old_address_does_not_answer_fails_at_its_timeout(names: Names) -> None:
+    with (
+        ScriptedServer() as old,
+        elsewhere(old) as new,
+        Proxy(pool(old, dns_refresh=REFRESH, timeout=400), command=names.command()) as proxy,
+    ):
+        client = proxy.client()
+        client.send(command("GET", "a"))
+        peer = old.accept()
+        assert peer.request() == [b"GET", b"a"]
+        names.set(HOST, new.host)
+        client.expect(error("ERR Connection timed out"))
+        wait_until(lambda: client.ask("SET", "b", "1") == OK, "the server is reached")
+        assert new.ask("GET", "b") == bulk("1")
+
+
+def test_what_is_half_written_is_written_to_its_end(names: Names) -> None:
+    large = b"x" * (16 << 20)
+    with (
+        ScriptedServer() as old,
+        elsewhere(old) as new,
+        Proxy(pool(old, dns_refresh=REFRESH), command=names.command()) as proxy,
+    ):
+        client = proxy.client()
+        client.send(command("SET", "a", large))
+        peer = old.accept()
+        names.set(HOST, new.host)
+        wait_until(lambda: MOVED in proxy.log(), "the change is noticed")
+        assert peer.request() == [b"SET", b"a", large]
+        client.send(command("SET", "b", "1"))
+        proxy.wait_stats(lambda pool: pool["s00"]["in_queue"] == 1, "the request waits")
+        peer.send(OK)
+        client.expect(OK * 2)
+        peer.expect_closed()
+        assert new.ask("DBSIZE") == integer(1)
+
+
+def test_a_connection_under_way_to_the_old_address_goes_to_the_new_one(names: Names) -> None:
+    with (
+        ScriptedServer(backlog=0) as old,
+        old.fill_up(),
+        elsewhere(old) as new,
+        Proxy(pool(old, dns_refresh=REFRESH), command=names.command()) as proxy,
+    ):
+        client = proxy.client()
+        client.send(command("SET", "a", "1"))
+        proxy.wait_stats(lambda pool: pool["s00"]["in_queue"] == 1, "the request waits")
+        names.set(HOST, new.host)
+        client.expect(OK)
+        assert new.ask("GET", "a") == bulk("1")
+
+
+def test_a_greeting_without_an_answer_is_said_at_the_new_address(names: Names) -> None:
+    with (
+        ScriptedMemcached() as old,
+        MemcachedServer(port=port_of(old), host=free_host(port_of(old))) as new,
+        Proxy(memcached_pool(f"{HOST}:{port_of(old)}", dns_refresh=REFRESH), command=names.command()) as proxy,
+    ):
+        client = proxy.client()
+        client.send(memcache.store("set", "a", "1"))
+        peer = old.accept_ungreeted()
+        peer.expect(memcache.GREETING)
+        names.set(HOST, new.host)
+        client.expect(memcache.STORED)
+        peer.expect_closed()
+        assert new.get("a") == b"1"
+        assert proxy.server_stats()["server_connections"] == 1
+
+
+def test_connections_that_are_idle_are_closed(names: Names, old: RedisServer, new: RedisServer) -> None:
+    with Proxy(pool(old, dns_refresh=REFRESH), command=names.command()) as proxy:
+        client = proxy.client()
+        assert client.ask("SET", "a", "old") == OK
+        # A private connection, which is kept for the next transaction.
+        client.send(command("MULTI") + command("GET", "a") + command("EXEC"))
+        client.expect(OK + b"+QUEUED\r\n" + array(bulk("old")))
+        assert clients_of(old) == 2
+        names.set(HOST, new.host)
+        wait_until(lambda: clients_of(old) == 0, "nobody is connected to the old address")
+        client.send(command("MULTI") + command("GET", "a") + command("EXEC") + command("GET", "a"))
+        client.expect(OK + b"+QUEUED\r\n" + array(NULL) + NULL)
+
+
+def test_a_transaction_ends_where_it_began(names: Names, old: RedisServer, new: RedisServer) -> None:
+    with Proxy(pool(old, dns_refresh=REFRESH), command=names.command()) as proxy:
+        client = proxy.client()
+        client.send(command("WATCH", "a") + command("MULTI") + command("SET", "a", "1"))
+        client.expect(OK * 2 + b"+QUEUED\r\n")
+        names.set(HOST, new.host)
+        wait_until(lambda: MOVED in proxy.log(), "the change is noticed")
+        assert client.ask("EXEC") == array(OK)
+        assert old.ask("GET", "a") == bulk("1")
+        wait_until(lambda: clients_of(old) == 0, "the connection is not kept")
+        client.send(command("WATCH", "a") + command("MULTI") + command("SET", "a", "2") + command("EXEC"))
+        client.expect(OK * 2 + b"+QUEUED\r\n" + array(OK))
+        assert (old.ask("GET", "a"), new.ask("GET", "a")) == (bulk("1"), bulk("2"))
+
+
+def test_subscribers_are_closed_and_hear_of_the_new_address(names: Names, old: RedisServer, new: RedisServer) -> None:
+    with Proxy(pool(old, dns_refresh=REFRESH), command=names.command()) as proxy:
+        subscriber = subscribe(proxy.client(), "news")
+        names.set(HOST, new.host)
+        subscriber.expect_closed()
+        subscriber = subscribe(proxy.client(), "news")
+        assert (number_of(old, "news"), number_of(new, "news")) == (0, 1)
+        publish(proxy.client(), "news", "hello")
+        subscriber.expect(message("news", "hello"))
+        assert proxy.server_stats()["server_err"] == 0
 
 
 @pytest.mark.parametrize(

@@ -155,8 +155,9 @@ DIRECTIVES: Final = (
     Directive(
         "dns_refresh",
         "number",
-        "How often the names of servers are looked up, so that a connection that opens need not wait for that. With 0 "
-        "a name is looked up when a connection opens.",
+        "How often the names of servers are looked up. Connections to an address that a name no longer has move to one "
+        "that it has, and no request fails for that; only clients that have subscribed to something are closed, as "
+        "they may have missed messages. With 0 a name is looked up when a connection opens, and open ones stay.",
         unit="ms",
     ),
     Directive(

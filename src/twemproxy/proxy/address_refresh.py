@@ -1,7 +1,8 @@
-"""Looks the names of a pool's servers up again and again.
+"""Looks the names of a pool's servers up again and again, so that connections follow a server that moves.
 
 Plain Python: ``dns_refresh`` is rarely less than a second. The first look-up is at start, the next one ``dns_refresh``
-after the last answer, or a little sooner, so that many proxies do not ask at the same time.
+after the last answer, or a little sooner, so that many proxies do not ask at the same time. What a new answer means to
+connections is ``ServerPool.follow_server``.
 """
 
 import random
@@ -25,9 +26,11 @@ class AddressRefresh:
         self._addresses = [of_server for of_server in addresses if of_server.named]
         self._due: dict[Addresses, int] = {}
         if self._interval:
-            for of_server in self._addresses:
-                of_server.on_answered = partial(self._schedule, of_server, self._interval)
-                self._schedule(of_server, 0)
+            for index, of_server in enumerate(addresses):
+                if of_server.named:
+                    of_server.on_answered = partial(self._schedule, of_server, self._interval)
+                    of_server.on_changed = partial(pool.follow_server, index)
+                    self._schedule(of_server, 0)
 
     def expire(self, now: int) -> int | None:
         """Have the names looked up whose time has come; gives the moment to look again, if there is one."""

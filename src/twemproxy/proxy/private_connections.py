@@ -36,6 +36,9 @@ class Connection(Protocol):
     def is_idle(self) -> bool:
         """Whether it can serve somebody else."""
 
+    def is_misplaced(self) -> bool:
+        """Whether its server is elsewhere by now."""
+
     def has_room(self, client: "Client") -> bool:
         """Whether it can take more; if not, a client that waits is woken once it can."""
 
@@ -215,7 +218,7 @@ class PrivateConnections:
         """The client needs it no longer. ``clean``: the server holds nothing of that client."""
         connection = reserved.connection
         self.in_use -= 1
-        if not (clean and connection.is_idle()):
+        if not (clean and connection.is_idle()) or connection.is_misplaced():
             self._close(connection)
             return
         connection.set_timeout(self.timeout)
@@ -228,6 +231,13 @@ class PrivateConnections:
         while self._idle and self._idle[0][0] <= now:
             self._close(self._idle.pop(0)[3])
         return self._idle[0][0] if self._idle else None
+
+    def follow_servers(self) -> None:
+        """Close idle ones the servers of which are elsewhere by now; reserved ones are closed when given back."""
+        misplaced = [entry for entry in self._idle if entry[3].is_misplaced()]
+        self._idle = [entry for entry in self._idle if entry not in misplaced]
+        for entry in misplaced:
+            self._close(entry[3])
 
     def _lost(self, reserved: Reserved) -> None:
         """A reserved connection has failed; its requests have got their errors."""

@@ -244,6 +244,15 @@ class ServerPool:
             self.loop.want_flush(connection)
         return self.health_checks.ejected(index)
 
+    def follow_server(self, index: int) -> None:
+        """The server has other addresses than before: leave the ones that are gone."""
+        server: Server = self.servers[index]
+        connection: ServerConnection
+        for connection in list(server.everything):
+            connection.follow_server()
+        self.private.follow_servers()
+        self.subscriptions.follow_servers()
+
     def readmit(self, server: int) -> None:
         """An ejected server is well again."""
         self.rotation.readmit(server)

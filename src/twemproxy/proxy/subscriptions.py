@@ -45,6 +45,9 @@ class Connection(Protocol):
     def abandon(self) -> None:
         """Close it."""
 
+    def is_misplaced(self) -> bool:
+        """Whether its server is elsewhere by now."""
+
     def give_up(self, error: int, reason: str) -> None:
         """Have it fail with this errno, for a reason that is for the log."""
 
@@ -261,16 +264,31 @@ class Subscriptions:
 
     def _lost(self, server: int) -> None:
         """The connection to a server has ended, or could not be made."""
-        link = self._links.pop(server)
-        self._pool.drop_extra(link.connection)
+        topics = self._drop_link(server)
         name = self._pool.server_names()[server]
         error = self._pool.error(f"no connection to server '{name}' for subscriptions")
+        for topic in topics:
+            self._fail(topic, error, LOST)
+
+    def follow_servers(self) -> None:
+        """Leave connections the servers of which are elsewhere by now, and subscribe there to what is still wanted."""
+        for server, link in list(self._links.items()):
+            if self._links.get(server) is link and link.connection.is_misplaced():
+                link.connection.abandon()
+                topics = self._drop_link(server)
+                for topic in topics:
+                    _cut_off(topic, LOST)
+                for topic in topics:
+                    self._ask(topic, [server])
+
+    def _drop_link(self, server: int) -> list[_Topic]:
+        """The connection is closed: nothing is subscribed to there. Gives the topics that were."""
+        self._pool.drop_extra(self._links.pop(server).connection)
         topics = [topic for topic in self._topics.values() if server in topic.servers]
         for topic in self._topics.values():
             topic.unconfirmed.pop(server, None)
             topic.servers.discard(server)
-        for topic in topics:
-            self._fail(topic, error, LOST)
+        return topics
 
     def _fail(self, topic: _Topic, error: bytes, why: str) -> None:
         """A topic cannot be had: who waits for it gets the error, who has had it is cut off."""
@@ -278,13 +296,18 @@ class Subscriptions:
             self._failed[client] = error
             self._leave(client, topic.key)
             client.wake()
-        for client in list(topic.subscribers):
-            client.cut_off(why)
+        _cut_off(topic, why)
 
 
 def _waiting(topic: _Topic) -> list[Subscriber]:
     """The clients that have asked for a topic and do not get its messages yet."""
     return [client for client, active in topic.subscribers.items() if not active]
+
+
+def _cut_off(topic: _Topic, why: str) -> None:
+    """End the connections of the clients that get the messages of a topic."""
+    for client in [client for client, active in topic.subscribers.items() if active]:
+        client.cut_off(why)
 
 
 def _wake_waiting(topic: _Topic) -> None:

@@ -23,6 +23,7 @@ class FakeConnection:
         self.on_settled: Callable[[bool, bool], None] | None = None
         self.listener: Callable[[bytes], None] | None = None
         self.open = False
+        self.misplaced = False
         self.requests: deque[list[bytes]] = deque()
         self.history: list[str] = []
         self.subscribed: set[tuple[str, bytes]] = set()
@@ -40,6 +41,9 @@ class FakeConnection:
     def abandon(self) -> None:
         self.on_settled = self.listener = None
         self.shut()
+
+    def is_misplaced(self) -> bool:
+        return self.misplaced
 
     def give_up(self, error: int, reason: str) -> None:
         assert self.open

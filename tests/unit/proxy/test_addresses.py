@@ -31,6 +31,7 @@ class FakePool:
         self.time = 5000
         self.look_at = 0
         self.questions: list[tuple[str, Callable[[Resolved], None]]] = []
+        self.followed: list[int] = []
         self.addresses = [Addresses(self.config, server, self.ask, self) for server in servers]
         self.refreshing = AddressRefresh(self, self.addresses)
 
@@ -44,6 +45,9 @@ class FakePool:
     def look_by(self, moment: int) -> None:
         assert moment >= self.time
         self.look_at = moment
+
+    def follow_server(self, index: int) -> None:
+        self.followed.append(index)
 
     def answer(self, *ips: str) -> None:
         """To the oldest question; without addresses it is an error."""
@@ -115,6 +119,7 @@ def test_what_is_no_name_is_not_looked_up(host: str, candidate: Candidate) -> No
         found.clear()
         addresses.doubt()
     assert not addresses.named
+    assert addresses.has(candidate)
     assert pool.refreshing.expire(pool.time + REFRESH) is None
     assert pool.questions == []
 
@@ -247,6 +252,7 @@ def test_names_are_looked_up_at_start_and_again_and_again() -> None:
         pool.time += 100
         pool.answer(*answer)
         assert REFRESH * (1 - SCATTER) <= pool.until_question() <= REFRESH
+    assert pool.followed == [1]
 
 
 def test_an_opening_that_asks_puts_the_next_question_off() -> None:
@@ -257,6 +263,26 @@ def test_an_opening_that_asks_puts_the_next_question_off() -> None:
     pool.addresses[0].resolve(Heard())
     pool.answer(ONE)
     assert pool.until_question() >= REFRESH * (1 - SCATTER)
+
+
+def test_connections_are_told_of_a_change_of_the_set() -> None:
+    pool = FakePool(NAME, refresh=REFRESH)
+    addresses = known(pool, ONE, OTHER)
+    for answer, changes in [((OTHER, ONE), 0), ((), 0), ((OTHER,), 1), ((OTHER, ONE), 2)]:
+        addresses.refresh()
+        pool.answer(*answer)
+        assert len(pool.followed) == changes
+    assert addresses.has(at(ONE)[0])
+    addresses.refresh()
+    pool.answer(OTHER)
+    assert not addresses.has(at(ONE)[0])
+
+
+def test_without_refresh_connections_are_told_of_nothing() -> None:
+    pool = FakePool(NAME)
+    known(pool, ONE)
+    known(pool, OTHER)
+    assert pool.followed == []
 
 
 def test_beginning_and_end_of_trouble_are_logged_once(logged: list[str]) -> None:

@@ -26,6 +26,7 @@ class FakeConnection:
         self.closed = False
         self.busy = False
         self.full = False
+        self.misplaced = False
 
     def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
         self.asked.append((request, done))
@@ -43,6 +44,9 @@ class FakeConnection:
 
     def is_idle(self) -> bool:
         return not (self.closed or self.busy or self.asked)
+
+    def is_misplaced(self) -> bool:
+        return self.misplaced
 
     def has_room(self, client: object) -> bool:
         return not self.full
@@ -347,6 +351,28 @@ def test_an_idle_one_that_ends_is_forgotten(house: House) -> None:
     assert house.pool.dropped == [connection]
     assert house.idle() is not connection
     assert house.private.expire(house.pool.time + IDLE_TIME) is None
+
+
+def test_idle_ones_whose_server_is_elsewhere_are_closed(house: House) -> None:
+    stays, leaves = house.idle(0), house.idle(1)
+    leaves.misplaced = True
+    house.private.follow_servers()
+    assert (stays.closed, leaves.closed) == (False, True)
+    assert house.pool.dropped == [leaves]
+    assert house.idle(0) is stays
+    assert house.idle(1) is not leaves
+
+
+def test_one_whose_server_is_elsewhere_is_not_kept(house: House) -> None:
+    _, reservations = house.client()
+    assert reservations.reserve(0, 0) is True
+    connection = house.pool.opened[0]
+    connection.misplaced = True
+    house.private.follow_servers()
+    assert not connection.closed
+    reservations.give_back(True)
+    assert connection.closed
+    assert house.private.in_use == 0
 
 
 def test_an_idle_one_is_closed_after_a_while() -> None:

@@ -379,6 +379,32 @@ def test_the_former_server_is_lost(pool: FakePool) -> None:
     assert other.ended == ""
 
 
+def test_a_server_that_is_elsewhere(pool: FakePool) -> None:
+    hears, other, waits = subscribed(pool, "subscribe", A), subscribed(pool, "subscribe", B), FakeClient(pool)
+    assert waits.ask("subscribe", A2, B) is False
+    former = pool.link(0)
+    former.misplaced = True
+    pool.subscriptions.follow_servers()
+    assert (hears.ended != "", other.ended, waits.ended) == (True, "", "")
+    assert pool.link(0) is not former
+    assert former.listener is None
+    assert waits.plan() is False
+    pool.answer()
+    assert waits.turn() is True
+    assert pool.link(0).subscribed == {("subscribe", A2)}
+    assert pool.given_up == []
+
+
+def test_a_server_that_is_elsewhere_and_refuses(pool: FakePool) -> None:
+    waits = FakeClient(pool)
+    assert waits.ask("subscribe", A) is False
+    pool.link(0).misplaced = True
+    pool.down = {0}
+    pool.subscriptions.follow_servers()
+    assert waits.turn() == lost(0)
+    assert pool.links() == []
+
+
 def test_back_before_anything_is_answered(pool: FakePool) -> None:
     client = FakeClient(pool)
     assert client.ask("subscribe", A) is False
@@ -468,6 +494,12 @@ class Storm(RuleBasedStateMachine):
     def lose(self, server: int) -> None:
         if server in self.pool.links():
             self.pool.link(server).fail()
+
+    @rule(server=SERVERS)
+    def go_elsewhere(self, server: int) -> None:
+        if server in self.pool.links():
+            self.pool.link(server).misplaced = True
+        self.pool.subscriptions.follow_servers()
 
     @rule(down=st.sets(SERVERS, max_size=1))
     def go_down(self, down: set[int]) -> None:
