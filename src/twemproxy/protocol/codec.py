@@ -317,7 +317,7 @@ class Codec:
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.longlong:
-        """The decimal integer at ``start``, up to the first other byte."""
+        """The decimal integer at ``start``, up to the first other byte; at most 18 digits."""
         number: cython.longlong = 0
         negative: cython.bint = start < end and buf[start] == ord(b"-")
         if negative:
@@ -382,7 +382,8 @@ class Codec:
     def mergeable_part(self, reply: bytes, merge: Merge, keys: "list[bytes]") -> "list[bytes] | int | None":
         """What a complete sub-reply for these keys brings to the merged one.
 
-        Its values in the order of the keys, empty for a missing one, or its integer; None if it is unmergeable.
+        Its values in the order of the keys, empty for a missing one, its integer, or no values for a status; None if it
+        is unmergeable.
         """
         values = []
         key: bytes
@@ -391,8 +392,10 @@ class Codec:
         if not self.is_mergeable(reply, 0, len(reply), merge, len(keys)):
             return None
         at = self.item_start
-        if merge != VALUES:
+        if merge == SUM:
             return self.read_integer(reply, at, len(reply))
+        if merge != VALUES:
+            return []
         for key in keys:
             stop = self.take_value(reply, at, len(reply), key, 0, len(key))
             values.append(reply[at:stop])

@@ -9,3 +9,5 @@ cdef class RedisCodec(RespFraming):
     cdef readonly object scripts
     cdef readonly object lookups
     cdef readonly object available
+
+    cdef bint is_count(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil

@@ -38,6 +38,8 @@ if not cython.compiled:
 # commands.Routing, for C.
 EACH_PAIR_STATUS = cython.declare(cython.const[cython.int], 3)
 REFUSED = cython.declare(cython.const[cython.int], 7)
+# Digits of a number of keys, of which a request has no more than framing.MAX_ARGUMENTS.
+MOST_COUNT = cython.declare(cython.const[cython.Py_ssize_t], 10)
 # Position in errors.REFUSALS.
 NOT_AVAILABLE = cython.declare(cython.const[cython.int], 3)
 # Position in errors.PROTOCOL_ERRORS.
@@ -178,8 +180,25 @@ class RedisCodec(RespFraming):
             self.item_start = self.read_length(buf, start + 1, end)
             return self.number == items
         if merge == SUM:
-            return buf[start] == ord(b":")
+            return self.is_count(buf, start, end)
         return merge == IN_WORDS or buf[start] == ord(b"+")
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_count(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Whether a complete reply is a number of keys: those of any number of servers can be added."""
+        at: cython.Py_ssize_t = start + 1
+        if buf[start] != ord(b":") or end - start > MOST_COUNT + 3:
+            return False
+        while ord(b"0") <= buf[at] <= ord(b"9"):
+            at += 1
+        return start + 1 < at == end - 2
 
     @cython.cfunc
     @cython.nogil
