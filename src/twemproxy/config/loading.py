@@ -81,8 +81,9 @@ def _rank(name: str) -> tuple[int, bytes]:
 
 
 def _quoted(text: str) -> str:
-    """A text of the file as errors show it: in double quotes, on one line, cut when it is long."""
-    return json.dumps(text if len(text) <= _SHOWN else text[:_SHOWN] + "...", ensure_ascii=False)
+    """A text of the file as errors show it: in double quotes, nothing in it invisible, cut when it is long."""
+    shown = json.dumps(text if len(text) <= _SHOWN else text[:_SHOWN] + "...", ensure_ascii=False)
+    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in shown)
 
 
 def _parse_pool(written: PoolEntries) -> _Pool:

@@ -278,6 +278,16 @@ def test_password_is_never_in_an_error() -> None:
     assert "hunter2" not in str(error_of(pool("redis: true", "redis_auth: hunter2", "redis_auth: hunter2")))
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [("4\ufeff0", "4\\ufeff0"), ('"4\u20280"', "4\\u20280"), ('"4\\N0"', "4\\u00850"), ("é日", "é日")],
+    ids=["byte-order-mark", "line-separator", "next-line", "letters"],
+)
+def test_errors_show_what_is_invisible(written: str, shown: str) -> None:
+    error = error_of(pool(f"timeout: {written}"))
+    assert str(error) == f'my.yml:5:12: pool "alpha": directive "timeout" is not a number: "{shown}"'
+
+
 @pytest.mark.parametrize(("path", "reason"), [("", os.strerror(2)), ("nothing/here.yml", os.strerror(2))])
 def test_file_that_cannot_be_opened(path: str, reason: str) -> None:
     with pytest.raises(ConfigError) as error:
