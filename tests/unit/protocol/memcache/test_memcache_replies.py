@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from feeding import COMPLETE, MALFORMED, MUTED, NEED_MORE, QUIET, Feed, fields, messages
+from feeding import COMPLETE, MALFORMED, MUTED, NEED_MORE, QUIET, Feed, fields, messages, messages_when_cut
 from hypothesis import example, given
 from hypothesis import strategies as st
 from memcache_streams import any_reply_stream, cuts, values
@@ -220,11 +220,13 @@ def test_overlong_lines_are_the_same_however_cut(codec: Any, beyond: int) -> Non
 
 @given(stream=any_reply_stream, kind=kinds, cuts=cuts)
 @example(stream=b"VALUE k 0 1\r\na\r\nEND\r\n", kind=KIND_NAMES.index("retrieval"), cuts=[13, 16, 18])
+@example(stream=b"VALUE k 0 1\r\nab ", kind=KIND_NAMES.index("retrieval"), cuts=[14])
 def test_replies_are_the_same_however_cut(codec: Any, stream: bytes, kind: int, cuts: list[int]) -> None:
     codec.expected = kind
     whole = messages(codec, stream, False)
-    assert messages(codec, stream, False, cuts, padding=b"END\r\n") == whole
-    assert messages(codec, stream, False, range(len(stream)), padding=b"x" * 9, beyond=b"\r\n") == whole
+    assert messages_when_cut(codec, stream, False, cuts, whole, padding=b"END\r\n") == whole
+    everywhere = range(len(stream))
+    assert messages_when_cut(codec, stream, False, everywhere, whole, padding=b"x" * 9, beyond=b"\r\n") == whole
 
 
 @given(stream=any_reply_stream, kind=kinds, beyond=st.binary(max_size=3) | st.sampled_from([b"\r\n", b"END\r\n", b"0"]))
