@@ -115,7 +115,7 @@ REQUIREMENTS := import tomllib; \
 $(VENV)/.tools-done: pyproject.toml | $(VENV)/.venv-done
 	@echo "$(VENV): installing what building and testing take"
 	@$(VENV)/bin/python -c '$(REQUIREMENTS)' > $(VENV)/requirements.txt
-	@$(PIP) install --requirement $(VENV)/requirements.txt --group test --group lint
+	@$(PIP) install --requirement $(VENV)/requirements.txt --group test --group fuzz --group lint
 	@touch $@
 
 $(VENV)/.benchmark-done: pyproject.toml | $(VENV)/.tools-done

@@ -51,8 +51,8 @@ class FakePool:
         return self.names
 
     def find_server(self, keys: list[bytes]) -> int:
-        """The first byte of a key tells its server."""
-        servers = {key[0] % len(self.names) for key in keys} or {0}
+        """The first byte of a key tells its server, that of an empty key is the first."""
+        servers = {sum(key[:1]) % len(self.names) for key in keys} or {0}
         return servers.pop() if len(servers) == 1 else -1
 
     def draws(self) -> bool:
