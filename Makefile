@@ -12,6 +12,7 @@ PYTHON :=
 VENV := .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
 CPUS := $(shell nproc)
+FUZZ_MINUTES := 60
 SOURCES := $(shell find src -name '*.py' -o -name '*.pxd' -o -name '*.json') setup.py pyproject.toml README.md LICENSE
 
 # Tools and tests run the sources in place, whatever is installed in the virtual environment.
@@ -66,6 +67,11 @@ asan: servers clients build $(VENV)/.asan-done ## the tests with address and und
 	@$(SANITIZED) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/unit/protocol tests/unit/hashing
 	@TWEMPROXY_UNDER_TEST="env $(SANITIZED) $(CURDIR)/$(VENV)/bin/python -m twemproxy" \
 		$(RUN) -m pytest -q tests/system $(UNSANITIZED)
+
+.PHONY: fuzz
+fuzz: servers build $(VENV)/.asan-done ## fuzz parsers, and the sanitized proxy over the network (FUZZ_MINUTES=60)
+	@TWEMPROXY_UNDER_TEST="env $(SANITIZED) $(CURDIR)/$(VENV)/bin/python -m twemproxy" \
+		PYTHONPATH=$(CURDIR)/src:$(CURDIR)/tests $(VENV)/bin/python -m fuzz --minutes $(FUZZ_MINUTES)
 
 .PHONY: clients
 clients: $(CLIENTS) ## install the clients of redis that the tests try, each version in a folder of its own
@@ -160,7 +166,8 @@ SANITIZED = PYTHONPATH=$(CURDIR)/build/asan/lib PYTHONMALLOC=malloc \
 	LD_PRELOAD=$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so) \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 # The demonstration starts a proxy of its own; bounds of memory mean nothing to a sanitized one.
-UNSANITIZED := $(addprefix --ignore tests/system/,test_demo.py test_back_pressure.py test_slow_peers.py)
+UNSANITIZED := $(addprefix --ignore tests/system/,\
+	test_demo.py test_back_pressure.py test_slow_peers.py test_network_fuzzing.py)
 UNSANITIZED += $(addprefix --deselect tests/system/,\
 	test_scripts.py::test_a_server_that_does_not_read_is_not_sent_every_script \
 	test_shared_subscriptions.py::test_who_does_not_read_is_cut_off \

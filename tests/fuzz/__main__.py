@@ -1,0 +1,154 @@
+"""``make fuzz``: every target and the running proxy, side by side, and what came of it.
+
+Each target has its turn for a part of the time, one after the other; the network is fuzzed all the while.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from fuzz import guided
+from fuzz.targets import TARGETS
+
+_ROOT = Path(__file__).parents[2]
+_STOPPED_AFTER = 120
+"""Seconds beyond its time that a process has to come to its end."""
+_SANITIZED_MEMORY = 768
+"""Megabytes for a sanitized proxy, which keeps what it has freed to find who uses it."""
+_SHOWN = 3
+"""How many findings over the network are told how to be seen again; all are in the log."""
+_EXECUTED = re.compile(r"stat::number_of_executed_units: +(\d+)")
+_COVERED = re.compile(r"cov: (\d+) ft: (\d+)")
+_FINDING_SEED = re.compile(r"^finding with seed (\d+)$", re.MULTILINE)
+_FINDING = re.compile(r"Test unit written to (.+)")
+
+
+class Outcome(NamedTuple):
+    """What came of a process."""
+
+    name: str
+    seconds: float
+    counts: str
+    finding: str
+    """What to do to see it again, empty when there is none."""
+
+
+class Job:
+    """A process that fuzzes, and its log."""
+
+    def __init__(self, name: str, seconds: float, folder: Path, *command: str) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._began = time.monotonic()
+        self._end = self._began + seconds + _STOPPED_AFTER
+        with open(self.log, "wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *command, "--seconds", f"{seconds:.0f}"],
+                env=guided.environment(),
+                cwd=_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait(self) -> tuple[float, bool, str]:
+        """How long it took, whether it ended well, and what it said."""
+        try:
+            status = self._process.wait(max(self._end - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        return time.monotonic() - self._began, status == 0, self.log.read_text(errors="replace")
+
+
+def fuzz_target(name: str, seconds: float, seed: int, folder: Path) -> Outcome:
+    """Fuzz a target for so long; inputs that add coverage stay in ``folder``, as does that of a finding."""
+    job = Job(name, seconds, folder, "fuzz.guided", name, "--folder", str(folder / name), "--seed", str(seed))
+    took, well, said = job.wait()
+    executed = _EXECUTED.findall(said)
+    covered = _COVERED.findall(said)
+    counts = f"{sum(map(int, executed))} executions"
+    if covered:
+        counts += f", {covered[-1][0]} branches and {covered[-1][1]} features covered"
+    if well:
+        return Outcome(name, took, counts, "")
+    inputs = _FINDING.findall(said)
+    again = f"; again: {_command('fuzz.guided', name, *inputs)}" if inputs else ""
+    return Outcome(name, took, counts, f"see {job.log}{again}")
+
+
+def start_network(seconds: float, seed: int, folder: Path) -> Job:
+    """Begin to fuzz the running proxy."""
+    return Job("network", seconds, folder, "fuzz.network", *_network_options(seed))
+
+
+def network_outcome(job: Job) -> Outcome:
+    """Wait for its end."""
+    took, well, said = job.wait()
+    lines = [line for line in said.splitlines() if line.startswith("{")]
+    told = json.loads(lines[-1]) if lines else {"runs": 0}
+    counts = ", ".join(f"{count} {name}" for name, count in told.items())
+    if well:
+        return Outcome(job.name, took, counts, "")
+    seeds = [int(found) for found in _FINDING_SEED.findall(said)]
+    again = [_command("fuzz.network", *_network_options(found)) for found in seeds]
+    return Outcome(job.name, took, counts, "; again: ".join([f"see {job.log}", *again[:_SHOWN]]))
+
+
+def _network_options(seed: int) -> list[str]:
+    sanitized = "asan" in os.environ.get("TWEMPROXY_UNDER_TEST", "")
+    return ["--seed", str(seed), *(["--most-memory", str(_SANITIZED_MEMORY)] if sanitized else [])]
+
+
+def _command(*arguments: str) -> str:
+    """A line for a shell, in the environment of this process."""
+    names = ("PYTHONPATH", "TWEMPROXY_UNDER_TEST")
+    variables = [f"{name}={shlex.quote(os.environ[name])}" for name in names if name in os.environ]
+    return " ".join([*variables, shlex.join([sys.executable, "-m", *arguments])])
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m fuzz", description="Fuzz everything.")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0, help="0 for another one each time")
+    parser.add_argument("--folder", type=Path, default=_ROOT / "build" / "fuzz", help="for new inputs, logs, findings")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """1 when there is a finding."""
+    options = parse()
+    seed = options.seed or int(time.time()) % 1_000_000
+    seconds, folder = options.minutes * 60, options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"fuzzing for {options.minutes:g} minutes with seed {seed}; logs and findings are in {folder}", flush=True)
+    network = start_network(seconds, seed, folder)
+    outcomes = []
+    for name in TARGETS:
+        outcomes.append(fuzz_target(name, seconds / len(TARGETS), seed, folder))
+        _show(outcomes[-1])
+    outcomes.append(network_outcome(network))
+    _show(outcomes[-1])
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    findings = sum(bool(outcome.finding) for outcome in outcomes)
+    print(f"{findings} findings in {(usage.ru_utime + usage.ru_stime) / 3600:.2f} hours of processor time")
+    return int(findings > 0)
+
+
+def _show(outcome: Outcome) -> None:
+    print(f"{outcome.name:18} {outcome.seconds:5.0f} s  {outcome.counts}", flush=True)
+    if outcome.finding:
+        print(f"    FINDING: {outcome.finding}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
