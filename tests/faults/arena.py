@@ -1,0 +1,154 @@
+"""Servers and relays, pools of them behind one proxy, the clients that use a pool, and faults of a server."""
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import count, islice
+from types import TracebackType
+from typing import Self
+
+from faults.catalogue import POOLS, Fault, Setup, Victim
+from faults.client import Client, Keys
+from faults.dialects import Dialect, Server
+from faults.ledger import Counter, Log, Register, Shard
+from faults.relay import Relay
+from faults.tally import Tally
+from harness.connection import Connection
+from harness.proxy import Proxy
+from harness.waiting import wait_until
+
+SERVERS = 3
+REGISTERS = 6
+"""That a client has on each server its keys are on."""
+
+_serial = count()
+
+
+class Pool:
+    """One of an arena's pools."""
+
+    def __init__(self, arena: "Arena", name: str, setup: Setup) -> None:
+        self.arena = arena
+        self.name = f"{arena.dialect.name}_{name}"
+        """In the configuration."""
+        self.setup = setup
+        self.shards: list[Shard] = []
+
+    @property
+    def directives(self) -> dict[str, object]:
+        """What the configuration says of it."""
+        peers = self.arena.relays if self.setup.relayed else self.arena.servers
+        return self.arena.dialect.directives([peer.address for peer in peers], **self.setup.directives)
+
+    def clients(self, connection: Connection, tally: Tally, per_server: int, roaming: int) -> list[Client]:
+        """New clients whose keys are on one server, so many for each, and such whose keys are on all of them.
+
+        ``connection``: through the proxy. Which keys are where is seen by storing them; they are gone afterwards. The
+        clients of before are none any more: trouble is that of these.
+        """
+        self.shards = [Shard(index) for index in range(SERVERS)]
+        dialect, choose = self.arena.dialect, self.arena.choose
+        each = REGISTERS + 2
+        on_server = [iter(keys) for keys in self._placed(connection, each * (per_server + roaming))]
+
+        def make(shards: Sequence[Shard]) -> Client:
+            keys = [(key, shard) for shard in shards for key in islice(on_server[shard.index], each)]
+            groups = [keys[first : first + each] for first in range(0, len(keys), each)]
+            owned = Keys(
+                [Register(key, shard) for group in groups for key, shard in group[2:]],
+                [Counter(*group[0]) for group in groups],
+                [Log(*group[1]) for group in groups],
+            )
+            return Client(dialect, owned, tally, random.Random(choose.random()))
+
+        homes = [make([shard]) for shard in self.shards for _ in range(per_server)]
+        return homes + [make(self.shards) for _ in range(roaming)]
+
+    def _placed(self, connection: Connection, wanted: int) -> list[list[bytes]]:
+        """Keys that nobody has had yet and that live on each server, at least so many."""
+        dialect = self.arena.dialect
+        placed: list[list[bytes]] = [[] for _ in range(SERVERS)]
+        while min(map(len, placed)) < wanted:
+            keys = [b"%s:%d" % (b"k" * (number % 30 + 1), number) for number in islice(_serial, SERVERS * wanted)]
+            connection.send(b"".join(dialect.set(key, b"x") for key in keys))
+            connection.expect(dialect.stored * len(keys))
+            for server, found in zip(self.arena.servers, placed, strict=True):
+                found += sorted(dialect.present(server, keys))
+            connection.send(b"".join(dialect.delete(key) for key in keys))
+            connection.expect(dialect.deleted * len(keys))
+        return placed
+
+    def audit(self, clients: Sequence[Client], tally: Tally) -> None:
+        """Compare the servers' counters with what clients sent; the load must be over."""
+        for client in clients:
+            for counter in client.keys.counters:
+                numbers = [self.arena.dialect.counted(server, counter.key) for server in self.arena.servers]
+                problem = counter.audit(numbers)
+                if problem is not None:
+                    tally.violation(problem)
+
+
+class Arena:
+    """Three servers of one protocol, a relay in front of each, and every kind of pool of them.
+
+    The pools differ in their directives, not in which key is on which server.
+    """
+
+    def __init__(self, dialect: Dialect, choose: random.Random) -> None:
+        self.dialect = dialect
+        self.choose = choose
+        self.pools = {name: Pool(self, name, setup) for name, setup in POOLS.items()}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.servers: list[Server] = []
+            for _ in range(SERVERS):
+                server = self.dialect.server()
+                self.servers.append(server)
+                stack.push(server)
+            self.relays = [stack.enter_context(Relay(server.port)) for server in self.servers]
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, value, trace)
+
+    @property
+    def directives(self) -> dict[str, dict[str, object]]:
+        """Its pools, for a proxy's configuration."""
+        return {pool.name: pool.directives for pool in self.pools.values()}
+
+    def touched(self, fault: Fault) -> list[Pool]:
+        """The pools that notice: all of them, but for what relays do."""
+        relayed = POOLS[fault.pool].relayed
+        return [pool for pool in self.pools.values() if pool.setup.relayed or not relayed]
+
+    @contextmanager
+    def trouble(self, index: int, fault: Fault) -> Iterator[None]:
+        """Inflict the fault on a server; its end ends it, but not what it excuses (``recovered``)."""
+        for pool in self.touched(fault):
+            for shard in pool.shards[index : index + 1]:
+                shard.begin_trouble(may_lose=fault.loses, may_move=pool.setup.ejects)
+        with fault.inflict(Victim(self.dialect, self.servers[index], self.relays[index], self.choose)):
+            yield
+
+    def recovered(self, index: int, fault: Fault) -> None:
+        """All is well: from now on clients accept nothing that was only excused by the trouble."""
+        for pool in self.touched(fault):
+            for shard in pool.shards[index : index + 1]:
+                shard.end_trouble()
+
+
+def is_ejected(proxy: Proxy, pool: Pool, index: int) -> bool:
+    """Whether the proxy has taken that server out and not put it back, as its log says."""
+    events = re.findall(rf"{pool.name}: server 's{index:02d}' (ejected|is back)", proxy.log())
+    return events[-1:] == ["ejected"]
+
+
+def wait_back(proxy: Proxy, pool: Pool, index: int) -> None:
+    """Wait until the server is not ejected."""
+    wait_until(lambda: not is_ejected(proxy, pool, index), f"server {index} of {pool.name} is back")

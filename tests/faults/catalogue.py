@@ -1,0 +1,147 @@
+"""What can happen to a server, and what clients may see of it. A fault more is a row of ``FAULTS``."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Literal, NamedTuple
+
+from faults.dialects import Dialect, Server
+from faults.relay import Bytewise, Delayed, HalfClosing, Halting, Manner, Relay, Resetting, Stalling
+from harness.resp import OK, command
+from harness.servers import RedisServer
+
+TIMEOUT = 500
+"""Milliseconds, of pools whose servers may hang; one that is merely busy must not be overdue."""
+
+FAILURE_LIMIT = 2
+
+
+class Setup(NamedTuple):
+    """What sets a pool apart from others of the same servers."""
+
+    directives: Mapping[str, object]
+    relayed: bool = False
+    """Whether it uses the relays in front of the servers."""
+
+    @property
+    def ejects(self) -> bool:
+        """Whether a server that fails is taken out, and its keys go to others."""
+        return bool(self.directives.get("auto_eject_hosts"))
+
+
+_PLAIN = {"distribution": "ketama", "hash": "fnv1a_64"}
+"""With ketama only the keys of an ejected server move."""
+_TIMED = {**_PLAIN, "timeout": TIMEOUT}
+
+POOLS: Mapping[str, Setup] = {
+    "plain": Setup(_PLAIN),
+    "timed": Setup(_TIMED),
+    "ejecting": Setup(
+        {
+            **_TIMED,
+            "auto_eject_hosts": True,
+            "server_failure_limit": FAILURE_LIMIT,
+            "server_retry_timeout": 200,
+        }
+    ),
+    "relayed": Setup(_PLAIN, relayed=True),
+    "relayed_timed": Setup(_TIMED, relayed=True),
+}
+"""All in one configuration, in front of the same servers."""
+
+
+class Victim(NamedTuple):
+    """A server, and the relay in front of it."""
+
+    dialect: Dialect
+    server: Server
+    relay: Relay
+    choose: random.Random
+
+
+Inflict = Callable[[Victim], AbstractContextManager[None]]
+
+
+class Fault(NamedTuple):
+    """One thing that happens: it begins with the context of ``inflict``, and all is well again with its end."""
+
+    name: str
+    inflict: Inflict
+    pool: str
+    """Of ``POOLS``, the one that it is meant for."""
+    errors: Literal["none", "perhaps", "certainly"] = "certainly"
+    """Whether requests for the server get errors meanwhile, and from then on none."""
+    most: int | None = None
+    """Round trips of one client that may fail, each time that it happens; None: as long as the server is away."""
+    loses: bool = False
+    """Whether the server's data is gone afterwards."""
+    protocols: tuple[str, ...] = ("redis", "memcached")
+
+
+@contextmanager
+def killed(victim: Victim) -> Iterator[None]:
+    """SIGKILL; in the end the server is started again."""
+    victim.server.kill()
+    try:
+        yield
+    finally:
+        victim.server.start()
+
+
+@contextmanager
+def restarted(victim: Victim) -> Iterator[None]:
+    """SIGKILL, and at once started again."""
+    victim.server.kill()
+    victim.server.start()
+    yield
+
+
+def stopped(victim: Victim) -> AbstractContextManager[None]:
+    """SIGSTOP, in the end SIGCONT."""
+    return victim.server.paused()
+
+
+@contextmanager
+def flushed(victim: Victim) -> Iterator[None]:
+    """Every key is gone."""
+    victim.dialect.flush(victim.server)
+    yield
+
+
+@contextmanager
+def asleep(victim: Victim) -> Iterator[None]:
+    """The server does nothing for longer than the timeout."""
+    assert isinstance(victim.server, RedisServer)
+    with victim.server.connect() as connection:
+        connection.send(command("DEBUG", "SLEEP", f"{TIMEOUT * 2 / 1000}"))
+        yield
+        connection.expect(OK)
+
+
+def relay(manner: Callable[[random.Random], Manner]) -> Inflict:
+    """The relay in front of the server behaves in that manner."""
+
+    def behaving(victim: Victim) -> AbstractContextManager[None]:
+        return victim.relay.behaving(manner(victim.choose))
+
+    return behaving
+
+
+FAULTS = (
+    Fault("killed", killed, "plain", loses=True),
+    # One by the broken connection, the others by connections that are refused.
+    Fault("killed, ejecting", killed, "ejecting", most=FAILURE_LIMIT, loses=True),
+    Fault("stopped", stopped, "timed"),
+    # Requests that go out together count as one failure: a client can be late for one and ask once more.
+    Fault("stopped, ejecting", stopped, "ejecting", most=FAILURE_LIMIT + 1),
+    Fault("restarted", restarted, "plain", errors="perhaps", loses=True),
+    Fault("flushed", flushed, "plain", errors="none", most=0, loses=True),
+    Fault("asleep", asleep, "timed", protocols=("redis",)),
+    Fault("reset at any byte", relay(Resetting), "relayed", most=1),
+    # A request that is overdue, and the next one when the connection is given up.
+    Fault("stalled at any byte", relay(Stalling), "relayed_timed", most=2),
+    Fault("half-closed at any byte", relay(HalfClosing), "relayed", most=1),
+    Fault("halting at any byte", relay(Halting), "relayed", errors="none", most=0),
+    Fault("byte by byte", relay(lambda choose: Bytewise()), "relayed", errors="none", most=0),
+    Fault("delayed", relay(lambda choose: Delayed(0.005)), "relayed", errors="none", most=0),
+)

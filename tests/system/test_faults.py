@@ -1,0 +1,100 @@
+"""Faults under load: clients that verify every reply see no wrong one, and errors only where they cannot be avoided."""
+
+import random
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from faults.arena import Arena, Pool, is_ejected, wait_back
+from faults.catalogue import FAULTS, Fault
+from faults.client import Client
+from faults.dialects import MEMCACHED, REDIS, Dialect
+from faults.load import Load
+from faults.tally import Tally, elsewhere
+from harness.proxy import Proxy
+from harness.waiting import wait_until
+
+VICTIM = 1
+HEALTHY = (0, 2)
+PER_SERVER, ROAMING = 2, 3
+SOME = 800
+"""Replies."""
+TIMES = 3
+"""How often a relay does to a connection what it does."""
+
+CASES = [
+    pytest.param(dialect, fault, id=f"{dialect.name}-{fault.name.replace(', ', '-').replace(' ', '-')}")
+    for dialect in (REDIS, MEMCACHED)
+    for fault in FAULTS
+    if dialect.name in fault.protocols
+]
+
+
+class Stage(NamedTuple):
+    """An arena, and the proxy in front of it."""
+
+    arena: Arena
+    proxy: Proxy
+
+
+@pytest.fixture(scope="module")
+def stages() -> Iterator[dict[str, Stage]]:
+    """For each protocol."""
+    with (
+        Arena(REDIS, random.Random("redis")) as redis,
+        Arena(MEMCACHED, random.Random("memcached")) as memcached,
+        Proxy({**redis.directives, **memcached.directives}) as proxy,
+    ):
+        yield {"redis": Stage(redis, proxy), "memcached": Stage(memcached, proxy)}
+
+
+@pytest.mark.parametrize(("dialect", "fault"), CASES)
+def test_fault(dialect: Dialect, fault: Fault, stages: dict[str, Stage]) -> None:
+    arena, proxy = stages[dialect.name]
+    pool, relay = arena.pools[fault.pool], arena.relays[VICTIM]
+    tally = Tally()
+    with proxy.client(pool.name) as connection:
+        clients = pool.clients(connection, tally, PER_SERVER, ROAMING)
+    with Load([(client, proxy.port(pool.name)) for client in clients], tally) as load:
+        load.wait_answered(SOME)
+        assert not tally.take_errors()
+        happened = relay.happened
+        with arena.trouble(VICTIM, fault):
+            if fault.errors == "certainly":
+                wait_until(lambda: tally.errors_so_far, "clients get errors")
+                load.wait_round(HEALTHY)
+            else:
+                load.wait_answered(SOME)
+                load.wait_round()
+            if pool.setup.ejects:
+                expect_ejection(proxy, pool, load)
+            elif pool.setup.relayed and fault.errors == "certainly":
+                wait_until(lambda: relay.happened >= happened + TIMES, "it happens again")
+        if pool.setup.ejects:
+            wait_back(proxy, pool, VICTIM)
+        load.wait_well()
+        arena.recovered(VICTIM, fault)
+        seen = tally.take_errors()
+        load.wait_answered(SOME)
+    assert not elsewhere(seen, [VICTIM])
+    assert seen or fault.errors != "certainly"
+    if fault.most is not None:
+        assert most_failures(clients) <= fault.most * max(relay.happened - happened, 1)
+    assert not tally.take_errors()
+    pool.audit(clients, tally)
+    assert not tally.report()
+
+
+def expect_ejection(proxy: Proxy, pool: Pool, load: Load) -> None:
+    """The server is taken out, and from then on there are no errors."""
+    wait_until(lambda: is_ejected(proxy, pool, VICTIM), "the server is ejected")
+    load.wait_well()
+    errors = load.tally.errors_so_far
+    load.wait_answered(SOME)
+    assert load.tally.errors_so_far == errors
+
+
+def most_failures(clients: list[Client]) -> int:
+    """How many pipelines of one client had errors, at most."""
+    return max(client.failures for client in clients)
