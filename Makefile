@@ -19,6 +19,9 @@ SOURCES := $(shell find src -name '*.py' -o -name '*.pxd' -o -name '*.json') set
 RUN := PYTHONPATH=$(CURDIR)/src $(VENV)/bin/python
 unexport PYTHONPATH
 
+# Measurements that use the servers and the verifying clients of the tests.
+MEASURE := PYTHONPATH=$(CURDIR)/src:$(CURDIR)/tests $(VENV)/bin/python
+
 # The environments of tests/clients, each with a file that says it is complete.
 CLIENTS := $(patsubst tests/clients/requirements/%.txt,build/clients/$(VENV)/%/.done,\
 	$(wildcard tests/clients/requirements/*.txt)) build/clients/node/.done
@@ -79,6 +82,10 @@ clients: $(CLIENTS) ## install the clients of redis that the tests try, each ver
 .PHONY: benchmark
 benchmark: build $(VENV)/.benchmark-done ## compare with nutcracker and haproxy (ARGUMENTS="--help" for more)
 	@$(RUN) benchmarks/run.py $(ARGUMENTS)
+
+.PHONY: faults
+faults: servers build ## what faults of one server cost the clients of the others, ten minutes (ARGUMENTS="--help")
+	@$(MEASURE) -m benchmarks.faults $(ARGUMENTS)
 
 .PHONY: wheel
 wheel: $(VENV)/.tools-done build/recipe ## a wheel for this Python in dist/

@@ -1,0 +1,179 @@
+"""What faults of one server cost the clients of the others: ``make faults``.
+
+Per protocol and fault, on a pool of three servers: how many requests got errors, and the p99 of clients whose keys are
+on healthy servers, before, during and after, and the same of the affected server's clients. Every reply is verified.
+Load is paced, so that a client that waits does not take the others' load away.
+"""
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks import page
+from benchmarks.generator import percentile
+from benchmarks.processes import end_on_signals
+from benchmarks.report import met, table
+from faults.arena import SERVERS, Arena, wait_back
+from faults.catalogue import FAILURE_LIMIT, FAULTS, TIMEOUT, Fault
+from faults.dialects import MEMCACHED, REDIS, Dialect
+from faults.load import Load
+from faults.tally import Latencies, Tally, elsewhere
+from harness.proxy import Proxy
+
+VICTIM = 1
+HEALTHY = (0, 2)
+PER_SERVER, ROAMING = 6, 2
+PAUSE = 0.04
+"""Seconds, mean, between a client's pipelines."""
+
+MOST = 2.0
+"""How many times the p99 of healthy servers' clients may be during the fault what it was before."""
+
+SWITCH_SECONDS = 0.0005
+"""After how long a thread lets another one in: the load's should not wait for the relay's."""
+
+HEAD = (
+    *("fault", "errors", "of one client, each time", "elsewhere", "violations"),
+    *("healthy p99 ms: before, during, after", "ratio", "affected p99 ms", "verdict"),
+)
+
+
+class Outcome(NamedTuple):
+    """One time a fault was inflicted: milliseconds of p99 before, during and after, and what else was seen."""
+
+    healthy: Sequence[float]
+    affected: Sequence[float]
+    errors: int
+    failures: float
+    """Round trips of one client that failed, at most, divided by how often the fault happened."""
+    errors_elsewhere: int
+    violations: str
+
+    @property
+    def ratio(self) -> float:
+        """Of healthy servers' clients, during to before."""
+        return self.healthy[1] / self.healthy[0]
+
+
+def measure(arena: Arena, proxy: Proxy, fault: Fault, seconds: float) -> Outcome:
+    """Inflict the fault once, with so many seconds before, during and after."""
+    tally = Tally()
+    pool, relay = arena.pools[fault.pool], arena.relays[VICTIM]
+    with proxy.client(pool.name) as connection:
+        clients = pool.clients(connection, tally, PER_SERVER, ROAMING)
+    with Load([(client, proxy.port(pool.name)) for client in clients], tally, pause=PAUSE) as load:
+        load.wait_round()
+        tally.take_latencies()
+        time.sleep(seconds)
+        phases = [tally.take_latencies()]
+        happened = relay.happened
+        with arena.trouble(VICTIM, fault):
+            time.sleep(seconds)
+            phases.append(tally.take_latencies())
+        if pool.setup.ejects:
+            wait_back(proxy, pool, VICTIM)
+        load.wait_well()
+        arena.recovered(VICTIM, fault)
+        times = max(relay.happened - happened, 1)
+        errors = tally.take_errors()
+        tally.take_latencies()
+        time.sleep(seconds)
+        phases.append(tally.take_latencies())
+    pool.audit(clients, tally)
+    return Outcome(
+        [p99(phase, HEALTHY) for phase in phases],
+        [p99(phase, (VICTIM,)) for phase in phases],
+        errors.total(),
+        max(client.failures for client in clients) / times,
+        elsewhere(errors, [VICTIM]).total() + tally.take_errors().total(),
+        tally.report(),
+    )
+
+
+def p99(latencies: Latencies, homes: Sequence[int]) -> float:
+    """Milliseconds that 99 percent of the pipelines of those homes did not take longer than."""
+    seconds = sorted(second for home in homes for second in latencies.get(home, []))
+    return 1000 * percentile(seconds, 99) if seconds else float("nan")
+
+
+def keeps(fault: Fault, outcomes: Sequence[Outcome]) -> bool:
+    """Whether every bound was kept: of errors each time, of the p99 in the median of the rounds."""
+    if median(outcome.ratio for outcome in outcomes) > MOST:
+        return False
+    if any(outcome.violations or outcome.errors_elsewhere for outcome in outcomes):
+        return False
+    return fault.most is None or max(outcome.failures for outcome in outcomes) <= fault.most
+
+
+def row(dialect: Dialect, fault: Fault, outcomes: Sequence[Outcome]) -> list[str]:
+    """The fault's line of the table."""
+    failures = max(outcome.failures for outcome in outcomes)
+    bound = f"{failures:.1f} (≤ {fault.most})" if fault.most is not None else f"{failures:.0f}"
+    return [
+        f"{dialect.name}: {fault.name}",
+        " ".join(str(outcome.errors) for outcome in outcomes),
+        bound,
+        str(sum(outcome.errors_elsewhere for outcome in outcomes)),
+        str(sum(outcome.violations != "" for outcome in outcomes)),
+        medians([outcome.healthy for outcome in outcomes]),
+        f"{median(outcome.ratio for outcome in outcomes):.2f}",
+        medians([outcome.affected for outcome in outcomes]),
+        met(keeps(fault, outcomes)),
+    ]
+
+
+def medians(rounds: Sequence[Sequence[float]]) -> str:
+    """Of before, during and after, over the rounds."""
+    return ", ".join(f"{median(figures):.1f}" for figures in zip(*rounds, strict=True))
+
+
+def conditions(options: argparse.Namespace) -> str:
+    """How the figures were taken, in a paragraph."""
+    clients = SERVERS * PER_SERVER + ROAMING
+    return (
+        f"Pools of {SERVERS} servers with {clients} clients, a pipeline of up to 17 requests from each every "
+        f"{1000 * PAUSE:.0f} ms (mean), every reply verified. {options.rounds} rounds of {options.seconds:g} s before, "
+        f"during and after each fault of one server; p99 is of whole pipelines, in ms, the median of the rounds. "
+        f"`timeout` is {TIMEOUT} ms where a server may hang, `server_failure_limit` {FAILURE_LIMIT}. "
+        "*errors*: replies, round by round. *of one client, each time*: its round trips with an error, the worst "
+        "client, divided by how often the fault happened; without a bound where the server is simply away. "
+        "*elsewhere*: errors of requests for other servers, or after the fault. *violations*: rounds in which a reply "
+        f"was wrong, shifted, stale, lost or duplicated. The bound of the ratio is {MOST:g}."
+    )
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure, print and write the table; 1 when a bound was not kept."""
+    parser = argparse.ArgumentParser(prog="benchmarks.faults", description="Measure what faults cost healthy servers.")
+    parser.add_argument("--seconds", type=float, default=3.0, help="before, during and after each fault (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="times each fault happens (default 3)")
+    parser.add_argument("--fault", default="", metavar="TEXT", help="only faults whose name contains TEXT")
+    page.add_output(parser)
+    options = parser.parse_args(words)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    end_on_signals()
+    rows: list[list[str]] = []
+    kept = True
+    print(table(HEAD, []), flush=True)
+    for dialect in (REDIS, MEMCACHED):
+        faults = [fault for fault in FAULTS if dialect.name in fault.protocols and options.fault in fault.name]
+        with Arena(dialect, random.Random(dialect.name)) as arena, Proxy(arena.directives) as proxy:
+            for fault in faults:
+                outcomes = [measure(arena, proxy, fault, options.seconds) for _ in range(options.rounds)]
+                rows.append(row(dialect, fault, outcomes))
+                print(table(rows[-1], []).splitlines()[0], flush=True)
+                for outcome in outcomes:
+                    print(outcome.violations, end="\n" * bool(outcome.violations), file=sys.stderr, flush=True)
+                kept &= keeps(fault, outcomes)
+    parts = [conditions(options), table(HEAD, rows)]
+    path = page.write(options.output, "faults", "Faults under load", parts, partial=bool(options.fault))
+    print(f"written: {path}", file=sys.stderr)
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
