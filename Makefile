@@ -13,6 +13,7 @@ VENV := .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
 CPUS := $(shell nproc)
 FUZZ_MINUTES := 60
+SOAK_SECONDS := 1800
 SOURCES := $(shell find src -name '*.py' -o -name '*.pxd' -o -name '*.json') setup.py pyproject.toml README.md LICENSE
 
 # Tools and tests run the sources in place, whatever is installed in the virtual environment.
@@ -86,6 +87,10 @@ benchmark: build $(VENV)/.benchmark-done ## compare with nutcracker and haproxy 
 .PHONY: faults
 faults: servers build ## what faults of one server cost the clients of the others, ten minutes (ARGUMENTS="--help")
 	@$(MEASURE) -m benchmarks.faults $(ARGUMENTS)
+
+.PHONY: soak
+soak: servers build $(VENV)/.benchmark-done ## half an hour of load with random faults (SOAK_SECONDS=90 for less)
+	@$(MEASURE) -m benchmarks.soak --seconds $(SOAK_SECONDS) $(ARGUMENTS)
 
 .PHONY: wheel
 wheel: $(VENV)/.tools-done build/recipe ## a wheel for this Python in dist/

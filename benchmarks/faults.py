@@ -17,7 +17,7 @@ from benchmarks import page
 from benchmarks.generator import percentile
 from benchmarks.processes import end_on_signals
 from benchmarks.report import met, table
-from faults.arena import SERVERS, Arena, wait_back
+from faults.arena import SERVERS, Arena, Ejections
 from faults.catalogue import FAILURE_LIMIT, FAULTS, TIMEOUT, Fault
 from faults.dialects import MEMCACHED, REDIS, Dialect
 from faults.load import Load
@@ -75,7 +75,7 @@ def measure(arena: Arena, proxy: Proxy, fault: Fault, seconds: float) -> Outcome
             time.sleep(seconds)
             phases.append(tally.take_latencies())
         if pool.setup.ejects:
-            wait_back(proxy, pool, VICTIM)
+            Ejections(proxy).wait_back(pool, VICTIM)
         load.wait_well()
         arena.recovered(VICTIM, fault)
         times = max(relay.happened - happened, 1)

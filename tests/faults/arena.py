@@ -48,6 +48,10 @@ class Pool:
         clients of before are none any more: trouble is that of these.
         """
         self.shards = [Shard(index) for index in range(SERVERS)]
+        return self.more_clients(connection, tally, per_server, roaming)
+
+    def more_clients(self, connection: Connection, tally: Tally, per_server: int, roaming: int) -> list[Client]:
+        """As ``clients``, beside those that there are."""
         dialect, choose = self.arena.dialect, self.arena.choose
         each = REGISTERS + 2
         on_server = [iter(keys) for keys in self._placed(connection, each * (per_server + roaming))]
@@ -143,12 +147,43 @@ class Arena:
                 shard.end_trouble()
 
 
-def is_ejected(proxy: Proxy, pool: Pool, index: int) -> bool:
-    """Whether the proxy has taken that server out and not put it back, as its log says."""
-    events = re.findall(rf"{pool.name}: server 's{index:02d}' (ejected|is back)", proxy.log())
-    return events[-1:] == ["ejected"]
+class Ejections:
+    """Which servers a proxy has taken out and not put back, as its log says."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._log = proxy.log_path
+        self._read = 0
+        self._ejected: set[tuple[str, int]] = set()
+        self._new: set[tuple[str, int]] = set()
+
+    def has(self, pool: Pool, index: int) -> bool:
+        """Whether that server is ejected."""
+        self._read_on()
+        return (pool.name, index) in self._ejected
+
+    def take(self, pool: Pool) -> set[int]:
+        """Servers of the pool that were ejected, back or not, since the last time."""
+        self._read_on()
+        taken = {entry for entry in self._new if entry[0] == pool.name}
+        self._new -= taken
+        return {index for _, index in taken}
+
+    def _read_on(self) -> None:
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            lines, end, _ = log.read().rpartition(b"\n")
+        self._read += len(lines) + len(end)
+        for name, server, event in _EVENT.findall(lines.decode(errors="replace")):
+            entry = (name, int(server))
+            if event == "ejected":
+                self._ejected.add(entry)
+                self._new.add(entry)
+            else:
+                self._ejected.discard(entry)
+
+    def wait_back(self, pool: Pool, index: int) -> None:
+        """Wait until the server is not ejected."""
+        wait_until(lambda: not self.has(pool, index), f"server {index} of {pool.name} is back")
 
 
-def wait_back(proxy: Proxy, pool: Pool, index: int) -> None:
-    """Wait until the server is not ejected."""
-    wait_until(lambda: not is_ejected(proxy, pool, index), f"server {index} of {pool.name} is back")
+_EVENT = re.compile(r"(\w+): server 's(\d+)' (ejected|is back)")

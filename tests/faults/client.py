@@ -74,7 +74,8 @@ class Client:
         """The connection is gone: whatever waits for a reply gets none."""
         for request in self.pending:
             request.fail()
-        self._note_failure()
+        if self.pending:
+            self._note_failure()
         self.pending.clear()
         self._received.clear()
         self.completed = self.began

@@ -184,7 +184,7 @@ class Load:
     def _completed(self, wire: _Wire) -> None:
         now = time.perf_counter()
         self.tally.latency(wire.client.home, now - wire.sent_at)
-        if random.random() < self._churn:
+        if wire.client.choose.random() < self._churn:
             self._renew(wire, "")
             return
         self._begin_later(wire, now)

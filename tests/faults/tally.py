@@ -24,6 +24,8 @@ class Tally:
     def __init__(self) -> None:
         self.answered = 0
         """Replies, errors included."""
+        self.failed = 0
+        """Errors among them."""
         self.violations: Counter[str] = Counter()
         self.shown: list[str] = []
         self._errors: Errors = Counter()
@@ -37,6 +39,7 @@ class Tally:
 
     def error(self, text: bytes, shards: frozenset[int]) -> None:
         """A request for those shards was answered with an error."""
+        self.failed += 1
         self._errors[text.decode(errors="replace"), shards] += 1
 
     def latency(self, shard: int, seconds: float) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from faults.arena import Arena, Pool, is_ejected, wait_back
+from faults.arena import Arena, Ejections, Pool
 from faults.catalogue import FAULTS, Fault
 from faults.client import Client
 from faults.dialects import MEMCACHED, REDIS, Dialect
@@ -36,6 +36,7 @@ class Stage(NamedTuple):
 
     arena: Arena
     proxy: Proxy
+    ejections: Ejections
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +47,13 @@ def stages() -> Iterator[dict[str, Stage]]:
         Arena(MEMCACHED, random.Random("memcached")) as memcached,
         Proxy({**redis.directives, **memcached.directives}) as proxy,
     ):
-        yield {"redis": Stage(redis, proxy), "memcached": Stage(memcached, proxy)}
+        ejections = Ejections(proxy)
+        yield {arena.dialect.name: Stage(arena, proxy, ejections) for arena in (redis, memcached)}
 
 
 @pytest.mark.parametrize(("dialect", "fault"), CASES)
 def test_fault(dialect: Dialect, fault: Fault, stages: dict[str, Stage]) -> None:
-    arena, proxy = stages[dialect.name]
+    arena, proxy, ejections = stages[dialect.name]
     pool, relay = arena.pools[fault.pool], arena.relays[VICTIM]
     tally = Tally()
     with proxy.client(pool.name) as connection:
@@ -68,11 +70,11 @@ def test_fault(dialect: Dialect, fault: Fault, stages: dict[str, Stage]) -> None
                 load.wait_answered(SOME)
                 load.wait_round()
             if pool.setup.ejects:
-                expect_ejection(proxy, pool, load)
+                expect_ejection(ejections, pool, load)
             elif pool.setup.relayed and fault.errors == "certainly":
                 wait_until(lambda: relay.happened >= happened + TIMES, "it happens again")
         if pool.setup.ejects:
-            wait_back(proxy, pool, VICTIM)
+            ejections.wait_back(pool, VICTIM)
         load.wait_well()
         arena.recovered(VICTIM, fault)
         seen = tally.take_errors()
@@ -86,9 +88,9 @@ def test_fault(dialect: Dialect, fault: Fault, stages: dict[str, Stage]) -> None
     assert not tally.report()
 
 
-def expect_ejection(proxy: Proxy, pool: Pool, load: Load) -> None:
+def expect_ejection(ejections: Ejections, pool: Pool, load: Load) -> None:
     """The server is taken out, and from then on there are no errors."""
-    wait_until(lambda: is_ejected(proxy, pool, VICTIM), "the server is ejected")
+    wait_until(lambda: ejections.has(pool, VICTIM), "the server is ejected")
     load.wait_well()
     errors = load.tally.errors_so_far
     load.wait_answered(SOME)

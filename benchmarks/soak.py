@@ -1,0 +1,306 @@
+"""Half an hour of mixed load with random faults: does the proxy keep its memory and its files, and every reply right?
+
+``make soak``. Three servers of redis and three of memcached, each with every kind of pool in front of them, all in one
+proxy; clients that verify every reply; and for each protocol one fault after the other, of a random server for a random
+time. The seed decides which; what they meet is up to the machine.
+"""
+
+import argparse
+import os
+import random
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks import page
+from benchmarks.faults import SWITCH_SECONDS
+from benchmarks.generator import percentile
+from benchmarks.measure import process_tree
+from benchmarks.processes import end_on_signals
+from benchmarks.soak_report import Finding, Process, Sample, criteria, draw, findings, verdict, write_csv
+from faults.arena import SERVERS, Arena, Ejections, Pool
+from faults.catalogue import FAULTS, Fault
+from faults.client import Client
+from faults.dialects import MEMCACHED, REDIS
+from faults.load import Load
+from faults.tally import Errors, Tally, elsewhere, texts
+from harness.proxy import Proxy
+
+PER_SERVER, ROAMING = 2, 3
+PAUSE = 0.4
+"""Seconds, mean, between a client's pipelines: relays and clients share one Python."""
+CHURN = 0.01
+"""How probable it is that a client connects anew after a pipeline."""
+ABORT_PAUSE = 0.1
+"""Seconds, mean, between clients that go away in the midst of a pipeline."""
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER that makes closing a RST."""
+FAULT_SECONDS = (0.1, 3.0)
+REST_SECONDS = (0.2, 1.5)
+MOST_SAMPLES = 900
+LEAST_INTERVAL = 0.25
+"""Seconds."""
+
+
+class Front:
+    """One protocol: an arena, clients on each of its pools, and what happens to its servers."""
+
+    def __init__(self, arena: Arena, proxy: Proxy, choose: random.Random) -> None:
+        self.arena = arena
+        self.faults = [fault for fault in FAULTS if arena.dialect.name in fault.protocols]
+        self.now = ""
+        """The fault that goes on, in words."""
+        self.inflicted = 0
+        self.elsewhere: Counter[str] = Counter()
+        """Errors of requests that had nothing to do with the server in trouble, and ejections of other servers."""
+        self.problem: BaseException | None = None
+        """Why it ended early."""
+        self._choose = choose
+        self._ejections = Ejections(proxy)
+        self._stack = ExitStack()
+        self.loads: dict[Pool, Load] = {}
+        for pool in arena.pools.values():
+            tally = Tally()
+            with proxy.client(pool.name) as connection:
+                clients = pool.clients(connection, tally, PER_SERVER, ROAMING)
+            connected = [(client, proxy.port(pool.name)) for client in clients]
+            self.loads[pool] = self._stack.enter_context(Load(connected, tally, pause=PAUSE, churn=CHURN))
+
+    @property
+    def tallies(self) -> list[Tally]:
+        """Of each pool."""
+        return [load.tally for load in self.loads.values()]
+
+    def work(self, over: threading.Event) -> None:
+        """One fault after the other until it is over or something went wrong."""
+        try:
+            for load in self.loads.values():
+                load.wait_well()
+            self._note_all((), 0)
+            while not over.wait(self._choose.uniform(*REST_SECONDS)):
+                self._happen(self._choose.choice(self.faults), self._choose.randrange(SERVERS))
+        except BaseException as error:
+            self.problem = error
+
+    def _happen(self, fault: Fault, index: int) -> None:
+        self.now = f"{self.arena.dialect.name} s{index:02d} {fault.name}"
+        with self.arena.trouble(index, fault):
+            time.sleep(self._choose.uniform(*FAULT_SECONDS))
+        touched = self.arena.touched(fault)
+        for pool in touched:
+            self._wait_well(pool, index)
+        self.arena.recovered(index, fault)
+        self._note_all(touched, index)
+        self.inflicted += 1
+        self.now = ""
+
+    def _wait_well(self, pool: Pool, index: int) -> None:
+        # Failures of before may take a server out while clients are already well again.
+        while True:
+            self._ejections.wait_back(pool, index)
+            self.loads[pool].wait_well()
+            if not self._ejections.has(pool, index):
+                return
+
+    def _note_all(self, touched: Collection[Pool], index: int) -> None:
+        """What was seen since the last time that cannot come from what happened to that server of those pools."""
+        for pool, load in self.loads.items():
+            allowed = [index] if pool in touched else []
+            self._note(pool, elsewhere(load.tally.take_errors(), allowed))
+            ejected = self._ejections.take(pool).difference(allowed)
+            self._note(pool, Counter({(f"server {other} was ejected", frozenset({other})): 1 for other in ejected}))
+
+    def _note(self, pool: Pool, errors: Errors) -> None:
+        for text, count in texts(errors).items():
+            self.elsewhere[f"{pool.name}, while {self.now or 'all was well'}: {text}"] += count
+
+    def end(self) -> None:
+        """Stop the load, and compare what servers count with what was sent."""
+        self._stack.close()
+        for pool, load in self.loads.items():
+            pool.audit(load.clients, load.tally)
+        self._note_all((), 0)
+
+
+class Aborting:
+    """Clients that go away in the midst of a pipeline, one after the other, in a thread of their own."""
+
+    def __init__(self, proxy: Proxy, fronts: Sequence[Front], choose: random.Random) -> None:
+        self.times = 0
+        self._choose = choose
+        self._clients: list[tuple[Client, int]] = []
+        for pool in (pool for front in fronts for pool in front.arena.pools.values()):
+            with proxy.client(pool.name) as connection:
+                (client,) = pool.more_clients(connection, Tally(), 0, 1)
+            self._clients.append((client, proxy.port(pool.name)))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="aborting", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more of them."""
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._choose.expovariate(1 / ABORT_PAUSE)):
+            client, port = self._choose.choice(self._clients)
+            data = client.pipeline()
+            client.lose()
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(data[: self._choose.randint(0, len(data))])
+                if self._choose.random() < 0.5:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self.times += 1
+
+
+class Sampler:
+    """Looks at the proxy and at the clients now and then, in a thread of its own, until it is stopped."""
+
+    def __init__(self, proxy: Proxy, fronts: Sequence[Front], interval: float) -> None:
+        self.samples: list[Sample] = []
+        self._proxy = proxy
+        self._fronts = fronts
+        self._interval = interval
+        self._began = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="sampler", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more samples."""
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._interval):
+            self.samples.append(self._sample())
+
+    def _sample(self) -> Sample:
+        tallies = [tally for front in self._fronts for tally in front.tallies]
+        seconds = sorted(one for tally in tallies for many in tally.take_latencies().values() for one in many)
+        return Sample(
+            time.monotonic() - self._began,
+            [found for pid in process_tree(self._proxy.process.pid) if (found := look_at(pid))],
+            sum(tally.answered for tally in tallies),
+            sum(tally.failed for tally in tallies),
+            sum(tally.violations.total() for tally in tallies),
+            1000 * percentile(seconds, 99) if seconds else 0.0,
+            "; ".join(front.now for front in self._fronts if front.now),
+        )
+
+
+def look_at(pid: int) -> Process | None:
+    """A process now; None when it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        files = len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return None
+    rss = re.search(r"^VmRSS:\s*(\d+) kB", status, re.MULTILINE)
+    return Process(pid, int(rss[1]), files) if rss else None
+
+
+def run(proxy: Proxy, arenas: Sequence[Arena], options: argparse.Namespace) -> tuple[list[Front], int, list[Sample]]:
+    """The soak itself: the protocols, how many clients went away in the midst, and the samples."""
+    fronts = [Front(arena, proxy, random.Random(f"{options.seed} {arena.dialect.name}")) for arena in arenas]
+    aborting = Aborting(proxy, fronts, random.Random(f"{options.seed} aborting"))
+    sampler = Sampler(proxy, fronts, max(options.seconds / MOST_SAMPLES, LEAST_INTERVAL))
+    over = threading.Event()
+    threads = [threading.Thread(target=front.work, args=[over]) for front in fronts]
+    end = time.monotonic() + options.seconds
+    try:
+        for thread in threads:
+            thread.start()
+        while time.monotonic() < end and all(thread.is_alive() for thread in threads):
+            time.sleep(LEAST_INTERVAL)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+        sampler.stop()
+        aborting.stop()
+        for front in fronts:
+            front.end()
+    return fronts, aborting.times, sampler.samples
+
+
+def judge(fronts: Sequence[Front], samples: Sequence[Sample]) -> list[Finding]:
+    """Every criterion."""
+    tallies = [tally for front in fronts for tally in front.tallies]
+    found = findings(samples)
+    found += [Finding(f"{front.arena.dialect.name}: {front.problem}", False) for front in fronts if front.problem]
+    for text, count in (
+        ("replies wrong, shifted, stale, lost or duplicated", sum(tally.violations.total() for tally in tallies)),
+        (
+            "errors and ejections that had nothing to do with a fault",
+            sum(front.elsewhere.total() for front in fronts),
+        ),
+    ):
+        found.append(Finding(f"{text}: {count}", count == 0))
+    return found
+
+
+def conditions(fronts: Sequence[Front], aborted: int, options: argparse.Namespace) -> str:
+    """What was done, in a paragraph."""
+    clients = sum(len(load.clients) for front in fronts for load in front.loads.values())
+    pools = sum(len(front.loads) for front in fronts)
+    tallies = [tally for front in fronts for tally in front.tallies]
+    answered, failed = sum(tally.answered for tally in tallies), sum(tally.failed for tally in tallies)
+    faults = " and ".join(f"{front.inflicted} of {front.arena.dialect.name} servers" for front in fronts)
+    return (
+        f"{options.seconds:.0f} s, seed {options.seed}: {clients} clients on {pools} pools in front of {SERVERS} "
+        f"servers of each protocol, {answered:,} verified replies, {failed:,} of them errors; {aborted:,} clients that "
+        f"went away in the midst of a pipeline; faults: {faults}."
+    )
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Soak, print the verdict and write it with the samples and the picture; 1 when a criterion was not kept."""
+    parser = argparse.ArgumentParser(prog="benchmarks.soak", description="Load with random faults, for a long time.")
+    parser.add_argument("--seconds", type=float, default=1800.0, help="(default 1800)")
+    parser.add_argument("--seed", type=int, default=1, help="of what happens (default 1)")
+    page.add_output(parser)
+    options = parser.parse_args(words)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    end_on_signals()
+    with (
+        Arena(REDIS, random.Random(f"{options.seed} redis clients")) as redis,
+        Arena(MEMCACHED, random.Random(f"{options.seed} memcached clients")) as memcached,
+        Proxy({**redis.directives, **memcached.directives}) as proxy,
+    ):
+        fronts, aborted, samples = run(proxy, [redis, memcached], options)
+    found = judge(fronts, samples)
+    partial = options.seconds < parser.get_default("seconds")
+    options.output.mkdir(parents=True, exist_ok=True)
+    stem = page.stem("soak", partial)
+    write_csv(samples, options.output / f"{stem}.csv")
+    no_picture = draw(samples, options.output / f"{stem}.png")
+    parts = [
+        conditions(fronts, aborted, options),
+        verdict(found),
+        criteria(),
+        no_picture or f"![Memory, open files and replies]({stem}.png)",
+        f"Every sample: [{stem}.csv]({stem}.csv). Shaded: not judged.",
+    ]
+    path = page.write(options.output, "soak", "Soak", parts, partial=partial)
+    print("\n\n".join(parts[:3]))
+    for front in fronts:
+        for pool, load in front.loads.items():
+            if report := load.tally.report():
+                print(f"{pool.name}: {report}", file=sys.stderr)
+        for text, count in front.elsewhere.most_common():
+            print(f"{text} ({count} times)", file=sys.stderr)
+    print(f"written: {path}", file=sys.stderr)
+    return 0 if all(finding.kept for finding in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
