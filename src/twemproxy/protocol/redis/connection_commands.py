@@ -5,6 +5,7 @@ Shapes and texts are redis's. The proxy answers for the clients of one pool.
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from twemproxy.protocol.redis.errors import (
     BAD_PASSWORD,
@@ -29,6 +30,8 @@ SPOKEN_VERSION = "7.4.0"
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,9}")
 _NAME = re.compile(rb"[!-~]*")
 _ATTRIBUTE = re.compile(rb"[ -~]*")
+_SHARED_LENGTH = 64
+"""What libraries say about themselves is mostly shorter."""
 
 
 LocalAnswer = Callable[[list[bytes], Session], bytes | None]
@@ -160,11 +163,19 @@ def _setinfo(arguments: list[bytes], session: Session) -> bytes:
         return error_reply(f"ERR Unrecognized option '{shown}'")
     if not _ATTRIBUTE.fullmatch(value) or b" " in value:
         return error_reply(f"ERR {attribute.decode()} cannot contain spaces, newlines or special characters.")
+    if len(value) <= _SHARED_LENGTH:
+        value = _shared(value)
     if attribute == b"lib-name":
         session.library = value
     else:
         session.library_version = value
     return OK
+
+
+@lru_cache(maxsize=64)
+def _shared(value: bytes) -> bytes:
+    """The same bytes for all who say the same: thousands of clients have the same library."""
+    return value
 
 
 def _line(client: Client) -> str:

@@ -1,6 +1,7 @@
 """The state of one client connection of a redis pool, and what the proxy offers it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 REPLY_ON, REPLY_OFF, REPLY_SKIP = range(3)
@@ -11,6 +12,9 @@ RESP3 = 0x20
 
 SUBSCRIBES = ("subscribe", "psubscribe", "ssubscribe")
 """The commands that subscribe, which also say what kind of topic it is to."""
+
+_NO_TOPICS: Mapping[str, dict[bytes, None]] = MappingProxyType({kind: {} for kind in SUBSCRIBES})
+"""Of clients that have not subscribed to anything."""
 
 
 class Reservations(Protocol):
@@ -119,18 +123,18 @@ class Transaction:
     __slots__ = ("before", "begun", "failed", "open", "queued", "server", "watching")
 
     def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """There is none."""
         self.server: int | None = None
         self.watching = self.open = self.begun = self.failed = False
         self.queued: list[bytes] = []
         self.before: tuple[bytes, ...] = ()
 
 
+_NO_TRANSACTION = Transaction()
+"""Of clients that are in none; nothing about it ever changes."""
+
+
 class Session:
-    """The state of one client connection."""
+    """The state of one client connection. There are many that never do anything rare: they share what says so."""
 
     __slots__ = (
         *(
@@ -153,8 +157,6 @@ class Session:
         self.password = pool.config.redis_auth.encode()
         self.killed = False
         self.library = self.library_version = b""
-        self.transaction = Transaction()
-        self.topics: dict[str, dict[bytes, None]] = {kind: {} for kind in SUBSCRIBES}
         self.begin()
 
     def begin(self) -> None:
@@ -166,9 +168,8 @@ class Session:
         self.protocol = 2
         self.database: int = self.pool.config.redis_db
         self.no_evict = self.no_touch = False
-        self.transaction.begin()
-        for names in self.topics.values():
-            names.clear()
+        self.transaction = _NO_TRANSACTION
+        self.topics = _NO_TOPICS
 
     @property
     def databases(self) -> int:
@@ -189,6 +190,22 @@ class Session:
     def subscribed(self) -> bool:
         """Whether there is any topic it gets messages of."""
         return any(self.topics.values())
+
+    def begin_transaction(self) -> Transaction:
+        """The client's transaction, which from now on there is."""
+        if self.transaction is _NO_TRANSACTION:
+            self.transaction = Transaction()
+        return self.transaction
+
+    def end_transaction(self) -> None:
+        """There is none any more."""
+        self.transaction = _NO_TRANSACTION
+
+    def add_topic(self, kind: str, name: bytes) -> None:
+        """It gets the messages of this topic."""
+        if self.topics is _NO_TOPICS:
+            self.topics = {each: {} for each in SUBSCRIBES}
+        self.topics[kind][name] = None
 
     @property
     def attended(self) -> bool:

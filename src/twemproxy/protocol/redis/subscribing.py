@@ -40,7 +40,7 @@ def plan(command: Command, arguments: list[bytes], session: Session) -> Plan:
         return None
     told = []
     for name in names:
-        session.topics[command.name][name] = None
+        session.add_topic(command.name, name)
         told.append(_confirmation(command.name, bulk(name), command.name, session))
     return Push(b"".join(told))
 

@@ -88,7 +88,7 @@ def _begin(server: int, session: Session) -> bytes | bool:
 def _end(session: Session) -> None:
     """With the next request to the server there is no transaction any more, and nothing is watched."""
     session.client.reservations().keep_no_longer()
-    session.transaction.begin()
+    session.end_transaction()
 
 
 def _drop(reply: bytes, session: Session) -> Plan:
@@ -96,7 +96,7 @@ def _drop(reply: bytes, session: Session) -> Plan:
     if session.client.awaits_replies():
         return None
     session.client.reservations().give_back(False)
-    session.transaction.begin()
+    session.end_transaction()
     return Answer(reply)
 
 
@@ -116,6 +116,7 @@ def _watch(keys: list[bytes], session: Session) -> Plan:
         return Answer(ready)
     if not ready:
         return None
+    transaction = session.begin_transaction()
     transaction.server, transaction.watching = server, True
     return ToPrivate(server)
 
@@ -137,7 +138,7 @@ def _unwatch(session: Session) -> Plan:
 def _multi(session: Session) -> Plan:
     if session.transaction.open:
         return Answer(error_reply(NESTED_MULTI))
-    session.transaction.open = True
+    session.begin_transaction().open = True
     return Answer(OK)
 
 

@@ -1,0 +1,60 @@
+"""What sessions share does not tell one client anything of another, and is why idle ones are small."""
+
+import gc
+import tracemalloc
+
+from redis_peers import FakePool, new_session, plan
+
+from twemproxy.protocol.redis.codec import RedisCodec
+from twemproxy.protocol.redis.session import Session
+
+CODEC = RedisCodec()
+CLIENTS = 500
+MOST = 300
+"""Bytes of a session: with those of the connection less than a kilobyte."""
+
+
+def say(session: Session, text: str) -> None:
+    """A request of words separated by blanks, which is not refused."""
+    planned = plan(CODEC, session, *text.encode().split())
+    assert planned is not None and not getattr(planned, "reply", b"").startswith(b"-"), planned
+
+
+def state(session: Session) -> tuple[object, ...]:
+    """What others must not change."""
+    transaction = session.transaction
+    return session.subscribed, session.attended, transaction.open, transaction.watching, transaction.server
+
+
+def test_what_one_client_begins_is_not_anothers() -> None:
+    pool = FakePool()
+    before, busy = new_session(pool=pool), new_session(pool=pool)
+    idle = state(before)
+    for text in ("WATCH k", "MULTI", "GET k"):
+        say(busy, text)
+        assert state(busy) != idle
+    other = new_session(pool=pool)
+    say(other, "SUBSCRIBE a")
+    assert [state(session) for session in (before, new_session(pool=pool))] == [idle, idle]
+
+
+def test_it_is_as_at_first_after_a_reset() -> None:
+    session = new_session()
+    idle = state(session)
+    for text in ("SUBSCRIBE a", "UNSUBSCRIBE", "WATCH k", "MULTI", "RESET"):
+        say(session, text)
+    assert state(session) == idle
+
+
+def test_an_idle_session_is_small() -> None:
+    pool = FakePool()
+    clients = [new_session(pool=pool).client for _ in range(CLIENTS)]
+    tracemalloc.start()
+    sessions = [Session(pool, client) for client in clients]
+    for session in sessions:
+        say(session, "CLIENT SETINFO LIB-NAME redis-py")
+        say(session, "CLIENT SETINFO LIB-VER 8.0.0")
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < MOST * CLIENTS
