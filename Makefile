@@ -88,6 +88,10 @@ benchmark: build $(VENV)/.benchmark-done ## compare with nutcracker and haproxy 
 faults: servers build ## what faults of one server cost the clients of the others, ten minutes (ARGUMENTS="--help")
 	@$(MEASURE) -m benchmarks.faults $(ARGUMENTS)
 
+.PHONY: idle
+idle: servers build ## what 10,000 idle clients cost in memory, and 500 active ones beside them in latency
+	@$(MEASURE) -m benchmarks.idle $(ARGUMENTS)
+
 .PHONY: soak
 soak: servers build $(VENV)/.benchmark-done ## half an hour of load with random faults (SOAK_SECONDS=90 for less)
 	@$(MEASURE) -m benchmarks.soak --seconds $(SOAK_SECONDS) $(ARGUMENTS)
