@@ -15,6 +15,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -311,10 +312,12 @@ class Proxy:
 
 
 def _children_files(pid: int) -> list[str]:
-    try:
-        return [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:
-        return []
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        # A thread that has ended since has no children any more.
+        with suppress(OSError):
+            found.append(task.read_text())
+    return found
 
 
 def _anonymous_memory(pid: int) -> int:
