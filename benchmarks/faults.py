@@ -10,7 +10,9 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from benchmarks import page
@@ -22,6 +24,7 @@ from faults.catalogue import FAILURE_LIMIT, FAULTS, TIMEOUT, Fault
 from faults.dialects import MEMCACHED, REDIS, Dialect
 from faults.load import Load
 from faults.tally import Latencies, Tally, elsewhere
+from harness.names import Names
 from harness.proxy import Proxy
 
 VICTIM = 1
@@ -161,7 +164,11 @@ def main(words: Sequence[str] | None = None) -> int:
     print(table(HEAD, []), flush=True)
     for dialect in (REDIS, MEMCACHED):
         faults = [fault for fault in FAULTS if dialect.name in fault.protocols and options.fault in fault.name]
-        with Arena(dialect, random.Random(dialect.name)) as arena, Proxy(arena.directives) as proxy:
+        with (
+            TemporaryDirectory(prefix="names-") as folder,
+            Arena(dialect, random.Random(dialect.name), Names(Path(folder))) as arena,
+            Proxy(arena.directives, command=arena.names.command()) as proxy,
+        ):
             for fault in faults:
                 outcomes = [measure(arena, proxy, fault, options.seconds) for _ in range(options.rounds)]
                 rows.append(row(dialect, fault, outcomes))

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks import page
 from benchmarks.faults import SWITCH_SECONDS
@@ -31,6 +32,7 @@ from faults.client import Client
 from faults.dialects import MEMCACHED, REDIS
 from faults.load import Load
 from faults.tally import Errors, Tally, elsewhere, texts
+from harness.names import Names
 from harness.proxy import Proxy
 
 PER_SERVER, ROAMING = 2, 3
@@ -271,11 +273,13 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     sys.setswitchinterval(SWITCH_SECONDS)
     end_on_signals()
-    with (
-        Arena(REDIS, random.Random(f"{options.seed} redis clients")) as redis,
-        Arena(MEMCACHED, random.Random(f"{options.seed} memcached clients")) as memcached,
-        Proxy({**redis.directives, **memcached.directives}) as proxy,
-    ):
+    with TemporaryDirectory(prefix="names-") as folder, ExitStack() as stack:
+        names = Names(Path(folder))
+        redis, memcached = (
+            stack.enter_context(Arena(dialect, random.Random(f"{options.seed} {dialect.name} clients"), names))
+            for dialect in (REDIS, MEMCACHED)
+        )
+        proxy = stack.enter_context(Proxy({**redis.directives, **memcached.directives}, command=names.command()))
         fronts, aborted, samples = run(proxy, [redis, memcached], options)
     found = judge(fronts, samples)
     partial = options.seconds < parser.get_default("seconds")

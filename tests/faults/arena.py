@@ -15,6 +15,8 @@ from faults.ledger import Counter, Log, Register, Shard
 from faults.relay import Relay
 from faults.tally import Tally
 from harness.connection import Connection
+from harness.names import Names
+from harness.ports import free_host
 from harness.proxy import Proxy
 from harness.waiting import wait_until
 
@@ -38,8 +40,12 @@ class Pool:
     @property
     def directives(self) -> dict[str, object]:
         """What the configuration says of it."""
-        peers = self.arena.relays if self.setup.relayed else self.arena.servers
-        return self.arena.dialect.directives([peer.address for peer in peers], **self.setup.directives)
+        addresses = {
+            "directly": [server.address for server in self.arena.servers],
+            "by relay": [relay.address for relay in self.arena.relays],
+            "by name": [f"{self.arena.host(index)}:{one.port}" for index, one in enumerate(self.arena.servers)],
+        }
+        return self.arena.dialect.directives(addresses[self.setup.reach], **self.setup.directives)
 
     def clients(self, connection: Connection, tally: Tally, per_server: int, roaming: int) -> list[Client]:
         """New clients whose keys are on one server, so many for each, and such whose keys are on all of them.
@@ -94,14 +100,16 @@ class Pool:
 
 
 class Arena:
-    """Three servers of one protocol, a relay in front of each, and every kind of pool of them.
+    """Three servers of one protocol, a relay in front of each, a name of each, and every kind of pool of them.
 
     The pools differ in their directives, not in which key is on which server.
     """
 
-    def __init__(self, dialect: Dialect, choose: random.Random) -> None:
+    def __init__(self, dialect: Dialect, choose: random.Random, names: Names) -> None:
+        """``names``: of the proxy that serves the pools."""
         self.dialect = dialect
         self.choose = choose
+        self.names = names
         self.pools = {name: Pool(self, name, setup) for name, setup in POOLS.items()}
         self._stack = ExitStack()
 
@@ -113,6 +121,11 @@ class Arena:
                 self.servers.append(server)
                 stack.push(server)
             self.relays = [stack.enter_context(Relay(server.port)) for server in self.servers]
+            self.others = [
+                stack.enter_context(Relay(server.port, free_host(server.port), server.port)) for server in self.servers
+            ]
+            for index in range(SERVERS):
+                self.names.set(self.host(index), "127.0.0.1")
             self._stack = stack.pop_all()
         return self
 
@@ -126,10 +139,14 @@ class Arena:
         """Its pools, for a proxy's configuration."""
         return {pool.name: pool.directives for pool in self.pools.values()}
 
+    def host(self, index: int) -> str:
+        """The name of a server."""
+        return f"{self.dialect.name}-{index}.test"
+
     def touched(self, fault: Fault) -> list[Pool]:
-        """The pools that notice: all of them, but for what relays do."""
-        relayed = POOLS[fault.pool].relayed
-        return [pool for pool in self.pools.values() if pool.setup.relayed or not relayed]
+        """The pools that notice: all of them what happens to a server, the others what is on their way to it."""
+        reach = POOLS[fault.pool].reach
+        return [pool for pool in self.pools.values() if reach in ("directly", pool.setup.reach)]
 
     @contextmanager
     def trouble(self, index: int, fault: Fault) -> Iterator[None]:
@@ -137,7 +154,9 @@ class Arena:
         for pool in self.touched(fault):
             for shard in pool.shards[index : index + 1]:
                 shard.begin_trouble(may_lose=fault.loses, may_move=pool.setup.ejects)
-        with fault.inflict(Victim(self.dialect, self.servers[index], self.relays[index], self.choose)):
+        server, relay, other = self.servers[index], self.relays[index], self.others[index]
+        victim = Victim(self.dialect, server, relay, self.choose, self.names, self.host(index), other)
+        with fault.inflict(victim):
             yield
 
     def recovered(self, index: int, fault: Fault) -> None:

@@ -7,8 +7,10 @@ from typing import Literal, NamedTuple
 
 from faults.dialects import Dialect, Server
 from faults.relay import Bytewise, Delayed, HalfClosing, Halting, Manner, Relay, Resetting, Stalling
+from harness.names import Names
 from harness.resp import OK, command
 from harness.servers import RedisServer
+from harness.waiting import wait_until
 
 TIMEOUT = 500
 """Milliseconds, of pools whose servers may hang; one that is merely busy must not be overdue."""
@@ -20,8 +22,8 @@ class Setup(NamedTuple):
     """What sets a pool apart from others of the same servers."""
 
     directives: Mapping[str, object]
-    relayed: bool = False
-    """Whether it uses the relays in front of the servers."""
+    reach: Literal["directly", "by relay", "by name"] = "directly"
+    """How it gets to its servers."""
 
     @property
     def ejects(self) -> bool:
@@ -44,19 +46,24 @@ POOLS: Mapping[str, Setup] = {
             "server_retry_timeout": 200,
         }
     ),
-    "relayed": Setup(_PLAIN, relayed=True),
-    "relayed_timed": Setup(_TIMED, relayed=True),
+    "relayed": Setup(_PLAIN, "by relay"),
+    "relayed_timed": Setup(_TIMED, "by relay"),
+    "named": Setup({**_PLAIN, "dns_refresh": 20}, "by name"),
 }
 """All in one configuration, in front of the same servers."""
 
 
 class Victim(NamedTuple):
-    """A server, and the relay in front of it."""
+    """A server, the relay in front of it, and its name."""
 
     dialect: Dialect
     server: Server
     relay: Relay
     choose: random.Random
+    names: Names
+    name: str
+    other: Relay
+    """The server at another address."""
 
 
 Inflict = Callable[[Victim], AbstractContextManager[None]]
@@ -127,6 +134,16 @@ def relay(manner: Callable[[random.Random], Manner]) -> Inflict:
     return behaving
 
 
+@contextmanager
+def moved(victim: Victim) -> Iterator[None]:
+    """The server's name has another address, and in the end the first one again."""
+    victim.names.set(victim.name, victim.other.host)
+    wait_until(lambda: victim.other.is_used, "connections have moved to the other address")
+    yield
+    victim.names.set(victim.name, "127.0.0.1")
+    wait_until(lambda: not victim.other.is_used, "connections have moved back")
+
+
 FAULTS = (
     Fault("killed", killed, "plain", loses=True),
     # One by the broken connection, the others by connections that are refused.
@@ -143,5 +160,6 @@ FAULTS = (
     Fault("half-closed at any byte", relay(HalfClosing), "relayed", most=1),
     Fault("halting at any byte", relay(Halting), "relayed", errors="none", most=0),
     Fault("byte by byte", relay(lambda choose: Bytewise()), "relayed", errors="none", most=0),
+    Fault("moved to another address", moved, "named", errors="none", most=0),
     Fault("delayed", relay(lambda choose: Delayed(0.005)), "relayed", errors="none", most=0),
 )

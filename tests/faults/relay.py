@@ -115,14 +115,16 @@ class _Way:
 class Relay:
     """A listening socket in front of a server, with a thread that passes bytes on, in whatever ``manner`` is set."""
 
-    def __init__(self, server_port: int) -> None:
+    def __init__(self, server_port: int, host: str = "127.0.0.1", port: int = 0) -> None:
+        """``host``, ``port``: where it listens, at a free port unless told."""
         self._server_port = server_port
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", free_port()))
+        self._listener.bind((host, port or free_port()))
         self._listener.listen(512)
         self._listener.setblocking(False)
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.host = host
+        self.address = f"{host}:{self._listener.getsockname()[1]}"
         self.happened = 0
         """Connections that were reset, stalled or ended."""
         self._manner = Manner()
@@ -140,6 +142,11 @@ class Relay:
     ) -> None:
         self._stopping = True
         self._thread.join()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is any connection."""
+        return bool(self._ways)
 
     @contextmanager
     def behaving(self, manner: Manner) -> Iterator[None]:

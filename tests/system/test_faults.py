@@ -12,6 +12,7 @@ from faults.client import Client
 from faults.dialects import MEMCACHED, REDIS, Dialect
 from faults.load import Load
 from faults.tally import Tally, elsewhere
+from harness.names import Names
 from harness.proxy import Proxy
 from harness.waiting import wait_until
 
@@ -40,12 +41,13 @@ class Stage(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def stages() -> Iterator[dict[str, Stage]]:
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage]]:
     """For each protocol."""
+    names = Names(tmp_path_factory.mktemp("names"))
     with (
-        Arena(REDIS, random.Random("redis")) as redis,
-        Arena(MEMCACHED, random.Random("memcached")) as memcached,
-        Proxy({**redis.directives, **memcached.directives}) as proxy,
+        Arena(REDIS, random.Random("redis"), names) as redis,
+        Arena(MEMCACHED, random.Random("memcached"), names) as memcached,
+        Proxy({**redis.directives, **memcached.directives}, command=names.command()) as proxy,
     ):
         ejections = Ejections(proxy)
         yield {arena.dialect.name: Stage(arena, proxy, ejections) for arena in (redis, memcached)}
@@ -71,7 +73,7 @@ def test_fault(dialect: Dialect, fault: Fault, stages: dict[str, Stage]) -> None
                 load.wait_round()
             if pool.setup.ejects:
                 expect_ejection(ejections, pool, load)
-            elif pool.setup.relayed and fault.errors == "certainly":
+            elif pool.setup.reach == "by relay" and fault.errors == "certainly":
                 wait_until(lambda: relay.happened >= happened + TIMES, "it happens again")
         if pool.setup.ejects:
             ejections.wait_back(pool, VICTIM)
