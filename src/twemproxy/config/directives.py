@@ -136,6 +136,13 @@ DIRECTIVES: Final = (
         unit="ms",
     ),
     Directive(
+        "max_request_bytes",
+        "number",
+        "How long a client's request may be, framing included. One that is longer, or says that it will be, gets an "
+        "error in its place and is dropped as it comes; the connection goes on. 0 for what the protocol allows.",
+        unit="bytes",
+    ),
+    Directive(
         "reuseport",
         "boolean",
         "Whether the listening socket has SO_REUSEPORT, so that several processes can share its port.",

@@ -64,6 +64,8 @@ class PoolConfig(msgspec.Struct, frozen=True):
     """0 for what the system has."""
     client_idle_timeout: int = 0
     """Milliseconds, 0 for none."""
+    max_request_bytes: int = 0
+    """0 for no limit of the pool's own."""
     reuseport: bool = False
     redis_auth: str = ""
     redis_db: int = 0

@@ -30,9 +30,10 @@ cdef enum:
     QUIET = 0x40   # no replies for which `is_nominal` is true
     MUTED = 0x80   # no replies at all, errors included
 
-# In `swallow`: everything through the next line end.
+# In `swallow`, what is no number of bytes.
 cdef enum:
-    REST_OF_LINE = -1
+    REST_OF_LINE = -1   # everything through the next line end
+    ARGUMENTS = -2      # `swallow_arguments` arguments
 
 
 cdef class Codec:
@@ -55,6 +56,7 @@ cdef class Codec:
     cdef readonly Py_ssize_t cut_start
     cdef readonly Py_ssize_t cut_end
     cdef readonly Py_ssize_t swallow
+    cdef readonly Py_ssize_t swallow_arguments
     cdef public unsigned char expected
     cdef readonly unsigned char greeting_expected
     cdef readonly unsigned char demand
@@ -63,6 +65,8 @@ cdef class Codec:
     cdef readonly bint matches_keys
 
     cdef Frame frame_request(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+    cdef Frame pass_over(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+    cdef Frame pass_argument(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
     cdef Frame frame_reply(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
     cdef void first_item(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
     cdef void next_item(self, const unsigned char* buf, Py_ssize_t end) noexcept nogil

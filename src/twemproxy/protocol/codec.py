@@ -19,7 +19,7 @@ if not cython.compiled:
     TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_ALL, TO_SAME, PLANNED, TO_NOBODY = range(8)
     VALUES, SUM, STATUS, IN_WORDS = range(4)
     RESP3, QUIET, MUTED = 0x20, 0x40, 0x80
-    REST_OF_LINE = -1
+    REST_OF_LINE, ARGUMENTS = -1, -2
 
 # The key of a decoded request has at most so many bytes.
 MAX_DECODED = 256
@@ -58,7 +58,8 @@ class Codec:
     What a request asks for, beside its ``route``:
 
     - ``cut_start`` to ``cut_end``: bytes of it that are not forwarded; equal when there are none.
-    - ``swallow``: how many bytes behind ``end`` belong to it and are dropped unseen, or REST_OF_LINE.
+    - ``swallow``: how many bytes behind ``end`` belong to it and are dropped unseen, or REST_OF_LINE, or ARGUMENTS.
+      ``swallow_arguments`` is how many arguments follow behind that.
     - ``expected``: what kind of reply its server owes, and whether the client wants it (QUIET, MUTED). It is kept
       with the request, and set again before its reply is framed or judged; ``greeting_expected`` is that of the
       greeting.
@@ -90,6 +91,7 @@ class Codec:
         self.cut_start = 0
         self.cut_end = 0
         self.swallow = 0
+        self.swallow_arguments = 0
         self.expected = 0
         self.greeting_expected = 0
         self.demand = 0
@@ -114,6 +116,33 @@ class Codec:
         more, once there are ``needed`` of them counted from ``start``, with ``resume_at`` and ``resume_left`` as
         they were left; both are 0 for a request not looked at before.
         """
+        return MALFORMED
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def pass_over(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> Frame:
+        """Find out how the request at ``start`` can be dropped, which ``frame_request`` just answered with NEED_MORE.
+
+        COMPLETE sets ``end`` and ``swallow``, NEED_MORE changes nothing: it cannot be told yet.
+        """
+        return NEED_MORE
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def pass_argument(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> Frame:
+        """As ``pass_over``, for the argument at ``start`` of a request that is being dropped; can be MALFORMED."""
         return MALFORMED
 
     @cython.cfunc
@@ -359,6 +388,14 @@ class Codec:
         """What ``is_repeatable`` says of it."""
         return self.is_repeatable(request, 0, len(request))
 
+    def find_rest(self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
+        """``pass_over`` of ``data``; returns the Frame."""
+        return self.pass_over(data, start, end)
+
+    def find_argument(self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
+        """``pass_argument`` of ``data``; returns the Frame."""
+        return self.pass_argument(data, start, end)
+
     def split(self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> "list[tuple[bytes, bytes]]":
         """(key, item) for every key of the request just found at ``start``, which is routed TO_EACH."""
         items = []
@@ -454,6 +491,10 @@ class Codec:
         """The error reply to the complete request just framed, which is routed TO_NOBODY."""
         raise NotImplementedError
 
+    def large_refusal(self, limit: int) -> bytes:
+        """The error reply to the request just framed, or begun, which is longer than ``limit`` bytes."""
+        raise NotImplementedError
+
     def keys(self, request: bytes, servers: int) -> "list[bytes]":
         """The keys of a request routed TO_SAME to a pool of so many servers.
 
@@ -498,7 +539,8 @@ class Codec:
         2 not the next), on which ``profile`` of server connections its requests travel, 0 for the default one, what is
         ``expected`` of replies because of it, and which server ``queues_to`` means, -1 for none: there requests with
         one key go on the client's private connection without being planned. It is told when a planned request has been
-        ``taken``, and when the client has ``ended``.
+        ``taken``, when one was ``spoilt``, which got an error without being looked at, and when the client has
+        ``ended``.
         """
         raise NotImplementedError
 

@@ -2,27 +2,25 @@ from libc.stdint cimport int64_t
 
 from twemproxy.net.block cimport Block
 from twemproxy.net.stream cimport Stream
+from twemproxy.proxy.limits cimport ClientCount, ClientLimits
 from twemproxy.proxy.reply_queue cimport ReplyQueue
 from twemproxy.proxy.server_connection cimport ServerConnection
 from twemproxy.proxy.server_pool cimport ServerPool
 from twemproxy.stats.counters cimport Counter
 
 
-cdef class ClientCount:
-    cdef readonly int open
-    cdef readonly int limit
-
-
 cdef class ClientConnection(Stream):
     cdef ServerPool pool
     cdef ReplyQueue replies
     cdef ClientCount everyone
+    cdef ClientLimits limits
     cdef ServerConnection blocked_on
     cdef readonly object session
     cdef unsigned int id
     cdef Py_ssize_t resume_at
     cdef Py_ssize_t resume_left
     cdef Py_ssize_t swallow
+    cdef Py_ssize_t swallow_arguments
     cdef int64_t opened_at
     cdef int64_t used_at
     cdef int profile
@@ -36,7 +34,6 @@ cdef class ClientConnection(Stream):
     cdef bint broken_off
 
     cdef bint must_pause(self) noexcept
-    cdef Py_ssize_t drop(self, unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept
     cdef bint take_request(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint route_request(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int answer_here(self, bytes reply) except -1

@@ -8,7 +8,7 @@ import os
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import int64_t
-from cython.cimports.libc.string import memchr, memcpy
+from cython.cimports.libc.string import memcpy
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.libc.socket import SHUT_WR, recv, shutdown
 from cython.cimports.twemproxy.net.block import Block, block_bytes
@@ -19,7 +19,6 @@ from cython.cimports.twemproxy.protocol.codec import (
     MUTED,
     NEED_MORE,
     PLANNED,
-    REST_OF_LINE,
     REWRITE,
     SKIP,
     TO_ALL,
@@ -34,6 +33,8 @@ from cython.cimports.twemproxy.protocol.codec import (
     Route,
 )
 from cython.cimports.twemproxy.proxy.fragment import dispatch_split, dispatch_to_all
+from cython.cimports.twemproxy.proxy.limits import ClientCount
+from cython.cimports.twemproxy.proxy.oversize import pass_over, refuse_large, refuse_unfinished
 from cython.cimports.twemproxy.proxy.planned import follow, queue_request
 from cython.cimports.twemproxy.proxy.repairable import send_repairable
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
@@ -66,20 +67,12 @@ PUSHES_HIGH = cython.declare(cython.const[cython.Py_ssize_t], 32 * 1024 * 1024)
 
 @cython.final
 @cython.cclass
-class ClientCount:
-    """How many clients a worker has, all pools together, and may have; ``limit`` 0 is no limit."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-
-
-@cython.final
-@cython.cclass
 class ClientConnection(Stream):
     """``closing``: what still comes is ignored, and the connection ends with the last reply.
 
-    ``swallow``: as ``Codec.swallow``, what is left of it. ``profile``, ``wishes``, ``skipping``: what its session says
-    about its requests: see ``Codec.session``, ``Codec.expected``, and whether the next one gets no reply.
+    ``swallow``, ``swallow_arguments``: as in ``Codec``, what is left of it. ``profile``, ``wishes``, ``skipping``: what
+    its session says about its requests: see ``Codec.session``, ``Codec.expected``, and whether the next one gets no
+    reply.
 
     ``attended``: every request is planned, but for those that go to the server ``queues_to``, -1 for none, which has
     begun a transaction on a private connection. ``leaving``: private connections are given back with the last reply,
@@ -91,6 +84,7 @@ class ClientConnection(Stream):
         self.loop = pool.loop
         self.pool = pool
         self.everyone = everyone
+        self.limits = pool.limits
         self.id = number
         self.attended = pool.guarded
         self.queues_to = -1
@@ -134,7 +128,9 @@ class ClientConnection(Stream):
             if self.closing:
                 return end
             if self.swallow != 0:
-                start = self.drop(buf, start, end)
+                start = pass_over(self, buf, start, end)
+                if self.swallow != 0:
+                    return start
                 continue
             if self.must_pause():
                 self.pause()
@@ -145,39 +141,28 @@ class ClientConnection(Stream):
             frame = codec.frame_request(buf, start, end)
             stop = codec.end
             if frame == COMPLETE:
-                if not self.take_request(block, start, stop):
+                if stop - start > self.limits.largest_request:
+                    refuse_large(self)
+                elif not self.take_request(block, start, stop):
                     return start
             elif frame == NEED_MORE:
                 self.resume_at = codec.resume_at
                 self.resume_left = codec.resume_left
                 self.needed = codec.needed
-                return start
+                if self.needed <= self.limits.largest_request or codec.pass_over(buf, start, end) == NEED_MORE:
+                    return start
+                refuse_unfinished(self, codec.large_refusal(self.limits.largest_request))
+                stop = codec.end
             elif frame == REWRITE:
-                if not self.rewrite(block, start, stop):
+                if stop - start > self.limits.largest_request:
+                    refuse_large(self)
+                elif not self.rewrite(block, start, stop):
                     return start
             elif frame != SKIP:
                 self.break_off(codec.malformation())
                 return end
             start = stop
         return end
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def drop(self, buf: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Pass over what a refused request still has to come; returns the position behind."""
-        found: cython.p_uchar
-        if self.swallow == REST_OF_LINE:
-            found = cython.cast(cython.p_uchar, memchr(buf + start, ord(b"\n"), end - start))
-            if found is cython.NULL:
-                return end
-            self.swallow = 0
-            return found - buf + 1
-        if self.swallow > end - start:
-            self.swallow -= end - start
-            return end
-        start += self.swallow
-        self.swallow = 0
-        return start
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -1,5 +1,5 @@
 from twemproxy.net.event_loop cimport Channel, EventLoop
-from twemproxy.proxy.client cimport ClientCount
+from twemproxy.proxy.limits cimport ClientCount
 from twemproxy.proxy.server_pool cimport ServerPool
 
 

@@ -20,7 +20,8 @@ from cython.cimports.twemproxy.libc.socket import (
     setsockopt,
 )
 from cython.cimports.twemproxy.net.event_loop import Channel
-from cython.cimports.twemproxy.proxy.client import ClientConnection, ClientCount
+from cython.cimports.twemproxy.proxy.client import ClientConnection
+from cython.cimports.twemproxy.proxy.limits import ClientCount
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.counters import CLIENT_CONNECTIONS, CURR_CONNECTIONS, TOTAL_CONNECTIONS
 

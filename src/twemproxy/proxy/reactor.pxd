@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t
 
 from twemproxy.net.event_loop cimport EventLoop
-from twemproxy.proxy.client cimport ClientCount
+from twemproxy.proxy.limits cimport ClientCount
 
 
 cdef class Reactor:

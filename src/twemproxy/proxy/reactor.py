@@ -7,7 +7,8 @@ import cython
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
-from cython.cimports.twemproxy.proxy.client import ClientConnection, ClientCount
+from cython.cimports.twemproxy.proxy.client import ClientConnection
+from cython.cimports.twemproxy.proxy.limits import ClientCount
 from cython.cimports.twemproxy.proxy.listener import Listener
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.counters import CounterTable

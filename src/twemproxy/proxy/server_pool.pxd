@@ -2,6 +2,7 @@ from libc.stdint cimport int64_t
 
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.protocol.codec cimport Codec
+from twemproxy.proxy.limits cimport ClientLimits
 from twemproxy.proxy.rotation cimport Rotation
 from twemproxy.proxy.server_connection cimport ServerConnection
 from twemproxy.stats.counters cimport Counter
@@ -22,6 +23,7 @@ cdef class ServerPool:
     cdef int n_servers
     cdef bint guarded
     cdef int64_t idle_limit
+    cdef ClientLimits limits
     cdef bint tolerates_missing
     cdef readonly bytes refused
     cdef Counter* counters

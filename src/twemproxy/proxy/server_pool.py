@@ -13,6 +13,7 @@ from cython.cimports.twemproxy.hashing.continuum import Continuum
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.codec import Codec
+from cython.cimports.twemproxy.proxy.limits import ClientLimits
 from cython.cimports.twemproxy.proxy.rotation import Rotation, ServerHealth
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.stats.counters import CounterTable
@@ -70,6 +71,7 @@ class ServerPool:
         self.n_servers = len(config.servers)
         self.guarded = bool(config.redis_auth)
         self.idle_limit = config.client_idle_timeout
+        self.limits = ClientLimits(config)
         self.tolerates_missing = config.partial_reads == "miss"
         self.refused = codec.error(error_text(111))
         self.process_counters = table.at(0)

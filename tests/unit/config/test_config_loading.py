@@ -29,6 +29,7 @@ alpha:
   tcpkeepalive_interval: 10
   tcpkeepalive_count: 3
   client_idle_timeout: 600000
+  max_request_bytes: 1000000
   reuseport: true
   redis_auth: secret
   redis_db: 3
@@ -91,6 +92,7 @@ def test_every_directive_reaches_its_field() -> None:
             tcpkeepalive_interval=10,
             tcpkeepalive_count=3,
             client_idle_timeout=600000,
+            max_request_bytes=1000000,
             reuseport=True,
             redis_auth="secret",
             redis_db=3,

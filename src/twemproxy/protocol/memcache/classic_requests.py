@@ -299,6 +299,26 @@ class ClassicRequests(Codec):
             return NEED_MORE
         return COMPLETE
 
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def pass_over(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> Frame:
+        if self.resume_at == 0:
+            # The line is there: it is a data block that is not.
+            self.swallow = self.needed - (end - start)
+        elif self.command >= 0 and self.forms[self.command] == RETRIEVAL:
+            self.swallow = REST_OF_LINE
+        else:
+            # Behind its end may be a data block, which must not be taken for commands; it has at most MOST_LINE bytes.
+            return NEED_MORE
+        self.end = end
+        return COMPLETE
+
     @cython.final
     @cython.cfunc
     @cython.nogil

@@ -11,8 +11,8 @@ from collections.abc import Collection
 import cython
 
 from twemproxy.protocol.memcache import local
-from twemproxy.protocol.memcache.commands import COMMANDS, META_GET_WRITING_FLAGS, MISSES
-from twemproxy.protocol.memcache.errors import META_UNSUPPORTED, TEXTS, Problem, error_line, server_error
+from twemproxy.protocol.memcache.commands import COMMANDS, META_GET_WRITING_FLAGS, MISSES, Form
+from twemproxy.protocol.memcache.errors import LIMITED, META_UNSUPPORTED, TEXTS, Problem, error_line, server_error
 
 if not cython.compiled:
     from typing import Any
@@ -239,6 +239,11 @@ class MemcacheCodec(MemcacheReplies):
             name = COMMANDS[self.command].name
             reason = COMMANDS[self.command].refusal
         return error_line(TEXTS[Problem(self.problem)].format(name=name, reason=reason))
+
+    def large_refusal(self, limit: int) -> bytes:
+        has_block = self.command >= 0 and COMMANDS[self.command].form in (Form.STORAGE, Form.CAS, Form.META_SET)
+        problem = Problem.TOO_LARGE if has_block else Problem.LONG_LINE
+        return error_line(LIMITED.format(text=TEXTS[problem], limit=limit))
 
     def malformation(self, text: str = "") -> bytes:
         return error_line(text or TEXTS[Problem(self.problem)])

@@ -62,6 +62,8 @@ TEXTS = {
     Problem.MANY_FLAGS: "CLIENT_ERROR options flags too long",
 }
 
+LIMITED = "{text}: 'max_request_bytes' in the configuration of the pool is {limit}"
+
 META_UNSUPPORTED = (
     "meta commands need memcached 1.6.10 or newer: an older one answers them otherwise, and takes the data block of ms"
     " for commands"

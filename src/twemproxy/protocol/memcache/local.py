@@ -41,6 +41,9 @@ class Session:
     def taken(self) -> None:
         """Nothing is different then."""
 
+    def spoilt(self) -> None:
+        """Other requests do not depend on it."""
+
     def ended(self) -> None:
         """There is nothing to give back."""
 

@@ -18,6 +18,7 @@ from twemproxy.protocol.redis.errors import (
     NOT_ALLOWED,
     PROTOCOL_ERRORS,
     REFUSALS,
+    TOO_LARGE,
     UNBALANCED_QUOTES,
     error_reply,
 )
@@ -353,6 +354,9 @@ class RedisCodec(RespFraming):
         if needed and name not in self.permitted and container not in self.permitted:
             return NOT_ALLOWED.format(name=name)
         return ""
+
+    def large_refusal(self, limit: int) -> bytes:
+        return error_reply(TOO_LARGE.format(limit=limit))
 
     def keys(self, request: bytes, servers: int) -> "list[bytes]":
         return keys_of(COMMAND_INFO[COMMANDS[self.command].name], decode_request(request))

@@ -59,6 +59,9 @@ DB_OUT_OF_RANGE = (
     "ERR DB index is out of range: this pool serves database {database} only, 'databases' in its configuration allows"
     " more"
 )
+TOO_LARGE = (
+    "ERR the request is longer than {limit} bytes, dropped: 'max_request_bytes' in the pool's configuration allows more"
+)
 NOT_AN_INTEGER = "ERR value is not an integer or out of range"
 WRONG_ARITY = REFUSALS[2]
 

@@ -1,8 +1,8 @@
 cimport cython
 
 from twemproxy.protocol.codec cimport (
-    COMPLETE, MALFORMED, NEED_MORE, REWRITE, SKIP, STATUS, SUM, TO_ANY, TO_EACH, TO_KEY, TO_NOBODY, TO_ONLY, TO_SAME,
-    PLANNED, VALUES, Codec, Frame,
+    ARGUMENTS, COMPLETE, MALFORMED, NEED_MORE, PLANNED, REST_OF_LINE, REWRITE, SKIP, STATUS, SUM, TO_ANY, TO_EACH,
+    TO_KEY, TO_NOBODY, TO_ONLY, TO_SAME, VALUES, Codec, Frame,
 )
 from twemproxy.protocol.name_table cimport NameTable
 

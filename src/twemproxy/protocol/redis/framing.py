@@ -14,10 +14,12 @@ from twemproxy.protocol.redis.scripts import SCRIPT_FORMS
 
 if not cython.compiled:
     from twemproxy.protocol.codec import (
+        ARGUMENTS,
         COMPLETE,
         MALFORMED,
         NEED_MORE,
         PLANNED,
+        REST_OF_LINE,
         REWRITE,
         SKIP,
         STATUS,
@@ -388,6 +390,66 @@ class RespFraming(Codec):
         if blank:
             return SKIP
         return REWRITE
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def pass_over(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> Frame:
+        at: cython.Py_ssize_t
+        after: cython.Py_ssize_t = 0
+        left: cython.Py_ssize_t
+        self.swallow_arguments = 0
+        if buf[start] != ord(b"*"):
+            self.end = end
+            self.swallow = REST_OF_LINE
+            return COMPLETE
+        at = self.read_length(buf, start + 1, end)
+        if at < 0:
+            return NEED_MORE
+        left = self.number
+        while left > 0:
+            after = self.read_bulk(buf, at, end)
+            if after < 0:
+                break
+            at = after
+            left -= 1
+        self.end = at
+        self.swallow = ARGUMENTS
+        self.swallow_arguments = left
+        if at < end and self.read_length(buf, at + 1, end) >= 0:
+            # The argument has begun.
+            self.end = end
+            self.swallow = self.needed - end
+            self.swallow_arguments = left - 1
+        return COMPLETE
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def pass_argument(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> Frame:
+        at: cython.Py_ssize_t
+        if buf[start] != ord(b"$"):
+            self.found = buf[start]
+            return self.malformed(NO_BULK)
+        at = self.read_length(buf, start + 1, end)
+        if at == INCOMPLETE:
+            self.needed = end - start + 1
+            return NEED_MORE
+        if at < 0 or self.number < 0 or self.number > MAX_BULK:
+            return self.malformed(BIG_BULK if at == TOO_LONG else BAD_BULK)
+        self.end = at
+        self.swallow = self.number + 2
+        return COMPLETE
 
     # --- replies ---------------------------------------------------------------------------------------------
 

@@ -232,6 +232,10 @@ class Session:
             self.replies = REPLY_ON
         self.skipping = False
 
+    def spoilt(self) -> None:
+        """A request got an error without being looked at: it cannot be a part of a transaction."""
+        self.transaction.failed = self.transaction.open
+
     def ended(self) -> None:
         """The client is gone."""
         self.pool.subscriptions.drop(self.client)

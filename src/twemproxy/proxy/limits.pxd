@@ -1,0 +1,7 @@
+cdef class ClientCount:
+    cdef readonly int open
+    cdef readonly int limit
+
+
+cdef class ClientLimits:
+    cdef readonly Py_ssize_t largest_request
