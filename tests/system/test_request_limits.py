@@ -8,6 +8,7 @@ from harness import memcache
 from harness.memcache import store
 from harness.proxy import Proxy, memcached_pool, redis_pool
 from harness.resp import OK, array, bulk, command, integer
+from harness.scripted_server import ScriptedServer
 from harness.servers import MemcachedServer, RedisServer
 
 KILO, MEGA = 1 << 10, 1 << 20
@@ -138,3 +139,30 @@ def test_a_line_that_announces_a_block_is_never_dropped_without_it() -> None:
         client = proxy.client()
         client.send_pieces(b"set something 0 0 1", b"1\r\nflush_all\r\n\r\n", b"get a\r\n")
         client.expect(LARGE_OBJECT.replace(b"1000", b"10") + memcache.END)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_requests_beyond_the_pipeline_wait_unread(most: int) -> None:
+    with ScriptedServer() as server, Proxy(redis_pool(server, max_pipeline=most)) as proxy:
+        client, other = proxy.client(), proxy.client()
+        client.send(b"".join(command("GET", f"k{i}") for i in range(4)))
+        peer = server.accept()
+        for i in range(most):
+            assert peer.request() == [b"GET", b"k%d" % i]
+        other.send(command("GET", "other"))
+        assert peer.request() == [b"GET", b"other"], "more than may be on their way"
+        peer.send(OK * (most + 1))
+        client.expect(OK * most)
+        other.expect(OK)
+        for i in range(most, 4):
+            assert peer.request() == [b"GET", b"k%d" % i]
+            peer.send(OK)
+        client.expect(OK * (4 - most))
+
+
+@pytest.mark.parametrize("most", [1, 7, 65_536])
+def test_nothing_fails_beyond_the_pipeline(servers: list[RedisServer], most: int) -> None:
+    with Proxy(redis_pool(*servers, max_pipeline=most)) as proxy:
+        client = proxy.client()
+        client.send(b"".join(command("SET", f"k{i}", i) + command("MGET", f"k{i}", "none") for i in range(3000)))
+        client.expect(b"".join(OK + array(bulk(i), b"$-1\r\n") for i in range(3000)))

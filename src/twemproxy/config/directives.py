@@ -143,6 +143,15 @@ DIRECTIVES: Final = (
         unit="bytes",
     ),
     Directive(
+        "max_pipeline",
+        "number",
+        "Most requests of one client on their way at a time; what it sends beyond that waits unread. They are fewer "
+        "while its replies are large.",
+        unit="requests",
+        minimum=1,
+        maximum=65_536,
+    ),
+    Directive(
         "reuseport",
         "boolean",
         "Whether the listening socket has SO_REUSEPORT, so that several processes can share its port.",

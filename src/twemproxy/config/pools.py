@@ -66,6 +66,8 @@ class PoolConfig(msgspec.Struct, frozen=True):
     """Milliseconds, 0 for none."""
     max_request_bytes: int = 0
     """0 for no limit of the pool's own."""
+    max_pipeline: int = 1024
+    """Requests of one client on their way at a time."""
     reuseport: bool = False
     redis_auth: str = ""
     redis_db: int = 0

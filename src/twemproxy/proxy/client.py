@@ -88,7 +88,7 @@ class ClientConnection(Stream):
         self.id = number
         self.attended = pool.guarded
         self.queues_to = -1
-        self.replies = ReplyQueue()
+        self.replies = ReplyQueue(pool.config.max_pipeline)
         self.replies.stream = self
         self.replies.pool_counters = pool.counters
         self.open_stream(fd, EPOLLIN)

@@ -25,6 +25,8 @@ cdef class ReplyQueue(Sink):
     cdef unsigned int capacity
     cdef Py_ssize_t kept
     cdef Py_ssize_t typical
+    cdef Py_ssize_t small
+    cdef unsigned int widest
     cdef unsigned int window
     cdef Counter* pool_counters
 

@@ -17,9 +17,8 @@ from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR
 # A slot array larger than this is given back as soon as the queue is empty.
 KEEP_SLOTS = cython.declare(cython.const[cython.uint], 4)
 PIPELINE_SLOTS = cython.declare(cython.const[cython.uint], 64)
-# Requests of one client on their way at a time: at first, while the size of its replies is not known, and at most.
+# Requests of one client on their way at a time while the size of its replies is not known.
 FIRST_WINDOW = cython.declare(cython.const[cython.uint], 128)
-LARGEST_WINDOW = cython.declare(cython.const[cython.uint], 1024)
 # Bytes that the replies on their way to one client should not exceed.
 WINDOW_BYTES = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
 
@@ -31,11 +30,14 @@ class ReplyQueue(Sink):
 
     ``kept`` is how many bytes wait in blocks for their turn. ``window`` is how many requests may be on their way
     together: what comes back must be taken from the servers even when the client does not take it from us, so
-    large replies make the window small. ``typical`` follows their sizes, up at once and down slowly.
+    large replies make the window small. ``typical`` follows their sizes, up at once and down slowly. ``widest`` is the
+    window for replies of up to ``small`` bytes.
     """
 
-    def __cinit__(self) -> None:
-        self.window = FIRST_WINDOW
+    def __init__(self, widest: int) -> None:
+        self.widest = widest
+        self.small = WINDOW_BYTES // widest
+        self.window = min(FIRST_WINDOW, self.widest)
 
     def __dealloc__(self) -> None:
         free(self.slots)
@@ -114,8 +116,8 @@ class ReplyQueue(Sink):
             self.typical = length
         else:
             self.typical -= (self.typical - length) >> 3
-        if self.typical <= WINDOW_BYTES // LARGEST_WINDOW:
-            self.window = LARGEST_WINDOW
+        if self.typical <= self.small:
+            self.window = self.widest
         else:
             self.window = max(cython.cast(cython.uint, WINDOW_BYTES // self.typical), 1)
 

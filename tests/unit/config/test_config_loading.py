@@ -30,6 +30,7 @@ alpha:
   tcpkeepalive_count: 3
   client_idle_timeout: 600000
   max_request_bytes: 1000000
+  max_pipeline: 100
   reuseport: true
   redis_auth: secret
   redis_db: 3
@@ -93,6 +94,7 @@ def test_every_directive_reaches_its_field() -> None:
             tcpkeepalive_count=3,
             client_idle_timeout=600000,
             max_request_bytes=1000000,
+            max_pipeline=100,
             reuseport=True,
             redis_auth="secret",
             redis_db=3,
