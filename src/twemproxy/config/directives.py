@@ -132,7 +132,7 @@ DIRECTIVES: Final = (
         "client_idle_timeout",
         "number",
         "How long a client may send nothing before it is closed, unless it waits for a reply, in a blocking command or "
-        "for what it has subscribed to; 0 for ever.",
+        "for what it has subscribed to; then it must not leave lying what there is for it so long. 0 for ever.",
         unit="ms",
     ),
     Directive(
@@ -150,6 +150,14 @@ DIRECTIVES: Final = (
         unit="requests",
         minimum=1,
         maximum=65_536,
+    ),
+    Directive(
+        "client_output_limit",
+        "number",
+        "Bytes of replies and messages that a client has not taken beyond which it is closed; the reply that is on its "
+        "way to it does not count, whatever its size. 0 for no limit of replies, and 32 MB of messages that it has "
+        "subscribed to.",
+        unit="bytes",
     ),
     Directive(
         "reuseport",

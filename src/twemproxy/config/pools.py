@@ -68,6 +68,8 @@ class PoolConfig(msgspec.Struct, frozen=True):
     """0 for no limit of the pool's own."""
     max_pipeline: int = 1024
     """Requests of one client on their way at a time."""
+    client_output_limit: int = 0
+    """Bytes, 0 for none of replies and 32 MB of messages."""
     reuseport: bool = False
     redis_auth: str = ""
     redis_db: int = 0

@@ -28,6 +28,7 @@ cdef class SendQueue:
     cdef int copy_last(self, unsigned char* target, Py_ssize_t length) except -1
     cdef int drop_last(self, BlockPool blocks, Py_ssize_t length) except -1
     cdef int take_over(self, SendQueue other) except -1
+    cdef Py_ssize_t behind_first(self) noexcept
     cdef Flushed flush(self, BlockPool blocks, int fd, Py_ssize_t* sent) noexcept
     cdef void retire(self, BlockPool blocks, Py_ssize_t sent) noexcept
     cdef void clear(self, BlockPool blocks) noexcept

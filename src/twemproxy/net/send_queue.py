@@ -165,6 +165,14 @@ class SendQueue:
 
     @cython.cfunc
     @cython.exceptval(check=False)
+    def behind_first(self) -> cython.Py_ssize_t:
+        """How many bytes wait behind the piece that is being sent: behind a large reply, which is one piece."""
+        if self.count == 0:
+            return 0
+        return self.pending - self.segments[self.first].length
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
     def flush(self, blocks: BlockPool, fd: cython.int, sent: cython.pointer[cython.Py_ssize_t]) -> Flushed:
         """Send what the socket takes; ``sent`` becomes how much that was. After BROKEN see errno."""
         vector = cython.declare(iovec[256])

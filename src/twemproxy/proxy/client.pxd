@@ -49,6 +49,8 @@ cdef class ClientConnection(Stream):
     cdef int reply(self, bytes reply) except -1
     cdef int break_off(self, bytes reply) except -1
     cdef int close_if_done(self) except -1
+    cdef bint leaves_lying(self) except -1
+    cdef bint is_subscribed(self) except -1
     cdef int64_t expire(self) except? -2
     cdef int close(self, int counter, str why) except -1
     cpdef drain(self)

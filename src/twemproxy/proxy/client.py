@@ -58,11 +58,10 @@ REPLIES_HIGH = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 REPLIES_LOW = cython.declare(cython.const[cython.Py_ssize_t], 256 * 1024)
 # Input of a client that is being closed, read and dropped so that the last reply is not lost to a reset.
 LAST_INPUT = cython.declare(cython.const[cython.int], 64)
+WARN = cython.declare(cython.const[cython.int], 4)
 INFO = cython.declare(cython.const[cython.int], 6)
 # A session's ``replies`` when it wants none to its next request.
 SKIP_NEXT = cython.declare(cython.const[cython.int], 2)
-# Bytes of pushed messages that one client has not taken, beyond which it is cut off.
-PUSHES_HIGH = cython.declare(cython.const[cython.Py_ssize_t], 32 * 1024 * 1024)
 
 
 @cython.final
@@ -375,9 +374,6 @@ class ClientConnection(Stream):
         copy: SharedMessage = shared
         if self.fd < 0 or self.closing:
             return copy
-        if self.out.pending > PUSHES_HIGH:
-            self.cut_off("it does not take its messages")
-            return copy
         if copy is None:
             copy = SharedMessage(self.loop.blocks, message)
         copy.append_to(self.out, self.session.message_beginning)
@@ -437,6 +433,10 @@ class ClientConnection(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
+        if sent > 0:
+            self.used_at = self.loop.now
+        if self.out.pending > self.limits.output and self.leaves_lying():
+            return self.close(CLIENT_ERR, "it does not take what there is for it")
         if self.leaving and self.replies.head == self.replies.tail:
             self.give_back()
         if self.paused and not self.closing:
@@ -456,6 +456,23 @@ class ClientConnection(Stream):
         if self.ended or self.closing:
             return self.close_if_done()
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def leaves_lying(self) -> cython.bint:
+        """Whether it has left more untaken than it may, which the log is told then."""
+        untaken: cython.Py_ssize_t = self.out.behind_first()
+        limit: cython.Py_ssize_t = self.limits.messages if self.is_subscribed() else self.limits.replies
+        if untaken <= limit:
+            return False
+        if self.loop.verbosity >= WARN:
+            self.pool.log.client_takes_nothing(self.fd, untaken, limit)
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def is_subscribed(self) -> cython.bint:
+        return self.session is not None and self.session.subscribed
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -529,11 +546,14 @@ class ClientConnection(Stream):
     @cython.cfunc
     @cython.exceptval(-2, check=True)
     def expire(self) -> int64_t:
-        """Close when it has been idle for too long; returns the moment when it will have been, or NEVER."""
+        """Close when it has been idle for too long; returns the moment when it will have been, or NEVER.
+
+        Who waits is not idle, unless there is something that it does not take.
+        """
         limit: int64_t = self.pool.idle_limit
         if limit == 0:
             return NEVER
-        if self.replies.head != self.replies.tail or (self.session is not None and self.session.subscribed):
+        if self.out.pending == 0 and (self.replies.head != self.replies.tail or self.is_subscribed()):
             self.used_at = self.loop.now
         if self.used_at + limit > self.loop.now:
             return self.used_at + limit

@@ -5,3 +5,6 @@ cdef class ClientCount:
 
 cdef class ClientLimits:
     cdef readonly Py_ssize_t largest_request
+    cdef readonly Py_ssize_t replies
+    cdef readonly Py_ssize_t messages
+    cdef readonly Py_ssize_t output

@@ -7,6 +7,9 @@ import sys
 
 import cython
 
+# Bytes of messages that a client may leave untaken where the configuration does not say.
+MESSAGES_HIGH = 32 * 1024 * 1024
+
 
 @cython.final
 @cython.cclass
@@ -20,8 +23,14 @@ class ClientCount:
 @cython.final
 @cython.cclass
 class ClientLimits:
-    """Those of each client of a pool, in bytes; where the configuration has none they are out of reach."""
+    """Those of each client of a pool, in bytes; where the configuration has none they are out of reach.
+
+    ``replies`` and ``messages`` of subscriptions: what a client may leave untaken; ``output`` is the smaller one.
+    """
 
     def __init__(self, config) -> None:
         """``config``: a PoolConfig."""
         self.largest_request = config.max_request_bytes or sys.maxsize
+        self.replies = config.client_output_limit or sys.maxsize
+        self.messages = config.client_output_limit or MESSAGES_HIGH
+        self.output = min(self.replies, self.messages)

@@ -54,6 +54,13 @@ class PoolLog:
         """At INFO: a client left, or was made to."""
         _logger.info("%s: client %d closed: %s", self.name, descriptor, why)
 
+    def client_takes_nothing(self, descriptor: int, untaken: int, limit: int) -> None:
+        """At WARN: a client is closed because so many bytes wait for it."""
+        _logger.warning(
+            "%s: client %d from %s is closed: %d bytes wait for it, 'client_output_limit' is %d",
+            *(self.name, descriptor, peer_of(descriptor), untaken, limit),
+        )
+
     def client_refused(self, limit: str) -> None:
         """At WARN: a client was turned away."""
         _logger.warning("%s: client refused: %s", self.name, limit)

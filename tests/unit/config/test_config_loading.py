@@ -31,6 +31,7 @@ alpha:
   client_idle_timeout: 600000
   max_request_bytes: 1000000
   max_pipeline: 100
+  client_output_limit: 2000000
   reuseport: true
   redis_auth: secret
   redis_db: 3
@@ -95,6 +96,7 @@ def test_every_directive_reaches_its_field() -> None:
             client_idle_timeout=600000,
             max_request_bytes=1000000,
             max_pipeline=100,
+            client_output_limit=2000000,
             reuseport=True,
             redis_auth="secret",
             redis_db=3,
