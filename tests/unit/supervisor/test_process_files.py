@@ -6,13 +6,14 @@ import socket
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from supervised import mode_of
 
 from twemproxy.config.pools import Address, Config, ListenConfig, PoolConfig, ServerConfig
 from twemproxy.supervisor import resolver
 from twemproxy.supervisor.errors import StartError
-from twemproxy.supervisor.limits import client_limit
+from twemproxy.supervisor.limits import RESERVED_FILES, client_limit
 from twemproxy.supervisor.pidfile import PidFile
 from twemproxy.supervisor.resolver import MOST_AT_A_TIME, Resolver, look_up
 from twemproxy.worker.messages import Resolved
@@ -80,6 +81,14 @@ def config(*pools: tuple[int, int]) -> Config:
 )
 def test_client_limit(open_files: int, pools: list[tuple[int, int]], limit: int) -> None:
     assert client_limit(config(*pools), open_files) == limit
+
+
+def test_client_limit_with_what_redis_pools_may_need() -> None:
+    server = ServerConfig("s", "s", Address("h", 1), 1)
+    pool = PoolConfig("p", ListenConfig("l", Address("l", 1)), (server,) * 3, redis=True, server_connections=2)
+    assert client_limit(Config((pool,)), 1024) == 1024 - 1 - 3 * (2 * 2 + 1) - 128 - RESERVED_FILES
+    more = msgspec.structs.replace(pool, blocking_connections=20, auto_eject_hosts=True)
+    assert client_limit(Config((more,)), 1024) == 1024 - 1 - 3 * (2 * 2 + 1 + 1) - 20 - RESERVED_FILES
 
 
 def test_look_up_gives_numeric_addresses() -> None:
