@@ -10,6 +10,8 @@ import random
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twemproxy.proxy.upstream import OUR_FAULTS, error_text
+
 PROBE_TIMEOUT = 5_000
 """How long a probe may take where the pool's ``timeout`` is 0, in milliseconds."""
 
@@ -60,6 +62,7 @@ class HealthChecks:
         self._needed: int = config.probe_successes
         self._interval: int = config.health_check_interval
         self._timeout: int = config.timeout or PROBE_TIMEOUT
+        self._our_faults = tuple(pool.error(error_text(error)) for error in OUR_FAULTS)
         self._servers = [_Server(index) for index in range(len(config.servers))]
         if self._interval:
             for server in self._servers:
@@ -98,7 +101,11 @@ class HealthChecks:
             connection.abandon()
             self._pool.drop_extra(connection)
             # A server that was ejected meanwhile has its own next moment.
-            if server.ejected == was_ejected:
+            if server.ejected != was_ejected:
+                return
+            if not answered and reply in self._our_faults:
+                self._schedule(server, self._retry_timeout if server.ejected else self._interval)
+            else:
                 self._judge(server, answered and self._pool.codec.is_well(reply))
 
         connection.ask(self._pool.codec.probe(), done)

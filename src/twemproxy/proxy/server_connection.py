@@ -17,7 +17,7 @@ gathered to the new one.
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.cpython.ref import Py_DECREF
-from cython.cimports.libc.errno import EHOSTDOWN, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ETIMEDOUT
+from cython.cimports.libc.errno import EHOSTDOWN, EINVAL, ETIMEDOUT
 from cython.cimports.libc.stdint import int64_t, uint32_t
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.libc.socket import SHUT_WR, shutdown
@@ -48,6 +48,8 @@ from cython.cimports.twemproxy.stats.counters import (
     SERVER_ERR,
     SERVER_TIMEDOUT,
 )
+
+from twemproxy.proxy.upstream import is_our_fault
 
 # How long a server has to answer, in milliseconds, once it knows that nothing more is sent.
 LAST_WORDS = cython.declare(cython.const[int64_t], 2000)
@@ -477,8 +479,7 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def fail(self, error: cython.int, reason: str) -> cython.int:
-        # That descriptors or memory have run out here says nothing about the server.
-        ours: cython.bint = error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM
+        ours: cython.bint = is_our_fault(error)
         nonsense: cython.bint = error == EINVAL and self.state == GREETING
         if error == EHOSTDOWN and self.state == RESOLVING:
             return self.fail_with(error, reason, self.upstream.unresolved_reply(reason), True, False)

@@ -32,8 +32,19 @@ class Greeter(Protocol):
         """What a server without the keys of a plain read answers; empty for other requests."""
 
 
+OUR_FAULTS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""What connecting can fail with that says nothing about the server: there are no descriptors or no memory left."""
+
+
+def is_our_fault(error: int) -> bool:
+    """Whether an errno says nothing about the server."""
+    return error in OUR_FAULTS
+
+
 def error_text(error: int) -> str:
     """The reason clients read for an errno; 0 is an end of stream."""
+    if is_our_fault(error):
+        return f"the proxy cannot connect to the server: {os.strerror(error)}"
     return os.strerror(error) if error else "unknown"
 
 

@@ -1,5 +1,6 @@
 """When servers are probed, and what comes of it; time is the test's."""
 
+import errno
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from twemproxy.proxy.health_checks import MOST_DOUBLINGS, PROBE_TIMEOUT, SCATTER, SOON, HealthChecks
+from twemproxy.proxy.upstream import error_text
 
 RETRY = 1000
 CHECK = 200
@@ -49,6 +51,9 @@ class FakePool:
         self.open: list[FakeConnection] = []
         self.events: list[tuple[str, int]] = []
         self.checks = HealthChecks(self)
+
+    def error(self, text: str) -> bytes:
+        return b"-" + text.encode()
 
     def now(self) -> int:
         return self.time
@@ -110,6 +115,15 @@ def test_one_that_does_not_is_asked_again() -> None:
     assert pool.events == []
     pool.until_probe()[1].answer(b"+PONG")
     assert pool.events == [("readmit", 0)]
+
+
+def test_a_probe_that_there_was_no_descriptor_for_says_nothing() -> None:
+    pool = FakePool(health_check_interval=CHECK)
+    for _ in range(4):
+        pool.until_probe()[1].answer(pool.error(error_text(errno.EMFILE)), answered=False)
+    assert pool.events == []
+    pool.until_probe()[1].answer(pool.error(error_text(errno.ECONNREFUSED)), answered=False)
+    assert [event for event, _ in pool.events] == ["failure"]
 
 
 def test_successes_are_counted_in_a_row() -> None:

@@ -1,0 +1,91 @@
+"""Few descriptors: clients too many are turned away, servers are connected to all the same, and none is blamed."""
+
+import pytest
+
+from harness.connection import Connection
+from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool, under_test
+from harness.resp import OK, array, bulk, command, integer
+from harness.servers import MemcachedServer, RedisServer
+from harness.subscribing import subscribe
+
+FILES = 100
+MANY_FILES = 400
+TOO_MANY = "max number of clients reached"
+NO_FILES = b"-ERR the proxy cannot connect to the server: Too many open files\r\n"
+
+
+def with_files(count: int) -> list[str]:
+    """The command under test, with so many descriptors."""
+    return ["sh", "-c", f'ulimit -n {count}; exec "$@"', "sh", *under_test()]
+
+
+def crowd(proxy: Proxy, refusal: bytes, request: bytes, reply: bytes) -> list[Connection]:
+    """As many clients as are let in; all those after them are turned away with these words."""
+    clients = []
+    while True:
+        client = proxy.client()
+        client.send(request)
+        first = client.read_until(b"\r\n")
+        if first == refusal:
+            client.read_to_end()
+            break
+        assert first == reply
+        clients.append(client)
+        assert len(clients) < MANY_FILES
+    for _ in range(2 * FILES):
+        # Each is told: nobody is left waiting to be accepted.
+        with proxy.client() as client:
+            assert client.read_to_end() == refusal
+    return clients
+
+
+def test_servers_are_connected_to_when_clients_have_all_they_may(servers: list[RedisServer]) -> None:
+    directives = {"blocking_connections": 2, "auto_eject_hosts": True, "server_failure_limit": 1}
+    with Proxy(redis_pool(*servers, **directives), command=with_files(FILES)) as proxy:
+        clients = crowd(proxy, f"-ERR {TOO_MANY}\r\n".encode(), command("PING"), b"+PONG\r\n")
+        assert len(clients) == FILES - 32 - 1 - 3 * 4 - 2
+        for index in range(3):
+            [key] = keys_of(index, 3)
+            assert clients[0].ask("SET", key, index) == OK
+            assert clients[0].ask("GET", key) == bulk(index)
+        assert clients[1].ask("HELLO", "3").startswith(b"%")
+        assert clients[1].ask("MGET", *(keys_of(index, 3)[0] for index in range(3))) == array(*map(bulk, range(3)))
+        subscribe(clients[2], "a", "b", "c", "d")
+        clients[3].send(command("BLPOP", "list", "0"))
+        assert clients[0].ask("RPUSH", "list", "x") == integer(1)
+        assert clients[3].reply() == array(bulk("list"), bulk("x"))
+        assert proxy.pool_stats()["server_ejects"] == 0
+
+
+def test_clients_of_memcached_are_told_as_well() -> None:
+    with MemcachedServer() as server, Proxy(memcached_pool(server), command=with_files(FILES)) as proxy:
+        clients = crowd(proxy, f"SERVER_ERROR {TOO_MANY}\r\n".encode(), b"get none\r\n", b"END\r\n")
+        assert len(clients) == FILES - 32 - 1 - 1
+        assert clients[-1].ask_text(b"get a\r\n") == b"END\r\n"
+
+
+@pytest.mark.parametrize("directive", ["client_connections", "both"])
+def test_a_limit_of_the_pool(servers: list[RedisServer], directive: str) -> None:
+    with Proxy(
+        redis_pool(servers[0], client_connections=3), command=with_files(FILES) if directive == "both" else ()
+    ) as proxy:
+        clients = crowd(proxy, f"-ERR {TOO_MANY}\r\n".encode(), command("PING"), b"+PONG\r\n")
+        assert len(clients) == 3
+        clients.pop().close()
+        proxy.wait_stats(lambda pool: pool["client_connections"] == 2, "there is room again")
+        assert proxy.client().ask("PING") == b"+PONG\r\n"
+
+
+def test_no_descriptor_for_a_server_is_not_the_servers_fault(servers: list[RedisServer]) -> None:
+    directives = {"auto_eject_hosts": True, "server_failure_limit": 1}
+    with Proxy(redis_pool(*servers, **directives), command=with_files(MANY_FILES)) as proxy:
+        clients = crowd(proxy, f"-ERR {TOO_MANY}\r\n".encode(), command("PING"), b"+PONG\r\n")
+        [key] = keys_of(0, 3)
+        assert clients[0].ask("SET", key, "1") == OK
+        for number, client in enumerate(clients[1:]):
+            client.send(command("BLPOP", f"nothing:{number}", "0"))
+        # The last ones find none left.
+        assert clients[-1].reply() == NO_FILES
+        assert clients[-1].ask("PING") == b"+PONG\r\n"
+        assert clients[0].ask("GET", key) == bulk("1")
+        assert proxy.pool_stats()["server_ejects"] == 0
