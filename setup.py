@@ -27,6 +27,7 @@ COMPILED = [
     "twemproxy.proxy.in_flight",
     "twemproxy.proxy.limits",
     "twemproxy.proxy.listener",
+    "twemproxy.proxy.memory_limit",
     "twemproxy.proxy.oversize",
     "twemproxy.proxy.planned",
     "twemproxy.proxy.reactor",

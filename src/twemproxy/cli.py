@@ -1,4 +1,4 @@
-"""The ``nutcracker`` command: thirteen options, the informational modes, and the start of a normal run.
+"""The ``nutcracker`` command: fourteen options, the informational modes, and the start of a normal run.
 
 Options are read as getopt_long reads them: short ones bundle, long ones may be shortened, stray words are
 ignored. Everything is said on standard error. Modules that a mode does not need are not imported in it.
@@ -16,6 +16,9 @@ _PORT_MAXIMUM: Final = 65535
 _LOG_LEVEL_MAXIMUM: Final = 11
 _SMALLEST_MBUF: Final = 512
 _LARGEST_MBUF: Final = 16777216
+_SMALLEST_MEMORY: Final = 8 << 20
+_SIZE_REQUIREMENT: Final = "a size in bytes, kb, mb or gb"
+_SIZE_UNITS: Final = {"": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
 
 _USAGE_WIDTH: Final = 68
 _HELP_COLUMN: Final = 25
@@ -58,6 +61,20 @@ def _parse_mbuf_size(letter: str, text: str) -> int:
     return size
 
 
+def _parse_memory(letter: str, text: str) -> int:
+    digits = text.rstrip("kmgbKMGB")
+    number = parse_number(digits)
+    unit = _SIZE_UNITS.get(text[len(digits) :].lower())
+    if number is None or unit is None:
+        raise OptionError(f"option -{letter} requires {_SIZE_REQUIREMENT}")
+    size = number * unit
+    if 0 < size < _SMALLEST_MEMORY:
+        raise OptionError(f"option -{letter} value {text} is neither 0 nor at least 8mb")
+    if size > sys.maxsize:
+        raise OptionError(f"option -{letter} value {text} is more than there can be")
+    return size
+
+
 class _Argument(NamedTuple):
     """A kind of argument."""
 
@@ -75,6 +92,7 @@ _NUMBER: Final = _Argument("N", "a number", _parse_number)
 _LOG_LEVEL: Final = _Argument("N", "a number", _parse_log_level)
 _PORT: Final = _Argument("N", "a number", _parse_port)
 _MBUF_SIZE: Final = _Argument("N", "a number", _parse_mbuf_size)
+_MEMORY: Final = _Argument("N", _SIZE_REQUIREMENT, _parse_memory)
 
 
 class _Option(NamedTuple):
@@ -134,6 +152,15 @@ _OPTIONS: Final = (
         _MBUF_SIZE,
         "mbuf size",
         "mbuf_size",
+    ),
+    _Option(
+        "M",
+        "max-memory",
+        "memory for traffic, as 512mb; beyond it clients wait (default: {})",
+        _MEMORY,
+        "max memory",
+        "max_memory",
+        "no limit",
     ),
 )
 

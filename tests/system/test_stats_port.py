@@ -27,6 +27,7 @@ POOL = (
 HEAD = (
     r'\{"service":"nutcracker", "source":"[^"]+", "version":"\d+\.\d+\.\d+", "uptime":\d+, "timestamp":\d+, '
     r'"total_connections":\d+, "curr_connections":\d+, '
+    r'"memory_held":\d+, "memory_waiting":\d+, "memory_waits":\d+, '
 )
 
 

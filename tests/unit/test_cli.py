@@ -15,7 +15,7 @@ from twemproxy.supervisor import supervisor
 
 GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  servers:\n    - 127.0.0.1:6379:1\n"
 BANNER = f"This is nutcracker-{__version__}\nasync event backend: epoll\n\n"
-LETTERS = "hVtdDvocsaipm"
+LETTERS = "hVtdDvocsaipmM"
 
 Captured = pytest.CaptureFixture[str]
 
@@ -71,6 +71,16 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
         (["-m", "511"], "mbuf chunk size must be between 512 and 16777216 bytes"),
         (["-m", "16777217"], "mbuf chunk size must be between 512 and 16777216 bytes"),
         (["-m", "4294967808"], "mbuf chunk size must be between 512 and 16777216 bytes"),
+        (["-M"], "option -M requires a size in bytes, kb, mb or gb"),
+        (["-M", ""], "option -M requires a size in bytes, kb, mb or gb"),
+        (["-M", "mb"], "option -M requires a size in bytes, kb, mb or gb"),
+        (["-M", "-1"], "option -M requires a size in bytes, kb, mb or gb"),
+        (["-M", "512m"], "option -M requires a size in bytes, kb, mb or gb"),
+        (["-M", "512 mb"], "option -M requires a size in bytes, kb, mb or gb"),
+        (["--max-memory=1tb"], "option -M requires a size in bytes, kb, mb or gb"),
+        (["-M", "8388607"], "option -M value 8388607 is neither 0 nor at least 8mb"),
+        (["-M", "8191kb"], "option -M value 8191kb is neither 0 nor at least 8mb"),
+        (["-M", "9223372036854775807kb"], "option -M value 9223372036854775807kb is more than there can be"),
         (["-o"], "option -o requires a file name"),
         (["-c"], "option -c requires a file name"),
         (["--conf-file"], "option -c requires a file name"),
@@ -123,6 +133,7 @@ def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
     assert all(line[25:27] == ": " for line in options)
     defaults = "".join(line for line in options if "default" in line)
     expected = ["5", "stderr", "conf/nutcracker.yml", "22222", "0.0.0.0", "30000 msec", "off", "16384 bytes"]
+    expected += ["no limit"]
     assert re.findall(r"default: ([^,)]+)", defaults) == expected
     assert max(map(len, lines)) <= 100
 
@@ -189,6 +200,7 @@ def test_normal_run_gets_the_defaults(started: list[Options]) -> None:
             pid_file="",
             mbuf_size=16384,
             daemonize=False,
+            max_memory=0,
         )
     ]
 
@@ -205,6 +217,16 @@ def test_normal_run_gets_every_option(started: list[Options]) -> None:
     assert len(started) == 3
     assert started[0] == started[1] == started[2]
     assert started[0] == Options("c", "l", 11, "/s", 1, 0, "p", 512, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("8388608", 8 << 20), ("8192kb", 8 << 20), ("512mb", 512 << 20), ("512MB", 512 << 20), ("4gb", 4 << 30)],
+)
+def test_sizes_of_memory(started: list[Options], text: str, size: int) -> None:
+    main(["-M", text])
+    main([f"--max-mem={text}"])
+    assert [options.max_memory for options in started] == [size, size]
 
 
 def test_last_of_repeated_options_counts(started: list[Options]) -> None:

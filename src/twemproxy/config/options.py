@@ -21,3 +21,5 @@ class Options(msgspec.Struct, frozen=True):
     mbuf_size: int = 16384
     """Bytes, 512 to 16777216."""
     daemonize: bool = False
+    max_memory: int = 0
+    """Bytes that all workers together hold for traffic before large requests wait, 0 for no limit."""

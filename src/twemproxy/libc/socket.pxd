@@ -12,7 +12,7 @@ cdef extern from *:
     """
 
 cdef extern from "<sys/socket.h>" nogil:
-    int MSG_NOSIGNAL, SOCK_NONBLOCK, SOCK_CLOEXEC
+    int MSG_NOSIGNAL, MSG_PEEK, MSG_DONTWAIT, SOCK_NONBLOCK, SOCK_CLOEXEC
     int SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SHUT_WR
     ctypedef unsigned int socklen_t
 

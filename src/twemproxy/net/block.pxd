@@ -6,6 +6,7 @@ cdef struct Block:
     Block* next_free
 
 cdef const Py_ssize_t COPY_LIMIT
+cdef const Py_ssize_t GROWTH_LIMIT
 cdef const Py_ssize_t SMALL
 cdef const Py_ssize_t MEDIUM
 
@@ -19,6 +20,8 @@ cdef class BlockPool:
     cdef int n_free[3]
     cdef Py_ssize_t class_capacity[3]
     cdef readonly Py_ssize_t read_size
+    cdef Py_ssize_t read_most
+    cdef Py_ssize_t growth
     cdef Block* read_block
     cdef Py_ssize_t read_start
     cdef Block* stash_block
@@ -26,6 +29,7 @@ cdef class BlockPool:
     cdef readonly Py_ssize_t allocated
     cdef readonly Py_ssize_t returned
 
+    cdef Py_ssize_t unused(self) noexcept
     cdef Block* take(self, Py_ssize_t capacity)
     cdef Block* grow(self, Block* block, Py_ssize_t capacity)
     cdef void release(self, Block* block) noexcept

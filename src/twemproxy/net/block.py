@@ -13,6 +13,8 @@ from cython.cimports.twemproxy.libc.heap import M_MMAP_THRESHOLD, M_TRIM_THRESHO
 # Bounds of one read, and so of what one connection can do in one turn of the loop.
 SMALLEST_READ = cython.declare(cython.const[cython.Py_ssize_t], 32 * 1024)
 LARGEST_READ = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
+# A tail grows by doubling up to this much at a time, whatever length the peer announced.
+GROWTH_LIMIT = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 # Below this a copy is cheaper than keeping the block it came in; measured with benchmarks/run.py.
 COPY_LIMIT = cython.declare(cython.const[cython.Py_ssize_t], 4096)
 # Blocks above the largest class come from and return to malloc directly.
@@ -30,7 +32,12 @@ KEEP[2] = 32
 @cython.final
 @cython.cclass
 class BlockPool:
-    """Gives and takes back blocks; also owns the shared read block and the stash for small kept bytes."""
+    """Gives and takes back blocks; also owns the shared read block and the stash for small kept bytes.
+
+    ``allocated``: bytes of all blocks, and whatever else owners of blocks have and count here. ``read_most``: bytes
+    that a read into the shared block takes at most, ``growth``: by which what is kept of one grows at most; both are
+    lower for a while when memory is scarce.
+    """
 
     def __cinit__(self, read_size: cython.Py_ssize_t) -> None:
         """``read_size``: bytes that one read should take at most, a hint."""
@@ -38,12 +45,24 @@ class BlockPool:
         self.class_capacity[0] = SMALL
         self.class_capacity[1] = MEDIUM
         self.class_capacity[2] = self.read_size
+        self.read_most = self.read_size
+        self.growth = GROWTH_LIMIT
         # Fixed thresholds: glibc's moving ones would keep bursts of large blocks in the heap for good.
         mallopt(M_MMAP_THRESHOLD, 256 * 1024)
         mallopt(M_TRIM_THRESHOLD, 1024 * 1024)
 
     def __dealloc__(self) -> None:
         self.trim()
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def unused(self) -> cython.Py_ssize_t:
+        """How many of the allocated bytes are free blocks."""
+        size_class: cython.int
+        total: cython.Py_ssize_t = 0
+        for size_class in range(UNPOOLED):
+            total += self.n_free[size_class] * self.class_capacity[size_class]
+        return total
 
     @cython.cfunc
     def take(self, capacity: cython.Py_ssize_t) -> cython.pointer[Block]:

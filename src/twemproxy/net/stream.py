@@ -11,12 +11,10 @@ from cython.cimports.posix.uio import iovec, readv
 from cython.cimports.posix.unistd import close
 from cython.cimports.twemproxy.libc.epoll import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from cython.cimports.twemproxy.libc.socket import SO_ERROR, SOL_SOCKET, getsockopt, recv, socklen_t
-from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes
+from cython.cimports.twemproxy.net.block import COPY_LIMIT, GROWTH_LIMIT, Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import Channel
 from cython.cimports.twemproxy.net.send_queue import BLOCKED, BROKEN, Flushed, SendQueue
 
-# A tail grows by doubling up to this much at a time, whatever length the peer announced.
-GROWTH_LIMIT = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 # Bytes waiting to be sent beyond which other streams bring no more, and below which they do again.
 HIGH_WATER = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
 LOW_WATER = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
@@ -130,7 +128,7 @@ class Stream(Channel):
         block = self.loop.blocks.reading()
         start = self.loop.blocks.read_start
         data = block_bytes(block)
-        n = recv(self.fd, data + start + tail, block.capacity - start - tail, 0)
+        n = recv(self.fd, data + start + tail, min(block.capacity - start - tail, self.loop.blocks.read_most), 0)
         if n <= 0:
             return self.received(n)
         if tail > 0:
@@ -241,7 +239,7 @@ class Stream(Channel):
     def keep_tail(self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
         """Copy the unparsed bytes of a block aside."""
         length: cython.Py_ssize_t = end - start
-        capacity: cython.Py_ssize_t = max(length, min(self.needed, length + GROWTH_LIMIT))
+        capacity: cython.Py_ssize_t = max(length, min(self.needed, length + self.loop.blocks.growth))
         self.tail = self.loop.blocks.take(capacity)
         memcpy(block_bytes(self.tail), block_bytes(block) + start, length)
         self.tail_start = 0

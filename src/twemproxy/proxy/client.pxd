@@ -31,6 +31,7 @@ cdef class ClientConnection(Stream):
     cdef object reserved
     cdef bint leaving
     cdef bint closing
+    cdef bint awaits_memory
     cdef bint broken_off
 
     cdef bint must_pause(self) noexcept

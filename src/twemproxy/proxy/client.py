@@ -75,7 +75,8 @@ class ClientConnection(Stream):
 
     ``attended``: every request is planned, but for those that go to the server ``queues_to``, -1 for none, which has
     begun a transaction on a private connection. ``leaving``: private connections are given back with the last reply,
-    and nothing is read before; ``watches_hangup``: that may take for ever.
+    and nothing is read before; ``watches_hangup``: that may take for ever. ``awaits_memory``: see
+    ``proxy.memory_limit``.
     """
 
     def __init__(self, fd: int, number: int, pool: ServerPool, everyone: ClientCount) -> None:
@@ -87,7 +88,8 @@ class ClientConnection(Stream):
         self.id = number
         self.attended = pool.guarded
         self.queues_to = -1
-        self.replies = ReplyQueue(pool.config.max_pipeline)
+        memory = everyone.memory
+        self.replies = ReplyQueue(pool.config.max_pipeline, memory.first_window, memory.window_bytes)
         self.replies.stream = self
         self.replies.pool_counters = pool.counters
         self.open_stream(fd, EPOLLIN)
@@ -111,6 +113,13 @@ class ClientConnection(Stream):
             or self.out.pending + self.replies.kept > REPLIES_HIGH
             or self.leaving
         )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def receive(self) -> cython.int:
+        if self.loop.blocks.allocated > self.everyone.memory.limit:
+            return self.everyone.memory.receive(self)
+        return Stream.receive(self)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -439,7 +448,7 @@ class ClientConnection(Stream):
             return self.close(CLIENT_ERR, "it does not take what there is for it")
         if self.leaving and self.replies.head == self.replies.tail:
             self.give_back()
-        if self.paused and not self.closing:
+        if self.paused and not self.closing and not self.awaits_memory:
             if (
                 self.replies.tail - self.replies.head > self.replies.window // 2
                 or self.out.pending + self.replies.kept > REPLIES_LOW
@@ -519,6 +528,7 @@ class ClientConnection(Stream):
         self.pool.counters[CLIENT_CONNECTIONS] -= 1
         self.pool.process_counters[CURR_CONNECTIONS] -= 1
         self.everyone.open -= 1
+        self.everyone.memory.forget(self)
         self.blocked_on = None
         self.close_stream()
         self.replies.close()

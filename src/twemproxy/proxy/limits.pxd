@@ -1,6 +1,10 @@
+from twemproxy.proxy.memory_limit cimport MemoryLimit
+
+
 cdef class ClientCount:
     cdef readonly int open
     cdef readonly int limit
+    cdef MemoryLimit memory
 
 
 cdef class ClientLimits:

@@ -6,6 +6,7 @@ Compiled-only.
 import sys
 
 import cython
+from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 
 # Bytes of messages that a client may leave untaken where the configuration does not say.
 MESSAGES_HIGH = 32 * 1024 * 1024
@@ -14,10 +15,14 @@ MESSAGES_HIGH = 32 * 1024 * 1024
 @cython.final
 @cython.cclass
 class ClientCount:
-    """How many clients a worker has, all pools together, and may have; ``limit`` 0 is no limit."""
+    """How many clients a worker has, all pools together, and may have; ``limit`` 0 is no limit.
 
-    def __init__(self, limit: int) -> None:
+    ``memory``: what may be held for all of them.
+    """
+
+    def __init__(self, limit: int, memory: MemoryLimit) -> None:
         self.limit = limit
+        self.memory = memory
 
 
 @cython.final

@@ -61,6 +61,13 @@ class PoolLog:
             *(self.name, descriptor, peer_of(descriptor), untaken, limit),
         )
 
+    def client_holds_most(self, descriptor: int, held: int, limit: int) -> None:
+        """At WARN: there is so much memory in use that a client loses what it has of it."""
+        _logger.warning(
+            "%s: client %d from %s loses the %d bytes held for it: '--max-memory' is %d, and twice as much is held",
+            *(self.name, descriptor, peer_of(descriptor), held, limit),
+        )
+
     def client_refused(self, limit: str) -> None:
         """At WARN: a client was turned away."""
         _logger.warning("%s: client refused: %s", self.name, limit)

@@ -10,6 +10,7 @@ from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.proxy.client import ClientConnection
 from cython.cimports.twemproxy.proxy.limits import ClientCount
 from cython.cimports.twemproxy.proxy.listener import Listener
+from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.counters import CounterTable
 
@@ -33,13 +34,16 @@ def log_defect(defect) -> None:
 class Reactor:
     """Made of a configuration; ``run`` works until a drain is over."""
 
-    def __init__(self, verbosity: int, mbuf_size: int, client_limit: int) -> None:
-        """``verbosity``: log level; ``mbuf_size``: the option -m; ``client_limit``: of all pools together, 0 none."""
+    def __init__(self, verbosity: int, mbuf_size: int, client_limit: int, max_memory: int) -> None:
+        """``verbosity``: log level; ``mbuf_size``: the option -m; of all pools together, 0 for no limit:
+        ``client_limit`` and ``max_memory``, in bytes.
+        """
         self.loop = EventLoop(log_defect, READS_PER_MBUF * mbuf_size)
         self.loop.verbosity = verbosity
         self.pools = []
         self.listeners = []
-        self.everyone = ClientCount(client_limit)
+        self.memory = MemoryLimit(self.loop, max_memory)
+        self.everyone = ClientCount(client_limit, self.memory)
         self.trim_at = NEVER
         self.cut_off_at = NEVER
         self.idle_look_at = NEVER
@@ -49,6 +53,7 @@ class Reactor:
         """Add a pool; see ServerPool."""
         pool: ServerPool = ServerPool(config, self.loop, codec, table, position, server_positions, resolver)
         pool.find_clients = self.clients_of
+        self.process_counters = pool.process_counters
         self.pools.append(pool)
         if pool.idle_limit > 0:
             self.smallest_idle_limit = min(self.smallest_idle_limit, pool.idle_limit)
@@ -109,6 +114,10 @@ class Reactor:
             if self.trim_at == NEVER and self.loop.blocks.allocated > 0:
                 self.trim_at = self.loop.now + TRIM_INTERVAL
                 self.loop.wake_at = min(self.loop.wake_at, self.trim_at)
+            if self.loop.blocks.allocated > self.memory.limit or self.loop.now >= self.memory.look_at:
+                self.memory.look()
+            if self.process_counters is not cython.NULL:
+                self.memory.count(self.process_counters)
             if self.loop.now >= self.loop.wake_at:
                 self.sweep()
 
@@ -134,5 +143,7 @@ class Reactor:
             for client in self.clients():
                 client.cut_off()
             self.cut_off_at = NEVER
-        self.loop.wake_at = min(self.loop.wake_at, next_look, self.trim_at, self.cut_off_at, self.idle_look_at)
+        self.loop.wake_at = min(
+            self.loop.wake_at, next_look, self.trim_at, self.cut_off_at, self.idle_look_at, self.memory.look_at
+        )
         return 0

@@ -26,6 +26,7 @@ cdef class ReplyQueue(Sink):
     cdef Py_ssize_t kept
     cdef Py_ssize_t typical
     cdef Py_ssize_t small
+    cdef Py_ssize_t window_bytes
     cdef unsigned int widest
     cdef unsigned int window
     cdef Counter* pool_counters
@@ -34,4 +35,5 @@ cdef class ReplyQueue(Sink):
     cdef int grow(self) except -1
     cdef int advance(self) except -1
     cdef void adjust_window(self, Py_ssize_t length) noexcept
+    cdef void free_slots(self) noexcept
     cdef void close(self) noexcept

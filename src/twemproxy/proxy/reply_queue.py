@@ -17,10 +17,6 @@ from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR
 # A slot array larger than this is given back as soon as the queue is empty.
 KEEP_SLOTS = cython.declare(cython.const[cython.uint], 4)
 PIPELINE_SLOTS = cython.declare(cython.const[cython.uint], 64)
-# Requests of one client on their way at a time while the size of its replies is not known.
-FIRST_WINDOW = cython.declare(cython.const[cython.uint], 128)
-# Bytes that the replies on their way to one client should not exceed.
-WINDOW_BYTES = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
 
 
 @cython.final
@@ -34,10 +30,12 @@ class ReplyQueue(Sink):
     window for replies of up to ``small`` bytes.
     """
 
-    def __init__(self, widest: int) -> None:
+    def __init__(self, widest: int, first: int, window_bytes: int) -> None:
+        """``first``: the window while the size of replies is not known; ``window_bytes``: of replies on their way."""
         self.widest = widest
-        self.small = WINDOW_BYTES // widest
-        self.window = min(FIRST_WINDOW, self.widest)
+        self.window_bytes = window_bytes
+        self.small = window_bytes // widest
+        self.window = min(first, widest)
 
     def __dealloc__(self) -> None:
         free(self.slots)
@@ -69,6 +67,11 @@ class ReplyQueue(Sink):
             position += 1
         free(self.slots)
         self.slots = slots
+        if capacity > KEEP_SLOTS:
+            # What every client has all the time is not traffic.
+            if self.capacity <= KEEP_SLOTS:
+                self.capacity = 0
+            self.stream.loop.blocks.allocated += (capacity - self.capacity) * cython.sizeof(Slot)
         self.capacity = capacity
         return 0
 
@@ -119,7 +122,7 @@ class ReplyQueue(Sink):
         if self.typical <= self.small:
             self.window = self.widest
         else:
-            self.window = max(cython.cast(cython.uint, WINDOW_BYTES // self.typical), 1)
+            self.window = max(cython.cast(cython.uint, self.window_bytes // self.typical), 1)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -152,10 +155,17 @@ class ReplyQueue(Sink):
                 self.kept -= slot.length
             self.head += 1
         if self.capacity > KEEP_SLOTS:
-            free(self.slots)
-            self.slots = cython.NULL
-            self.capacity = 0
+            self.free_slots()
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def free_slots(self) -> cython.void:
+        if self.capacity > KEEP_SLOTS:
+            self.stream.loop.blocks.allocated -= self.capacity * cython.sizeof(Slot)
+        free(self.slots)
+        self.slots = cython.NULL
+        self.capacity = 0
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -168,4 +178,6 @@ class ReplyQueue(Sink):
                 self.stream.loop.blocks.release(slot.block)
             self.head += 1
         self.kept = 0
+        if self.stream is not None:
+            self.free_slots()
         self.stream = None

@@ -18,6 +18,9 @@ class Metric(NamedTuple):
 PROCESS_METRICS = (
     Metric("total_connections", "counter", "connections ever created: listeners, clients and servers"),
     Metric("curr_connections", "gauge", "connections open now: listeners, clients and servers"),
+    Metric("memory_held", "gauge", "bytes held for requests and replies, the figure that --max-memory limits"),
+    Metric("memory_waiting", "gauge", "clients that are not read from at present because of --max-memory"),
+    Metric("memory_waits", "counter", "times that a client was not read from because of --max-memory"),
 )
 
 POOL_METRICS = (

@@ -3,6 +3,9 @@
 cdef enum:
     TOTAL_CONNECTIONS = 0
     CURR_CONNECTIONS = 1
+    MEMORY_HELD = 2
+    MEMORY_WAITING = 3
+    MEMORY_WAITS = 4
 
 # Of a pool.
 cdef enum:

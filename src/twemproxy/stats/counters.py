@@ -27,7 +27,13 @@ class CounterTable:
     def names(self) -> dict:
         """The positions compiled code uses, per scope, for the test that compares them with the catalogue."""
         return {
-            "process": {"total_connections": TOTAL_CONNECTIONS, "curr_connections": CURR_CONNECTIONS},
+            "process": {
+                "total_connections": TOTAL_CONNECTIONS,
+                "curr_connections": CURR_CONNECTIONS,
+                "memory_held": MEMORY_HELD,
+                "memory_waiting": MEMORY_WAITING,
+                "memory_waits": MEMORY_WAITS,
+            },
             "pool": {
                 "client_eof": CLIENT_EOF,
                 "client_err": CLIENT_ERR,

@@ -103,10 +103,11 @@ class Supervisor:
 
     def _make_slots(self, config: Config, statistics: Statistics, listeners: Sequence[Listener]) -> None:
         limit = client_limit(config, open_files_limit())
+        memory = self._options.max_memory // self._worker_count
 
         def start() -> Start:
             settings = LogSettings(log.current_level(), self._options.log_path)
-            return Start(config, self._options.mbuf_size, settings, limit)
+            return Start(config, self._options.mbuf_size, settings, limit, memory)
 
         resolver = Resolver()
         descriptors = [listener.socket.fileno() for listener in listeners]

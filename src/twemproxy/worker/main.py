@@ -137,7 +137,7 @@ def serve(control: Control) -> None:
     os.close(descriptors[0])
     table = CounterTable(memory)
     resolutions = Resolutions(control)
-    reactor = Reactor(start.log.level, start.mbuf_size, start.client_limit)
+    reactor = Reactor(start.log.level, start.mbuf_size, start.client_limit, start.max_memory)
     for pool, position, server_positions in zip(pools, layout.pools, layout.servers, strict=True):
         reactor.add_pool(pool, codec_of(pool), table, position, server_positions, resolutions)
 

@@ -31,6 +31,8 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     log: LogSettings
     client_limit: int
     """Most client connections of this worker at a time, all pools together; 0 for no limit."""
+    max_memory: int
+    """Bytes that this worker should hold for traffic at most; 0 for no limit."""
 
 
 class Resolved(msgspec.Struct, frozen=True, tag=True):

@@ -121,6 +121,8 @@ class _Worker:
                 return str(self.start.client_limit)
             case ["mbuf"]:
                 return str(self.start.mbuf_size)
+            case ["memory"]:
+                return str(self.start.max_memory)
             case ["descriptors"]:
                 return str(len(self.descriptors))
             case ["pools"]:

@@ -52,6 +52,11 @@ def test_the_client_limit_follows_the_limit_on_open_files(tmp_path: Path) -> Non
         assert proxy.ask("limit") == [str(60 - 1 - 3 - 60 // 8 - 32)]
 
 
+def test_workers_share_the_memory(tmp_path: Path) -> None:
+    with supervised(tmp_path, workers=2, max_memory=(16 << 20) + 1) as proxy:
+        assert proxy.ask("memory") == [str(8 << 20)]
+
+
 def test_the_banner_is_never_filtered(tmp_path: Path) -> None:
     proxy = Supervised(tmp_path, log_level=0, mode="exit")
     status, said = proxy.end()

@@ -1,0 +1,35 @@
+from libc.stdint cimport int64_t
+
+from twemproxy.net.block cimport BlockPool
+from twemproxy.net.event_loop cimport EventLoop
+from twemproxy.net.stream cimport Stream
+from twemproxy.stats.counters cimport Counter
+
+
+cdef class MemoryLimit:
+    cdef EventLoop loop
+    cdef BlockPool blocks
+    cdef readonly Py_ssize_t limit
+    cdef Py_ssize_t low
+    cdef readonly Py_ssize_t window_bytes
+    cdef readonly unsigned int first_window
+    cdef dict waiting
+    cdef Stream favoured
+    cdef bint favoured_has_read
+    cdef int64_t favoured_since
+    cdef int64_t favoured_until
+    cdef int64_t choose_at
+    cdef int64_t look_at
+    cdef int64_t tell_at
+    cdef bint told
+
+    cdef Py_ssize_t used(self) noexcept
+    cdef void count(self, Counter* counters) noexcept
+    cdef int receive(self, Stream stream) except -1
+    cdef bint goes_on(self, Stream stream) except -1
+    cdef int forget(self, Stream stream) except -1
+    cdef int look(self) except -1
+    cdef int go_on(self, Stream stream) except -1
+    cdef int choose(self) except -1
+    cdef int relieve(self) except -1
+    cdef bint drop_request(self, Stream stream) except -1
