@@ -225,6 +225,10 @@ class Proxy:
         """Bytes of resident memory that are its own (not shared files), all its processes together."""
         return sum(_anonymous_memory(pid) for pid in self.processes())
 
+    def peak_memory(self) -> int:
+        """As ``memory``, the most that each of its processes ever had."""
+        return sum(_peak_memory(pid) for pid in self.processes())
+
     def terminate(self, sign: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal, wait for the end and give the exit status (negative: killed by that signal)."""
         self.process.send_signal(sign)
@@ -321,11 +325,19 @@ def _children_files(pid: int) -> list[str]:
 
 
 def _anonymous_memory(pid: int) -> int:
+    return _memory_figures(pid).get("RssAnon", 0)
+
+
+def _peak_memory(pid: int) -> int:
+    figures = _memory_figures(pid)
+    return figures.get("VmHWM", 0) - figures.get("RssFile", 0) - figures.get("RssShmem", 0)
+
+
+def _memory_figures(pid: int) -> dict[str, int]:
+    """Bytes by name; empty when there is no such process."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
-        return 0
-    for line in status.splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    return 0
+        return {}
+    rows = [line.split() for line in status.splitlines()]
+    return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if row[-1] == "kB"}

@@ -34,6 +34,7 @@ from cython.cimports.twemproxy.protocol.codec import (
 )
 from cython.cimports.twemproxy.proxy.fragment import dispatch_split, dispatch_to_all
 from cython.cimports.twemproxy.proxy.limits import ClientCount
+from cython.cimports.twemproxy.proxy.memory_limit import THRIFTY_WINDOW
 from cython.cimports.twemproxy.proxy.oversize import pass_over, refuse_large, refuse_unfinished
 from cython.cimports.twemproxy.proxy.planned import follow, queue_request
 from cython.cimports.twemproxy.proxy.repairable import send_repairable
@@ -108,8 +109,10 @@ class ClientConnection(Stream):
     @cython.exceptval(check=False)
     def must_pause(self) -> cython.bint:
         """Whether the client has as much on its way as it may have."""
+        on_their_way: cython.uint = self.replies.tail - self.replies.head
         return (
-            self.replies.tail - self.replies.head >= self.replies.window
+            on_their_way >= self.replies.window
+            or (on_their_way >= THRIFTY_WINDOW and self.everyone.memory.is_thrifty())
             or self.out.pending + self.replies.kept > REPLIES_HIGH
             or self.leaving
         )
@@ -117,7 +120,7 @@ class ClientConnection(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def receive(self) -> cython.int:
-        if self.loop.blocks.allocated > self.everyone.memory.limit:
+        if self.loop.blocks.allocated > self.everyone.memory.thrifty_from:
             return self.everyone.memory.receive(self)
         return Stream.receive(self)
 
@@ -450,7 +453,7 @@ class ClientConnection(Stream):
             self.give_back()
         if self.paused and not self.closing and not self.awaits_memory:
             if (
-                self.replies.tail - self.replies.head > self.replies.window // 2
+                self.replies.tail - self.replies.head > self.everyone.memory.window(self.replies.window) // 2
                 or self.out.pending + self.replies.kept > REPLIES_LOW
             ):
                 return 0

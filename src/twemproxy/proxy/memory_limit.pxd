@@ -5,12 +5,15 @@ from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.net.stream cimport Stream
 from twemproxy.stats.counters cimport Counter
 
+cdef const unsigned int THRIFTY_WINDOW
+
 
 cdef class MemoryLimit:
     cdef EventLoop loop
     cdef BlockPool blocks
     cdef readonly Py_ssize_t limit
     cdef Py_ssize_t low
+    cdef Py_ssize_t thrifty_from
     cdef readonly Py_ssize_t window_bytes
     cdef readonly unsigned int first_window
     cdef dict waiting
@@ -25,6 +28,9 @@ cdef class MemoryLimit:
 
     cdef Py_ssize_t used(self) noexcept
     cdef void count(self, Counter* counters) noexcept
+    cdef bint is_thrifty(self) noexcept
+    cdef unsigned int window(self, unsigned int widest) noexcept
+    cdef int sip(self, Stream stream, Py_ssize_t most) except -1
     cdef int receive(self, Stream stream) except -1
     cdef bint goes_on(self, Stream stream) except -1
     cdef int forget(self, Stream stream) except -1

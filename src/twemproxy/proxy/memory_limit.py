@@ -1,10 +1,12 @@
 """How much memory a worker may hold for traffic, and who waits while it holds more: the option --max-memory.
 
-Compiled-only. What counts is what ``BlockPool.allocated`` has, without the blocks that nobody uses at present. Beyond
-the limit clients with large requests or large replies are not read from, and what others send is taken in small pieces;
-servers are read as ever, so that memory comes free. It would not if all of it belonged to requests that are not
-whole yet, so one of the clients that wait goes on at a time: one that has sent something, for as long as it does and
-others get their turn. Beyond twice the limit the clients that hold the most lose their requests, or their connections.
+Compiled-only. What counts is what ``BlockPool.allocated`` has, without the blocks that nobody uses at present. From a
+few MB on, whatever the limit, clients are read from in smaller pieces and have fewer requests on their way: what many
+pipeline at once can stay in the kernel for a moment. Beyond the limit clients with large requests or large replies
+are not read from, and what others send is taken in very small pieces; servers are read as ever, so that memory comes
+free. It would not if all of it belonged to requests that are not whole yet, so one of those that wait goes on at a
+time: one that has sent something, for as long as it does and others get their turn. Beyond twice the limit the clients
+that hold the most lose their requests, or their connections.
 """
 
 import sys
@@ -30,6 +32,11 @@ PATIENCE = cython.declare(cython.const[int64_t], 100)
 TURN = cython.declare(cython.const[int64_t], 1000)
 INTERVAL = cython.declare(cython.const[int64_t], 20)
 TELL_INTERVAL = cython.declare(cython.const[int64_t], 10_000)
+# Bytes held from which the worker is thrifty, and what a client then may have at most: bytes read at a time, and
+# requests on their way. Measured with 200 clients that pipeline 2000 small requests each.
+THRIFTY_FROM = 4 * 1024 * 1024
+THRIFTY_READ = cython.declare(cython.const[cython.Py_ssize_t], 16 * 1024)
+THRIFTY_WINDOW = cython.declare(cython.const[cython.uint], 256)
 # Bytes that the replies on their way to one client should not exceed, and its requests on their way while the size of
 # their replies is not known: without a limit, and what there is at least and at most with one.
 WINDOW_BYTES = 4 * 1024 * 1024
@@ -58,6 +65,7 @@ class MemoryLimit:
         self.blocks = loop.blocks
         self.limit = limit or sys.maxsize // 2
         self.low = self.limit - self.limit // 8
+        self.thrifty_from = THRIFTY_FROM
         self.window_bytes = min(WINDOW_BYTES, max(limit // 64, SMALLEST_WINDOW_BYTES)) if limit else WINDOW_BYTES
         self.first_window = CAREFUL_FIRST_WINDOW if limit else FIRST_WINDOW
         self.waiting = {}
@@ -80,20 +88,45 @@ class MemoryLimit:
     # --- for clients -----------------------------------------------------------------------------------------
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def is_thrifty(self) -> cython.bint:
+        """Whether so much is held that no client should have much on its way."""
+        return self.blocks.allocated > self.thrifty_from and self.used() > self.thrifty_from
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def window(self, widest: cython.uint) -> cython.uint:
+        """How many requests of a client may be on their way at present, ``widest`` at most."""
+        return THRIFTY_WINDOW if widest > THRIFTY_WINDOW and self.is_thrifty() else widest
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def sip(self, stream: Stream, most: cython.Py_ssize_t) -> cython.int:
+        """Read at most so many bytes, or what belongs to a long request."""
+        self.blocks.read_most = most
+        try:
+            Stream.receive(stream)
+        finally:
+            self.blocks.read_most = self.blocks.read_size
+        return 0
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def receive(self, stream: Stream) -> cython.int:
-        """Read from a client while there may be too much, unless it has to wait."""
+        """Read from a client while there may be much, unless it has to wait."""
         client: ClientConnection
-        if self.used() <= self.limit:
+        used: cython.Py_ssize_t = self.used()
+        if used <= self.thrifty_from:
             return Stream.receive(stream)
+        if used <= self.limit:
+            return self.sip(stream, THRIFTY_READ)
         if self.goes_on(stream):
             if stream is self.favoured:
                 return Stream.receive(stream)
-            self.blocks.read_most = self.blocks.growth = COPY_LIMIT
+            self.blocks.growth = COPY_LIMIT
             try:
-                Stream.receive(stream)
+                self.sip(stream, COPY_LIMIT)
             finally:
-                self.blocks.read_most = self.blocks.read_size
                 self.blocks.growth = GROWTH_LIMIT
             return 0
         self.waiting[stream] = None
