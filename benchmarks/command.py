@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import machine, measure, memory, picture
+from benchmarks import machine, measure, memory, picture, pipelines
 from benchmarks.backends import backends
 from benchmarks.cases import CASES, SINGLE_KEY, Case, Protocol, select
 from benchmarks.contenders import HAPROXY, NUTCRACKER, OURS, RELAYS, Contender, all_contenders, available
@@ -73,7 +73,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         help="only cases whose name contains TEXT; repeatable",
     )
     parser.add_argument("--list", action="store_true", help="show the table of cases and end")
-    parser.add_argument("--memory", action="store_true", help="also memory: idle clients and a burst (2 minutes more)")
+    parser.add_argument(
+        "--memory", action="store_true", help="also memory: idle clients, a burst, deep pipelines (3 minutes more)"
+    )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds per case (default 5)")
     parser.add_argument(
         "--seconds", type=float, default=2.5, metavar="S", help="length of a step of nutcracker (default 2.5)"
@@ -140,6 +142,7 @@ class Session:
         self.names = available(programs)
         self.results: list[CaseResult] = []
         self.memory: list[memory.MemoryResult] = []
+        self.pipelines: pipelines.PipelinesResult | None = None
         self.file_limit = raise_file_limit(memory.FILES_NEEDED)
 
     def fail(self, sentence: str) -> None:
@@ -181,7 +184,7 @@ class Session:
         say(f"{case.name}: " + "; ".join(ratio_text(result, rival) for rival in RIVALS if rival in result.samples))
 
     def run_memory(self) -> None:
-        """Memory of every contender in front of the servers of the single-key cases."""
+        """Memory of every contender in front of the servers of the single-key cases, and ours with deep pipelines."""
         if self.file_limit < memory.FILES_NEEDED:
             self.fail(f"memory: needs {memory.FILES_NEEDED} open files, {self.file_limit} are allowed (ulimit -n)")
             return
@@ -198,6 +201,11 @@ class Session:
                             self.memory.append(memory.measure(name, self.programs, servers, folder))
                         except LoadError as error:
                             self.fail(f"memory, {error}")
+                    say("deep pipelines")
+                    try:
+                        self.pipelines = pipelines.measure(self.programs, servers, folder)
+                    except LoadError as error:
+                        self.fail(f"deep pipelines: {error}")
             except StartError as error:
                 self.fail(f"memory: {error}")
 
@@ -225,6 +233,7 @@ def write_report(session: Session, folder: Path) -> None:
         seconds=session.seconds,
         results=session.results,
         memory=session.memory,
+        pipelines=session.pipelines,
         gaps=session.gaps,
     )
     text = markdown(run, None if no_picture else image.name)

@@ -9,6 +9,7 @@ from benchmarks.contenders import HAPROXY, NUTCRACKER, OURS
 from benchmarks.load import TOOLS
 from benchmarks.measure import CaseResult, cpu_of, throughput_of
 from benchmarks.memory import BURST_CLIENTS, BURST_VALUE, GIVEN_BACK_LIMIT, IDLE_LIMIT, MemoryResult
+from benchmarks.pipelines import CLIENTS, KEPT_LIMIT, PEAK_LIMIT, REQUESTS, TIME_LIMIT, PipelinesResult
 
 RIVALS = (NUTCRACKER, HAPROXY)
 """Whom ours is compared with, in the order of the report."""
@@ -24,6 +25,7 @@ class Run(NamedTuple):
     seconds: float
     results: list[CaseResult]
     memory: list[MemoryResult]
+    pipelines: PipelinesResult | None
     gaps: list[str]
     """Why the run is partial, a sentence each; empty for a whole run."""
 
@@ -39,6 +41,7 @@ def markdown(run: Run, picture: str | None) -> str:
         *(comparison(run, rival) for rival in RIVALS),
         figures(run),
         memory(run),
+        pipelines(run.pipelines),
         rounds(run),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -189,6 +192,28 @@ def memory(run: Run) -> str:
         f"{size_text(BURST_VALUE)} each, and stay connected. The kernel's socket buffers are not in it."
     )
     return "\n\n".join(["## Memory", note, table(head, rows), *verdicts])
+
+
+def pipelines(result: PipelinesResult | None) -> str:
+    """Time and memory of ours with deep pipelines, with our targets."""
+    if result is None:
+        return ""
+    note = (
+        f"{CLIENTS} clients send {REQUESTS} small requests each, all at once; redis alone and ours take turns. "
+        "nutcracker is not measured: it takes gigabytes for this."
+    )
+    head = ("redis alone, s", "ours, s", "ours/redis", "before", "peak", "30 s later", "kept")
+    row = (
+        *(f"{median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})" for seconds in result[:2]),
+        f"{result.ratio:.2f}",
+        *(megabytes(size) for size in (result.before, result.peak, result.after_rest, result.kept)),
+    )
+    verdicts = (
+        f"At most {TIME_LIMIT:g} times as long as redis: {met(result.ratio <= TIME_LIMIT)}. "
+        f"At most {megabytes(PEAK_LIMIT)} in all: {met(result.peak <= PEAK_LIMIT)}. "
+        f"Given back within 30 s (at most {megabytes(KEPT_LIMIT)} kept): {met(result.kept <= KEPT_LIMIT)}."
+    )
+    return "\n\n".join(["## Deep pipelines", note, table(head, [row]), verdicts])
 
 
 def sizes_of(one: MemoryResult) -> tuple[int, ...]:

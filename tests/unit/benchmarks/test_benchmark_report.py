@@ -5,6 +5,7 @@ from benchmarks.contenders import HAPROXY, NUTCRACKER, OURS
 from benchmarks.load import Load
 from benchmarks.measure import CaseResult, Sample
 from benchmarks.memory import MemoryResult
+from benchmarks.pipelines import PipelinesResult
 from benchmarks.report import Run, markdown, median_ratio, verdict
 
 CASE = next(case for case in CASES if case.name == "GET 3 B, pipeline 1, 50 clients")
@@ -29,9 +30,14 @@ def result(case: Case = CASE, ours: tuple[float, float] = (8.0, 110.0)) -> CaseR
     )
 
 
-def run(*results: CaseResult, memory: list[MemoryResult] | None = None, gaps: list[str] | None = None) -> Run:
+def run(
+    *results: CaseResult,
+    memory: list[MemoryResult] | None = None,
+    pipelines: PipelinesResult | None = None,
+    gaps: list[str] | None = None,
+) -> Run:
     """A run of those results."""
-    return Run("2026-11-22", {"cores": "2"}, {"ours": "1"}, 3, 2.5, list(results), memory or [], gaps or [])
+    return Run("2026-11-22", {"cores": "2"}, {"ours": "1"}, 3, 2.5, list(results), memory or [], pipelines, gaps or [])
 
 
 def test_the_median_of_the_rounds_is_judged_not_the_worst() -> None:
@@ -89,3 +95,13 @@ def test_memory_is_judged_for_ours_only() -> None:
     assert text.count("within 30 s") == 1
     assert "**missed**" not in text
     assert "**missed**" in markdown(run(memory=[hungry._replace(name=OURS)]), picture=None)
+
+
+def test_deep_pipelines_are_judged_by_time_peak_and_what_is_kept() -> None:
+    good = PipelinesResult([0.5, 0.4, 0.6], [0.6, 0.9, 0.6], before=40_960, peak=51_200, after_rest=41_472)
+    text = markdown(run(pipelines=good), picture=None)
+    assert "| 0.50 (0.40 to 0.60) | 0.60 (0.60 to 0.90) | 1.20 | 40.0 MB | 50.0 MB | 40.5 MB | 0.5 MB |" in text
+    assert "**missed**" not in text
+    for worse in (good._replace(through=[1.2] * 3), good._replace(peak=70_000), good._replace(after_rest=45_000)):
+        assert markdown(run(pipelines=worse), picture=None).count("**missed**") == 1
+    assert "Deep pipelines" not in markdown(run(), picture=None)
