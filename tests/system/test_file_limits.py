@@ -1,5 +1,8 @@
 """Few descriptors: clients too many are turned away, servers are connected to all the same, and none is blamed."""
 
+import resource
+from functools import partial
+
 import pytest
 
 from harness.connection import Connection
@@ -7,6 +10,7 @@ from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool, under_test
 from harness.resp import OK, array, bulk, command, integer
 from harness.servers import MemcachedServer, RedisServer
 from harness.subscribing import subscribe
+from harness.waiting import wait_until
 
 FILES = 100
 MANY_FILES = 400
@@ -89,3 +93,35 @@ def test_no_descriptor_for_a_server_is_not_the_servers_fault(servers: list[Redis
         assert clients[-1].ask("PING") == b"+PONG\r\n"
         assert clients[0].ask("GET", key) == bulk("1")
         assert proxy.pool_stats()["server_ejects"] == 0
+        # Nor is there one to accept clients with.
+        for _ in range(FILES):
+            with proxy.client() as late:
+                assert late.read_to_end() == f"-ERR {TOO_MANY}\r\n".encode()
+        for client in clients[1:]:
+            client.close()
+        proxy.wait_stats(lambda pool: pool["client_connections"] == 1, "there is room again")
+        assert proxy.client().ask("GET", key) == bulk("1")
+
+
+def told(proxy: Proxy, times: int) -> bool:
+    """Whether the log says at least so often that no client can be accepted."""
+    return proxy.log().count("clients wait") >= times
+
+
+def test_clients_wait_when_there_is_no_descriptor_to_turn_them_away_with(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(servers[0])) as proxy:
+        first = proxy.client()
+        assert first.ask("SET", "k", "1") == OK
+        worker = proxy.processes()[-1]
+        few_and_many = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        clients = [first]
+        for times in (1, 2, 3):
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, few_and_many[1]))
+            waiting = [proxy.client() for _ in range(3)]
+            wait_until(partial(told, proxy, times), "none can be accepted")
+            # Those that are there lose nothing.
+            assert {client.ask("GET", "k") for client in clients} == {bulk("1")}
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, few_and_many)
+            clients += waiting
+            assert {client.ask("GET", "k") for client in clients} == {bulk("1")}
+        assert not told(proxy, 100)

@@ -1,3 +1,5 @@
+from libc.stdint cimport int64_t
+
 from twemproxy.net.event_loop cimport Channel, EventLoop
 from twemproxy.proxy.limits cimport ClientCount
 from twemproxy.proxy.server_pool cimport ServerPool
@@ -11,7 +13,11 @@ cdef class Listener(Channel):
     cdef int spare
     cdef bint tcp
     cdef bint keepalive
+    cdef bint failing
+    cdef int64_t rests_until
 
     cdef int close(self) except -1
     cdef int accepted(self, int fd) except -1
     cdef int shed(self) except -1
+    cdef int rest(self, int error) except -1
+    cdef int64_t expire(self) except? -2

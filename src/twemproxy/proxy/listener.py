@@ -9,8 +9,9 @@ import socket
 
 import cython
 from cython.cimports.libc.errno import EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, errno
-from cython.cimports.libc.stdint import uint32_t
+from cython.cimports.libc.stdint import int64_t, uint32_t
 from cython.cimports.posix.unistd import close
+from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.libc.socket import (
     IPPROTO_TCP,
     SOCK_CLOEXEC,
@@ -19,7 +20,7 @@ from cython.cimports.twemproxy.libc.socket import (
     accept4,
     setsockopt,
 )
-from cython.cimports.twemproxy.net.event_loop import Channel
+from cython.cimports.twemproxy.net.event_loop import NEVER, Channel
 from cython.cimports.twemproxy.proxy.client import ClientConnection
 from cython.cimports.twemproxy.proxy.limits import ClientCount
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
@@ -29,14 +30,27 @@ from twemproxy.proxy.keepalive import keep_alive
 
 # Clients accepted per turn, so that a storm of them leaves time for those that are there.
 MOST_PER_TURN = cython.declare(cython.const[cython.int], 64)
+# Milliseconds without accepting after it failed.
+REST = cython.declare(cython.const[int64_t], 100)
 WARN = cython.declare(cython.const[cython.int], 4)
 TOO_MANY = "max number of clients reached"
+
+
+def spare_descriptor() -> int:
+    """A descriptor of no use, -1 when there is none left."""
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 @cython.final
 @cython.cclass
 class Listener(Channel):
-    """``spare`` is a descriptor kept back: without one left a client cannot even be turned away."""
+    """``spare`` is a descriptor kept back, -1 if there is none: without one a client cannot even be turned away.
+
+    ``rests_until``: a moment before which none is accepted, because that would only fail again.
+    """
 
     def __init__(self, fd: int, pool: ServerPool, everyone: ClientCount) -> None:
         """``fd``: a listening non-blocking socket, owned from here on."""
@@ -46,8 +60,8 @@ class Listener(Channel):
         self.everyone = everyone
         self.tcp = not pool.config.listen.address.path
         self.keepalive = pool.config.tcpkeepalive
-        self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-
+        self.spare = spare_descriptor()
+        self.rests_until = NEVER
         pool.process_counters[TOTAL_CONNECTIONS] += 1
         pool.process_counters[CURR_CONNECTIONS] += 1
 
@@ -72,15 +86,14 @@ class Listener(Channel):
         for _ in range(MOST_PER_TURN):
             fd = accept4(self.fd, cython.NULL, cython.NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
+                self.failing = False
                 self.accepted(fd)
             elif errno == EMFILE or errno == ENFILE:
                 return self.shed()
             elif errno == EAGAIN:
                 return 0
             elif errno != EINTR and errno != ECONNABORTED:
-                if self.loop.verbosity >= WARN:
-                    self.pool.log.accept_failed(os.strerror(errno))
-                return 0
+                return self.rest(errno)
         return 0
 
     @cython.cfunc
@@ -115,9 +128,37 @@ class Listener(Channel):
     def shed(self) -> cython.int:
         """Out of descriptors: turn one client away with the spare one, or the loop would spin on it."""
         fd: cython.int
-        close(self.spare)
+        error: cython.int
+        if self.spare >= 0:
+            close(self.spare)
         fd = accept4(self.fd, cython.NULL, cython.NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        error = errno
         if fd >= 0:
             self.turn_away(fd)
-        self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.spare = spare_descriptor()
+        if fd < 0 and error != EAGAIN:
+            return self.rest(error)
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def rest(self, error: cython.int) -> cython.int:
+        """Accept nobody for a moment; the log is told of the first of several."""
+        if not self.failing and self.loop.verbosity >= WARN:
+            self.pool.log.accept_failed(os.strerror(error))
+        self.failing = True
+        self.rests_until = self.loop.now + REST
+        self.loop.wake_at = min(self.loop.wake_at, self.rests_until)
+        return self.loop.watch(self, 0)
+
+    @cython.cfunc
+    @cython.exceptval(-2, check=True)
+    def expire(self) -> int64_t:
+        """Go on when it is time; returns when that will be, or NEVER."""
+        if self.rests_until > self.loop.now:
+            return self.rests_until
+        self.rests_until = NEVER
+        if self.spare < 0:
+            self.spare = spare_descriptor()
+        self.loop.watch(self, EPOLLIN)
+        return NEVER

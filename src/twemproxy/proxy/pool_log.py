@@ -73,5 +73,5 @@ class PoolLog:
         _logger.warning("%s: client refused: %s", self.name, limit)
 
     def accept_failed(self, reason: str) -> None:
-        """At WARN: no client could be accepted."""
-        _logger.warning("%s: accept failed: %s", self.name, reason)
+        """At WARN: no client can be accepted, nor turned away, for a while."""
+        _logger.warning("%s: accept failed: %s: clients wait", self.name, reason)

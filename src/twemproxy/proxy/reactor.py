@@ -128,10 +128,13 @@ class Reactor:
         pool: ServerPool
         next_look: int64_t = NEVER
         client: ClientConnection
+        listener: Listener
         # What is done here may call for an earlier look.
         self.loop.wake_at = NEVER
         for pool in self.pools:
             next_look = min(next_look, pool.expire())
+        for listener in self.listeners:
+            next_look = min(next_look, listener.expire())
         if self.idle_look_at <= self.loop.now:
             self.idle_look_at = self.loop.now + self.smallest_idle_limit
             for client in self.clients():
