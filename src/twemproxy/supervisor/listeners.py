@@ -56,7 +56,8 @@ class Listener:
                 raise FileExistsError(0, "a file that is not a socket is in the way")
             os.unlink(path)
         if permission:
-            # Never wider than asked for, not even between bind and chmod.
+            # Linux gives the file the mode of the socket. A chmod would come too late, and might meet another file.
+            os.fchmod(self.socket.fileno(), permission)
             umask = os.umask(_EVERY_PERMISSION & ~permission)
             try:
                 self.socket.bind(path)
@@ -66,8 +67,6 @@ class Listener:
             self.socket.bind(path)
         self._path = os.path.abspath(path)
         self._file = _identity(path)
-        if permission:
-            os.chmod(path, permission)
 
 
 def listen_on_pool(pool: PoolConfig) -> Listener:

@@ -78,6 +78,35 @@ def test_mode_of_a_unix_socket(tmp_path: Path, umask: int, permission: int, mode
     assert not path.exists()
 
 
+@pytest.mark.parametrize("umask", [0, 0o022, 0o777])
+@pytest.mark.parametrize("permission", [0o600, 0o660, 0o666, 0o777])
+def test_a_unix_socket_has_its_mode_from_the_first_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int, permission: int
+) -> None:
+    path = tmp_path / "s"
+    modes = []
+
+    class Watched(socket.socket):
+        def bind(self, address: object) -> None:
+            super().bind(address)  # type: ignore[arg-type]
+            modes.append(mode_of(path))
+
+    def chmod(*arguments: object) -> None:
+        # What stands at the path by then need not be the socket.
+        raise AssertionError(arguments)
+
+    monkeypatch.setattr(socket, "socket", Watched)
+    monkeypatch.setattr(os, "chmod", chmod)
+    before = os.umask(umask)
+    try:
+        listener = listen_on_pool(pool(Address(path=str(path)), str(path), permission=permission))
+    finally:
+        os.umask(before)
+    assert modes == [permission]
+    assert mode_of(path) == permission
+    listener.close()
+
+
 def test_a_socket_in_the_way_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as old:
