@@ -12,7 +12,7 @@ from harness.ports import free_port
 from harness.proxy import Proxy, redis_pool, run, to_yaml
 from harness.resp import OK, array, bulk, command
 from harness.scripted_server import ScriptedServer
-from harness.servers import RedisServer, is_listening
+from harness.servers import RedisServer, is_listening, is_listening_on_path
 from harness.waiting import wait_until
 
 STOPPING = [signal.SIGTERM, signal.SIGINT]
@@ -188,6 +188,25 @@ def test_daemon(tmp_path: Path, servers: list[RedisServer]) -> None:
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the daemon ended")
     assert not pid_file.exists()
     assert "started on pid" in (tmp_path / "nutcracker.log").read_text()
+
+
+def test_daemon_leaves_nothing_writable_for_others(tmp_path: Path, servers: list[RedisServer]) -> None:
+    files = {name: tmp_path / name for name in ("log", "pid", "stats", "pool")}
+    path = configuration(tmp_path, **{**redis_pool(*servers), "listen": str(files["pool"])})
+    before = os.umask(0)
+    try:
+        run(*["-d", "-c", str(path), "-p", str(files["pid"]), "-a", str(files["stats"]), "-o", str(files["log"])])
+    finally:
+        os.umask(before)
+    wait_until(lambda: files["pid"].exists() and files["pid"].read_text(), "the daemon wrote its pid")
+    pid = int(files["pid"].read_text())
+    try:
+        wait_until(lambda: is_listening_on_path(str(files["pool"])), "the daemon listens")
+        assert [name for name, file in files.items() if file.stat().st_mode & 0o022] == []
+        assert "Umask:\t0022\n" in Path(f"/proc/{pid}/status").read_text()
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the daemon ended")
 
 
 def test_test_mode(tmp_path: Path) -> None:

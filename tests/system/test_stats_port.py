@@ -230,11 +230,25 @@ def test_stats_on_a_unix_socket(tmp_path: Path) -> None:
             assert json.loads(connection.read_to_end())["service"] == "nutcracker"
 
 
-@pytest.mark.parametrize("input_bytes", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"x" * 100_000])
+@pytest.mark.parametrize(
+    "input_bytes",
+    [
+        *(b"%s / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" % method for method in (b"GET", b"POST", b"PUT")),
+        b"DELETE /alpha HTTP/1.1\r\nHost: x\r\n\r\n",
+        *(command("FLUSHALL"), command("SHUTDOWN"), command("CONFIG", "SET", "maxmemory", "1"), b"flush_all\r\n"),
+        b"x" * 100_000,
+    ],
+)
 def test_what_a_reader_sends_is_ignored(proxy: Proxy, input_bytes: bytes) -> None:
+    client = proxy.client()
+    assert client.ask("SET", "k", "v") == OK
+    pool = proxy.pool_stats()
     with connect("127.0.0.1", proxy.stats_port) as connection:
         connection.send(input_bytes)
-        assert json.loads(connection.read_to_end())["service"] == "nutcracker"
+        document = json.loads(connection.read_to_end())
+    assert document["service"] == "nutcracker"
+    assert document["alpha"] == pool
+    assert client.ask("GET", "k") == bulk("v")
 
 
 def test_readers_that_do_not_read_hold_nobody_up(proxy: Proxy) -> None:
