@@ -105,10 +105,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def frame_request(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> Frame:
         """Find the request at ``start``, which is below ``end``.
 
@@ -122,10 +119,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def pass_over(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> Frame:
         """Find out how the request at ``start`` can be dropped, which ``frame_request`` just answered with NEED_MORE.
 
@@ -137,10 +131,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def pass_argument(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> Frame:
         """As ``pass_over``, for the argument at ``start`` of a request that is being dropped; can be MALFORMED."""
         return MALFORMED
@@ -149,10 +140,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def frame_reply(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> Frame:
         """Find the reply at ``start``, of the kind ``expected``; works as ``frame_request``, but sets only ``end``."""
         return MALFORMED
@@ -161,10 +149,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def is_repeatable(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.bint:
         """Whether a complete request, as it is forwarded, changes nothing on its server, however often it is sent.
 
@@ -178,10 +163,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def first_item(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.void:
         """Go to the first key of a complete request routed TO_EACH: sets ``key_*`` and ``item_*``.
 
@@ -256,10 +238,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def is_values_end(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.bint:
         """Whether a mergeable sub-reply has no more values at ``start``."""
         return start == end
@@ -293,10 +272,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def is_error(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.bint:
         """Whether a complete reply is an error."""
         return False
@@ -305,10 +281,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def is_transient_error(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.bint:
         """Whether a complete reply is an error that says the server cannot serve at present."""
         return False
@@ -317,10 +290,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def is_unasked(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.bint:
         """Whether a complete message of a server answers no request."""
         return False
@@ -329,10 +299,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def is_nominal(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.bint:
         """Whether a complete reply of the kind ``expected`` is the one that a QUIET request does without."""
         return False
@@ -341,10 +308,7 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def read_integer(
-        self,
-        buf: cython.pointer[cython.const[cython.uchar]],
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.longlong:
         """The decimal integer at ``start``, up to the first other byte; at most 18 digits."""
         number: cython.longlong = 0
