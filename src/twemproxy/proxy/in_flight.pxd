@@ -1,5 +1,6 @@
-from cpython.ref cimport PyObject
+from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free
 
 from twemproxy.net.block cimport BlockPool
 from twemproxy.net.send_queue cimport SendQueue
@@ -35,11 +36,8 @@ cdef class InFlight:
     cdef Py_ssize_t request_bytes
     cdef Py_ssize_t sent_of_next
 
-    cdef int add(self, Sink sink, unsigned int position, Py_ssize_t length, unsigned char expected, int64_t deadline) except -1
     cdef int grow(self) except -1
     cdef int keep_read(self, SendQueue out, Codec codec) except -1
-    cdef Request* oldest(self) noexcept
-    cdef void forget_oldest(self) noexcept
     cdef void note_sent(self, Py_ssize_t sent, SendQueue out) noexcept
     cdef bint is_begun(self) noexcept
     cdef void take_as_written(self) noexcept
@@ -54,3 +52,43 @@ cdef class InFlight:
     cdef unsigned int first_unsent(self, SendQueue out, BlockPool blocks) noexcept
     cdef int put_again(self, SendQueue out, BlockPool blocks, unsigned int unsent) except -1
     cdef void clear(self) noexcept
+
+
+# What every request takes is here, so that it is compiled into its callers.
+
+# Note that the last `length` bytes of the send queue are a request; `expected`: see Codec.
+cdef inline int add(
+    InFlight ring, Sink sink, unsigned int position, Py_ssize_t length, unsigned char expected, int64_t deadline
+) except -1:
+    cdef Request* request
+    if ring.tail - ring.head == ring.capacity:
+        ring.grow()
+    request = &ring.requests[ring.tail & (ring.capacity - 1)]
+    Py_INCREF(sink)
+    request.sink = <PyObject*> sink
+    request.copy = NULL
+    request.position = position
+    request.expected = expected
+    request.fate = FRESH
+    request.length = length
+    request.deadline = deadline
+    ring.tail += 1
+    ring.request_bytes += length
+    return 0
+
+
+# The one whose reply is next; there must be one.
+cdef inline Request* oldest(InFlight ring) noexcept:
+    return &ring.requests[ring.head & (ring.capacity - 1)]
+
+
+# The oldest is answered; its sink has been taken over.
+cdef inline void forget_oldest(InFlight ring) noexcept:
+    cdef Request* request = oldest(ring)
+    ring.request_bytes -= request.length
+    if request.copy != NULL:
+        free(request.copy)
+    ring.head += 1
+    # A ring of more is given back as soon as it is empty.
+    if ring.head == ring.tail and ring.capacity > 1024:
+        ring.clear()

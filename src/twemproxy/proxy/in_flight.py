@@ -1,12 +1,13 @@
 """The requests on a server connection, from the moment they are queued until their replies are there.
 
 Compiled-only. They leave in the order they were queued and are answered in that order. Their bytes are in the
-connection's send queue; here is kept whose they are, how far they got and until when they may take.
+connection's send queue; here is kept whose they are, how far they got and until when they may take. What every request
+takes stands in the header.
 """
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
+from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.twemproxy.net.block import BlockPool
@@ -15,8 +16,6 @@ from cython.cimports.twemproxy.net.send_queue import SendQueue
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.proxy.sink import Sink
 
-# A ring larger than this is given back as soon as it is empty.
-KEEP_REQUESTS = cython.declare(cython.const[cython.uint], 1024)
 # Bytes of the largest read that is kept to be sent once more.
 LARGEST_COPY = cython.declare(cython.const[cython.Py_ssize_t], 64 * 1024)
 
@@ -33,33 +32,6 @@ class InFlight:
 
     def __dealloc__(self) -> None:
         self.clear()
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def add(
-        self,
-        sink: Sink,
-        position: cython.uint,
-        length: cython.Py_ssize_t,
-        expected: cython.uchar,
-        deadline: int64_t,
-    ) -> cython.int:
-        """Note that the last ``length`` bytes of the send queue are a request; ``expected``: see Codec."""
-        request: cython.pointer[Request]
-        if self.tail - self.head == self.capacity:
-            self.grow()
-        request = cython.address(self.requests[self.tail & (self.capacity - 1)])
-        Py_INCREF(sink)
-        request.sink = cython.cast(cython.pointer[PyObject], sink)
-        request.copy = cython.NULL
-        request.position = position
-        request.expected = expected
-        request.fate = FRESH
-        request.length = length
-        request.deadline = deadline
-        self.tail += 1
-        self.request_bytes += length
-        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -99,25 +71,6 @@ class InFlight:
     # --- progress --------------------------------------------------------------------------------------------
 
     @cython.cfunc
-    @cython.inline
-    @cython.exceptval(check=False)
-    def oldest(self) -> cython.pointer[Request]:
-        """The one whose reply is next; there must be one."""
-        return cython.address(self.requests[self.head & (self.capacity - 1)])
-
-    @cython.cfunc
-    @cython.inline
-    @cython.exceptval(check=False)
-    def forget_oldest(self) -> cython.void:
-        """The oldest is answered; its sink has been taken over."""
-        request: cython.pointer[Request] = self.oldest()
-        self.request_bytes -= request.length
-        free(request.copy)
-        self.head += 1
-        if self.head == self.tail and self.capacity > KEEP_REQUESTS:
-            self.clear()
-
-    @cython.cfunc
     @cython.exceptval(check=False)
     def note_sent(self, sent: cython.Py_ssize_t, out: SendQueue) -> cython.void:
         """So many bytes more have left ``out``."""
@@ -144,7 +97,7 @@ class InFlight:
     @cython.exceptval(check=False)
     def take_as_written(self) -> cython.void:
         """The oldest, which is still being written, has been answered already; its rest follows nevertheless."""
-        self.sent_of_next -= self.oldest().length
+        self.sent_of_next -= oldest(self).length
         self.written += 1
 
     # --- deadlines -------------------------------------------------------------------------------------------
@@ -197,7 +150,7 @@ class InFlight:
     @cython.exceptval(check=False)
     def skip_dropped(self) -> cython.void:
         """Go on to the first request that the server owes a reply."""
-        while self.overdue > 0 and self.oldest().fate == DROPPED:
+        while self.overdue > 0 and oldest(self).fate == DROPPED:
             self.head += 1
             self.overdue -= 1
 
@@ -206,7 +159,7 @@ class InFlight:
     def pass_over(self) -> cython.void:
         """The reply to the oldest has come, but too late."""
         self.overdue -= 1
-        self.forget_oldest()
+        forget_oldest(self)
         self.skip_dropped()
 
     # --- failing ---------------------------------------------------------------------------------------------
@@ -332,7 +285,7 @@ class InFlight:
         """Forget all requests, and give back the memory for them."""
         request: cython.pointer[Request]
         while self.head != self.tail:
-            request = self.oldest()
+            request = oldest(self)
             free(request.copy)
             if request.sink is not cython.NULL:
                 Py_DECREF(cython.cast(object, request.sink))

@@ -26,7 +26,7 @@ from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import LOW_WATER, Stream
 from cython.cimports.twemproxy.protocol.codec import COMPLETE, MUTED, NEED_MORE, QUIET, RESP3, Codec, Frame
 from cython.cimports.twemproxy.proxy.errand import Errand
-from cython.cimports.twemproxy.proxy.in_flight import InFlight, Request
+from cython.cimports.twemproxy.proxy.in_flight import InFlight, Request, add, forget_oldest, oldest
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
 from cython.cimports.twemproxy.proxy.server_stream import (
     CLOSED,
@@ -118,7 +118,7 @@ class ServerConnection(ServerStream):
             deadline = self.loop.now + self.timeout
             if deadline < self.loop.wake_at:
                 self.loop.wake_at = deadline
-        self.requests.add(sink, position, length, expected, deadline)
+        add(self.requests, sink, position, length, expected, deadline)
         if self.retries_reads:
             self.requests.keep_read(self.out, self.codec)
         if not down:
@@ -272,7 +272,7 @@ class ServerConnection(ServerStream):
             self.resume_at = 0
             codec.expected = codec.greeting_expected
             if self.state >= READY and requests.head != requests.tail:
-                codec.expected = requests.oldest().expected
+                codec.expected = oldest(requests).expected
             frame = codec.frame_reply(buf, start, end)
             if frame == NEED_MORE:
                 self.resume_at = codec.resume_at
@@ -311,7 +311,7 @@ class ServerConnection(ServerStream):
         self, block: cython.pointer[Block], data: cython.p_uchar, length: cython.Py_ssize_t
     ) -> cython.int:
         """The oldest written request has its reply."""
-        request: cython.pointer[Request] = self.requests.oldest()
+        request: cython.pointer[Request] = oldest(self.requests)
         sink: Sink
         position: cython.uint = request.position
         expected: cython.uchar = request.expected
@@ -322,7 +322,7 @@ class ServerConnection(ServerStream):
             return 0
         sink = cython.cast(Sink, request.sink)
         Py_DECREF(sink)
-        self.requests.forget_oldest()
+        forget_oldest(self.requests)
         if self.health.rotation.ejects:
             if self.codec.is_transient_error(data, 0, length):
                 self.health.failed()
@@ -424,7 +424,7 @@ class ServerConnection(ServerStream):
     @cython.exceptval(check=False)
     def silent_by(self) -> int64_t:
         """When the server will have said nothing for a second ``timeout``, although a reply is overdue."""
-        return max(self.heard_at + self.timeout, self.requests.oldest().deadline) + self.timeout
+        return max(self.heard_at + self.timeout, oldest(self.requests).deadline) + self.timeout
 
     # --- moving ----------------------------------------------------------------------------------------------
 
