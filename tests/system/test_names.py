@@ -347,6 +347,12 @@ def test_looking_up_begins_at_start_and_goes_on(names: Names, old: RedisServer) 
         assert proxy.client().ask("SET", "a", "1") == OK
 
 
+def test_a_name_that_does_not_resolve_is_told_of_at_start(names: Names, old: RedisServer) -> None:
+    names.set(HOST)
+    with Proxy(pool(old), command=names.command()) as proxy:
+        wait_until(lambda: proxy.log().count(FAILS) == 1, "the log tells of the name")
+
+
 def test_a_lost_connection_is_looked_up_again(names: Names, old: RedisServer, new: RedisServer) -> None:
     with Proxy(pool(old, dns_refresh=LONG), command=names.command()) as proxy:
         client = proxy.client()

@@ -181,7 +181,8 @@ DIRECTIVES: Final = (
         "number",
         "How often the names of servers are looked up. Connections to an address that a name no longer has move to one "
         "that it has, and no request fails for that; only clients that have subscribed to something are closed, as "
-        "they may have missed messages. With 0 a name is looked up when a connection opens, and open ones stay.",
+        "they may have missed messages. With 0 a name is looked up at start and when a connection opens, and open ones "
+        "stay.",
         unit="ms",
     ),
     Directive(

@@ -17,7 +17,7 @@ SCATTER = 0.1
 
 
 class AddressRefresh:
-    """For the servers of one pool; with a ``dns_refresh`` of 0 nothing is asked here."""
+    """For the servers of one pool; with a ``dns_refresh`` of 0 names are looked up at start only."""
 
     def __init__(self, pool: Any, addresses: Sequence[Addresses]) -> None:
         """``pool``: a ``proxy.server_pool.ServerPool``; ``addresses``: of each server, by index."""
@@ -25,12 +25,13 @@ class AddressRefresh:
         self._interval: int = pool.config.dns_refresh
         self._addresses = [of_server for of_server in addresses if of_server.named]
         self._due: dict[Addresses, int] = {}
-        if self._interval:
-            for index, of_server in enumerate(addresses):
-                if of_server.named:
-                    of_server.on_answered = partial(self._schedule, of_server, self._interval)
-                    of_server.on_changed = partial(pool.follow_server, index)
-                    self._schedule(of_server, 0)
+        for index, of_server in enumerate(addresses):
+            if not of_server.named:
+                continue
+            if self._interval:
+                of_server.on_answered = partial(self._schedule, of_server, self._interval)
+                of_server.on_changed = partial(pool.follow_server, index)
+            self._schedule(of_server, 0)
 
     def expire(self, now: int) -> int | None:
         """Have the names looked up whose time has come; gives the moment to look again, if there is one."""

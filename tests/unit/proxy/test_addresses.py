@@ -278,6 +278,16 @@ def test_connections_are_told_of_a_change_of_the_set() -> None:
     assert not addresses.has(at(ONE)[0])
 
 
+def test_without_refresh_names_are_looked_up_at_start_all_the_same() -> None:
+    """So that the log tells of a name that cannot be looked up before a client is concerned."""
+    pool = FakePool("127.0.0.1", NAME)
+    pool.refreshing.expire(pool.time)
+    assert len(pool.questions) == 1
+    pool.answer(ONE)
+    assert pool.refreshing.expire(pool.time + 24 * 3600 * 1000) is None
+    assert pool.questions == []
+
+
 def test_without_refresh_connections_are_told_of_nothing() -> None:
     pool = FakePool(NAME)
     known(pool, ONE)
