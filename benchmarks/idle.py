@@ -29,7 +29,7 @@ WARM_CLIENTS = 500
 """Idle clients that come first and are not counted, so that what the first ones bring with them is not theirs."""
 
 MOST_ACTIVE = 1000
-"""Open files that the load of the active clients may take."""
+"""Open files that the load of the active clients may take; on top of all, the proxy keeps an eighth for servers."""
 
 MEMORY_LIMIT = 1.0
 """KB that an idle client may cost."""
@@ -170,7 +170,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=100_000, metavar="N", help="in each step (default 100000)")
     page.add_output(parser)
     options = parser.parse_args(words)
-    files = options.clients + WARM_CLIENTS + MOST_ACTIVE + SPARE_FILES
+    files = (options.clients + WARM_CLIENTS + MOST_ACTIVE + SPARE_FILES) * 8 // 7
     allowed = raise_file_limit(files)
     if allowed < files:
         print(
