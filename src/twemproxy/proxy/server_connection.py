@@ -179,9 +179,7 @@ class ServerConnection(ServerStream):
             if not reply:
                 self.tell_failed([(sink, position, expected)], self.upstream.down_reply())
                 continue
-            if expected & QUIET and self.codec.is_nominal(
-                cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)), 0, PyBytes_GET_SIZE(reply)
-            ):
+            if self.codec.is_unwanted(reply):
                 reply = b""
             sink.deliver(
                 position,
