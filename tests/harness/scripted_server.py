@@ -10,7 +10,11 @@ from typing import Self
 from harness.connection import Connection
 from harness.memcache import GREETING
 from harness.ports import free_port
+from harness.proxy import Proxy
 from harness.waiting import DEADLINE
+
+SMALL_REST = 3 << 20
+"""Bytes in a server's queue with which the proxy still takes requests for it."""
 
 
 class ScriptedServer:
@@ -89,6 +93,12 @@ class ScriptedServer:
     def has_connection(self, seconds: float = 0) -> bool:
         """Whether a connection waits to be accepted, or comes within so many seconds."""
         return bool(select.select([self._listener], [], [], seconds)[0])
+
+
+def take_most(peer: Connection, proxy: Proxy) -> None:
+    """Read of a large request of ``x`` until so little of it waits in the proxy that others can be queued behind it."""
+    while not 0 < proxy.server_stats()["in_queue_bytes"] < SMALL_REST:
+        peer.read_until(b"x" * 65536)
 
 
 class ScriptedMemcached(ScriptedServer):

@@ -1,12 +1,15 @@
 """What is sent once more on another connection, and what never is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from harness.connection import Connection
-from harness.memcache import END, STORED, meta_set, server_error, store, value
+from harness.memcache import EN, END, STORED, meta_set, server_error, store, value
 from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool
 from harness.resp import OK, array, bulk, command, error
-from harness.scripted_server import ScriptedMemcached, ScriptedServer
+from harness.scripted_server import ScriptedMemcached, ScriptedServer, take_most
 
 ENDED = error("ERR unknown")
 """What a request gets that fails because its server closed the connection, as from nutcracker."""
@@ -21,12 +24,6 @@ def greeted(server: ScriptedServer) -> Connection:
     assert peer.request() == [b"SELECT", b"3"]
     peer.send(OK)
     return peer
-
-
-def take_most(peer: Connection, proxy: Proxy) -> None:
-    """Read of a large request until so little of it waits in the proxy that others can be queued behind it."""
-    while not 0 < proxy.server_stats()["in_queue_bytes"] < 3 * MEBIBYTE:
-        peer.read_until(b"x" * 65536)
 
 
 def test_what_reached_no_server_is_sent_on_a_fresh_connection() -> None:
@@ -62,13 +59,23 @@ def test_memcached_requests_that_reached_no_server_too() -> None:
         client.expect(STORED + b"HD\r\n")
 
 
-def test_a_request_is_sent_again_once() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, redis_db=3)) as proxy:
+@pytest.mark.parametrize(
+    ("directives", "request_words", "seen"),
+    [
+        ({"redis_db": 3}, ("SET", "a", "1"), [b"SELECT", b"3"]),
+        ({"retry_reads": True}, ("GET", "a"), [b"GET", b"a"]),
+    ],
+    ids=["what reached no server", "a read"],
+)
+def test_nothing_is_sent_a_third_time(
+    directives: dict[str, object], request_words: tuple[str, ...], seen: list[bytes]
+) -> None:
+    with ScriptedServer() as server, Proxy(redis_pool(server, **directives)) as proxy:
         client = proxy.client()
-        client.send(command("SET", "a", "1"))
+        client.send(command(*request_words))
         for _ in range(2):
             peer = server.accept()
-            assert peer.request() == [b"SELECT", b"3"]
+            assert peer.request() == seen
             peer.close()
         client.expect(ENDED)
         assert not server.has_connection()
@@ -158,18 +165,6 @@ def test_reads_are_repeated_in_front_of_what_was_not_sent_yet() -> None:
         reader.expect(bulk("1") + OK)
 
 
-def test_a_read_is_repeated_once() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, retry_reads=True)) as proxy:
-        client = proxy.client()
-        client.send(command("GET", "a"))
-        for _ in range(2):
-            peer = server.accept()
-            assert peer.request() == [b"GET", b"a"]
-            peer.close()
-        client.expect(ENDED)
-        assert not server.has_connection()
-
-
 def test_parts_of_a_split_read_are_repeated() -> None:
     with (
         ScriptedServer() as first,
@@ -189,18 +184,25 @@ def test_parts_of_a_split_read_are_repeated() -> None:
         client.expect(array(bulk("a"), bulk("b")))
 
 
-@pytest.mark.parametrize("request_line", ["get a", "gets a", "mg a v t"])
-def test_memcached_reads_are_repeated(request_line: str) -> None:
-    request = request_line.encode() + b"\r\n"
-    reply = (
-        b"EN\r\n" if request_line.startswith("mg") else value("a", "1", 0, 7 if "gets" in request_line else None) + END
-    )
+@contextmanager
+def lost_with(request: bytes) -> Iterator[tuple[ScriptedMemcached, Connection]]:
+    """A server that ended the connection on which it got this request, and the client that waits for its reply."""
     with ScriptedMemcached() as server, Proxy(memcached_pool(server, retry_reads=True)) as proxy:
         client = proxy.client()
         client.send(request)
         peer = server.accept()
         assert peer.text_request() == request
         peer.close()
+        yield server, client
+
+
+@pytest.mark.parametrize(
+    ("request_line", "reply"),
+    [("get a", value("a", "1") + END), ("gets a", value("a", "1", 0, 7) + END), ("mg a v t", EN)],
+)
+def test_memcached_reads_are_repeated(request_line: str, reply: bytes) -> None:
+    request = request_line.encode() + b"\r\n"
+    with lost_with(request) as (server, client):
         peer = server.accept()
         assert peer.text_request() == request
         peer.send(reply)
@@ -209,12 +211,6 @@ def test_memcached_reads_are_repeated(request_line: str) -> None:
 
 @pytest.mark.parametrize("request_line", ["gat 60 a", "mg a v T60", "mg a N30 v", "touch a 60", "incr a 1", "md a"])
 def test_memcached_requests_that_change_something_are_not(request_line: str) -> None:
-    request = request_line.encode() + b"\r\n"
-    with ScriptedMemcached() as server, Proxy(memcached_pool(server, retry_reads=True)) as proxy:
-        client = proxy.client()
-        client.send(request)
-        peer = server.accept()
-        assert peer.text_request() == request
-        peer.close()
+    with lost_with(request_line.encode() + b"\r\n") as (server, client):
         client.expect(server_error("unknown"))
         assert not server.has_connection()
