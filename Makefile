@@ -20,6 +20,9 @@ SOURCES := $(shell find src -name '*.py' -o -name '*.pxd' -o -name '*.json') set
 RUN := PYTHONPATH=$(CURDIR)/src $(VENV)/bin/python
 unexport PYTHONPATH
 
+# A process of tests per processor, each file whole in one of them.
+PYTEST := -m pytest -q --numprocesses $(CPUS) --dist loadfile
+
 # Measurements that use the servers and the verifying clients of the tests.
 MEASURE := PYTHONPATH=$(CURDIR)/src:$(CURDIR)/tests $(VENV)/bin/python
 
@@ -41,7 +44,7 @@ demo: $(VENV)/.demo-done ## install into .venv, start servers and a proxy, and s
 .PHONY: test
 test: servers clients build lint types ## everything that has to pass: linter, type checker, all tests
 	@echo "pytest"
-	@$(RUN) -m pytest -q
+	@$(RUN) $(PYTEST)
 
 .PHONY: build
 build: build/in-place$(VENV) ## compile the modules next to their sources
@@ -59,18 +62,18 @@ types: $(VENV)/.tools-done ## check types
 
 .PHONY: unit
 unit: build ## the tests that start no proxy
-	@$(RUN) -m pytest -q --ignore tests/system
+	@$(RUN) $(PYTEST) --ignore tests/system
 
 .PHONY: system
 system: servers clients build ## the tests against real servers
-	@$(RUN) -m pytest -q tests/system
+	@$(RUN) $(PYTEST) tests/system
 
 .PHONY: asan
 asan: servers clients build $(VENV)/.asan-done ## the tests with address and undefined-behaviour sanitizers
 	@echo "pytest, sanitized"
-	@$(SANITIZED) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/unit/protocol tests/unit/hashing
+	@$(SANITIZED) $(VENV)/bin/python $(PYTEST) -p no:cacheprovider tests/unit/protocol tests/unit/hashing
 	@TWEMPROXY_UNDER_TEST="env $(SANITIZED) $(CURDIR)/$(VENV)/bin/python -m twemproxy" \
-		$(RUN) -m pytest -q tests/system $(UNSANITIZED)
+		$(RUN) $(PYTEST) tests/system $(UNSANITIZED)
 
 .PHONY: fuzz
 fuzz: servers build $(VENV)/.asan-done ## fuzz parsers, and the sanitized proxy over the network (FUZZ_MINUTES=60)

@@ -9,14 +9,23 @@ from collections.abc import Iterator
 _FIRST, _LAST = 10000, 32000
 
 
+def _numbers(span: int) -> Iterator[int]:
+    """All below ``span``, again and again, from where no other process that runs tests is likely to be.
+
+    A port on which a test has nobody listen must not be given to a test that runs in another one.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    start = os.getpid() * 97 + span * worker // workers
+    return ((start + i) % span for i in itertools.count())
+
+
 def _candidates() -> Iterator[int]:
-    start = os.getpid() * 97 % (_LAST - _FIRST)
-    return (_FIRST + (start + i) % (_LAST - _FIRST) for i in itertools.count())
+    return (_FIRST + number for number in _numbers(_LAST - _FIRST))
 
 
 def _host_candidates() -> Iterator[str]:
-    start = os.getpid() * 97
-    return (f"127.{(start + i) // 250 % 250 + 1}.{(start + i) % 250 + 1}.1" for i in itertools.count())
+    return (f"127.{number // 250 + 1}.{number % 250 + 1}.1" for number in _numbers(250 * 250))
 
 
 _ports = _candidates()
