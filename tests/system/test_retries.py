@@ -43,7 +43,8 @@ def test_what_reached_no_server_is_sent_on_a_fresh_connection() -> None:
         first.expect(OK + bulk("1"))
         second.expect(b":1\r\n")
         assert "0 requests failed, 3 are sent again" in proxy.log()
-        assert proxy.pool_stats()["forward_error"] == 0
+        pool = proxy.pool_stats()
+        assert (pool["forward_error"], pool["s00"]["requests"], pool["s00"]["requests_resent"]) == (0, 3, 3)
 
 
 def test_memcached_requests_that_reached_no_server_too() -> None:
@@ -131,6 +132,7 @@ def test_reads_are_repeated_with_permission_and_writes_are_not() -> None:
         reader.expect(bulk("a") + b":1\r\n")
         writer.expect(RESET)
         assert "1 requests failed, 2 are sent again" in proxy.log()
+        assert proxy.server_stats()["requests_resent"] == 2
 
 
 def test_a_read_does_not_see_what_its_client_wrote_behind_it() -> None:

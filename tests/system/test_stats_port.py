@@ -18,7 +18,7 @@ from harness.waiting import wait_until
 SERVER = (
     r'"server_eof":\d+, "server_err":\d+, "server_timedout":\d+, "server_connections":\d+, '
     r'"server_ejected_at":\d+, "requests":\d+, "request_bytes":\d+, "responses":\d+, "response_bytes":\d+, '
-    r'"in_queue":\d+, "in_queue_bytes":\d+, "out_queue":\d+, "out_queue_bytes":\d+'
+    r'"in_queue":\d+, "in_queue_bytes":\d+, "out_queue":\d+, "out_queue_bytes":\d+, "requests_resent":\d+'
 )
 POOL = (
     r'"client_eof":\d+, "client_err":\d+, "client_connections":\d+, "server_ejects":\d+, '
@@ -108,6 +108,7 @@ def test_requests_responses_and_their_bytes() -> None:
             "in_queue_bytes": 0,
             "out_queue": 0,
             "out_queue_bytes": 0,
+            "requests_resent": 0,
             "server_eof": 0,
             "server_err": 0,
             "server_timedout": 0,

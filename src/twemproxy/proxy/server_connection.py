@@ -42,6 +42,7 @@ from cython.cimports.twemproxy.stats.counters import (
     IN_QUEUE,
     REQUEST_BYTES,
     REQUESTS,
+    REQUESTS_RESENT,
     RESPONSE_BYTES,
     RESPONSES,
     SERVER_EOF,
@@ -513,6 +514,7 @@ class ServerConnection(ServerStream):
         self.shut()
         failed = requests.take_failed(self.out, self.loop.blocks, again and self.shared)
         resent = requests.tail - requests.head
+        self.counters[REQUESTS_RESENT] += resent
         if resent == 0:
             self.demanded = 0
         if self.loop.verbosity >= level:

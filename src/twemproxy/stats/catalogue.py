@@ -46,4 +46,5 @@ SERVER_METRICS = (
     Metric("in_queue_bytes", "gauge", "current request bytes in incoming queue"),
     Metric("out_queue", "gauge", "# requests in outgoing queue"),
     Metric("out_queue_bytes", "gauge", "current request bytes in outgoing queue"),
+    Metric("requests_resent", "counter", "requests sent once more, on another connection"),
 )

@@ -31,6 +31,7 @@ cdef enum:
     IN_QUEUE_BYTES = 10
     OUT_QUEUE = 11
     OUT_QUEUE_BYTES = 12
+    REQUESTS_RESENT = 13
 
 ctypedef unsigned long long Counter
 

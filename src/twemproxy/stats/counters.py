@@ -56,5 +56,6 @@ class CounterTable:
                 "in_queue_bytes": IN_QUEUE_BYTES,
                 "out_queue": OUT_QUEUE,
                 "out_queue_bytes": OUT_QUEUE_BYTES,
+                "requests_resent": REQUESTS_RESENT,
             },
         }
