@@ -16,6 +16,8 @@ from harness.waiting import wait_until
 
 _CHUNK = 1 << 16
 _TURN = 0.05
+_REST = 0.001
+"""Seconds."""
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -24,8 +26,6 @@ class Manner:
 
     delay = 0.0
     """Seconds that bytes are held."""
-    pause = 0.0
-    """Seconds between one piece and the next."""
     for_new = False
     """Whether it is for connections made from now on: those there are reset when it begins and when it ends."""
 
@@ -40,18 +40,27 @@ class Manner:
         """How many bytes to pass on next, at most."""
         return _CHUNK
 
+    def pause(self) -> float:
+        """Seconds to wait now that a piece was passed on."""
+        return 0.0
+
 
 class Bytewise(Manner):
-    """One byte at a time."""
+    """One byte at a time, with rests: without them it takes a processor, for which everybody has to wait."""
+
+    def __init__(self) -> None:
+        self._pieces = 0
 
     def piece(self) -> int:
         return 1
 
+    def pause(self) -> float:
+        self._pieces += 1
+        return _REST if self._pieces % 64 == 0 else 0.0
+
 
 class Halting(Manner):
     """A pause after any byte, and then some more."""
-
-    pause = 0.001
 
     def __init__(self, choose: random.Random, most: int = 400) -> None:
         self._choose = choose
@@ -59,6 +68,9 @@ class Halting(Manner):
 
     def piece(self) -> int:
         return self._choose.randint(1, self._most)
+
+    def pause(self) -> float:
+        return _REST
 
 
 class Delayed(Manner):
@@ -240,8 +252,8 @@ class Relay:
                 size -= sent
                 if way.budget is not None:
                     way.budget -= sent
-                if size > 0 and self._manner.pause:
-                    self._hold(self._manner.pause)
+                if size > 0 and (pause := self._manner.pause()):
+                    self._hold(pause)
         except BlockingIOError:
             return
         except OSError:
