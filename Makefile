@@ -88,7 +88,7 @@ benchmark: build $(VENV)/.benchmark-done ## compare with nutcracker and haproxy 
 	@$(RUN) benchmarks/run.py $(ARGUMENTS)
 
 .PHONY: faults
-faults: servers build ## what faults of one server cost the clients of the others, ten minutes (ARGUMENTS="--help")
+faults: servers build ## what faults of one server cost the clients of the others, twelve minutes (ARGUMENTS="--help")
 	@$(MEASURE) -m benchmarks.faults $(ARGUMENTS)
 
 .PHONY: idle

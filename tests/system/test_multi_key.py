@@ -1,5 +1,7 @@
 """Commands that a server has to do with all of their keys: forwarded when one has them all, otherwise refused."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from harness.connection import Connection
@@ -53,40 +55,79 @@ def contents(servers: list[RedisServer]) -> list[bytes]:
     return [server.ask("DEBUG", "DIGEST") for server in servers]
 
 
-@pytest.mark.parametrize("text", REQUESTS, ids=lambda text: text.split()[0])
-def test_a_hash_tag_keeps_keys_together(servers: list[RedisServer], text: str) -> None:
-    with RedisServer() as reference, Proxy(redis_pool(*servers, hash_tag='"{}"')) as proxy:
-        client, direct = proxy.client(), reference.connect()
-        keys = names(B1, B1)
-        for connection in (client, direct):
-            fill(connection, keys)
-        words = text.format(**keys).split()
-        assert client.ask(*words) == direct.ask(*words)
-        assert contents([servers[1]]) == contents([reference])
+@pytest.fixture(scope="module")
+def running_reference() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def reference(running_reference: RedisServer) -> RedisServer:
+    """An empty server that no proxy has."""
+    assert running_reference.ask("FLUSHALL") == OK
+    return running_reference
+
+
+@pytest.fixture(scope="module")
+def tagging_proxy(running_servers: list[RedisServer]) -> Iterator[Proxy]:
+    with Proxy(redis_pool(*running_servers, hash_tag='"{}"')) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def tagging(tagging_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Connection]:
+    """A client of ``servers``, which are empty, with a hash tag."""
+    with tagging_proxy.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def first_only_proxy(running_servers: list[RedisServer]) -> Iterator[Proxy]:
+    with Proxy(redis_pool(running_servers[0])) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def first_only(first_only_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Connection]:
+    """A client of the first of ``servers``, which are empty."""
+    with first_only_proxy.client() as client:
+        yield client
+
+
+def compare(client: Connection, server: RedisServer, reference: RedisServer, text: str, keys: dict[str, str]) -> None:
+    """A request gets the reply of the server that nobody stands before, and leaves the same behind."""
+    direct = reference.connect()
+    for connection in (client, direct):
+        fill(connection, keys)
+    words = text.format(**keys).split()
+    assert client.ask(*words) == direct.ask(*words)
+    assert contents([server]) == contents([reference])
 
 
 @pytest.mark.parametrize("text", REQUESTS, ids=lambda text: text.split()[0])
-def test_keys_of_several_servers_are_refused_and_nothing_changes(servers: list[RedisServer], text: str) -> None:
-    with Proxy(redis_pool(*servers, hash_tag='"{}"')) as proxy:
-        client = proxy.client()
-        keys = names(A1, B1)
-        fill(client, keys)
-        before = contents(servers)
-        client.send(command(*text.format(**keys).split()) + command("PING"))
-        client.expect(CROSS_SERVER + b"+PONG\r\n")
-        assert contents(servers) == before
+def test_a_hash_tag_keeps_keys_together(
+    tagging: Connection, servers: list[RedisServer], reference: RedisServer, text: str
+) -> None:
+    compare(tagging, servers[1], reference, text, names(B1, B1))
 
 
 @pytest.mark.parametrize("text", REQUESTS, ids=lambda text: text.split()[0])
-def test_one_server_has_all_keys(servers: list[RedisServer], text: str) -> None:
-    with RedisServer() as reference, Proxy(redis_pool(servers[0])) as proxy:
-        client, direct = proxy.client(), reference.connect()
-        keys = names(A1, B1)
-        for connection in (client, direct):
-            fill(connection, keys)
-        words = text.format(**keys).split()
-        assert client.ask(*words) == direct.ask(*words)
-        assert contents([servers[0]]) == contents([reference])
+def test_keys_of_several_servers_are_refused_and_nothing_changes(
+    tagging: Connection, servers: list[RedisServer], text: str
+) -> None:
+    keys = names(A1, B1)
+    fill(tagging, keys)
+    before = contents(servers)
+    tagging.send(command(*text.format(**keys).split()) + command("PING"))
+    tagging.expect(CROSS_SERVER + b"+PONG\r\n")
+    assert contents(servers) == before
+
+
+@pytest.mark.parametrize("text", REQUESTS, ids=lambda text: text.split()[0])
+def test_one_server_has_all_keys(
+    first_only: Connection, servers: list[RedisServer], reference: RedisServer, text: str
+) -> None:
+    compare(first_only, servers[0], reference, text, names(A1, B1))
 
 
 def test_keys_may_meet_without_a_hash_tag(client: Connection) -> None:
