@@ -69,6 +69,8 @@ class Stand(NamedTuple):
     """
 
     proxy: Proxy
+    redis: Sequence[RedisServer]
+    """The real ones of redis pools."""
     senseless: Sequence[SenselessServer]
 
 
@@ -106,7 +108,7 @@ def stand(seed: int) -> Iterator[Stand]:
             server.start()
             stack.callback(server.stop)
         with Proxy(pools) as proxy:
-            yield Stand(proxy, senseless)
+            yield Stand(proxy, [*redis, wild], senseless)
 
 
 def fuzz(
@@ -116,7 +118,7 @@ def fuzz(
 
     AssertionError tells a finding. ``most``: as MOST_MEMORY.
     """
-    with stand(seed) as (proxy, senseless):
+    with stand(seed) as (proxy, redis, senseless):
         ports = [(proxy.port(name), i % 2 == 0) for i, name in enumerate(POOLS)]
         verifiers: list[VerifyingClient] = [
             RedisVerifier("redis", seed, ports[0][0]),
@@ -145,7 +147,7 @@ def fuzz(
         for peer in (*careless, *verifiers):
             peer.stop()
         _raise_failure([*peers, *senseless], proxy)
-        _check_end(proxy, senseless, most)
+        _check_end(proxy, redis, senseless, most)
         assert megabytes < 3 * most, f"the proxy had {megabytes} MB"
         return counts()
 
@@ -164,13 +166,15 @@ def _raise_failure(peers: Sequence[Peer], proxy: Proxy) -> None:
             raise AssertionError(f"{peer.name}: {peer.failure!r}") from peer.failure
 
 
-def _check_end(proxy: Proxy, senseless: Sequence[SenselessServer], most: int) -> None:
+def _check_end(proxy: Proxy, redis: Sequence[RedisServer], senseless: Sequence[SenselessServer], most: int) -> None:
     """Everything closes, memory comes back, and servers that come to their senses are used again.
 
     Servers go first: a client may have gone while its BLPOP waited, its end behind requests that nobody read.
     """
-    for server in senseless:
-        server.stop()
+    for server in redis:
+        server.kill()
+    for peer in senseless:
+        peer.stop()
     for name in POOLS:
         proxy.wait_stats(lambda pool: pool["client_connections"] == 0, f"the clients of {name} are gone", name)
     with RedisServer(port=senseless[0].port), RedisServer(port=senseless[1].port):
