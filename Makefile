@@ -28,7 +28,9 @@ MEASURE := PYTHONPATH=$(CURDIR)/src:$(CURDIR)/tests $(VENV)/bin/python
 
 # The environments of tests/clients, each with a file that says it is complete.
 CLIENTS := $(patsubst tests/clients/requirements/%.txt,build/clients/$(VENV)/%/.done,\
-	$(wildcard tests/clients/requirements/*.txt)) build/clients/node/.done
+	$(wildcard tests/clients/requirements/*.txt)) build/clients/node/.done build/clients/light-languages.done \
+	$(addprefix build/clients/compiled/,hiredis libmemcached poco_redis)
+HEAVY_CLIENTS := build/clients/heavy-languages.done $(addprefix build/clients/compiled/,go_redis gomemcache hedis)
 
 # A virtual environment whose Python has gone is made anew.
 $(if $(wildcard $(VENV)),$(shell $(VENV)/bin/python -c 'import pip' 2>/dev/null || rm -f $(VENV)/.*-done))
@@ -42,12 +44,12 @@ demo: $(VENV)/.demo-done ## install into .venv, start servers and a proxy, and s
 	@$(VENV)/bin/python -m twemproxy.demo
 
 .PHONY: test
-test: servers clients build lint types ## everything that has to pass: linter, type checker, all tests
+test: servers clients build lint types ## all required checks: linter, type checker, all tests
 	@echo "pytest"
 	@$(RUN) $(PYTEST)
 
 .PHONY: build
-build: build/in-place$(VENV) ## compile the modules next to their sources
+build: build/in-place$(VENV) ## compile the modules next to their sources, and build/bin/nutcracker
 
 .PHONY: lint
 lint: $(VENV)/.tools-done ## check style and format
@@ -69,7 +71,7 @@ system: servers clients build ## the tests against real servers
 	@$(RUN) $(PYTEST) tests/system
 
 .PHONY: asan
-asan: servers clients build $(VENV)/.asan-done ## the tests with address and undefined-behaviour sanitizers
+asan: servers clients build $(VENV)/.asan-done ## the tests with sanitizers for addresses and undefined behaviour
 	@echo "pytest, sanitized"
 	@$(SANITIZED) $(VENV)/bin/python $(PYTEST) -p no:cacheprovider tests/unit/protocol tests/unit/hashing
 	@TWEMPROXY_UNDER_TEST="env $(SANITIZED) $(CURDIR)/$(VENV)/bin/python -m twemproxy" \
@@ -81,33 +83,44 @@ fuzz: servers build $(VENV)/.asan-done ## fuzz parsers, and the sanitized proxy 
 		PYTHONPATH=$(CURDIR)/src:$(CURDIR)/tests $(VENV)/bin/python -m fuzz --minutes $(FUZZ_MINUTES)
 
 .PHONY: clients
-clients: $(CLIENTS) ## install the clients of redis that the tests try, each version in a folder of its own
+clients: $(CLIENTS) ## install the clients of redis and memcached that the tests use
+
+.PHONY: languages
+languages: servers build $(HEAVY_CLIENTS) ## the tests of clients in Go, Haskell, Java and nginx, which need 1.7 GB
+	@$(RUN) -m pytest -q tests/system/clients/heavy_languages.py
+
+.PHONY: suites
+suites: servers build build/suites/libraries/.done ## the test suites of redis, memcached and redis-py from SUITES=FOLDER, see CONTRIBUTING.md
+	@$(MEASURE) -m suites $(or $(SUITES),$(error SUITES=FOLDER is missing: see CONTRIBUTING.md)) $(ARGUMENTS)
 
 .PHONY: benchmark
 benchmark: build $(VENV)/.benchmark-done ## compare with nutcracker and haproxy (ARGUMENTS="--help" for more)
 	@$(RUN) benchmarks/run.py $(ARGUMENTS)
 
 .PHONY: faults
-faults: servers build ## what faults of one server cost the clients of the others, twelve minutes (ARGUMENTS="--help")
+faults: servers build ## measure how faults of one server affect clients of other servers, twelve minutes (ARGUMENTS="--help")
 	@$(MEASURE) -m benchmarks.faults $(ARGUMENTS)
 
 .PHONY: idle
-idle: servers build ## what 10,000 idle clients cost in memory, and 500 active ones beside them in latency
+idle: servers build ## measure the memory of 10,000 idle clients, and their effect on the latency of 500 active ones
 	@$(MEASURE) -m benchmarks.idle $(ARGUMENTS)
 
 .PHONY: soak
-soak: servers build $(VENV)/.benchmark-done ## half an hour of load with random faults (SOAK_SECONDS=90 for less)
+soak: servers build $(VENV)/.benchmark-done ## load with random faults for half an hour (SOAK_SECONDS=90 for less)
 	@$(MEASURE) -m benchmarks.soak --seconds $(SOAK_SECONDS) $(ARGUMENTS)
 
 .PHONY: wheel
-wheel: $(VENV)/.tools-done build/recipe ## a wheel for this Python in dist/
+wheel: $(VENV)/.tools-done build/recipe ## build a wheel for this Python in dist/, and test it in a virtual environment of its own
 	@echo "a wheel: compiling, this takes a minute or two"
 	@rm -rf build/wheel
 	@$(STAGED) $(PIP) wheel --no-deps --wheel-dir dist .
+	@$(VENV)/bin/python -m venv --clear build/wheel/venv
+	@build/wheel/venv/bin/python -m pip --quiet --disable-pip-version-check install "$$(ls -t dist/*.whl | head -n 1)"
+	@build/wheel/venv/bin/nutcracker -V
 	@ls -t dist/*.whl | head -n 1
 
 .PHONY: clean
-clean: ## remove what make has made, the virtual environments included
+clean: ## remove all that make has created, the virtual environments included
 	@rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	@find src tests tools benchmarks -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +
 
@@ -163,6 +176,38 @@ build/clients/node/.done: tests/clients/package.json | build/recipe servers
 	@npm --prefix $(@D) --silent install --no-package-lock --no-audit --no-fund
 	@touch $@
 
+build/clients/%-languages.done: tools/install-languages | build/recipe
+	@mkdir -p $(@D)
+	@tools/install-languages $*
+	@touch $@
+
+build/clients/compiled/hiredis: LIBRARIES := -lhiredis
+build/clients/compiled/libmemcached: LIBRARIES := -lmemcached
+build/clients/compiled/poco_redis: LIBRARIES := -lPocoRedis -lPocoNet -lPocoFoundation
+
+build/clients/compiled/%: tests/clients/%.c | build/clients/light-languages.done
+	@mkdir -p $(@D)
+	@$(CC) -O1 -Wall -Wextra -o $@ $< $(LIBRARIES)
+
+build/clients/compiled/%: tests/clients/%.cpp | build/clients/light-languages.done
+	@mkdir -p $(@D)
+	@$(CXX) -Wall -Wextra -o $@ $< $(LIBRARIES)
+
+# Debian has the libraries of Go where modules are not looked for.
+build/clients/compiled/%: tests/clients/%.go | build/clients/heavy-languages.done
+	@mkdir -p $(@D)
+	@GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(CURDIR)/build/clients/go-cache go build -o $@ $<
+
+build/clients/compiled/%: tests/clients/%.hs | build/clients/heavy-languages.done
+	@mkdir -p $(@D)
+	@ghc -v0 -outputdir build/clients/$*-objects -o $@ $<
+
+build/suites/libraries/.done: tests/suites/requirements.txt | build/recipe $(VENV)/.venv-done
+	@echo "suites: installing what the tests of redis-py need"
+	@rm -rf $(@D)
+	@$(PIP) install --no-compile --target $(@D) --requirement $<
+	@touch $@
+
 # --- compiling ---
 
 # How modules are compiled is in setup.py: when that changes nothing compiled before is worth anything.
@@ -176,25 +221,37 @@ build/recipe: setup.py
 build/in-place$(VENV): $(SOURCES) build/recipe $(VENV)/.tools-done
 	@echo "compiling what has changed, all of it takes a minute or two"
 	@rm -f build/in-place.*
+	@rm -rf build/bin
 	@find src -name '*.so' -delete
-	@$(VENV)/bin/python setup.py build_ext --inplace --parallel $(CPUS) > build/log 2>&1 || { cat build/log; exit 1; }
+	@$(VENV)/bin/python setup.py build_ext --inplace --parallel $(CPUS) build_scripts --build-dir build/bin \
+		> build/log 2>&1 || { cat build/log; exit 1; }
 	@grep -A 5 'warning:' build/log || true
 	@touch $@
 
 SANITIZED = PYTHONPATH=$(CURDIR)/build/asan/lib PYTHONMALLOC=malloc \
 	LD_PRELOAD=$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so) \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-# The demonstration starts a proxy of its own; bounds of memory mean nothing to a sanitized one.
+# The demonstration starts a proxy of its own; bounds of memory, and of time, mean nothing to a sanitized one.
 UNSANITIZED := $(addprefix --ignore tests/system/,\
-	test_demo.py test_back_pressure.py test_slow_peers.py test_network_fuzzing.py)
+	process/test_demo.py limits/test_back_pressure.py failures/test_slow_peers.py process/test_network_fuzzing.py)
 UNSANITIZED += $(addprefix --deselect tests/system/,\
-	test_memory_limit.py::test_large_requests_all_succeed_in_the_end \
-	test_memory_limit.py::test_a_request_that_will_never_fit_is_dropped \
-	test_memory_limit.py::test_half_sent_requests_lock_nobody_out \
-	test_memory_limit.py::test_replies_that_nobody_takes_are_bounded \
-	test_scripts.py::test_a_server_that_does_not_read_is_not_sent_every_script \
-	test_shared_subscriptions.py::test_who_does_not_read_is_cut_off \
-	test_shared_subscriptions.py::test_a_message_is_in_memory_once)
+	limits/test_memory_limit.py::test_large_requests_all_succeed_in_the_end \
+	limits/test_memory_limit.py::test_a_request_that_will_never_fit_is_dropped \
+	limits/test_memory_limit.py::test_half_sent_requests_lock_nobody_out \
+	limits/test_memory_limit.py::test_replies_that_nobody_takes_are_bounded \
+	limits/test_memory_limit.py::test_subscriptions_are_counted \
+	limits/test_pieces.py::test_one_value_named_many_times_takes_little_memory \
+	limits/test_pieces.py::test_several_requests_of_large_values_wait_for_each_other \
+	limits/test_write_first.py::test_a_client_that_takes_its_replies_is_not_read_ahead \
+	limits/test_no_memory.py::test_a_request_without_a_place_on_its_server_connection_is_not_sent \
+	limits/test_no_memory.py::test_a_reply_to_publish_that_cannot_be_kept_costs_its_client_only \
+	limits/test_output_limits.py::test_who_takes_nothing_is_closed_in_time \
+	memcached/test_memcached_requests.py::test_value_of_more_than_memcached_may_have_is_swallowed_by_the_proxy \
+	redis/test_looked_up_commands.py::test_thousands_of_names \
+	redis/test_scripts.py::test_in_a_pipeline_replies_keep_their_order \
+	redis/test_scripts.py::test_a_server_that_does_not_read_is_not_sent_every_script \
+	pubsub/test_shared_subscriptions.py::test_who_does_not_read_is_cut_off \
+	pubsub/test_shared_subscriptions.py::test_a_message_is_in_memory_once)
 
 $(VENV)/.asan-done: $(SOURCES) build/recipe $(VENV)/.tools-done
 	@echo "compiling with sanitizers, this takes a minute or two"

@@ -1,45 +1,67 @@
-"""The list of compiled modules and the rules they are compiled by; everything else is in pyproject.toml."""
+"""What is compiled and how, the modules and the program nutcracker; everything else is in pyproject.toml."""
 
 import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from sysconfig import get_config_var, get_path
+from typing import ClassVar
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Command, Extension, setup
 
 COMPILED = [
     "twemproxy.hashing.functions",
-    "twemproxy.hashing.continuum",
+    "twemproxy.hashing.ring",
     "twemproxy.protocol.codec",
+    "twemproxy.protocol.foreign",
     "twemproxy.protocol.memcache.classic_requests",
     "twemproxy.protocol.memcache.codec",
-    "twemproxy.protocol.memcache.replies",
-    "twemproxy.protocol.memcache.requests",
+    "twemproxy.protocol.memcache.reply_parser",
+    "twemproxy.protocol.memcache.request_parser",
     "twemproxy.protocol.name_table",
     "twemproxy.protocol.redis.codec",
     "twemproxy.protocol.redis.framing",
+    "twemproxy.protocol.redis.glob",
+    "twemproxy.protocol.redis.inline",
+    "twemproxy.protocol.redis.subscription_messages",
+    "twemproxy.protocol.request",
     "twemproxy.stats.counters",
     "twemproxy.net.block",
     "twemproxy.net.event_loop",
     "twemproxy.net.send_queue",
     "twemproxy.net.stream",
     "twemproxy.proxy.client",
-    "twemproxy.proxy.errand",
-    "twemproxy.proxy.fragment",
-    "twemproxy.proxy.in_flight",
-    "twemproxy.proxy.limits",
+    "twemproxy.proxy.drain",
+    "twemproxy.proxy.internal_request",
+    "twemproxy.proxy.fenced",
+    "twemproxy.proxy.fences",
+    "twemproxy.proxy.scatter",
+    "twemproxy.proxy.pipeline",
+    "twemproxy.proxy.admission",
     "twemproxy.proxy.listener",
     "twemproxy.proxy.memory_limit",
-    "twemproxy.proxy.oversize",
-    "twemproxy.proxy.planned",
-    "twemproxy.proxy.reactor",
-    "twemproxy.proxy.repairable",
+    "twemproxy.proxy.discard",
+    "twemproxy.proxy.pieced_request",
+    "twemproxy.proxy.plan_execution",
+    "twemproxy.proxy.published",
+    "twemproxy.proxy.data_plane",
+    "twemproxy.proxy.retryable",
     "twemproxy.proxy.reply_queue",
     "twemproxy.proxy.rotation",
     "twemproxy.proxy.server_connection",
     "twemproxy.proxy.server_pool",
     "twemproxy.proxy.server_stream",
     "twemproxy.proxy.shared_message",
-    "twemproxy.proxy.sink",
+    "twemproxy.proxy.reply_handler",
+    "twemproxy.proxy.pubsub",
+    "twemproxy.proxy.topics",
+    "twemproxy.proxy.wrong_protocol",
 ]
+
+# The module with the C function main of the program nutcracker.
+LAUNCHER = "twemproxy.launcher"
 
 COMPILE_FLAGS = [
     "-O3",
@@ -64,20 +86,110 @@ DIRECTIVES = {
 sanitize = os.environ.get("TWEMPROXY_SANITIZE")
 flags = [*COMPILE_FLAGS, f"-fsanitize={sanitize}", "-fno-omit-frame-pointer"] if sanitize else COMPILE_FLAGS
 
-setup(
-    ext_modules=cythonize(
-        [
-            Extension(
-                name,
-                [f"src/{name.replace('.', '/')}.py"],
-                extra_compile_args=flags,
-                extra_link_args=[f"-fsanitize={sanitize}"] if sanitize else [],
-            )
-            for name in COMPILED
-        ],
+# What is installed as nutcracker where the program cannot be linked.
+SCRIPT = """#!{interpreter}
+import sys
+
+sys.path[1:1] = {packages}
+from twemproxy.cli import main
+
+sys.exit(main())
+"""
+
+
+def translated(names, **options):
+    """An Extension for each module, its source translated to C."""
+    return cythonize(
+        [Extension(name, [f"src/{name.replace('.', '/')}.py"], **options) for name in names],
         build_dir="build/cython",
         include_path=["src"],
         annotate=bool(os.environ.get("TWEMPROXY_ANNOTATE")),
         compiler_directives=DIRECTIVES,
+    )
+
+
+class BuildNutcracker(Command):
+    """The command build_scripts: links the program nutcracker; without a libpython to link it writes a script."""
+
+    user_options: ClassVar = [("build-dir=", "d", "directory for the program")]
+
+    def initialize_options(self):
+        self.build_dir = None
+
+    def finalize_options(self):
+        self.set_undefined_options("build", ("build_scripts", "build_dir"))
+
+    def get_source_files(self):
+        return self.distribution.scripts
+
+    def run(self):
+        self.mkpath(self.build_dir)
+        program = Path(self.build_dir, "nutcracker")
+        program.unlink(missing_ok=True)
+        in_place = self.get_finalized_command("build_ext").inplace
+        interpreter = sys.executable if in_place else os.path.realpath(sys.executable)
+        packages = [os.path.abspath("src")] if in_place else []
+        problem = link(program, interpreter, packages)
+        if problem:
+            print(f"warning: nutcracker becomes a Python script, since it could not be linked: {problem}")
+            # pip puts the interpreter's path in place of "python".
+            program.write_text(SCRIPT.format(interpreter=interpreter if in_place else "python", packages=packages))
+            program.chmod(0o755)
+
+
+def link(program, interpreter, packages):
+    """Make the program from LAUNCHER, which says what ``interpreter`` and ``packages`` are for.
+
+    Gives an empty text, or what stands in the way.
+    """
+    problem = "there is no libpython"
+    [launcher] = translated([LAUNCHER])
+    for libpython in libpythons():
+        command = [
+            *shlex.split(os.environ.get("CC") or get_config_var("CC")),
+            *[*COMPILE_FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), f"-I{get_path('include')}"],
+            *[f"-DINTERPRETER={c_string(interpreter)}", f"-DPACKAGES={c_string(ascii(packages))}"],
+            *[*launcher.sources, "-o", str(program), *shlex.split(os.environ.get("LDFLAGS", "")), *libpython],
+        ]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True)
+        except OSError as error:
+            return str(error)
+        if result.returncode == 0:
+            print(result.stderr, end="")
+            return ""
+        problem = result.stderr.strip() or f"{command[0]} ended with status {result.returncode}"
+    return problem
+
+
+def libpythons():
+    """What to link with, the best first: libpython in the form that this interpreter has.
+
+    So the program starts wherever the interpreter does, even where no shared libpython is installed.
+    """
+    maps = Path("/proc/self/maps")
+    mapped = {line.split()[-1] for line in maps.read_text().splitlines()} if maps.exists() else set()
+    loaded = [path for path in mapped if os.path.basename(path).startswith("libpython")]
+    folders = [get_config_var("LIBDIR"), f"{sys.base_prefix}/lib"]
+    shared = [*loaded, *(os.path.join(folder, get_config_var("LDLIBRARY")) for folder in folders)]
+    dynamic = [[path, f"-Wl,-rpath,{os.path.dirname(path)}"] for path in shared if os.path.exists(path)]
+    archive = os.path.join(get_config_var("LIBPL"), get_config_var("LIBRARY"))
+    # Extension modules look for Python's functions in the program. Debian's archive is for programs at fixed addresses.
+    names = ("LINKFORSHARED", "LIBS", "MODLIBS", "SYSLIBS")
+    exporting = [archive, *(word for name in names for word in shlex.split(get_config_var(name) or ""))]
+    static = [exporting, ["-no-pie", *exporting]] if os.path.exists(archive) else []
+    return [*dynamic, *static] if loaded else [*static, *dynamic]
+
+
+def c_string(text):
+    """The text as a literal of C."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+setup(
+    ext_modules=translated(
+        COMPILED, extra_compile_args=flags, extra_link_args=[f"-fsanitize={sanitize}"] if sanitize else []
     ),
+    scripts=["src/twemproxy/launcher.py"],
+    cmdclass={"build_scripts": BuildNutcracker},
 )

@@ -1,4 +1,4 @@
-"""The two flavours of dual modules as fixtures, and how hypothesis runs."""
+"""The two flavours of dual modules as fixtures, and the settings of hypothesis."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from harness.flavours import compiled, interpreted
 
-# How fast a machine is does not decide whether a test passes.
+# Whether a test passes must not depend on the speed of the machine.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
@@ -17,7 +17,7 @@ Load = Callable[[str], ModuleType]
 
 @pytest.fixture(params=[compiled, interpreted], ids=["compiled", "interpreted"], scope="session")
 def flavour(request: pytest.FixtureRequest) -> Load:
-    """Loads a dual module by name; a test that asks for it runs once per flavour."""
+    """Loads a dual module by name; a test with this fixture runs once per flavour."""
     load: Load = request.param
     return load
 

@@ -1,10 +1,11 @@
-"""Writes command_info.json: what running redis and valkey servers say about their own commands.
+"""Writes command_info.json: the descriptions that running redis and valkey servers give of their own commands.
 
     python tools/generate_command_info.py 127.0.0.1:6379 127.0.0.1:6380 [--output FILE]
 
-The file is the union of what the servers say; where they disagree the later address wins, except that the
-arity becomes the more permissive one. Commands of servers newer than those at hand are in the table
-``NEWER``; a server that knows one replaces that row.
+The file is the union of these descriptions. If servers disagree, the later address wins, except that the arity becomes
+the more permissive one. Commands of newer servers are in the tables ``NEWER`` and ``NEWER_SUBCOMMANDS``; if a server
+knows such a command, its description replaces the row. ``FIRST_IN_REDIS`` has the version of redis for commands for
+which valkey has a later version.
 """
 
 import argparse
@@ -98,13 +99,28 @@ NEWER = (
     ("xdelex", -5, "write fast", "1", "stream", "8.2.0", "Deletes messages, as consumer groups allow."),
     ("xnack", -7, "write fast", "1", "stream", "8.8.0", "Gives pending messages back to their group."),
 )
-"""Commands of redis 8.0 to 8.10, by the command pages of redis.io. Keys: argument indices, or ``numkeys`` for
-keys behind their number at argument 1.
+"""Commands of redis 8.0 to 8.10, from the command pages of redis.io. Keys: argument indices, or ``numkeys`` for keys
+that follow their number at argument 1."""
+
+NEWER_SUBCOMMANDS = (
+    # container, name, arity, since, summary
+    ("cluster", "migration", -4, "8.4.0", "Starts, monitors and cancels the migration of slots."),
+)
+"""As ``NEWER``, for sub-commands without keys."""
+
+FIRST_IN_REDIS = {
+    "7.4.0": "hexpire hexpireat hexpiretime hpersist hpexpire hpexpireat hpexpiretime hpttl httl",
+    "8.0.0": "hgetdel hgetex hsetex",
+    "8.4.0": "msetex",
+}
+"""Commands that valkey adopted from a redis newer than the servers asked, by the version that introduced them.
+
+Source: the command pages of redis.io.
 """
 
 
 def read_reply(stream: BinaryIO) -> Any:
-    """The next reply of a RESP2 stream; raises RuntimeError when it is an error."""
+    """The next reply of a RESP2 stream; an error reply raises RuntimeError."""
     line = stream.readline()[:-2].decode()
     kind, rest = line[:1], line[1:]
     if kind == "+":
@@ -119,7 +135,7 @@ def read_reply(stream: BinaryIO) -> Any:
 
 
 def ask(address: str, request: str) -> Any:
-    """One server's reply to one inline request, nested lists of text and numbers."""
+    """A server's reply to one inline request, as nested lists of text and numbers."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port))) as connection, connection.makefile("rb") as stream:
         connection.sendall(request.encode() + b"\r\n")
@@ -132,7 +148,7 @@ def pairs(flat: list[Any]) -> Info:
 
 
 def key_spec(reply: list[Any]) -> Info:
-    """One key specification, its two steps flattened to a kind and its numbers."""
+    """One key specification; each of its two steps is flattened to a kind and its numbers."""
     spec = pairs(reply)
     begin = pairs(spec["begin_search"])
     find = pairs(spec["find_keys"])
@@ -172,13 +188,13 @@ def command_info(reply: list[Any], docs: Info) -> Info:
 
 
 def commands_of(address: str) -> dict[str, Info]:
-    """Every command of one server, modules' included."""
+    """Every command of a server, including those of modules."""
     docs = pairs(ask(address, "COMMAND DOCS"))
     return {reply[0]: command_info(reply, docs) for reply in ask(address, "COMMAND")}
 
 
 def newer_commands() -> dict[str, Info]:
-    """The commands of ``NEWER``, in the file's form."""
+    """The commands of ``NEWER``, in the format of the file."""
     table: dict[str, Info] = {}
     for name, arity, flags, keys, group, since, summary in NEWER:
         access = ["RO", "access"] if "readonly" in flags else ["RW", "access", "update"]
@@ -204,8 +220,31 @@ def newer_commands() -> dict[str, Info]:
     return table
 
 
+def newer_subcommands() -> dict[str, Info]:
+    """The containers of ``NEWER_SUBCOMMANDS``, in the format of the file, with these sub-commands only."""
+    table: dict[str, Info] = {}
+    for container, name, arity, since, summary in NEWER_SUBCOMMANDS:
+        subcommands = table.setdefault(container, {"subcommands": {}})["subcommands"]
+        subcommands[f"{container}|{name}"] = {
+            "summary": summary,
+            "since": since,
+            "group": container,
+            "arity": arity,
+            "keys": [0, 0, 0],
+            "categories": ["@slow"],
+        }
+    return table
+
+
+def date_by_redis(table: dict[str, Info]) -> None:
+    """Give the commands of ``FIRST_IN_REDIS`` the version of redis that introduced them."""
+    for since, names in FIRST_IN_REDIS.items():
+        for name in names.split():
+            table[name]["since"] = since
+
+
 def more_permissive(one: int, other: int) -> int:
-    """The arity that admits whatever either of the two admits."""
+    """The arity that admits every number of arguments that either of the two admits."""
     return one if one == other else -min(abs(one), abs(other))
 
 
@@ -223,7 +262,7 @@ def merge(older: dict[str, Info], newer: dict[str, Info]) -> dict[str, Info]:
 
 
 def text_of(table: dict[str, Info]) -> str:
-    """The file: sorted, one command a line, nothing empty written out."""
+    """The text of the file: sorted, one command per line, without empty values."""
 
     def compact(value: Any) -> Any:
         if isinstance(value, dict):
@@ -240,7 +279,7 @@ def text_of(table: dict[str, Info]) -> str:
 
 
 def main() -> None:
-    """Ask, merge, write."""
+    """Ask the servers, merge their replies, and write the file."""
     parser = argparse.ArgumentParser(description="Write what servers say about their own commands.")
     parser.add_argument("addresses", nargs="+", metavar="HOST:PORT", help="a running server")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="default: the file in the package")
@@ -248,6 +287,9 @@ def main() -> None:
     known: dict[str, Info] = {}
     for address in arguments.addresses:
         known = merge(known, commands_of(address))
+    for container, info in newer_subcommands().items():
+        known[container]["subcommands"] = info["subcommands"] | known[container]["subcommands"]
+    date_by_redis(known)
     arguments.output.write_text(text_of(newer_commands() | known))
 
 

@@ -1,7 +1,9 @@
-"""Writes the documents that are made of tables: ``python tools/generate_docs.py``.
+"""Writes the documents that are generated from tables: ``python tools/generate_docs.py``.
 
-docs/configuration.md comes from the directives, docs/commands.md and docs/memcached.md from the tables of commands.
-With ``--check`` nothing is written; the exit status says whether the files are as they would be.
+docs/configuration.md comes from the directives, docs/commands.md and docs/memcached.md from the tables of commands,
+docs/statistics.md from the catalogue of counters.
+
+With ``--check`` nothing is written; the exit status tells whether the files are up to date.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from twemproxy.protocol.memcache import commands as memcache
 from twemproxy.protocol.memcache.commands import Command, Form
 from twemproxy.protocol.redis import commands as redis
 from twemproxy.protocol.redis.commands import Routing
+from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -26,18 +29,18 @@ KINDS = {
     "string": "string",
     "boolean": "`true` or `false`",
 }
-"""Values by kind, where the kind says it all."""
+"""The values of a directive by its kind, if the kind determines them."""
 
 UNITS = {"ms": "milliseconds", "s": "seconds", "": "number"}
-"""Numbers by unit, where the unit is no word to count by."""
+"""The values of numbers by unit, for units that cannot follow "number of"."""
 
 BEGINNING = """\
 <!-- Written by tools/generate_docs.py from src/twemproxy/config/directives.py: change those. -->
 
 # The configuration file
 
-One YAML document: pool names, and under each the directives of that pool. `nutcracker -t -c FILE` checks a file
-without running it; a file that cannot be used is reported once, as `file:line:column: reason`.
+The file is one YAML document: names of pools, and under each name the directives of that pool. `nutcracker -t -c FILE`
+checks a file and exits. An invalid file is reported as `file:line:column: reason`.
 
 ```yaml
 alpha:
@@ -57,45 +60,61 @@ conf/nutcracker.yml is a longer sample.
 """
 
 END = """
-Numbers are decimal digits and nothing else, up to {maximum}. Truth values are `true` or `false`, in lower case.
-Quotes make no difference: `timeout: "5"` is a number. No name and no value may be empty, and no directive may stand
-twice in a pool.
+Numbers consist of decimal digits only, up to {maximum}. `true` and `false` are written in lower case. Quotes make no
+difference: `timeout: "5"` is a number. Names and values may not be empty, and a pool may not have a directive twice.
 
 ## listen
 
 | form | listens on |
 |---|---|
-| `host:port` | the first address of the host; the port is what follows the last colon |
-| `/path` | a unix stream socket, with the mode that the umask leaves |
-| `/path 0660` | the same with this octal mode, at most `0777`; the mode is what follows the last space |
+| `host:port` | the first address of the host; the port follows the last colon |
+| `/path` | a unix stream socket, with the mode that the umask allows |
+| `/path 0660` | the same with this octal mode, at most `0777`; the mode follows the last space |
 
-The path has less than 108 bytes. Two pools may not have the same `listen`.
+A path has fewer than 108 bytes. Two pools may not have the same `listen`.
 
 ## servers
 
-| form | name without one given |
+| form | default name |
 |---|---|
 | `host:port:weight` | `host:port` as written; the host alone when the port is 11211 |
 | `/path:weight` | the path and a colon, `/path:` |
-| `host:port:weight name`, `/path:weight name` | |
 
-- The name decides, with the weight, which keys a server gets: a server that keeps its name keeps its keys,
-  whatever its address is. Names are unique in a pool.
-- The weight is a number above 0, relative to the others of the pool.
-- A path has neither colons nor, unless a name follows, spaces. IPv6 addresses have no brackets: `::1:6379:1`.
-- The order of the list means nothing. Servers, and pools, are sorted by name: shorter ones first, those of equal
-  length by bytes.
-- Hosts of servers are not looked up when the file is read.
+A name follows after one space: `host:port:weight name`, `/path:weight name`.
 
-## YAML that may not be used
+- The name and the weight decide which keys a server gets: a server that keeps its name keeps its keys, whatever its
+  address is. Names are unique in a pool.
+- The weight is a number above 0, relative to the other weights of the pool.
+- A path may not have colons, and may have spaces only when a name follows. IPv6 addresses have no brackets:
+  `::1:6379:1`.
+- The order of the list has no effect. Servers and pools are sorted by name: shorter names first, names of equal length
+  by bytes.
+- The names of hosts are not looked up when the file is read.
 
-Flow collections (`[a]`, `{{a: b}}`), anchors, aliases, tags, directives (`%YAML`) and document markers (`---`, `...`).
-Exactly one directive of each pool has a list as its value: `servers`.
+## Scripts
+
+`allow_commands` and `deny_commands` apply to the commands that clients send. The commands inside a script or a function
+do not pass through the proxy, so the proxy cannot refuse them: `EVAL "return redis.call('flushall')" 1 k` empties a
+server although FLUSHALL needs permission. Two settings prevent this:
+
+- `deny_commands: "@scripting"` refuses all commands that run, load, list or remove scripts and functions;
+  `deny_commands: eval` refuses the commands that run them.
+- The servers' ACLs apply inside scripts. The proxy is the user `default` of the servers: after
+  `ACL SETUSER default -@dangerous` at a server, no client of the proxy and no script can run the dangerous commands.
+
+Clients may run scripts (EVAL, EVALSHA, FCALL, SCRIPT LOAD) and end scripts that run for too long (SCRIPT KILL, FUNCTION
+KILL) without permission. Commands that change the scripts or functions of all clients need permission: FUNCTION LOAD,
+FUNCTION DELETE, FUNCTION FLUSH, FUNCTION RESTORE, SCRIPT FLUSH.
+
+## YAML that is not allowed
+
+Flow collections (`[a]`, `{{a: b}}`), anchors, aliases, tags, directives (`%YAML`) and document markers (`---`, `...`)
+are errors. Exactly one directive of each pool has a list as its value: `servers`.
 """
 
 
 def value(directive: Directive) -> str:
-    """What the directive takes."""
+    """The values that a directive takes."""
     if directive.choices:
         return ", ".join(f"`{choice}`" for choice in directive.choices)
     if directive.kind == "number":
@@ -107,7 +126,7 @@ def value(directive: Directive) -> str:
 
 
 def shown_default(directive: Directive) -> str:
-    """The default as the file would say it."""
+    """The default value, as it is written in the file."""
     if directive.required:
         return "required"
     given = default(directive)
@@ -117,18 +136,18 @@ def shown_default(directive: Directive) -> str:
 
 
 def meaning(directive: Directive) -> str:
-    """The help with what it does in the other protocol's pools."""
+    """The help of a directive, with its effect in pools of the other protocol."""
     notes = {
         "any": "",
-        "redis": " Ignored unless the pool speaks redis.",
-        "redis only": " Only a pool that speaks redis may have it.",
-        "memcached only": " Only a pool that speaks memcached may have it.",
+        "redis": " Memcached pools ignore it.",
+        "redis only": " Only for redis pools.",
+        "memcached only": " Only for memcached pools.",
     }
-    return directive.help + notes[directive.protocol]
+    return directive.help.replace("|", r"\|") + notes[directive.protocol]
 
 
 def configuration() -> str:
-    """The whole of docs/configuration.md."""
+    """The text of docs/configuration.md."""
     rows = (
         f"| `{directive.name}` | {value(directive)} | {shown_default(directive)} | {meaning(directive)} |\n"
         for directive in DIRECTIVES
@@ -148,22 +167,22 @@ ARGUMENTS = {
     Form.META_SET: "`key bytes flags`, data block",
     Form.VERBOSITY: "`level [noreply]`",
     Form.FLUSH_ALL: "`[delay] [noreply]`",
-    Form.STATS: "none, `servers`, or any other",
+    Form.STATS: "none, or one of [these](#statistics)",
 }
-"""Arguments by form; the other forms have none."""
+"""Arguments by form; other forms have none."""
 
 DESTINATIONS = {
-    Form.RETRIEVAL: "each key's server, the values merged in the order of the keys",
-    Form.RETRIEVAL_TOUCH: "each key's server, the values merged in the order of the keys",
-    Form.META_NOOP: "the proxy, once everything before it is answered",
+    Form.RETRIEVAL: "each key's server; the values come in the order of the keys",
+    Form.RETRIEVAL_TOUCH: "each key's server; the values come in the order of the keys",
+    Form.META_NOOP: "the proxy, after all earlier replies",
     Form.VERSION: "one server",
     Form.VERBOSITY: "every server, one reply",
     Form.FLUSH_ALL: "every server, one reply",
-    Form.STATS: "none or `servers`: the proxy; else every server, lines with the server's name in front",
+    Form.STATS: "every server, see [Statistics](#statistics); `proxy` and `servers`: the proxy",
     Form.QUIT: "the proxy",
     Form.REFUSED: "refused: {refusal}",
 }
-"""Where requests of a form go; those of the others go to the server of their key."""
+"""The destinations of requests by form; requests of other forms go to the server of their key."""
 
 MEMCACHED_BEGINNING = """\
 <!-- Written by tools/generate_docs.py from src/twemproxy/protocol/memcache/commands.py: change those. -->
@@ -171,8 +190,8 @@ MEMCACHED_BEGINNING = """\
 # Memcached pools
 
 A pool without `redis: true` speaks memcached's text protocol, classic and meta commands, with the semantics of
-memcached 1.6. Clients see one memcached. What differs from nutcracker and from memcached itself is in
-[differences.md](differences.md).
+memcached 1.6. Clients see one memcached. [differences.md](differences.md) lists the differences from nutcracker and
+from memcached itself.
 
 ## Commands
 
@@ -181,46 +200,60 @@ memcached 1.6. Clients see one memcached. What differs from nutcracker and from 
 """
 
 MEMCACHED_END = """
-Any other command is answered `ERROR`, and the connection goes on.
+Any other command gets `ERROR`, and the connection stays open.
 
 ## Keys, numbers, values
 
-- A key has 1 to {key} bytes, none of them a control character or a blank. With the meta flag `b` it is written in
-  base64; the decoded bytes, which may be any but a line feed, decide which server it is on, so `mg Zm9v b` and
-  `get foo` ask the same one.
-- Numbers are plain decimals: `flags` of 32 bits, `exptime` of 31 and perhaps negative, `delta` and `cas` of 64.
-- A value may have up to {value}, and no more than its server takes: a larger one is answered
-  `SERVER_ERROR object too large for cache`, as memcached does, and the connection goes on.
-- A line has up to {line} bytes, as in memcached, but one of get or gets up to {keys_line}.
+- A key has 1 to {key} bytes, without control characters and blanks. With the meta flag `b` a key is written in base64.
+  The decoded bytes decide which server has the key, so `mg Zm9v b` and `get foo` ask the same server. They may not
+  contain a line feed.
+- Numbers are plain decimals: `flags` with 32 bits, `exptime` with 31 bits and an optional minus, `delta` and `cas` with
+  64 bits.
+- A value has up to {value}, and no more than its server accepts. A larger value gets
+  `SERVER_ERROR object too large for cache`, as in memcached, and the connection stays open.
+- A line has up to {line} bytes, as in memcached. A line of get or gets has up to {keys_line}.
 
 ## noreply and quiet requests
 
-Every request that reaches a server is answered by it: `noreply` and the flag `q` do not get that far. The proxy drops
-what the client does not want: any reply to a `noreply`, errors included, and those of a quiet request that are nominal.
+Servers reply to every request: the proxy removes `noreply` and the flag `q` before it forwards a request. It then drops
+the replies that the client does not want. For `noreply` these are all replies, errors included; for `q` the
+suppressible ones:
 
 | command | `q` hides |
 |---|---|
 {quiet}
 
-`mn` is a barrier: its `MN` comes when everything before it is answered, whichever servers that was up to.
+`mn` is a barrier: the client gets `MN` after the replies to all earlier requests, of all servers.
 
 ## Statistics
 
-`stats` shows the proxy's own figures for the pool, `stats servers` what it knows of each server: whether it is live,
-its address, and the counters of the statistics port. Any other argument is passed to every server: each line comes back
-with the server's name in front, `STAT server1:curr_items 12`; a server that cannot be asked has one line,
-`STAT server1:error Connection refused`.
+Monitoring tools see one memcached:
+
+| argument of `stats` | reply |
+|---|---|
+{statistics}
+| any other | the lines of every server, each with the server's name: `STAT server1:3:state conn_read` |
+
+Counters, sizes and limits are added up. `uptime` and `accepting_conns` are the smallest, `version` is the oldest, ages
+are the largest. A setting that differs between servers is left out. `pid` is the proxy's. In a pool of one server all
+other figures are that server's.
+
+A server that does not reply within a second, or within `timeout`, is left out and counted in `servers_failed`. When no
+server replies, the client gets the error. The proxy asks the servers after the client's earlier requests have replies,
+and sends one such request at a time for all clients of the pool.
+
+{permission} need permission, for instance `allow_commands: "stats|reset"`.
 
 ## Servers
 
-A new connection asks for the version first. Meta commands need memcached 1.6.10 or newer: an older server answers them
-otherwise, or takes the data block of `ms` for commands, so it does not get them, and the client gets a `SERVER_ERROR`
-that says so. Everything else works with older servers, too, as far as they know it.
+A new server connection sends `version` first. Meta commands need memcached 1.6.10 or newer: an older server replies
+differently, or runs the data block of `ms` as commands. Such a server does not get meta commands, and the client gets a
+`SERVER_ERROR` with the reason. All other commands work with older servers that know them.
 """
 
 
 def size_text(size: int) -> str:
-    """A size in bytes as people write it."""
+    """A size in bytes as text with a unit."""
     for unit, name in ((1 << 30, "GB"), (1 << 20, "MB")):
         if size % unit == 0:
             return f"{size // unit} {name}"
@@ -228,21 +261,21 @@ def size_text(size: int) -> str:
 
 
 def destination(command: Command) -> str:
-    """Where a command's requests go."""
+    """The destination of a command's requests."""
     text = DESTINATIONS.get(command.form, "the key's server").format(refusal=command.refusal)
     return f"{text}; only with `allow_commands: {command.name}`" if command.permission else text
 
 
 def memcached() -> str:
-    """The whole of docs/memcached.md."""
+    """The text of docs/memcached.md."""
     rows = (
         f"| `{command.name}` | {ARGUMENTS.get(command.form, '')} | {destination(command)} | {command.summary} |\n"
         for command in memcache.COMMANDS
     )
     quiet = (
-        f"| `{command.name}` | {', '.join(f'`{word}`' for word in nominal.split())} |"
+        f"| `{command.name}` | {', '.join(f'`{word}`' for word in suppressible.split())} |"
         for command in memcache.COMMANDS
-        if command.reply and (nominal := memcache.REPLY_KINDS[command.reply].nominal)
+        if command.reply and (suppressible := memcache.REPLY_KINDS[command.reply].suppressible)
     )
     end = MEMCACHED_END.format(
         key=memcache.MOST_KEY,
@@ -250,6 +283,10 @@ def memcached() -> str:
         line=memcache.MOST_LINE,
         keys_line=size_text(memcache.MOST_KEYS_LINE),
         quiet="\n".join(quiet),
+        statistics="\n".join(
+            f"| {f'`{name}`' if name else 'none'} | {text} |" for name, text in memcache.STATISTICS.items()
+        ),
+        permission=", ".join(f"`stats {name}`" for name in memcache.STATISTICS_WITH_PERMISSION),
     )
     return MEMCACHED_BEGINNING + "".join(rows) + end
 
@@ -259,28 +296,37 @@ REDIS_BEGINNING = """\
 
 # Redis commands
 
-Every command of redis and valkey, and what becomes of it in a pool with `redis: true`. The table is made of what the
-servers say about their commands; `COMMAND` answers from the same one. A command that is not in it, of a module for
-instance, is looked up at a server once: if `COMMAND INFO` there knows it, it goes to the server of its keys, else the
-answer is `ERR unknown command`. One that was renamed at the servers is what it was, permissions included; of those that
-are about the connection there is none by another name. Clients get to read why a command is refused.
+This page lists every command of redis and valkey, and where a pool with `redis: true` sends it. The table comes from
+the servers' own descriptions of their commands; the reply to `COMMAND` comes from the same table. When a command is
+refused, the client gets an error with the reason.
 
-- *Key's server*: the request goes to the server of its key, byte for byte.
-- *One server*: it has several keys, and all of them must be on one server; otherwise the answer is `-CROSSSLOT Keys in
-  request don't hash to the same server (use a hash tag)`. In a pool of one server they always are.
-- *Split*: one request per server, the replies merged.
-- *Every server*: all are asked, ejected ones too, and the replies become one; a server that fails makes it an error.
-- *Private connection*: the client gets a server connection of its own meanwhile, at most `blocking_connections` of the
-  pool together, so that nobody else waits.
-- *Subscription*: one connection to each server brings what is published to all clients.
-- *Proxy*: answered without asking a server.
-- *Only with* `allow_commands`: it can destroy or stall what others need, see [configuration.md](configuration.md).
+- *Key's server*: the request goes to the server of its key, unchanged.
+- *One server*: the request may have several keys, and all of them must be on one server. Otherwise the client gets
+  `-CROSSSLOT Keys in request don't hash to the same server (use a hash tag)`.
+- *Split*: one request per server; the replies are merged.
+- *Every server*: all servers are asked, ejected ones too, and the replies become one. If one server fails, the reply is
+  an error.
+- *Private connection*: the client has a server connection for itself until the request is done, so that no other client
+  waits. A pool has up to `blocking_connections` of these.
+- *Subscription*: one connection to each server receives the messages for all clients.
+- *Proxy*: the proxy replies without asking a server.
+- *Only with* `allow_commands`: the command can destroy data or block a server, see
+  [configuration.md](configuration.md#directives). This directive and `deny_commands` do not apply
+  [inside scripts](configuration.md#scripts).
+
+A command that is not in the table, of a module for instance, is looked up once with `COMMAND INFO` at a server. If the
+server knows the command, the request goes to the server of its keys. Without keys it goes to the server of a pool of
+one. It goes to every server when its tips have `request_policy:all_shards` or `all_nodes`, and a `response_policy` of
+`agg_sum`, `agg_min`, `all_succeeded` or none. Any other command gets `ERR unknown command`. A command that was renamed
+at the servers has its original meaning and needs its original permission. Commands about the connection do not work
+under another name.
 
 | command | since | goes to |
 |---|---|---|
 """
 
 ROUTES = {
+    Routing.CHANNEL: "server of the channel; the reply counts the clients that got the message",
     Routing.KEY: "key's server",
     Routing.COUNTED_KEYS: "one server; without keys only in a pool of one server",
     Routing.EACH_KEY_SUM: "split, sum of the replies",
@@ -297,52 +343,103 @@ ROUTES = {
     Routing.LOCAL: "proxy",
     Routing.REFUSED: "refused: {refusal}",
 }
-"""Where requests go, by routing; KEY with several keys goes to one server."""
+"""The destinations of requests by routing; KEY with several keys goes to one server."""
 
 MERGED = {
     "sum": "sum of the replies",
     "smallest": "the smallest reply",
     "smallest of each": "the smallest reply, element by element",
-    "joined": "the replies one after the other",
+    "joined": "the replies joined",
     "without repeats": "the replies without repeats",
     "any": "one of the replies",
-    "subscribers": "numbers of subscribers, those of this proxy's clients included",
-    "one done": "fine when it was for one, on private connections",
-    "cursor": "one after the other, the cursor tells where",
-    "all alike": "the reply that all give, or the first error",
+    "subscribers": "numbers of subscribers, clients of this proxy included",
+    "one done": "successful if one server succeeds, on private connections",
+    "cursor": "one after the other; the cursor names the server",
+    "latest": "the latest time and the largest latency of each event",
+    "history": "all samples by time, the largest of each second",
+    "histogram": "the calls of each command added up, bucket by bucket",
+    "all alike": "the common reply, or the first error",
 }
-"""What becomes of the replies of every server."""
+"""How the replies of all servers are merged."""
 
 NOTES = {
+    "info": "every server, merged, with the proxy's own figures",
+    "config|get": "the proxy; with `allow_commands: config|get` every server, the parameters on which all agree",
+    "client": "the proxy; CLIENT KILL of other clients and CLIENT UNBLOCK only with `allow_commands: client|kill` and"
+    " `client|unblock`",
+    "ping": "proxy; `BUSY` when a script keeps the server of a pool of one busy",
+    "function|stats": "the server of a pool of one, on a private connection",
     "wait": "every server, the smallest reply, on private connections",
     "waitaof": "every server, the smallest reply element by element, on private connections",
-    "publish": "the channel's server",
-    "spublish": "the channel's server",
+    "msetex": "split, successful if all servers succeed; with NX or XX one server",
     "xread": "one server; with BLOCK on a private connection",
     "xreadgroup": "one server; with BLOCK on a private connection",
     "sort": "one server; BY and GET patterns only in a pool of one server",
     "sort_ro": "one server; BY and GET patterns only in a pool of one server",
-    "copy": "one server; to a database that the pool has",
-    "move": "key's server; to a database that the pool has",
+    "copy": "one server; DB must be a database of the pool",
+    "move": "key's server; the database must be one of the pool",
     "multi": "the proxy, then the server of the first key, on a private connection",
-    "evalsha": "one server; without keys only in a pool of one server; a script that was seen is sent again if need be",
+    "evalsha": "one server; without keys only in a pool of one server; a known script is sent again if it was lost",
 }
-"""What the routing of a command does not say."""
+"""Destinations that the routing of a command does not describe."""
+
+
+REDIS_END = """
+## The tests of redis-py
+
+`make suites` runs redis-py 8.1's own tests, synchronous and asyncio, through a pool of one redis 7.0 that allows every
+administrative command: commands, pipelines, pub/sub, locks, scripts, encoding, hashes, functions, keyspace
+notifications and connection pools. These pass against the server itself and fail through the proxy:
+
+| tests | reason |
+|---|---|
+| `test_client_tracking`, `test_client_trackinginfo`, `test_client_getredir` | CLIENT TRACKING is refused: it needs a \
+connection of its own to every server |
+| `test_client_pause`, `test_client_pause_all`, `test_client_unpause` | CLIENT PAUSE is refused: it would stop every \
+client of a server |
+| `test_client_kill_filter_by_user`, `test_auth` | they log in as a user of the server, or with a password that they \
+have given it; the proxy has the password of the pool, `redis_auth` |
+| `test_replicaof` | REPLICAOF is refused: it administers one server |
+| `test_watch_exec_no_unwatch`, `test_watch_reset_unwatch` | MONITOR is refused: it would show the \
+requests of all clients |
+
+## The tests of redis
+
+`make suites` runs the tests of redis 7.0 in the same way. Of about 1900 tests that pass against the server itself,
+these fail through the proxy:
+
+| tests | reason |
+|---|---|
+| `RESET clears authenticated state`, `Script ACL check` (with EVAL and with FCALL) | they log in as a user of the \
+server; the proxy has the password of the pool, `redis_auth` |
+| `LATENCY HISTOGRAM sub commands` | it counts CLIENT ID and CLIENT LIST at the server; the proxy answers them |
+| `SLOWLOG - max entries is correctly handled` | it fills the log of the server with PING, which the proxy answers |
+| `SLOWLOG - logged entry sanity check`, `SLOWLOG - can clean older entries` | they look in the log of the \
+server for the name of the client; a server connection is shared by clients and has no name |
+| `COMMAND LIST FILTERBY PATTERN - list all commands/subcommands` | it looks for CLUSTER HELP; commands that are \
+refused are not listed |
+
+The tests of CLIENT PAUSE, CLIENT TRACKING and MONITOR are not counted, because the proxy refuses these commands. Nor
+are those of the buffers of one connection and those that connect as a replica.
+"""
 
 
 def redis_commands() -> str:
-    """The whole of docs/commands.md."""
+    """The text of docs/commands.md."""
     rows = []
     for command in redis.COMMANDS:
+        if command.name in redis.REFUSED_CONTAINERS:
+            command = command._replace(routing=Routing.REFUSED, refusal=redis.REFUSED_CONTAINERS[command.name])
         rows.append(redis_row(command))
         if command.routing == Routing.BY_SUBCOMMAND:
             rows += [redis_row(sub) for name, sub in redis.SUBCOMMANDS.items() if name.split("|")[0] == command.name]
-    return REDIS_BEGINNING + "".join(rows)
+    return REDIS_BEGINNING + "".join(rows) + REDIS_END
 
 
 def redis_row(command: redis.Command) -> str:
     """The row of a command, or of a sub-command."""
-    text = ROUTES[command.routing].format(refusal=command.refusal, merge=MERGED.get(command.merge, ""))
+    refusal = command.refusal.removeprefix("ERR ")
+    text = ROUTES[command.routing].format(refusal=refusal, merge=MERGED.get(command.merge, ""))
     if command.routing == Routing.KEY and command.one_key < redis.ANY_NUMBER:
         text = "one server"
     text = NOTES.get(command.name, text)
@@ -352,12 +449,66 @@ def redis_row(command: redis.Command) -> str:
     return f"| `{name}` | {command.since} | {text.replace('|', chr(92) + '|')} |\n"
 
 
+STATISTICS_BEGINNING = """\
+<!-- Written by tools/generate_docs.py from src/twemproxy/stats/catalogue.py: change those. -->
+
+# Statistics
+
+The statistics port (`-s`, `-a`) sends one JSON document to each reader and closes the connection. The reader chooses
+one of two documents:
+
+| the reader sends | it gets |
+|---|---|
+| nothing for 50 ms, or any other input | nutcracker 0.5.0's document, with the same members in the same order |
+| `GET /stats.json` | the full document |
+| `GET /stats.json HTTP/1.1` (or `1.0`) | the full document as an HTTP response |
+
+Agents and exporters for nutcracker work with the first document. The full document is for people and newer tools:
+
+```
+curl http://127.0.0.1:22222/stats.json
+echo GET /stats.json | nc 127.0.0.1 22222
+```
+
+In the full document each object ends with the metrics marked "added" below. A member that is an object is a pool, or
+inside a pool a server. Later versions may add more members, and all of these will be numbers.
+
+All figures are current, and added up over all worker processes. Counters only grow, also when a worker is replaced.
+[limits.md](limits.md#the-statistics-port) has the limits for readers.
+"""
+
+STATISTICS_HEADS = (
+    ("Process", PROCESS_METRICS, "These follow `service`, `source`, `version`, `uptime` and `timestamp`."),
+    ("Pool", POOL_METRICS, "The pool's servers follow these."),
+    ("Server", SERVER_METRICS, ""),
+)
+"""The sections of docs/statistics.md: title, metrics, and a note about their neighbours."""
+
+
+def statistics() -> str:
+    """The text of docs/statistics.md."""
+    parts = [STATISTICS_BEGINNING]
+    for title, metrics, note in STATISTICS_HEADS:
+        parts.append(
+            f"\n## {title}\n\n" + (f"{note}\n\n" if note else "") + "| name | kind | meaning |\n|---|---|---|\n"
+        )
+        parts += map(statistics_row, metrics)
+    return "".join(parts)
+
+
+def statistics_row(metric: Metric) -> str:
+    """The row of a metric."""
+    kind = f"{metric.kind}, added" if metric.added else metric.kind
+    return f"| `{metric.name}` | {kind} | {metric.help.removeprefix('# ')} |\n"
+
+
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "commands.md": redis_commands,
     "configuration.md": configuration,
     "memcached.md": memcached,
+    "statistics.md": statistics,
 }
-"""Files in the folder of documents and what writes them."""
+"""The files in the folder of documents, and the functions that return their texts."""
 
 
 def main() -> int:

@@ -1,13 +1,13 @@
-"""Takes nutcracker's verdict on many configuration files: tests/golden/config_cases.json.
+"""Writes tests/golden/config_cases.json: nutcracker's verdicts on many configuration files.
 
-Run by hand, never by the tests, where nutcracker 0.5.0 is installed. It knows nothing of our own code, so
-that the data can disagree with us. The data is a list of
+Run by hand, never by the tests, where nutcracker 0.5.0 is installed. The script uses no code of this project, so that
+the data can contradict it. The data is a list of
 
-    {"name": what the case is about, "text": the file (bytes that are not UTF-8 as lone surrogates),
-     "accepted": whether ``nutcracker -t`` takes it, "reason": what its log says otherwise, often nothing,
-     "servers": names of the servers in order of index, for accepted cases that are about servers}
+    {"name": a name for the case, "text": the file (bytes that are not UTF-8 as lone surrogates),
+     "accepted": whether ``nutcracker -t`` accepts the file, "reason": the reason in the log otherwise, often empty,
+     "servers": names of the servers in order of index, for accepted cases about servers}
 
-with the path of the file taken out of the reasons.
+The path of the file is removed from the reasons.
 """
 
 import argparse
@@ -357,7 +357,7 @@ FILES: tuple[tuple[str, str], ...] = (
 
 
 def cases() -> Iterator[tuple[str, str]]:
-    """Every case once: what it is about, and the file."""
+    """Every case once: its name and its file."""
     yield from FILES
     for value in LISTENS:
         yield f"listen {value}", GOOD.replace(LISTEN, value)
@@ -372,7 +372,7 @@ def cases() -> Iterator[tuple[str, str]]:
 
 
 def verdict(command: str, text: str, *, about_servers: bool) -> dict[str, Any]:
-    """What nutcracker says of a file."""
+    """nutcracker's verdict on a file."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "nutcracker.yml"
         file.write_bytes(text.encode(errors="surrogateescape"))
@@ -387,7 +387,7 @@ def verdict(command: str, text: str, *, about_servers: bool) -> dict[str, Any]:
 
 
 def refusal(command: str, file: Path) -> str:
-    """The reason in the log of a start that fails."""
+    """The reason for a failed start, from its log."""
     log = file.with_name("log")
     stats = file.with_name("stats.sock")
     arguments = [command, "-c", str(file), "-o", str(log), "-a", str(stats)]
@@ -398,7 +398,7 @@ def refusal(command: str, file: Path) -> str:
 
 
 def server_names(command: str, file: Path) -> list[str]:
-    """The names of the servers of a file's only pool, in order of index, from the statistics of a run."""
+    """The names of the servers in a file's only pool, in order of index, from the statistics of a run."""
     file.write_text(file.read_text().replace(LISTEN, str(file.with_name("listen.sock"))))
     stats = file.with_name("stats.sock")
     log = file.with_name("log")
@@ -412,7 +412,7 @@ def server_names(command: str, file: Path) -> list[str]:
 
 
 def document_of(stats: Path) -> str:
-    """The statistics, as soon as they can be had."""
+    """The statistics, as soon as they are available."""
     end = time.monotonic() + DEADLINE
     while True:
         with socket.socket(socket.AF_UNIX) as connection:

@@ -1,4 +1,4 @@
-"""The ``nutcracker`` command: fourteen options, the informational modes, and the start of a normal run.
+"""The ``nutcracker`` command: fifteen options, the informational modes, and the start of a normal run.
 
 Options are read as getopt_long reads them: short ones bundle, long ones may be shortened, stray words are
 ignored. Everything is said on standard error. Modules that a mode does not need are not imported in it.
@@ -10,6 +10,7 @@ from getopt import GetoptError, gnu_getopt
 from typing import Any, Final, NamedTuple
 
 from twemproxy import __version__
+from twemproxy.config.files import PLACES, NoConfiguration, complete
 from twemproxy.config.numbers import NUMBER_MAXIMUM, parse_number
 
 _PORT_MAXIMUM: Final = 65535
@@ -69,9 +70,9 @@ def _parse_memory(letter: str, text: str) -> int:
         raise OptionError(f"option -{letter} requires {_SIZE_REQUIREMENT}")
     size = number * unit
     if 0 < size < _SMALLEST_MEMORY:
-        raise OptionError(f"option -{letter} value {text} is neither 0 nor at least 8mb")
+        raise OptionError(f"option -{letter} value {text} must be 0 or at least 8mb")
     if size > sys.maxsize:
-        raise OptionError(f"option -{letter} value {text} is more than there can be")
+        raise OptionError(f"option -{letter} value {text} is too large")
     return size
 
 
@@ -126,7 +127,14 @@ _OPTIONS: Final = (
         "log_level",
     ),
     _Option("o", "output", "logging file (default: {})", _FILE, "output file", "log_path", "stderr"),
-    _Option("c", "conf-file", "configuration file (default: {})", _FILE, "conf file", "conf_file"),
+    _Option(
+        "c",
+        "conf-file",
+        f"configuration file (default: {PLACES.local} or {PLACES.packaged})",
+        _FILE,
+        "conf file",
+        "conf_file",
+    ),
     _Option("s", "stats-port", "port of the statistics (default: {})", _PORT, "stats port", "stats_port"),
     _Option(
         "a",
@@ -154,9 +162,17 @@ _OPTIONS: Final = (
         "mbuf_size",
     ),
     _Option(
+        "T",
+        "drain-time",
+        "time to answer requests in flight after SIGTERM or SIGINT (default: {} sec)",
+        _NUMBER,
+        "drain time",
+        "drain_time",
+    ),
+    _Option(
         "M",
         "max-memory",
-        "memory for traffic, as 512mb; beyond it clients wait (default: {})",
+        "memory for traffic, for instance 512mb; above it clients wait (default: {})",
         _MEMORY,
         "max memory",
         "max_memory",
@@ -170,8 +186,11 @@ _SHORT: Final = "".join(option.letter + (":" if option.argument else "") for opt
 _LONG: Final = [option.long + ("=" if option.argument else "") for option in _OPTIONS]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with these arguments, those of the process by default; gives the exit status."""
+def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
+    """Run the command with these arguments, those of the process by default; gives the exit status.
+
+    ``native``: the process is the program that ``twemproxy.launcher`` makes, not a Python.
+    """
     try:
         given = _parse(sys.argv[1:] if argv is None else list(argv))
     except OptionError as error:
@@ -180,6 +199,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     if "h" in given or "V" in given or "D" in given:
         _say(f"This is nutcracker-{__version__}\nasync event backend: epoll\n")
+        if "V" in given and not native:
+            _say(f"started by {sys.executable}: tools that look for a program named nutcracker do not find it\n")
         if "h" in given:
             _say(_usage())
         if "D" in given:
@@ -188,12 +209,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     from twemproxy.config.options import Options
 
     values = {_by_name[letter].field: value for letter, value in given.items() if _by_name[letter].field}
-    options = Options(**values)
+    try:
+        options = Options(**complete(values))
+    except NoConfiguration as error:
+        _say(f"nutcracker: {error}")
+        return 1
+    if options.log_path and "o" not in given and "d" not in given and "t" not in given:
+        _say(f"nutcracker: the log file is '{options.log_path}', as in Debian's package; use -o for another file")
     if "t" in given:
         return _test_configuration(options.conf_file)
+    # asyncio imports ssl where it can, for 4 MB, and no part of the supervisor uses it.
+    sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     from twemproxy.supervisor.supervisor import run
+    from twemproxy.supervisor.worker_process import NATIVE_WORKER, PYTHON_WORKER
 
-    return run(options)
+    return run(options, program=NATIVE_WORKER if native else PYTHON_WORKER)
 
 
 def _say(text: str) -> None:
@@ -248,7 +278,7 @@ def _usage() -> str:
     """The usage text, with the defaults of ``config.options.Options``."""
     from twemproxy.config.options import Options
 
-    defaults = Options()
+    defaults = Options(PLACES.local)
     flags = "".join(option.letter for option in _OPTIONS if not option.argument)
     words = [f"[-{flags}]", *(f"[-{option.letter} {option.label}]" for option in _OPTIONS if option.argument)]
     beginning = "Usage: nutcracker"
@@ -269,13 +299,17 @@ def _usage() -> str:
 
 
 def _stats_description() -> str:
-    from twemproxy.stats.catalogue import POOL_METRICS, SERVER_METRICS
+    """nutcracker's description of its statistics, then that of the metrics which only the full document has."""
+    from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
 
-    lines = ["pool stats:"]
-    lines += [f'  {metric.name:<20}"{metric.help}"' for metric in POOL_METRICS]
-    lines += ["", "server stats:"]
-    lines += [f'  {metric.name:<20}"{metric.help}"' for metric in SERVER_METRICS]
-    return "\n".join(lines)
+    def lines(metrics: Sequence[Metric], added: bool) -> list[str]:
+        return [f'  {metric.name:<20}"{metric.help}"' for metric in metrics if metric.added == added]
+
+    described = ["pool stats:", *lines(POOL_METRICS, False), "", "server stats:", *lines(SERVER_METRICS, False)]
+    for scope, metrics in (("process", PROCESS_METRICS), ("pool", POOL_METRICS), ("server", SERVER_METRICS)):
+        if added := lines(metrics, True):
+            described += ["", f"{scope} stats that only GET /stats.json shows:", *added]
+    return "\n".join(described)
 
 
 def _test_configuration(path: str) -> int:

@@ -136,7 +136,7 @@ def _open(path: str) -> int:
 
 
 def configure(settings: LogSettings) -> None:
-    """Log as told from now on; LogError leaves everything as it was."""
+    """Apply these settings from now on; LogError changes nothing."""
     global _handler
     handler = _LineHandler(settings.path)
     root = logging.getLogger()
@@ -165,7 +165,7 @@ def current_level() -> int:
 
 
 def reopen() -> None:
-    """Close the log file and open its path again, for whoever rotates it; LogError keeps the old file in use.
+    """Close the log file and open its path again, after a rotation; LogError keeps the old file in use.
 
     Without a log file nothing happens.
     """

@@ -1,7 +1,7 @@
-"""The application whose worker ``celery_worker.py`` starts; ``BROKER`` in the environment is its redis.
+"""The application whose worker ``celery_worker.py`` starts; the environment variable ``BROKER`` has its redis URL.
 
-Its keys belong together. With several servers it takes a ``global_keyprefix`` that is a hash tag, for the broker and
-for the results: ``PREFIX`` in the environment.
+The keys of celery belong together. With several servers they need a ``global_keyprefix`` with a hash tag, for the
+broker and for the results: the environment variable ``PREFIX``.
 """
 
 import os
@@ -22,13 +22,13 @@ def add(left: int, right: int) -> int:
 
 @app.task
 def total(numbers: list[int]) -> int:
-    """What a chord ends with."""
+    """The task at the end of a chord."""
     return sum(numbers)
 
 
 @app.task(bind=True, max_retries=1)
 def second_try(self) -> str:
-    """A task that goes well when it is tried again."""
+    """A task that succeeds when it is retried."""
     if self.request.retries == 0:
         raise self.retry(countdown=0)
     return "done"

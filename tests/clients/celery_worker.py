@@ -1,4 +1,4 @@
-"""celery with redis as its broker and for its results, with its defaults: tasks, and a worker that does them."""
+"""celery with redis as broker and result backend, with default settings: tasks, and a worker that runs them."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ WORKER = [
 
 
 def run() -> None:
-    """Give the worker tasks of every kind, and tell it to end."""
+    """Send tasks of every kind to the worker, and shut it down."""
     assert add.delay(1, 2).get(timeout=30) == 3
     assert group(add.s(number, number) for number in range(5))().get(timeout=30) == [0, 2, 4, 6, 8]
     assert chord((add.s(number, 1) for number in range(5)), total.s())().get(timeout=30) == 15
@@ -38,7 +38,7 @@ def main() -> None:
         if works:
             run()
         output, _ = worker.communicate(timeout=40)
-        assert works or "hash tag" in output, f"the worker did not say what would help:\n{output}"
+        assert works or "hash tag" in output, f"the worker's error does not name the remedy:\n{output}"
         assert not works or worker.returncode == 0, output
     finally:
         if worker.poll() is None:

@@ -1,4 +1,4 @@
-"""django-redis with its defaults as the cache of Django."""
+"""django-redis with default settings as the cache of Django."""
 
 import time
 
@@ -44,7 +44,7 @@ def main() -> None:
     assert cache.persist("once") and cache.ttl("once") is None
     assert sorted(cache.iter_keys("page:1*")) == sorted(["page:1", *(f"page:1{digit}" for digit in range(10))])
     assert cache.delete_pattern("{box}:*") == 2
-    # It deletes what it finds in one transaction; deleting what iter_keys finds takes none.
+    # delete_pattern deletes keys in transactions; delete_many with the keys of iter_keys uses no transaction.
     with refused_by_several("hash tag"):
         assert cache.delete_pattern("page:1*", itersize=5) == 11
     cache.delete_many(cache.iter_keys("page:*"))

@@ -1,4 +1,4 @@
-// ioredis with its defaults: node ioredis.js HOST PORT SERVERS, as job.py says.
+// ioredis with its defaults: node ioredis.js HOST PORT SERVERS, see job.py.
 "use strict";
 
 const assert = require("node:assert/strict");

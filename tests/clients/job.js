@@ -1,11 +1,11 @@
-// What job.py has, for the jobs in JavaScript.
+// The counterpart of job.py for the jobs in JavaScript.
 "use strict";
 
 const assert = require("node:assert/strict");
 
 const [host, port, servers] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
 
-// What `attempt` does works with one server; with several it fails with an error in whose text the remedy stands.
+// `attempt` works with one server; with several servers it fails with an error whose text contains the remedy.
 async function refusedBySeveral(remedy, attempt) {
   if (servers === 1) {
     await attempt();

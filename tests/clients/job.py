@@ -1,8 +1,8 @@
-"""What the jobs share: their arguments, and how they look at a refusal.
+"""Shared by the jobs: their arguments, and the check of a refusal.
 
-A job is called as ``job HOST PORT SERVERS``, SERVERS being how many servers are behind that port. It ends with status 0
-when everything went as it should. With one server everything works. With more of them some things cannot; then the
-error has to say what would help.
+A job is called as ``job HOST PORT SERVERS``, where SERVERS is the number of servers behind that port. It ends with
+status 0 if everything happens as expected. With one server everything works. With several servers some things cannot
+work; then the error must name the remedy.
 """
 
 import sys
@@ -15,14 +15,14 @@ URL = f"redis://{HOST}:{PORT}/0"
 
 @contextmanager
 def refused_by_several(remedy: str) -> Iterator[None]:
-    """What is done in here works with one server; with several it raises an error in whose text the remedy stands."""
+    """The body works with one server; with several servers it raises an error whose text contains the remedy."""
     if SERVERS == 1:
         yield
         return
     try:
         yield
     except Exception as error:
-        # The asyncio pipeline of redis-py 6 puts the words "{exception.args}" in the place of the text.
+        # The asyncio pipeline of redis-py 6 puts the words "{exception.args}" in place of the text.
         if remedy not in str(error) and "{exception.args}" not in str(error):
             raise AssertionError(f"{type(error).__name__} does not say {remedy!r}: {error}") from error
     else:

@@ -1,4 +1,4 @@
-"""limits with its defaults: each strategy is a script of its own."""
+"""limits with default settings: each strategy has its own scripts."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ def main() -> None:
                 assert limiter.get_window_stats(RATE, scheme, strategy.__name__, user).remaining == 0
             limiter.clear(RATE, scheme, strategy.__name__, USERS[0])
             assert limiter.test(RATE, scheme, strategy.__name__, USERS[0])
-        # It is a script that lists keys itself, so it reaches the keys of one server only.
+        # reset is a script that lists the keys itself, so it reaches the keys of one server only.
         assert SERVERS > 1 or storage.reset() >= 3 * (len(USERS) - 1)
 
 

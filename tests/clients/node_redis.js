@@ -1,4 +1,4 @@
-// node-redis with its defaults: node node_redis.js HOST PORT SERVERS, as job.py says.
+// node-redis with its defaults: node node_redis.js HOST PORT SERVERS, see job.py.
 "use strict";
 
 const assert = require("node:assert/strict");
@@ -19,7 +19,7 @@ const numbers = Array.from({ length: 50 }, (_, number) => number);
 async function data(client) {
   assert.equal(await client.set("greeting", "hello", { EX: 100 }), "OK");
   assert.equal(await client.get("greeting"), "hello");
-  // Commands of one turn travel together: this is its pipelining.
+  // node-redis pipelines the commands of one turn of the event loop.
   await Promise.all(numbers.map((number) => client.set(`user:${number}`, number)));
   assert.deepEqual(await client.mGet(["user:1", "user:2", "absent"]), ["1", "2", null]);
   assert.equal(await client.hSet("profile", { name: "Ann", visits: 1 }), 2);

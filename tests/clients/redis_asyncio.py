@@ -1,4 +1,4 @@
-"""The part of ``redis_py.py`` for the asyncio client; no key is there when it begins."""
+"""The part of ``redis_py.py`` for the asyncio client; no key exists when it begins."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from job import HOST, PORT, refused_by_several
 
 
 async def data(client) -> None:
-    """Strings and hashes by many tasks at a time, a stream, all keys."""
+    """Strings and hashes in many concurrent tasks, a stream, and all keys."""
     assert await client.ping()
     assert await asyncio.gather(*(client.set(f"user:{number}", number) for number in range(50))) == [True] * 50
     assert await client.mget("user:1", "user:2", "absent") == [b"1", b"2", None]
@@ -22,7 +22,7 @@ async def data(client) -> None:
 
 
 async def transactions(client) -> None:
-    """MULTI and EXEC, which is how a pipeline is sent, and WATCH."""
+    """MULTI and EXEC, with which a pipeline is sent, and WATCH."""
     async with client.pipeline() as pipeline:
         pipeline.set("{order:1}:state", "paid").incr("{order:1}:count")
         assert await pipeline.execute() == [True, 1]
@@ -40,7 +40,7 @@ async def transactions(client) -> None:
 
         assert await client.transaction(change, "{order:1}:count") == [True]
 
-    # They cross each other's way, and each tries until it gets through.
+    # The tasks conflict with each other, and each task retries until it succeeds.
     await asyncio.gather(*(add_one() for _ in range(8)))
     assert await client.get("{order:1}:count") == b"9"
 
@@ -64,7 +64,7 @@ async def messages(client) -> None:
 
 
 async def queues(client) -> None:
-    """Blocking commands, while other connections go on."""
+    """Blocking commands, while other connections continue."""
     async with asyncio.TaskGroup() as group:
         left = group.create_task(client.blpop(["{queue}:urgent", "{queue}:later"], timeout=10))
         right = group.create_task(client.brpop("results", timeout=10))
@@ -76,7 +76,7 @@ async def queues(client) -> None:
 
 
 async def scripts(client) -> None:
-    """A script that no server knows at first, and the lock, which is made of some."""
+    """A script that no server knows at first, and the lock, which uses scripts."""
     script = client.register_script("return {KEYS[1], redis.call('incrby', KEYS[1], ARGV[1])}")
     for number in range(10):
         assert await script(keys=[f"counter:{number}"], args=[number]) == [b"counter:%d" % number, number]
@@ -86,14 +86,14 @@ async def scripts(client) -> None:
 
 
 async def administration(client) -> None:
-    """What clients ask about server and connection."""
+    """Commands with which clients ask about the server and the connection."""
     assert (await client.info())["redis_version"]
     number = str(await client.client_id())
     assert number in {row["id"] for row in await client.client_list()}
 
 
 async def run(library) -> None:
-    """With the asyncio module of the library."""
+    """Run every part with the asyncio module of the library."""
     async with library.Redis(host=HOST, port=PORT) as client:
         for task in (data, transactions, messages, queues, scripts, administration):
             await task(client)

@@ -1,4 +1,4 @@
-"""redis-py with its defaults; a fourth argument ``valkey`` makes it valkey-py, which has the same names."""
+"""redis-py with default settings; a fourth argument ``valkey`` selects valkey-py, which has the same names."""
 
 import asyncio
 import importlib
@@ -12,7 +12,7 @@ library = importlib.import_module(sys.argv[4] if len(sys.argv) > 4 else "redis")
 
 
 def data(client) -> None:
-    """Strings, hashes, streams, over all servers."""
+    """Strings, hashes and streams, on all servers."""
     assert client.ping()
     assert client.set("greeting", "hello", ex=100)
     assert client.get("greeting") == b"hello"
@@ -31,7 +31,7 @@ def data(client) -> None:
 
 
 def all_keys(client) -> None:
-    """What asks every server."""
+    """Commands that ask every server."""
     keys = set(client.scan_iter(count=20))
     assert {b"user:%d" % number for number in range(50)} <= keys
     assert len(keys) == client.dbsize()
@@ -45,7 +45,7 @@ def all_keys(client) -> None:
 
 
 def transactions(client) -> None:
-    """MULTI and EXEC, which is how a pipeline is sent, and WATCH."""
+    """MULTI and EXEC, with which a pipeline is sent, and WATCH."""
     with client.pipeline() as pipeline:
         pipeline.set("{order:1}:state", "paid").incr("{order:1}:count").lpush("{order:1}:log", "paid")
         assert pipeline.execute() == [True, 1, 1]
@@ -105,7 +105,7 @@ def messages(client) -> None:
 
 
 def queues(client) -> None:
-    """Blocking commands, while other connections go on."""
+    """Blocking commands, while other connections continue."""
     with ThreadPoolExecutor(2) as threads:
         left = threads.submit(client.blpop, ["{queue}:urgent", "{queue}:later"], 10)
         right = threads.submit(client.brpop, "results", 10)
@@ -119,7 +119,7 @@ def queues(client) -> None:
 
 
 def scripts(client) -> None:
-    """A script that no server knows at first, and the lock, which is made of some."""
+    """A script that no server knows at first, and the lock, which uses scripts."""
     script = client.register_script("return {KEYS[1], redis.call('incrby', KEYS[1], ARGV[1])}")
     for number in range(10):
         assert script(keys=[f"counter:{number}"], args=[number]) == [b"counter:%d" % number, number]
@@ -131,7 +131,7 @@ def scripts(client) -> None:
 
 
 def administration(client) -> None:
-    """What clients ask about server and connection."""
+    """Commands with which clients ask about the server and the connection."""
     assert client.info()["redis_version"]
     assert client.client_setname("job")
     assert client.client_getname() is not None

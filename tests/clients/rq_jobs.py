@@ -1,7 +1,7 @@
-"""rq with its defaults: jobs, a dependent one, one that fails, and a worker that does what there is and ends.
+"""rq with default settings: jobs, a dependent job, a failing job, and a worker that runs all jobs and ends.
 
-Its keys belong together. With several servers it takes ``RQ_KEY_PREFIX={rq}`` in the environment: then all of them have
-that hash tag.
+The keys of rq belong together. With several servers they need ``RQ_KEY_PREFIX={rq}`` in the environment, which gives
+all of them this hash tag.
 """
 
 import os
@@ -18,13 +18,13 @@ def add(left: int, right: int) -> int:
 
 
 def fail() -> None:
-    """A job that cannot be done."""
+    """A job that fails."""
     raise ValueError("as expected")
 
 
 def run(connection: Redis) -> None:
-    """One day of a queue."""
-    # Jobs are named: as the program that runs, this module is called __main__, which the worker cannot import.
+    """Enqueue jobs, let a worker run them, and check the results."""
+    # Jobs are given by name: this module runs as __main__, which the worker cannot import.
     queue = Queue(connection=connection)
     first = queue.enqueue("rq_jobs.add", 1, 2)
     second = queue.enqueue("rq_jobs.add", 3, 4, depends_on=first)

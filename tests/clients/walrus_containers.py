@@ -1,4 +1,4 @@
-"""walrus with its defaults: containers, cache, locks, rate limits, transactions, a message queue."""
+"""walrus with default settings: containers, cache, locks, rate limits, transactions, a message queue."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +7,7 @@ from walrus import Database, RateLimitException
 
 
 def containers(db: Database) -> None:
-    """Each lives under one key."""
+    """Each container has one key."""
     profile = db.Hash("profile")
     profile.update({"name": "Ann", "visits": 1})
     profile.incr("visits")
@@ -36,7 +36,7 @@ def containers(db: Database) -> None:
 
 
 def cache(db: Database) -> None:
-    """Values under a key each; all of them at once only by KEYS."""
+    """Each value has a key of its own; all values together can only be found with KEYS."""
     memory = db.cache("cache", default_timeout=100)
     assert memory.set("page", {"title": "Hello"})
     assert memory.get("page") == {"title": "Hello"}
@@ -58,7 +58,7 @@ def cache(db: Database) -> None:
 
 
 def locks(db: Database) -> None:
-    """A lock has two keys, which the name has to keep together; who waits for it does so in BLPOP."""
+    """A lock has two keys, which its name must keep together; a client that waits for the lock uses BLPOP."""
     lock = db.lock("{report}", ttl=10000)
     assert lock.acquire()
     other = db.lock("{report}", ttl=10000)
@@ -75,7 +75,7 @@ def locks(db: Database) -> None:
 
 
 def rate_limits(db: Database) -> None:
-    """Both kinds: by list commands, and by a script."""
+    """Both kinds of rate limits: with list commands, and with a script."""
     for limit in (db.rate_limit("plain", limit=3, per=60), db.rate_limit_lua("script", limit=3, per=60)):
         assert [limit.limit("Ann") for _ in range(4)] == [False, False, False, True]
 

@@ -1,5 +1,5 @@
-"""Clients that verify every reply, and ways to hurt the servers behind a proxy while they ask.
+"""Clients that verify every reply, and faults of the servers behind a proxy while the clients work.
 
-``ledger`` is what a client knows of its keys, ``requests`` what it can ask, ``dialects`` how the protocols say it,
-``load`` asks on many connections, ``relay`` and ``catalogue`` hurt, ``arena`` puts it together.
+``ledger``: what a client knows of its keys. ``requests``: the requests of a client. ``dialects``: the protocols.
+``load``: many clients on many connections. ``relay`` and ``catalogue``: the faults. ``arena``: all of these together.
 """

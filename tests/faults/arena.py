@@ -1,4 +1,4 @@
-"""Servers and relays, pools of them behind one proxy, the clients that use a pool, and faults of a server."""
+"""Servers and relays, their pools behind one proxy, the clients of a pool, and faults of a server."""
 
 import random
 import re
@@ -22,24 +22,24 @@ from harness.waiting import wait_until
 
 SERVERS = 3
 REGISTERS = 6
-"""That a client has on each server its keys are on."""
+"""The number of registers that a client has on each server of its keys."""
 
 _serial = count()
 
 
 class Pool:
-    """One of an arena's pools."""
+    """A pool of an arena."""
 
     def __init__(self, arena: "Arena", name: str, setup: Setup) -> None:
         self.arena = arena
         self.name = f"{arena.dialect.name}_{name}"
-        """In the configuration."""
+        """The name of the pool in the configuration."""
         self.setup = setup
         self.shards: list[Shard] = []
 
     @property
     def directives(self) -> dict[str, object]:
-        """What the configuration says of it."""
+        """The directives of the pool."""
         addresses = {
             "directly": [server.address for server in self.arena.servers],
             "by relay": [relay.address for relay in self.arena.relays],
@@ -48,16 +48,16 @@ class Pool:
         return self.arena.dialect.directives(addresses[self.setup.reach], **self.setup.directives)
 
     def clients(self, connection: Connection, tally: Tally, per_server: int, roaming: int) -> list[Client]:
-        """New clients whose keys are on one server, so many for each, and such whose keys are on all of them.
+        """New clients: ``per_server`` for each server, with all keys on it, and ``roaming`` with keys on all servers.
 
-        ``connection``: through the proxy. Which keys are where is seen by storing them; they are gone afterwards. The
-        clients of before are none any more: trouble is that of these.
+        ``connection`` leads through the proxy: keys are stored through it to find their servers, and then deleted.
+        Earlier clients are forgotten: trouble concerns only the clients of the last call.
         """
         self.shards = [Shard(index) for index in range(SERVERS)]
         return self.more_clients(connection, tally, per_server, roaming)
 
     def more_clients(self, connection: Connection, tally: Tally, per_server: int, roaming: int) -> list[Client]:
-        """As ``clients``, beside those that there are."""
+        """As ``clients``, in addition to the present clients."""
         dialect, choose = self.arena.dialect, self.arena.choose
         each = REGISTERS + 2
         on_server = [iter(keys) for keys in self._placed(connection, each * (per_server + roaming))]
@@ -76,7 +76,7 @@ class Pool:
         return homes + [make(self.shards) for _ in range(roaming)]
 
     def _placed(self, connection: Connection, wanted: int) -> list[list[bytes]]:
-        """Keys that nobody has had yet and that live on each server, at least so many."""
+        """At least ``wanted`` keys on each server; no client has had these keys before."""
         dialect = self.arena.dialect
         placed: list[list[bytes]] = [[] for _ in range(SERVERS)]
         while min(map(len, placed)) < wanted:
@@ -90,7 +90,7 @@ class Pool:
         return placed
 
     def audit(self, clients: Sequence[Client], tally: Tally) -> None:
-        """Compare the servers' counters with what clients sent; the load must be over."""
+        """Compare the servers' counters with the increments that clients sent; the load must be over."""
         for client in clients:
             for counter in client.keys.counters:
                 numbers = [self.arena.dialect.counted(server, counter.key) for server in self.arena.servers]
@@ -100,13 +100,13 @@ class Pool:
 
 
 class Arena:
-    """Three servers of one protocol, a relay in front of each, a name of each, and every kind of pool of them.
+    """Three servers of one protocol, each with relays and a name, and every kind of pool of these servers.
 
-    The pools differ in their directives, not in which key is on which server.
+    The pools differ in their directives, but each key has the same server in all of them.
     """
 
     def __init__(self, dialect: Dialect, choose: random.Random, names: Names) -> None:
-        """``names``: of the proxy that serves the pools."""
+        """``names``: the names of the proxy that serves the pools."""
         self.dialect = dialect
         self.choose = choose
         self.names = names
@@ -136,21 +136,21 @@ class Arena:
 
     @property
     def directives(self) -> dict[str, dict[str, object]]:
-        """Its pools, for a proxy's configuration."""
+        """The directives of each pool, for the proxy's configuration."""
         return {pool.name: pool.directives for pool in self.pools.values()}
 
     def host(self, index: int) -> str:
-        """The name of a server."""
+        """The host name of a server."""
         return f"{self.dialect.name}-{index}.test"
 
     def touched(self, fault: Fault) -> list[Pool]:
-        """The pools that notice: all of them what happens to a server, the others what is on their way to it."""
+        """The pools that notice the fault: all, or those with the same ``reach`` if it is on the way to the server."""
         reach = POOLS[fault.pool].reach
         return [pool for pool in self.pools.values() if reach in ("directly", pool.setup.reach)]
 
     @contextmanager
     def trouble(self, index: int, fault: Fault) -> Iterator[None]:
-        """Inflict the fault on a server; its end ends it, but not what it excuses (``recovered``)."""
+        """Inflict the fault on a server while the context lasts; it excuses wrong replies until ``recovered``."""
         for pool in self.touched(fault):
             for shard in pool.shards[index : index + 1]:
                 shard.begin_trouble(may_lose=fault.loses, may_move=pool.setup.ejects)
@@ -160,14 +160,14 @@ class Arena:
             yield
 
     def recovered(self, index: int, fault: Fault) -> None:
-        """All is well: from now on clients accept nothing that was only excused by the trouble."""
+        """The server is well again: from now on clients accept nothing that only the trouble excused."""
         for pool in self.touched(fault):
             for shard in pool.shards[index : index + 1]:
                 shard.end_trouble()
 
 
 class Ejections:
-    """Which servers a proxy has taken out and not put back, as its log says."""
+    """The servers that a proxy has ejected and not readmitted, according to its log."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._log = proxy.log_path
@@ -176,12 +176,12 @@ class Ejections:
         self._new: set[tuple[str, int]] = set()
 
     def has(self, pool: Pool, index: int) -> bool:
-        """Whether that server is ejected."""
+        """Whether this server is ejected."""
         self._read_on()
         return (pool.name, index) in self._ejected
 
     def take(self, pool: Pool) -> set[int]:
-        """Servers of the pool that were ejected, back or not, since the last time."""
+        """The servers of the pool that were ejected since the last call, even if they are back."""
         self._read_on()
         taken = {entry for entry in self._new if entry[0] == pool.name}
         self._new -= taken

@@ -1,4 +1,4 @@
-"""What can happen to a server, and what clients may see of it. A fault more is a row of ``FAULTS``."""
+"""The faults of a server, and what clients may see of them. A new fault is a new row of ``FAULTS``."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -13,21 +13,21 @@ from harness.servers import RedisServer
 from harness.waiting import wait_until
 
 TIMEOUT = 500
-"""Milliseconds, of pools whose servers may hang; one that is merely busy must not be overdue."""
+"""Milliseconds, for pools whose servers may hang; a server that is only busy must not exceed it."""
 
 FAILURE_LIMIT = 2
 
 
 class Setup(NamedTuple):
-    """What sets a pool apart from others of the same servers."""
+    """The differences between a pool and other pools of the same servers."""
 
     directives: Mapping[str, object]
     reach: Literal["directly", "by relay", "by name"] = "directly"
-    """How it gets to its servers."""
+    """How the pool reaches its servers."""
 
     @property
     def ejects(self) -> bool:
-        """Whether a server that fails is taken out, and its keys go to others."""
+        """Whether a server that fails is ejected, so that its keys go to other servers."""
         return bool(self.directives.get("auto_eject_hosts"))
 
 
@@ -50,7 +50,7 @@ POOLS: Mapping[str, Setup] = {
     "relayed_timed": Setup(_TIMED, "by relay"),
     "named": Setup({**_PLAIN, "dns_refresh": 20}, "by name"),
 }
-"""All in one configuration, in front of the same servers."""
+"""All pools are in one configuration, with the same servers."""
 
 
 class Victim(NamedTuple):
@@ -63,31 +63,31 @@ class Victim(NamedTuple):
     names: Names
     name: str
     other: Relay
-    """The server at another address."""
+    """The relay at the other address of the server."""
 
 
 Inflict = Callable[[Victim], AbstractContextManager[None]]
 
 
 class Fault(NamedTuple):
-    """One thing that happens: it begins with the context of ``inflict``, and all is well again with its end."""
+    """One fault: it begins and ends with the context of ``inflict``."""
 
     name: str
     inflict: Inflict
     pool: str
-    """Of ``POOLS``, the one that it is meant for."""
+    """The name in ``POOLS`` of the pool that the fault is meant for."""
     errors: Literal["none", "perhaps", "certainly"] = "certainly"
-    """Whether requests for the server get errors meanwhile, and from then on none."""
+    """Whether requests for the server get errors during the fault; after it there are none."""
     most: int | None = None
-    """Round trips of one client that may fail, each time that it happens; None: as long as the server is away."""
+    """The round trips of one client that may fail in each fault; None: any number while the server is away."""
     loses: bool = False
-    """Whether the server's data is gone afterwards."""
+    """Whether the server has lost its data afterwards."""
     protocols: tuple[str, ...] = ("redis", "memcached")
 
 
 @contextmanager
 def killed(victim: Victim) -> Iterator[None]:
-    """SIGKILL; in the end the server is started again."""
+    """SIGKILL; at the end the server is started again."""
     victim.server.kill()
     try:
         yield
@@ -97,27 +97,27 @@ def killed(victim: Victim) -> Iterator[None]:
 
 @contextmanager
 def restarted(victim: Victim) -> Iterator[None]:
-    """SIGKILL, and at once started again."""
+    """SIGKILL, and an immediate restart."""
     victim.server.kill()
     victim.server.start()
     yield
 
 
 def stopped(victim: Victim) -> AbstractContextManager[None]:
-    """SIGSTOP, in the end SIGCONT."""
+    """SIGSTOP, and SIGCONT at the end."""
     return victim.server.paused()
 
 
 @contextmanager
 def flushed(victim: Victim) -> Iterator[None]:
-    """Every key is gone."""
+    """All keys are deleted."""
     victim.dialect.flush(victim.server)
     yield
 
 
 @contextmanager
 def asleep(victim: Victim) -> Iterator[None]:
-    """The server does nothing for longer than the timeout."""
+    """The server sleeps for longer than the timeout."""
     assert isinstance(victim.server, RedisServer)
     with victim.server.connect() as connection:
         connection.send(command("DEBUG", "SLEEP", f"{TIMEOUT * 2 / 1000}"))
@@ -126,7 +126,7 @@ def asleep(victim: Victim) -> Iterator[None]:
 
 
 def relay(manner: Callable[[random.Random], Manner]) -> Inflict:
-    """The relay in front of the server behaves in that manner."""
+    """The relay in front of the server behaves in this manner."""
 
     def behaving(victim: Victim) -> AbstractContextManager[None]:
         return victim.relay.behaving(manner(victim.choose))
@@ -136,7 +136,7 @@ def relay(manner: Callable[[random.Random], Manner]) -> Inflict:
 
 @contextmanager
 def moved(victim: Victim) -> Iterator[None]:
-    """The server's name has another address, and in the end the first one again."""
+    """The name of the server gets another address, and at the end the first address again."""
     victim.names.set(victim.name, victim.other.host)
     wait_until(lambda: victim.other.is_used, "connections have moved to the other address")
     yield
@@ -146,16 +146,16 @@ def moved(victim: Victim) -> Iterator[None]:
 
 FAULTS = (
     Fault("killed", killed, "plain", loses=True),
-    # One by the broken connection, the others by connections that are refused.
+    # One failure by the broken connection, the others by refused connections.
     Fault("killed, ejecting", killed, "ejecting", most=FAILURE_LIMIT, loses=True),
     Fault("stopped", stopped, "timed"),
-    # Requests that go out together count as one failure: a client can be late for one and ask once more.
+    # Requests that are sent together count as one failure: a client may miss that and send once more.
     Fault("stopped, ejecting", stopped, "ejecting", most=FAILURE_LIMIT + 1),
     Fault("restarted", restarted, "plain", errors="perhaps", loses=True),
     Fault("flushed", flushed, "plain", errors="none", most=0, loses=True),
     Fault("asleep", asleep, "timed", protocols=("redis",)),
     Fault("reset at any byte", relay(Resetting), "relayed", most=1),
-    # A request that is overdue, and the next one when the connection is given up.
+    # The overdue request, and the next request when the connection is closed.
     Fault("stalled at any byte", relay(Stalling), "relayed_timed", most=2),
     Fault("half-closed at any byte", relay(HalfClosing), "relayed", most=1),
     Fault("halting at any byte", relay(Halting), "relayed", errors="none", most=0),

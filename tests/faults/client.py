@@ -14,7 +14,7 @@ MOST_PIPELINED = 16
 
 
 class Keys(NamedTuple):
-    """What a client owns."""
+    """The keys of a client."""
 
     registers: Sequence[Register]
     counters: Sequence[Counter]
@@ -22,7 +22,7 @@ class Keys(NamedTuple):
 
 
 class Client:
-    """One client, without its connection: it says what to send and is told what came."""
+    """One client without its connection: it makes the bytes to send and verifies the received bytes."""
 
     def __init__(self, dialect: Dialect, keys: Keys, tally: Tally, choose: random.Random) -> None:
         self.dialect = dialect
@@ -31,29 +31,29 @@ class Client:
         self.choose = choose
         self.shards = {record.shard.index for records in keys for record in records}
         self.home = next(iter(self.shards)) if len(self.shards) == 1 else ROAMING
-        """The shard of all its keys, if there is one."""
+        """The shard of all its keys, or ROAMING."""
         self.pending: deque[Request] = deque()
         self.began = 0
-        """Pipelines sent."""
+        """The number of pipelines that were sent."""
         self.completed = 0
-        """Pipelines answered."""
+        """The number of pipelines that were answered."""
         self.failed = 0
-        """The last pipeline with an error in it."""
+        """The number of the last pipeline with an error."""
         self.failures = 0
-        """How many had one."""
+        """How many pipelines had an error."""
         self._received = bytearray()
 
     def pipeline(self) -> bytes:
-        """The next requests. All before must have been answered."""
+        """The bytes of the next pipeline. All earlier requests must be answered."""
         self.began += 1
         made = [self._request() for _ in range(self.choose.randint(1, MOST_PIPELINED))]
-        # Silent ones are not the last: their turn comes with the reply behind them.
+        # A silent request is never the last: it is settled by the reply to a later request.
         made.append(Read([self.choose.choice(self.keys.registers)]))
         self.pending.extend(made)
         return b"".join(request.encode(self.dialect) for request in made)
 
     def take(self, data: bytes) -> bool:
-        """Verify what came; False when the connection cannot be used any more."""
+        """Verify received bytes; False if the connection cannot be used any more."""
         self._received += data
         start = 0
         while start < len(self._received):
@@ -71,7 +71,7 @@ class Client:
         return True
 
     def lose(self) -> None:
-        """The connection is gone: whatever waits for a reply gets none."""
+        """The connection is lost: pending requests get no reply."""
         for request in self.pending:
             request.fail()
         if self.pending:

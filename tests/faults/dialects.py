@@ -1,4 +1,4 @@
-"""What differs between the protocols: how requests are written, what replies mean, which servers speak it."""
+"""The differences between the protocols: how requests are written, what replies mean, and which servers speak them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -12,38 +12,38 @@ Server = RedisServer | MemcachedServer
 
 
 class Failure(bytes):
-    """An error instead of a reply."""
+    """An error reply."""
 
 
 class UnfittingError(Exception):
-    """A reply that cannot be the answer to that request."""
+    """A reply that does not fit its request."""
 
 
 def unfitting(reply: object) -> NoReturn:
-    """Raise it, with the reply."""
+    """Raise an ``UnfittingError`` that shows the reply."""
     raise UnfittingError(repr(reply)[:120])
 
 
 class Dialect(ABC):
-    """One protocol, as the clients speak it. ``reply`` is what ``read`` has given."""
+    """One protocol, as the clients speak it. ``reply`` is a result of ``read``."""
 
     name: str
     stored: bytes
-    """The reply to a set that did it."""
+    """The reply to a successful set."""
     deleted: bytes
     """The reply to a deletion that found the key."""
     has_multi_set: bool
     has_silent_set: bool
     creates: bool
-    """Whether incrementing and appending make the key when it is missing; otherwise there is ``create``."""
+    """Whether increments and appends create a missing key; otherwise ``create`` does."""
 
     @abstractmethod
     def server(self) -> Server:
-        """A new server, running."""
+        """A new server that is running."""
 
     @abstractmethod
     def directives(self, addresses: Sequence[str], **more: object) -> dict[str, object]:
-        """A pool of these servers."""
+        """The directives of a pool of these servers."""
 
     @abstractmethod
     def present(self, server: Server, keys: Sequence[bytes]) -> set[bytes]:
@@ -51,55 +51,55 @@ class Dialect(ABC):
 
     @abstractmethod
     def counted(self, server: Server, key: bytes) -> int:
-        """The number that the server itself has under a key; 0 for none."""
+        """The number that the server itself has for a key; 0 for none."""
 
     @abstractmethod
     def flush(self, server: Server) -> None:
-        """Have the server forget everything."""
+        """Delete all keys of the server."""
 
     @abstractmethod
     def get(self, keys: Sequence[bytes]) -> bytes:
-        """Read one key or many."""
+        """A request to read one key or several keys."""
 
     @abstractmethod
     def set(self, key: bytes, value: bytes, *, silent: bool = False) -> bytes:
-        """Store a value; ``silent``: no reply is wanted."""
+        """A request to store a value; ``silent``: without a reply."""
 
     @abstractmethod
     def set_many(self, pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Store many values by one request."""
+        """A request to store several values."""
 
     @abstractmethod
     def delete(self, key: bytes) -> bytes:
-        """Delete a key."""
+        """A request to delete a key."""
 
     @abstractmethod
     def increment(self, key: bytes) -> bytes:
-        """Add one."""
+        """A request to increment a counter."""
 
     @abstractmethod
     def create(self, key: bytes) -> bytes:
-        """Make a counter of 0 if there is none."""
+        """A request to create a counter of 0, unless it exists."""
 
     @abstractmethod
     def append(self, key: bytes, data: bytes) -> bytes:
-        """Add to the end."""
+        """A request to append data to a value."""
 
     @abstractmethod
     def read(self, data: bytearray, start: int) -> tuple[object, int] | None:
-        """The reply that begins there, and where it ends; None: incomplete. ``UnfittingError`` for what is none."""
+        """The reply at ``start`` and its end; None if it is incomplete, ``UnfittingError`` if it is no reply."""
 
     @abstractmethod
     def values(self, reply: object, keys: Sequence[bytes]) -> Sequence[bytes | None]:
-        """What a read has found, in the order of the keys."""
+        """The values that a read has found, in the order of the keys."""
 
     @abstractmethod
     def is_stored(self, reply: object) -> bool:
-        """Whether a set did it."""
+        """Whether a set succeeded."""
 
     @abstractmethod
     def is_appended(self, reply: object) -> bool:
-        """Whether there was something to append to."""
+        """Whether an append found its key."""
 
     @abstractmethod
     def is_deleted(self, reply: object) -> bool:
@@ -107,7 +107,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def number(self, reply: object) -> int | None:
-        """What an increment gave; None: there is no such key."""
+        """The result of an increment; None if there is no such key."""
 
 
 class Status(bytes):
@@ -225,7 +225,7 @@ class Redis(Dialect):
 
 
 class Memcached(Dialect):
-    """The text protocol."""
+    """The text protocol of memcached."""
 
     name = "memcached"
     stored = memcache.STORED

@@ -1,64 +1,64 @@
-"""What a client knows of its keys, and what it therefore accepts as an answer.
+"""What a client knows of its keys, and which replies it therefore accepts.
 
-Nobody else writes a client's keys, and its replies come in the order of its requests. So when a reply is looked at, the
-outcome of everything before it is known: acknowledged, or failed, which means that it may have been executed, and may
-still be for as long as its bytes lie in some buffer.
+No other client writes these keys, and replies come in the order of requests. So when a reply is checked, the outcome of
+every earlier request is known: acknowledged or failed. A failed request may have been executed, and may still be
+executed while its bytes are in some buffer.
 """
 
 import re
 from typing import NamedTuple
 
 LOG_LENGTH = 40
-"""Entries after which a log is emptied."""
+"""The number of entries after which a log is emptied."""
 
 FILLER = bytes(range(33, 127)) * 256
 
 
 class Violation(NamedTuple):
-    """A reply that must not be: wrong, shifted, stale, lost, duplicated or closed; and what it was."""
+    """A reply that is not allowed; its kind is wrong, shifted, stale, lost, duplicated or closed."""
 
     kind: str
     text: str
 
 
 class Shard:
-    """A server of the pool, as clients know it: whether it is in trouble, and what trouble may do to its data."""
+    """A server of the pool, as clients see it: whether it is in trouble, and what trouble may do to its data."""
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.in_trouble = False
         self.epoch = 0
-        """Counts the beginnings and the ends of trouble."""
+        """Counts the beginnings and ends of trouble."""
         self.may_lose = False
-        """Whether trouble so far may have taken data away."""
+        """Whether trouble so far may have deleted data."""
         self.may_move = False
-        """Whether trouble so far may have led requests to other servers, and back to old data."""
+        """Whether trouble so far may have moved requests to other servers, and back to old data."""
 
     def begin_trouble(self, *, may_lose: bool, may_move: bool) -> None:
-        """Something is going to happen to the server."""
+        """A fault of the server begins."""
         self.may_lose |= may_lose
         self.may_move |= may_move
         self.in_trouble = True
         self.epoch += 1
 
     def end_trouble(self) -> None:
-        """All is well again, and what clients sent before has been executed or never will be."""
+        """The fault is over: requests that clients sent before have been executed, or never will be."""
         self.epoch += 1
         self.in_trouble = False
 
 
 class Record:
-    """A key: what has been sent, acknowledged, and may be. Sequence numbers begin at 1."""
+    """A key, with its requests: sent, acknowledged, or of unknown outcome. Sequence numbers begin at 1."""
 
     def __init__(self, key: bytes, shard: Shard) -> None:
         self.key = key
         self.shard = shard
         self.sent = 0
-        """The last sequence number."""
+        """The sequence number of the last request."""
         self.resolved = 0
         """The last sequence number whose outcome is known."""
         self.loose: set[int] = set()
-        """Those that failed and may be executed nevertheless, now or later."""
+        """Failed requests that may be executed nevertheless, now or later."""
         self._clean_epoch = 0
         self._premature: set[int] = set()
 
@@ -68,28 +68,28 @@ class Record:
         return self.sent
 
     def fail(self, sequence: int) -> None:
-        """The request of that number has an unknown outcome."""
+        """The request with this number has an unknown outcome."""
         self.resolved = sequence
         self.loose.add(sequence)
         self._premature.discard(sequence)
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing has happened to the server since the key was last written without trouble."""
+        """Whether trouble has neither begun nor ended since the key was last written without trouble."""
         return self._clean_epoch == self.shard.epoch
 
     @property
     def may_be_missing(self) -> bool:
-        """Whether trouble can be why there is no value."""
+        """Whether trouble may be the reason for a missing value."""
         return not self.is_clean and (self.shard.may_lose or self.shard.may_move)
 
     @property
     def may_be_old(self) -> bool:
-        """Whether trouble can be why an older value is there."""
+        """Whether trouble may be the reason for an older value."""
         return not self.is_clean and self.shard.may_move
 
     def _acknowledge(self, sequence: int, epoch: int) -> Violation | None:
-        """A request that was sent in that epoch of its shard has been executed."""
+        """A request that was sent in this epoch of its shard has been executed."""
         self.resolved = sequence
         if sequence in self._premature:
             self._premature.discard(sequence)
@@ -102,7 +102,7 @@ class Record:
             self.loose.clear()
 
     def _is_ahead(self, sequence: int) -> bool:
-        """Whether it was sent and is not answered yet. Then it is remembered, for it must fail now."""
+        """Whether the request is sent and not answered; then it is recorded, because it must fail."""
         if self.resolved < sequence <= self.sent:
             self._premature.add(sequence)
             return True
@@ -127,7 +127,7 @@ class Register(Record):
         self._deletions: set[int] = {0}
 
     def value(self, sequence: int) -> bytes:
-        """What the write of that number stores: it names key and number, and every byte of it follows from them."""
+        """The value that the write with this number stores: key and number are in it and determine every byte."""
         head = b"<%s %d>" % (self.key, sequence)
         return head + FILLER[sequence % 94 : sequence % 94 + _length(sequence)]
 
@@ -146,7 +146,7 @@ class Register(Record):
         return problem
 
     def check(self, value: bytes | None) -> Violation | None:
-        """Whether a read may give this; None is a miss."""
+        """Check that a read may return this value; None is a miss."""
         if value is None:
             if self.current in self._deletions or self.loose & self._deletions or self.may_be_missing:
                 return None
@@ -171,15 +171,15 @@ class Register(Record):
 
 
 class Counter(Record):
-    """A key that is incremented: a number that says whether an increment was lost, or executed twice."""
+    """A key that is incremented: its number shows whether an increment was lost or executed twice."""
 
     def __init__(self, key: bytes, shard: Shard) -> None:
         super().__init__(key, shard)
         self.seen = 0
-        """The last answer."""
+        """The last number that an increment returned."""
         self.acknowledged = 0
         self.unknown = 0
-        """How many failed."""
+        """The number of failed increments."""
         self.exists = False
 
     def fail(self, sequence: int) -> None:
@@ -187,12 +187,12 @@ class Counter(Record):
         self.unknown += 1
 
     def create(self) -> None:
-        """It was made anew, with 0."""
+        """The counter was created again, with 0."""
         self.exists = True
         self.seen = 0
 
     def check(self, sequence: int, number: int | None, epoch: int) -> Violation | None:
-        """Whether an increment may give this; None says that there is no such key."""
+        """Check that an increment may return this number; None means that there is no such key."""
         if number is None:
             self.resolved = sequence
             if not self.exists or self.may_be_missing:
@@ -203,7 +203,7 @@ class Counter(Record):
         self.acknowledged += 1
         self.exists = True
         if problem is None and number > self.seen + 1:
-            # So many of those that failed were executed: they are settled.
+            # Failed increments of this number were executed: their outcome is known now.
             for one in sorted(self.loose)[: number - self.seen - 1]:
                 self.loose.discard(one)
         self.seen = number
@@ -219,7 +219,7 @@ class Counter(Record):
         return Violation(kind, f"{self.key!r}: {number} after {self.seen}, with {len(self.loose)} unknown")
 
     def audit(self, numbers: list[int]) -> Violation | None:
-        """What servers hold of it in the end: all together no more than was ever asked for."""
+        """Check that the numbers of all servers add up to no more increments than were sent."""
         most = self.acknowledged + self.unknown
         if sum(numbers) > most:
             return Violation("duplicated", f"{self.key!r}: servers count {numbers}, {most} were sent")
@@ -227,29 +227,29 @@ class Counter(Record):
 
 
 class Log(Record):
-    """A key that is appended to: what is in it shows which writes were executed, how often and in which order."""
+    """A key that is appended to: its value shows which appends were executed, how often, and in which order."""
 
     def __init__(self, key: bytes, shard: Shard) -> None:
         super().__init__(key, shard)
         self.entries: list[int] = []
-        """Appends that were acknowledged since it was emptied."""
+        """Acknowledged appends since the log was emptied."""
         self.exists = False
         self._muddled = False
-        """Whether it is unknown since when."""
+        """Whether it is unknown when the log was emptied."""
         self.since = 0
-        """Appends sent since it was asked to be emptied."""
+        """The number of appends that were sent since the last request to empty the log."""
 
     def entry(self, sequence: int) -> bytes:
-        """What the append of that number adds."""
+        """The bytes that the append with this number adds."""
         return b"<%s %d>" % (self.key, sequence)
 
     def fail_emptying(self, sequence: int) -> None:
-        """Whether it was emptied is unknown."""
+        """It is unknown whether the log was emptied."""
         self.fail(sequence)
         self._muddled = True
 
     def emptied(self, sequence: int, epoch: int) -> Violation | None:
-        """It is empty."""
+        """The log was emptied."""
         problem = self._acknowledge(sequence, epoch)
         self.entries.clear()
         self.exists = True
@@ -258,7 +258,7 @@ class Log(Record):
         return problem
 
     def appended(self, sequence: int, done: bool, epoch: int) -> Violation | None:
-        """An append was done, or refused because there was nothing to append to."""
+        """An append was executed, or refused because the key was missing."""
         if not done:
             self.resolved = sequence
             if not self.exists or self.may_be_missing or self._muddled:
@@ -269,7 +269,7 @@ class Log(Record):
         return self._acknowledge(sequence, epoch)
 
     def check(self, value: bytes | None) -> Violation | None:
-        """Whether a read may give this."""
+        """Check that a read may return this value; None is a miss."""
         if value is None:
             if not self.exists or self.may_be_missing or self._muddled:
                 return None
@@ -292,7 +292,7 @@ class Log(Record):
 
 
 def _length(sequence: int) -> int:
-    """Bytes behind the head of a value: mostly few, now and then more than fits a block, or a segment."""
+    """The number of bytes after the head of a value: usually few, sometimes more than fits a block or a segment."""
     if sequence % 97 == 0:
         return 20_000
     return 5_000 if sequence % 31 == 0 else sequence * 7 % 60

@@ -1,4 +1,4 @@
-"""Clients at work: their connections, and a thread that serves them all."""
+"""The connections of clients at work, and one thread that serves them all."""
 
 import random
 import select
@@ -17,11 +17,11 @@ from harness.waiting import DEADLINE, wait_until
 
 _CHUNK = 1 << 18
 _TURN = 0.05
-"""Seconds after which the thread looks whether it is told to stop."""
+"""The seconds after which the thread checks whether it has to stop."""
 
 
 class _Wire:
-    """A client's connection, renewed when the proxy closes it."""
+    """A client's connection, which is renewed when the proxy closes it."""
 
     def __init__(self, client: Client, port: int) -> None:
         self.client = client
@@ -39,18 +39,16 @@ class _Wire:
 
 
 class Load:
-    """Clients that each send a pipeline, verify all of its replies, and send the next, from now until ``stop``.
+    """Clients that each send a pipeline, verify all its replies, and send the next pipeline, until ``stop``.
 
-    Leaving its context stops it, and raises what its thread has died of.
+    The end of the context calls ``stop``, which raises the exception that ended the thread, if there is one.
     """
 
     def __init__(
         self, clients: Iterable[tuple[Client, int]], tally: Tally, *, pause: float = 0.0, churn: float = 0.0
     ) -> None:
-        """``clients``: each with the port it connects to. ``pause``: mean seconds between its pipelines.
-
-        ``churn``: how probable it is that a client connects anew after a pipeline.
-        """
+        """``clients``: clients with their ports. ``pause``: mean seconds between two pipelines of a client. ``churn``:
+        the probability that a client reconnects after a pipeline."""
         self.tally = tally
         self._pause = pause
         self._churn = churn
@@ -74,7 +72,7 @@ class Load:
         self.stop()
 
     def stop(self) -> None:
-        """Let every client get the replies it waits for, and no more; those that do not come are lost."""
+        """Let every client get its pending replies, and send no more; replies that do not come are violations."""
         self._stopping = True
         self._thread.join()
         for wire in self._wires.values():
@@ -88,17 +86,17 @@ class Load:
             raise self._died
 
     def wait_answered(self, count: int) -> None:
-        """Wait until so many more replies have come."""
+        """Wait until ``count`` more replies have come."""
         target = self.tally.answered + count
         self._wait(lambda: self.tally.answered >= target, f"{count} more replies came")
 
     def wait_round(self, homes: Collection[int] | None = None) -> None:
-        """Wait until every client (of those homes) has completed a pipeline that it began after this."""
+        """Wait until every client of these homes has completed a pipeline that it began after this call."""
         targets = [(client, client.began + 1) for client in self.clients_of(homes)]
         self._wait(lambda: all(client.completed >= target for client, target in targets), "all clients were answered")
 
     def wait_well(self, homes: Collection[int] | None = None, clients: Sequence[Client] | None = None) -> None:
-        """Wait until every client has completed a pipeline without an error, all of it after this."""
+        """Wait until every client has completed a pipeline without errors that it began after this call."""
         awaited = {client: client.began + 1 for client in clients or self.clients_of(homes)}
 
         def well() -> bool:
@@ -113,7 +111,7 @@ class Load:
         self._wait(well, "all clients get answers without errors")
 
     def clients_of(self, homes: Collection[int] | None) -> Sequence[Client]:
-        """The clients with one of those homes; None for all."""
+        """The clients with one of these homes; None for all clients."""
         return [client for client in self.clients if homes is None or client.home in homes]
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
@@ -131,7 +129,7 @@ class Load:
             self._died = error
 
     def _drains(self) -> bool:
-        """Whether replies are awaited, and have not been for too long."""
+        """Whether a client waits for replies, and has not waited for too long."""
         now = time.perf_counter()
         return any(wire.client.pending and now - wire.sent_at < DEADLINE for wire in self._wires.values())
 
@@ -161,7 +159,7 @@ class Load:
         except BlockingIOError:
             size = 0
         except OSError:
-            # Reading says what happened.
+            # The next read reports the error.
             size = len(wire.unsent)
         wire.unsent = wire.unsent[size:]
         self._epoll.modify(wire.sock, select.EPOLLIN | (select.EPOLLOUT if wire.unsent else 0))
@@ -196,7 +194,7 @@ class Load:
             self._begin(wire.sock.fileno())
 
     def _renew(self, wire: _Wire, reason: str) -> None:
-        """Have another connection; with a reason when it is the proxy that has ended this one."""
+        """Replace the connection; ``reason``: why the proxy has closed it, if it has."""
         if reason:
             waiting = len(wire.client.pending)
             self.tally.violation(Violation("closed", f"by the proxy, with {waiting} replies to come: {reason}"))

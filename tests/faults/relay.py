@@ -1,4 +1,4 @@
-"""A TCP relay between the proxy and a server that does to connections what networks do."""
+"""A TCP relay between the proxy and a server, which disturbs connections as networks do."""
 
 import random
 import select
@@ -17,36 +17,36 @@ from harness.waiting import wait_until
 _CHUNK = 1 << 16
 _TURN = 0.05
 _REST = 0.001
-"""Seconds."""
+"""Seconds of a pause."""
 _RESET = struct.pack("ii", 1, 0)
 
 
 class Manner:
-    """How bytes are passed on: plainly. Other manners override what they do otherwise."""
+    """How bytes are passed on. This manner changes nothing; other manners override a part of it."""
 
     delay = 0.0
-    """Seconds that bytes are held."""
+    """Seconds for which bytes are held back."""
     for_new = False
-    """Whether it is for connections made from now on: those there are reset when it begins and when it ends."""
+    """Whether it is for new connections: the existing connections are reset when it begins and when it ends."""
 
     def budgets(self) -> tuple[int | None, int | None]:
-        """After how many bytes of a new connection, to the server and from it, ``exhausted`` happens; None: never."""
+        """The bytes of a new connection, to the server and from it, after which ``exhausted`` happens; None: never."""
         return None, None
 
     exhausted = ""
     """``reset``, ``stall`` or ``half-close``."""
 
     def piece(self) -> int:
-        """How many bytes to pass on next, at most."""
+        """The largest number of bytes to pass on next."""
         return _CHUNK
 
     def pause(self) -> float:
-        """Seconds to wait now that a piece was passed on."""
+        """Seconds to wait after a piece is passed on."""
         return 0.0
 
 
 class Bytewise(Manner):
-    """One byte at a time, with rests: without them it takes a processor, for which everybody has to wait."""
+    """One byte at a time, with pauses: without them the relay would take a whole processor."""
 
     def __init__(self) -> None:
         self._pieces = 0
@@ -60,7 +60,7 @@ class Bytewise(Manner):
 
 
 class Halting(Manner):
-    """A pause after any byte, and then some more."""
+    """A pause after every few bytes."""
 
     def __init__(self, choose: random.Random, most: int = 400) -> None:
         self._choose = choose
@@ -74,7 +74,7 @@ class Halting(Manner):
 
 
 class Delayed(Manner):
-    """Everything a little later."""
+    """All bytes arrive a little later."""
 
     def __init__(self, seconds: float) -> None:
         self.delay = seconds
@@ -101,13 +101,13 @@ class Resetting(_Limited):
 
 
 class Stalling(_Limited):
-    """Nothing more is passed on in that direction."""
+    """No more bytes are passed on in this direction."""
 
     exhausted = "stall"
 
 
 class HalfClosing(_Limited):
-    """That direction ends with a FIN; the other one goes on."""
+    """This direction ends with a FIN; the other direction continues."""
 
     exhausted = "half-close"
 
@@ -125,10 +125,10 @@ class _Way:
 
 
 class Relay:
-    """A listening socket in front of a server, with a thread that passes bytes on, in whatever ``manner`` is set."""
+    """A listening socket in front of a server, and a thread that passes bytes on in the current ``manner``."""
 
     def __init__(self, server_port: int, host: str = "127.0.0.1", port: int = 0) -> None:
-        """``host``, ``port``: where it listens, at a free port unless told."""
+        """``host``, ``port``: the address to listen at; port 0 is any free port."""
         self._server_port = server_port
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -138,7 +138,7 @@ class Relay:
         self.host = host
         self.address = f"{host}:{self._listener.getsockname()[1]}"
         self.happened = 0
-        """Connections that were reset, stalled or ended."""
+        """The number of connections that were reset, stalled or half-closed."""
         self._manner = Manner()
         self._cut = False
         self._stopping = False
@@ -157,12 +157,12 @@ class Relay:
 
     @property
     def is_used(self) -> bool:
-        """Whether there is any connection."""
+        """Whether there are connections."""
         return bool(self._ways)
 
     @contextmanager
     def behaving(self, manner: Manner) -> Iterator[None]:
-        """Pass bytes on in this manner."""
+        """Pass bytes on in this manner while the context lasts."""
         self._manner, self._cut = manner, manner.for_new
         try:
             yield
@@ -210,7 +210,7 @@ class Relay:
         try:
             far = socket.create_connection(("127.0.0.1", self._server_port), timeout=5)
         except OSError:
-            # What the proxy would see of a server that is not there.
+            # To the proxy this looks like a server that is not there.
             near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             near.close()
             return
@@ -240,7 +240,7 @@ class Relay:
         self._pass_on(way)
 
     def _hold(self, seconds: float) -> None:
-        # The thread serves this server only: holding one connection's bytes holds them all.
+        # The thread serves this server only, so holding the bytes of one connection holds all bytes.
         time.sleep(seconds)
 
     def _pass_on(self, way: _Way) -> None:

@@ -1,4 +1,4 @@
-"""What a client can ask: the bytes of each request, and what its answer has to be."""
+"""The requests of a client: their bytes, and the replies that they allow."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from faults.ledger import Counter, Log, Record, Register, Violation
 
 
 class Request(ABC):
-    """One request, from its sending to its answer. Making it takes its place in the ledger."""
+    """One request, from sending to its reply. Creating the object enters the request into the ledger."""
 
     wants_reply = True
 
@@ -19,19 +19,19 @@ class Request(ABC):
 
     @abstractmethod
     def encode(self, dialect: Dialect) -> bytes:
-        """Its bytes."""
+        """The bytes of the request."""
 
     @abstractmethod
     def settle(self, dialect: Dialect, reply: object) -> Iterator[Violation | None]:
-        """Look at the reply, which is no failure. Raises ``UnfittingError`` when it is no answer to this."""
+        """Check a reply that is no error, and yield violations; ``UnfittingError`` if it is no reply to this."""
 
     @abstractmethod
     def fail(self) -> None:
-        """It has an error or nothing for an answer."""
+        """The request got an error or no reply."""
 
 
 class Read(Request):
-    """Keys are read: registers and logs, one or many."""
+    """Reads keys: one or several registers, or logs."""
 
     def __init__(self, records: Sequence[Register | Log]) -> None:
         super().__init__(records)
@@ -49,7 +49,7 @@ class Read(Request):
 
 
 class Write(Request):
-    """Registers are set, one or many."""
+    """Sets one register or several registers."""
 
     def __init__(self, registers: Sequence[Register]) -> None:
         super().__init__(registers)
@@ -75,13 +75,13 @@ class Write(Request):
 
 
 class SilentWrite(Write):
-    """A register is set, and no reply wanted: nobody will ever say whether it was."""
+    """Sets a register without a reply: the outcome stays unknown."""
 
     wants_reply = False
 
 
 class Delete(Request):
-    """A register is deleted."""
+    """Deletes a register."""
 
     def __init__(self, register: Register) -> None:
         super().__init__([register])
@@ -100,7 +100,7 @@ class Delete(Request):
 
 
 class Increment(Request):
-    """A counter is incremented."""
+    """Increments a counter."""
 
     def __init__(self, counter: Counter) -> None:
         super().__init__([counter])
@@ -118,7 +118,7 @@ class Increment(Request):
 
 
 class Create(Request):
-    """A counter is made where there is none."""
+    """Creates a counter that is missing."""
 
     def __init__(self, counter: Counter) -> None:
         super().__init__([counter])
@@ -137,7 +137,7 @@ class Create(Request):
 
 
 class Append(Request):
-    """A log gets an entry."""
+    """Appends an entry to a log."""
 
     def __init__(self, log: Log) -> None:
         super().__init__([log])
@@ -156,7 +156,7 @@ class Append(Request):
 
 
 class Empty(Request):
-    """A log is emptied."""
+    """Empties a log."""
 
     def __init__(self, log: Log) -> None:
         super().__init__([log])

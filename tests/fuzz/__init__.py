@@ -1,6 +1,6 @@
-"""Fuzzing: parsers with inputs grown by coverage, and a running proxy with streams from clients and servers.
+"""Fuzzing: parsers with inputs chosen by coverage, and a running proxy with streams from clients and servers.
 
-The fuzzers hold parsers to what their unit tests do, with the modules those share; PYTHONPATH is ``src:tests``.
+The fuzzers check the same as the unit tests of the parsers, and share modules with them; PYTHONPATH is ``src:tests``.
 """
 
 import sys

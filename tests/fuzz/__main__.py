@@ -1,6 +1,6 @@
-"""``make fuzz``: every target and the running proxy, side by side, and what came of it.
+"""``make fuzz``: fuzzes every target and the running proxy at the same time, and reports the results.
 
-Each target has its turn for a part of the time, one after the other; the network is fuzzed all the while.
+The targets are fuzzed one after the other, each for an equal part of the time, and the network for all of the time.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from fuzz.targets import TARGETS
 
 _ROOT = Path(__file__).parents[2]
 _STOPPED_AFTER = 120
-"""Seconds beyond its time that a process has to come to its end."""
+"""Seconds that a process may take to end after its time is over."""
 _SANITIZED_MEMORY = 768
-"""Megabytes for a sanitized proxy, which keeps what it has freed to find who uses it."""
+"""Megabytes for a sanitized proxy, which keeps freed memory to detect its use."""
 _SHOWN = 3
-"""How many findings over the network are told how to be seen again; all are in the log."""
+"""The number of network findings whose commands are shown; all findings are in the log."""
 _EXECUTED = re.compile(r"stat::number_of_executed_units: +(\d+)")
 _COVERED = re.compile(r"cov: (\d+) ft: (\d+)")
 _FINDING_SEED = re.compile(r"^finding with seed (\d+)$", re.MULTILINE)
@@ -32,13 +32,13 @@ _FINDING = re.compile(r"Test unit written to (.+)")
 
 
 class Outcome(NamedTuple):
-    """What came of a process."""
+    """The result of a process."""
 
     name: str
     seconds: float
     counts: str
     finding: str
-    """What to do to see it again, empty when there is none."""
+    """How to reproduce the finding; empty if there is none."""
 
 
 class Job:
@@ -60,7 +60,7 @@ class Job:
             )
 
     def wait(self) -> tuple[float, bool, str]:
-        """How long it took, whether it ended well, and what it said."""
+        """Wait for the end; returns how long it took, whether the status is 0, and the output."""
         try:
             status = self._process.wait(max(self._end - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
@@ -70,7 +70,7 @@ class Job:
 
 
 def fuzz_target(name: str, seconds: float, seed: int, folder: Path) -> Outcome:
-    """Fuzz a target for so long; inputs that add coverage stay in ``folder``, as does that of a finding."""
+    """Fuzz a target for ``seconds``; ``folder`` keeps inputs that add coverage, and the input of a finding."""
     job = Job(name, seconds, folder, "fuzz.guided", name, "--folder", str(folder / name), "--seed", str(seed))
     took, well, said = job.wait()
     executed = _EXECUTED.findall(said)
@@ -86,12 +86,12 @@ def fuzz_target(name: str, seconds: float, seed: int, folder: Path) -> Outcome:
 
 
 def start_network(seconds: float, seed: int, folder: Path) -> Job:
-    """Begin to fuzz the running proxy."""
+    """Start fuzzing the running proxy."""
     return Job("network", seconds, folder, "fuzz.network", *_network_options(seed))
 
 
 def network_outcome(job: Job) -> Outcome:
-    """Wait for its end."""
+    """Wait for the end of the network fuzzer; returns its result."""
     took, well, said = job.wait()
     lines = [line for line in said.splitlines() if line.startswith("{")]
     told = json.loads(lines[-1]) if lines else {"runs": 0}
@@ -109,14 +109,14 @@ def _network_options(seed: int) -> list[str]:
 
 
 def _command(*arguments: str) -> str:
-    """A line for a shell, in the environment of this process."""
+    """A command for a shell, with the variables of this environment that it needs."""
     names = ("PYTHONPATH", "TWEMPROXY_UNDER_TEST")
     variables = [f"{name}={shlex.quote(os.environ[name])}" for name in names if name in os.environ]
     return " ".join([*variables, shlex.join([sys.executable, "-m", *arguments])])
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description="Fuzz everything.")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0, help="0 for another one each time")
@@ -125,7 +125,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """1 when there is a finding."""
+    """Fuzz everything; returns 1 if there is a finding."""
     options = parse()
     seed = options.seed or int(time.time()) % 1_000_000
     seconds, folder = options.minutes * 60, options.folder

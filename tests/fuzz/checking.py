@@ -1,4 +1,4 @@
-"""What holds for every parser: the same messages however they are cut, and from both flavours of the code."""
+"""What holds for every parser: the same messages from any cut, and from both flavours of the code."""
 
 import random
 import zlib
@@ -9,22 +9,22 @@ from typing import Any
 from feeding import COMPLETE, MALFORMED, NEED_MORE, Message, meaning, messages, messages_when_cut
 
 Load = Callable[[str], ModuleType]
-"""Gives a module by name, and all of ours that it imports, interpreted."""
+"""Loads a module by name, and all modules of this project that it imports, interpreted."""
 Check = Callable[[bytes], None]
 
 _EVERYWHERE = 160
-"""Inputs up to this length are cut behind every byte as well."""
+"""Inputs up to this length are also cut after every byte."""
 
 
 def source_of(data: bytes) -> random.Random:
-    """Choices that an input decides."""
+    """A random source that depends on the input only."""
     return random.Random(zlib.crc32(data))
 
 
 def found_in(slow: Any, fast: Any, data: bytes, requests: bool, padding: bytes, beyond: bytes) -> list[Message]:
-    """The messages of a stream, the same from both flavours and however it is cut.
+    """The messages of a stream, which must be the same from both flavours and from any cut.
 
-    ``padding`` and ``beyond`` stand around it at times, and mean something to a parser that looks there.
+    ``padding`` and ``beyond`` surround the stream in some cases, and have a meaning for a parser that reads them.
     """
     source = source_of(data)
     kind = slow.expected
@@ -44,13 +44,13 @@ def found_in(slow: Any, fast: Any, data: bytes, requests: bool, padding: bytes, 
     for message in whole[0]:
         _agree(slow, fast, data, at, requests, kind)
         at += len(message.data)
-        if message.frame == MALFORMED or (requests and slow.swallow):
+        if message.frame == MALFORMED or (requests and slow.discard):
             break
     return whole[0]
 
 
 def _agree(slow: Any, fast: Any, data: bytes, at: int, requests: bool, kind: int) -> None:
-    """Both leave the same for the message that begins at ``at``."""
+    """Check that both flavours have the same results for the message at ``at``."""
     left = []
     for codec in (slow, fast):
         codec.expected = kind
@@ -60,18 +60,25 @@ def _agree(slow: Any, fast: Any, data: bytes, at: int, requests: bool, kind: int
 
 
 def _left(codec: Any, frame: int, data: bytes, at: int, requests: bool) -> tuple[Any, ...]:
-    """What a codec leaves for its caller; other fields may be those of another message."""
+    """The results of a codec; its other fields may belong to another message."""
     if frame == NEED_MORE:
-        return codec.needed, codec.resume_at, codec.resume_left
+        return codec.needed, codec.at, codec.left
     if frame == MALFORMED:
         return (codec.malformation(),) if requests else ()
     if frame == COMPLETE and requests:
-        return codec.end, codec.swallow, codec.expected, codec.demand, codec.repairable, meaning(codec, data, at)
+        return (
+            codec.end,
+            codec.discard,
+            codec.expected,
+            codec.required_features,
+            codec.retryable,
+            meaning(codec, data, at),
+        )
     return (codec.end,)
 
 
 def agreed(slow: Any, fast: Any, what: Callable[[Any], Any]) -> Any:
-    """What both flavours say, or the ValueError that both refuse with."""
+    """The result of both flavours, or the ValueError that both raise."""
     said = []
     for codec in (slow, fast):
         try:

@@ -1,4 +1,4 @@
-"""Fuzzes the reader of nutcracker.yml."""
+"""Fuzzes the loading of nutcracker.yml."""
 
 import random
 from types import ModuleType
@@ -49,7 +49,7 @@ TOKENS = [
 
 
 def pool(source: random.Random) -> bytes:
-    """A pool, most often one that loads."""
+    """A pool, which is usually valid."""
     name = source.choice(["alpha", "beta", "a", "gamma delta", '"é"'])
     lines = [f"{name}:", f"  listen: {source.choice(_ADDRESSES)}"]
     for row in source.sample(DIRECTIVES, source.randrange(5)):
@@ -63,13 +63,13 @@ def pool(source: random.Random) -> bytes:
 
 
 def _no_questions(address: Any) -> None:
-    """In the place of what asks the resolver, which takes its time and depends on where one asks."""
+    """Replaces the resolver, which is slow and depends on the machine."""
     if address.host.endswith("h"):
         raise ValueError("has an unknown host")
 
 
 def files(load: Load) -> Check:
-    """Whole files: they load, always to the same, or there is one line that says where and why not."""
+    """Checks whole files: each loads, always with the same result, or is refused in one line with place and reason."""
     loading = load("twemproxy.config.loading")
     pools = load("twemproxy.config.pools")
     loading.resolve_listen = _no_questions  # type: ignore[attr-defined]
@@ -96,7 +96,7 @@ def _check_refusal(error: Any, data: bytes) -> None:
 
 
 def _check_config(config: Any, pools: ModuleType) -> None:
-    """What is promised of a configuration, and that a worker gets it as it is."""
+    """Check what is promised of a configuration, and that it reaches a worker unchanged."""
     assert config.pools
     for loaded in config.pools:
         assert loaded.name
@@ -113,5 +113,5 @@ def _check_config(config: Any, pools: ModuleType) -> None:
 
 
 def row_default(pools: ModuleType, name: str) -> object:
-    """What a pool has for a directive that its file does not have."""
+    """The value of a directive that is not in the file."""
     return next(field.default for field in msgspec.structs.fields(pools.PoolConfig) if field.name == name)

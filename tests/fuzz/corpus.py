@@ -1,4 +1,4 @@
-"""The inputs worth keeping, one file per target: a bytes literal of Python per line, shortest first."""
+"""The inputs that are kept, one file per target: a Python bytes literal per line, shortest first."""
 
 import ast
 from collections.abc import Iterable
@@ -8,12 +8,12 @@ _FOLDER = Path(__file__).parent / "corpus"
 
 
 def read(target: str) -> list[bytes]:
-    """The inputs kept for a target."""
+    """The inputs that are kept for a target."""
     lines = (_FOLDER / f"{target}.txt").read_text("ascii").splitlines()
     return [ast.literal_eval(line) for line in lines]
 
 
 def write(target: str, inputs: Iterable[bytes]) -> None:
-    """Keep these, and no others."""
+    """Keep these inputs, and no others."""
     ordered = sorted(set(inputs), key=lambda data: (len(data), data))
     (_FOLDER / f"{target}.txt").write_text("".join(f"{data!r}\n" for data in ordered), "ascii")

@@ -1,7 +1,7 @@
-"""Fuzzes one target in this process, for so many executions or so long, and says in JSON what came of it.
+"""Fuzzes one target in this process, for a number of executions or a time, and prints the result.
 
-``python -m fuzz.guided --help``; ``environment`` is what it has to run in. Without atheris, which exists for Linux on
-x86-64, inputs are made in the same way but not chosen by the coverage they bring.
+See ``python -m fuzz.guided --help``; ``environment`` is the environment that it needs. Without atheris, which exists
+for Linux on x86-64, inputs are made in the same way, but not chosen by coverage.
 """
 
 import argparse
@@ -27,17 +27,17 @@ from harness.flavours import interpreted
 _TESTS = Path(__file__).parents[1]
 
 _MOST_SECONDS = 20
-"""An input that takes longer is a finding."""
+"""Seconds; an input that takes longer is a finding."""
 _MOST_MEGABYTES = 2048
 
 
 def environment() -> dict[str, str]:
-    """What a process needs to run this, beside what we have."""
+    """The environment of a process that runs this module."""
     return {**os.environ, "PYTHONPATH": f"{_TESTS.parent / 'src'}{os.pathsep}{_TESTS}"}
 
 
 def guide() -> Any:
-    """atheris, None where there is none."""
+    """The module atheris, or None if it is not installed."""
     try:
         return importlib.import_module("atheris")
     except ModuleNotFoundError:
@@ -45,7 +45,7 @@ def guide() -> Any:
 
 
 def load_instrumented(atheris: Any) -> Callable[[str], ModuleType]:
-    """What loads our modules from their sources, so that they tell atheris which way they go."""
+    """A function that loads our modules from their sources, instrumented for atheris."""
 
     class Loader(SourceFileLoader):
         def get_code(self, fullname: str) -> CodeType | None:
@@ -56,14 +56,14 @@ def load_instrumented(atheris: Any) -> Callable[[str], ModuleType]:
 
 
 def unpack(target: str, folder: Path) -> None:
-    """Put the inputs kept for a target into a folder, a file each."""
+    """Write the inputs that are kept for a target into a folder, one file each."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(corpus.read(target)):
         (folder / f"kept-{number:04d}").write_bytes(data)
 
 
 def run_guided(atheris: Any, target: Target, options: argparse.Namespace) -> None:
-    """Run libFuzzer, which ends the process; status 77 and the like mean a finding, whose input is in ``folder``."""
+    """Run libFuzzer, which ends the process; a status such as 77 is a finding, whose input is in ``folder``."""
     check = target.check(load_instrumented(atheris))
     mutator = Mutator(target.message, target.tokens)
 
@@ -86,7 +86,7 @@ def run_guided(atheris: Any, target: Target, options: argparse.Namespace) -> Non
 
 
 def new_inputs(target: Target, kept: Sequence[bytes], seed: int) -> Iterator[bytes]:
-    """Inputs made of those kept, without end: the same for the same seed."""
+    """Endless inputs made from ``kept``; they depend on the seed only."""
     mutator = Mutator(target.message, target.tokens)
     source = random.Random(seed)
     while True:
@@ -94,7 +94,7 @@ def new_inputs(target: Target, kept: Sequence[bytes], seed: int) -> Iterator[byt
 
 
 def run_blind(target: Target, options: argparse.Namespace) -> None:
-    """Do without coverage; a finding ends it in the same way, and in the same words."""
+    """Fuzz without coverage; a finding ends the process and is reported as by libFuzzer."""
     check = target.check(interpreted)
     kept = [path.read_bytes() for path in sorted((options.folder / "corpus").iterdir())] or [b""]
     end = time.monotonic() + (options.seconds or float("inf"))
@@ -114,14 +114,14 @@ def run_blind(target: Target, options: argparse.Namespace) -> None:
 
 
 def replay(target: Target, files: Iterable[Path]) -> None:
-    """Check the contents of files; the first finding is raised, as it was found."""
+    """Check the contents of files; the exception of the first finding is raised."""
     check = target.check(interpreted)
     for file in files:
         check(file.read_bytes())
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m fuzz.guided", description="Fuzz a target.")
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("files", type=Path, nargs="*", help="do not fuzz, check what is in these files")
@@ -133,7 +133,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Execute the command line."""
     options = parse()
     target = TARGETS[options.target]
     if options.files:

@@ -1,7 +1,7 @@
 """Adds to the corpus of a target: ``python -m fuzz.keep TARGET FILE_OR_FOLDER...``.
 
-A file is added as it is. Of a folder, such as build/fuzz/TARGET/corpus, those are added that take ways through our code
-which nothing that is kept takes, shortest first.
+A file is added as it is. From a folder, such as build/fuzz/TARGET/corpus, an input is added if it takes a way through
+our code that no kept input takes, shortest first.
 """
 
 import sys
@@ -16,11 +16,11 @@ from fuzz.targets import TARGETS
 from harness.flavours import SOURCES, interpreted
 
 Way = tuple[object, int, int, int]
-"""From a line of a function to another, and how often: once, twice, more."""
+"""A step from one line of a function to another, and how often it is taken: once, twice, or more."""
 
 
 def ways(check: Check, data: bytes) -> set[Way]:
-    """The ways through our code that an input takes."""
+    """The ways that an input takes through our code."""
     steps: Counter[tuple[object, int, int]] = Counter()
     ours = str(SOURCES)
 
@@ -47,7 +47,7 @@ def ways(check: Check, data: bytes) -> set[Way]:
 
 
 def main() -> None:
-    """Add what the command line names."""
+    """Add the inputs that the command line names."""
     target, *names = sys.argv[1:]
     check = TARGETS[target].check(interpreted)
     paths = [Path(name) for name in names]

@@ -1,11 +1,11 @@
-"""Fuzzes what reads memcached's text protocol: requests, and replies of every kind."""
+"""Fuzzes the parsers of memcached's text protocol: requests, and replies of every kind."""
 
 import random
 import re
 from functools import partial
 from typing import Any
 
-from feeding import COMPLETE, MALFORMED, PLANNED, QUIET, STATUS, TO_EACH, TO_NOBODY, VALUES
+from feeding import COMPLETE, MALFORMED, QUIET, REJECT, SCATTER, SLOW_PATH, STATUS, VALUES, Parser
 from memcache_forwarding import check_stream
 from memcache_tables import FORWARDED, REFUSED
 
@@ -14,10 +14,11 @@ from harness.command_streams import UNIQUE, calculating, retrieving
 from harness.flavours import compiled
 from harness.memcache import reply_end
 from twemproxy.protocol.memcache.commands import COMMANDS, KIND_NAMES, REPLY_KINDS, WORDS
+from twemproxy.proxy.server_poll import Poll, Reply
 
 MODULE = "twemproxy.protocol.memcache.codec"
 
-# --- what inputs are made of -----------------------------------------------------------------------------------------
+# --- inputs ----------------------------------------------------------------------------------------------------------
 
 _REQUESTS = [row.request for row in FORWARDED] + [row.line + b"\r\n" + row.block for row in REFUSED]
 _REQUESTS += [made.request.replace(UNIQUE.encode(), b"7") for made in (*retrieving(400), *calculating(400))]
@@ -86,7 +87,13 @@ def reply(source: random.Random) -> bytes:
 
 
 class _Pool:
-    """A pool, as far as statistics ask for it."""
+    """A pool, as far as statistics use it."""
+
+    def __init__(self) -> None:
+        self.poll = _Poll()
+
+    def server_names(self) -> list[str]:
+        return ["s00", "s01"]
 
     def statistics(self) -> list[tuple[str, object]]:
         return [("version", "1"), ("pid", 2)]
@@ -96,8 +103,11 @@ class _Pool:
 
 
 def requests(load: Load) -> Check:
-    """Streams of a client: what they are framed to, and that a server would read the same in what it gets of them."""
-    slow, fast = load(MODULE).MemcacheCodec(["flush_all"]), compiled(MODULE).MemcacheCodec(["flush_all"])
+    """Checks client streams: how they are framed, and that a server would frame the forwarded bytes in the same way."""
+    slow, fast = (
+        Parser(load(MODULE).MemcacheCodec(["flush_all"])),
+        Parser(compiled(MODULE).MemcacheCodec(["flush_all"])),
+    )
 
     def check(data: bytes) -> None:
         slow.expected = fast.expected = 0
@@ -111,39 +121,79 @@ def requests(load: Load) -> Check:
     return check
 
 
+class _Client:
+    """A client without pending replies."""
+
+    def awaits_replies(self) -> bool:
+        return False
+
+    def wake(self) -> None:
+        raise AssertionError("it does not wait")
+
+
+class _Poll:
+    """Two servers, of which one replies and one fails, at once."""
+
+    def ask(self, request: bytes, client: _Client, kind: int) -> Poll:
+        assert request.startswith(b"stats") and request.count(b"\n") == 1
+        poll = Poll(kind)
+        poll.replies = [Reply("ok", b"STAT a 1\r\nEND\r\n"), Reply("failed", b"SERVER_ERROR down\r\n")]
+        poll.finish()
+        return poll
+
+
+def _check_plan(planned: Any, data: bytes) -> None:
+    """Check that the plan leads to one reply, and that servers get the request unchanged."""
+    match type(planned).__name__:
+        case "Steps":
+            while True:
+                try:
+                    assert next(planned.work) == b""
+                except StopIteration as end:
+                    _check_plan(end.value, data)
+                    return
+        case "Ask":
+            assert [request for _, request in planned.requests] == [data, data]
+            assert data.count(b"\n") == 1
+            merged = planned.merge([("s00", b"END\r\n"), ("s01", b"SERVER_ERROR down\r\n")])
+            assert reply_end(merged) == len(merged)
+        case kind:
+            assert kind == "Answer"
+            assert planned.last or reply_end(planned.reply) == len(planned.reply)
+
+
 def _is_line(said: bytes) -> bool:
     return said.endswith(b"\r\n") and said.count(b"\n") == 1
 
 
 def _check_complete(slow: Any, fast: Any, data: bytes) -> None:
-    """``check_stream`` sees to what is forwarded whole; this to what is split, planned and refused."""
+    """Check requests that are split, planned or refused; ``check_stream`` checks those that are forwarded whole."""
     for codec in (slow, fast):
         assert codec.find_request(data, 0, len(data)) == COMPLETE
-    if slow.route == TO_NOBODY:
-        assert _is_line(agreed(slow, fast, lambda codec: codec.refusal(data)))
-    elif slow.route == PLANNED:
-        answer = slow.plan(data, slow.session(_Pool(), None))
-        assert answer.last or reply_end(answer.reply) == len(answer.reply)
-    elif slow.route == TO_EACH:
+    if slow.route == REJECT:
+        assert _is_line(agreed(slow, fast, lambda codec: codec.refusal()))
+    elif slow.route == SLOW_PATH:
+        _check_plan(slow.plan(data, slow.session(_Pool(), _Client())), data)
+    elif slow.route == SCATTER:
         number, items = slow.command, slow.items
-        split = slow.split(data, 0, len(data))
-        head, tail = agreed(slow, fast, lambda codec: codec.sub_request(data, number, items))
+        split = slow.split(data, 0)
+        head, tail = agreed(slow, fast, lambda codec: codec.sub_request(data, items))
         whole = head + b"".join(item for _, item in split) + tail
         assert slow.find_request(whole, 0, len(whole)) == COMPLETE
-        assert (slow.end, slow.command, slow.items, slow.route) == (len(whole), number, items, TO_EACH)
-        assert slow.split(whole, 0, len(whole)) == split
+        assert (slow.end, slow.command, slow.items, slow.route) == (len(whole), number, items, SCATTER)
+        assert slow.split(whole, 0) == split
 
 
 # --- replies ---------------------------------------------------------------------------------------------------------
 
 _BLANKS = bytes(byte if byte >= 32 or byte in b"\r\n" else 32 for byte in range(256))
-"""Control bytes end a word, as blanks do."""
+"""Maps control bytes to blanks: both end a word."""
 _KEY = re.compile(rb"^VALUE ([^ \r\n]+) ", re.M)
 
 
 def replies(load: Load) -> Check:
-    """What servers say, as the answer to every kind of request."""
-    slow, fast = load(MODULE).MemcacheCodec(), compiled(MODULE).MemcacheCodec()
+    """Checks server replies, as the replies to every kind of request."""
+    slow, fast = Parser(load(MODULE).MemcacheCodec()), Parser(compiled(MODULE).MemcacheCodec())
 
     def check(data: bytes) -> None:
         if not data:
@@ -160,7 +210,7 @@ def replies(load: Load) -> Check:
                 assert reply_end(said.translate(_BLANKS)) == len(said)
                 _check_reply(slow, fast, said, kind)
                 if name == "stats":
-                    merged = slow.merge_in_words([(f"s{i:02d}", said) for i, said in enumerate([said, *found])])
+                    merged = slow.merge_replies([(f"s{i:02d}", said) for i, said in enumerate([said, *found])])
                     assert reply_end(merged.translate(_BLANKS)) == len(merged)
 
     return check
@@ -177,7 +227,9 @@ def _check_reply(slow: Any, fast: Any, said: bytes, kind: int) -> None:
     assert first.isdigit() or any(first.startswith(word.encode()) for word in words)
     agreed(slow, fast, lambda codec: (codec.kinds(said), codec.is_unwanted(said)))
     agreed(
-        slow, fast, lambda codec: (codec.handshake_problem("version", said), codec.is_well(said), codec.offer("", said))
+        slow,
+        fast,
+        lambda codec: (codec.handshake_problem("version", said), codec.is_well(said), codec.features_of("", said)),
     )
     agreed(slow, fast, lambda codec: codec.mergeable_part(said, STATUS, [b"a"]))
     if KIND_NAMES[kind] != "retrieval":

@@ -1,4 +1,4 @@
-"""Makes inputs of inputs: with whole messages and tokens put in, numbers changed, pieces moved, bytes damaged."""
+"""Makes inputs from inputs: inserts messages and tokens, changes numbers, moves pieces, and damages bytes."""
 
 import random
 import re
@@ -12,7 +12,7 @@ _REMEMBERED = 200
 
 
 class Mutator:
-    """``message`` and ``tokens`` as in a Target."""
+    """``message`` and ``tokens``: as in a ``Target``."""
 
     def __init__(self, message: Callable[[random.Random], bytes], tokens: Sequence[bytes]) -> None:
         self._message = message
@@ -20,7 +20,7 @@ class Mutator:
         self._seen: list[bytes] = []
 
     def mutate(self, data: bytes, source: random.Random) -> bytes:
-        """Another input like this one, of any length."""
+        """A new input that resembles this one, of any length."""
         self._remember(data, source)
         for _ in range(source.choice([1, 1, 1, 2, 3, 6])):
             data = source.choice(self._ways)(self, data, source)
@@ -33,7 +33,7 @@ class Mutator:
             self._seen[source.randrange(_REMEMBERED)] = data
 
     def _put_message(self, data: bytes, source: random.Random) -> bytes:
-        """Where a line ends, so that it means something."""
+        """Insert a message at the end of a line, where it has a meaning."""
         places = [0, *(match.end() for match in re.finditer(rb"\n", data))]
         at = source.choice(places)
         return data[:at] + self._message(source) + data[at:]

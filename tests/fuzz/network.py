@@ -1,7 +1,7 @@
-"""Fuzzes a running proxy over the network: careless clients and senseless servers against clients that verify.
+"""Fuzzes a running proxy over the network: careless clients and senseless servers, together with clients that verify.
 
-``python -m fuzz.network --help``. What is sent depends on the seed only, when it arrives does not: a finding may take a
-few runs to show itself again.
+See ``python -m fuzz.network --help``. The bytes that are sent depend on the seed only, but their timing does not: it
+may take a few runs to reproduce a finding.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from harness.servers import MemcachedServer, RedisServer
 from harness.waiting import wait_until
 
 MOST_MEMORY = 96
-"""Megabytes of its own that the proxy has at most when everything is closed; three times that while it works."""
+"""The most megabytes of its own for the proxy when everything is closed; three times as many while it works."""
 
 _DEFECTS = [
     re.compile(pattern, re.DOTALL)
@@ -33,24 +33,24 @@ _DEFECTS = [
 ]
 _POLL = 0.02
 _REDIS_OPTIONS = ("--proto-max-bulk-len", "1048576")
-"""Nothing a client sends makes a server's string longer."""
+"""Requests cannot make a server's string longer."""
 _WILD_OPTIONS = ("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-random", *_REDIS_OPTIONS)
 _TIMEOUT = 60_000
-"""Milliseconds, for servers that always answer: with a sanitizer, on a busy machine, they may take their time."""
+"""Milliseconds, for servers that always reply: they may be slow with a sanitizer or on a busy machine."""
 
 
 class Counts(NamedTuple):
-    """What was done."""
+    """The counts of one or several runs."""
 
     connections: int = 0
     streams: int = 0
     bytes: int = 0
     answers: int = 0
-    """Of senseless servers."""
+    """Replies of senseless servers."""
     verified: int = 0
-    """Replies, every byte of them."""
+    """Replies that were verified, every byte of them."""
     megabytes: int = 0
-    """The most memory of its own that the proxy was seen to have."""
+    """The most memory of its own that the proxy had."""
 
     def __add__(self, other: object) -> "Counts":
         assert isinstance(other, Counts)
@@ -58,29 +58,29 @@ class Counts(NamedTuple):
         return Counts(*(a + b for a, b in zip(self, other, strict=True)))._replace(megabytes=megabytes)
 
     def reach(self, goal: "Counts") -> bool:
-        """Whether none is less than that of the goal."""
+        """Whether every count is at least that of the goal."""
         return all(a >= b for a, b in zip(self, goal, strict=True))
 
 
 class Stand(NamedTuple):
-    """A proxy with its servers: those of the first two pools do what they should, those of the last two nothing of it.
+    """A proxy with its servers: those of the first two pools work normally, those of the last two reply nonsense.
 
-    The servers of the third and the fourth may be told to forget everything.
+    The servers of the third and fourth pool may be told to delete all keys.
     """
 
     proxy: Proxy
     redis: Sequence[RedisServer]
-    """The real ones of redis pools."""
+    """The real servers of redis pools."""
     senseless: Sequence[SenselessServer]
 
 
 POOLS = ("alpha", "beta", "wild", "wildcached", "lost", "lostcached")
-"""Of redis and memcached, in turn."""
+"""Alternately pools of redis and of memcached."""
 
 
 @contextmanager
 def stand(seed: int) -> Iterator[Stand]:
-    """Starts everything, and sees to it that the proxy has not crashed when it ends."""
+    """Start the proxy and all its servers; the end of the context checks that the proxy has not crashed."""
     with ExitStack() as stack:
         redis = [stack.enter_context(RedisServer(*_REDIS_OPTIONS)) for _ in range(2)]
         memcached = [stack.enter_context(MemcachedServer()) for _ in range(2)]
@@ -114,9 +114,9 @@ def stand(seed: int) -> Iterator[Stand]:
 def fuzz(
     seed: int, clients: int = 3, *, goal: Counts | None = None, seconds: float = 0, most: int = MOST_MEMORY
 ) -> Counts:
-    """One run, until there is as much of everything as the goal says, or for so many seconds.
+    """One run, until every count reaches ``goal``, or for ``seconds``.
 
-    AssertionError tells a finding. ``most``: as MOST_MEMORY.
+    An AssertionError is a finding. ``most``: as MOST_MEMORY.
     """
     with stand(seed) as (proxy, redis, senseless):
         ports = [(proxy.port(name), i % 2 == 0) for i, name in enumerate(POOLS)]
@@ -167,9 +167,9 @@ def _raise_failure(peers: Sequence[Peer], proxy: Proxy) -> None:
 
 
 def _check_end(proxy: Proxy, redis: Sequence[RedisServer], senseless: Sequence[SenselessServer], most: int) -> None:
-    """Everything closes, memory comes back, and servers that come to their senses are used again.
+    """Check that everything closes, that memory is freed, and that senseless servers are used again when they are real.
 
-    Servers go first: a client may have gone while its BLPOP waited, its end behind requests that nobody read.
+    Servers are stopped first: a client may have left during its BLPOP, and its end may be after unread requests.
     """
     for server in redis:
         server.kill()
@@ -196,7 +196,7 @@ def _asks_text(proxy: Proxy) -> bool:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m fuzz.network", description="Fuzz a running proxy.")
     parser.add_argument("--seed", type=int, default=1, help="of the first run; each further one has the next")
     parser.add_argument("--seconds", type=float, default=60, help="all runs together")
@@ -206,7 +206,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Runs until the time is over, whatever it finds; the counts come as a line of JSON after each. 1 for findings."""
+    """Run until the time is over, and print the counts as a line of JSON after each run; returns 1 for findings."""
     options = parse()
     end = time.monotonic() + options.seconds
     seed, counts, findings = options.seed, Counts(), 0

@@ -1,5 +1,4 @@
-"""Who talks to the proxy when it is fuzzed: clients that send anything, servers that answer anything, and clients that
-send what is right and see to it that the answers are."""
+"""The peers of a fuzzed proxy: careless clients, senseless servers, and clients that verify replies."""
 
 import random
 import select
@@ -21,7 +20,7 @@ _PATIENCE = 0.05
 
 
 class Peer(threading.Thread):
-    """A thread that does its ``work`` until that is done, fails, or is told to stop."""
+    """A thread that does its ``work`` until it is done, fails, or has to stop."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name, daemon=True)
@@ -35,26 +34,26 @@ class Peer(threading.Thread):
             self.failure = error
 
     def work(self) -> None:
-        """What it is there for; it ends soon when ``stopping`` is set."""
+        """The work of this peer; it ends soon after ``stopping`` is set."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Let it come to its end and wait for that."""
+        """Tell the thread to stop, and wait for its end."""
         self.stopping.set()
         self.join()
 
 
 class CarelessClient(Peer):
-    """Opens one connection after the other and sends whatever comes; what depends on the seed and its name only.
+    """Opens one connection after the other and sends anything; the bytes depend on the seed and the client's name only.
 
-    It opens no more of them than the verifying clients have had pipelines answered: otherwise the proxy has more to do
-    than it can, and nobody could tell that from a hang.
+    It opens no more connections than each verifying client has pipelines answered: otherwise the proxy has too much
+    work, which looks like a hang.
     """
 
     def __init__(
         self, name: str, seed: int, ports: Sequence[tuple[int, bool]], verifiers: Sequence["VerifyingClient"]
     ) -> None:
-        """``ports``: where, and whether that is a redis pool."""
+        """``ports``: (port, whether its pool is a redis pool)."""
         super().__init__(name)
         self.seed = seed
         self.ports = ports
@@ -80,7 +79,7 @@ class CarelessClient(Peer):
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def _send(self, sock: socket.socket, data: bytes, source: random.Random) -> None:
-        """In pieces; it reads at times, and what the proxy does not take soon is not sent."""
+        """Send in pieces and read at times; what the proxy does not take soon is not sent."""
         view = memoryview(data)
         self.streams += 1
         while view and not self.stopping.is_set():
@@ -94,10 +93,10 @@ class CarelessClient(Peer):
 
 
 class SenselessServer(Peer):
-    """Answers whatever it is sent with anything, or not at all, and closes connections at any place."""
+    """Replies to anything with anything or nothing, and closes connections at any place."""
 
     def __init__(self, name: str, seed: int, redis: bool) -> None:
-        """``redis``: which protocol it has forgotten."""
+        """``redis``: whether the protocol is redis or memcached."""
         super().__init__(name)
         self.source = random.Random(f"{seed} {name}")
         self.redis = redis
@@ -108,7 +107,7 @@ class SenselessServer(Peer):
 
     @property
     def address(self) -> str:
-        """``host:port``, as a ``servers`` entry begins."""
+        """``host:port``, the beginning of a ``servers`` entry."""
         return f"127.0.0.1:{self.port}"
 
     def work(self) -> None:
@@ -133,7 +132,7 @@ class SenselessServer(Peer):
             sock.close()
 
     def _answer(self, sock: socket.socket) -> bool:
-        """Whether the connection goes on."""
+        """Reply; returns whether the connection continues."""
         asked = sock.recv(_MOST_READ)
         if not asked:
             return False
@@ -141,7 +140,7 @@ class SenselessServer(Peer):
         self.answers += 1
         said = nonsense(source, self.redis)
         if source.random() < 0.6:
-            # As many sensible answers as it takes to get there come first.
+            # A sensible reply comes first, so that the proxy reads further.
             said = (b"+PONG\r\n" if self.redis else b"VERSION 1.6.18\r\n") + said
         cut = source.randrange(len(said) + 1) if source.random() < 0.1 else len(said)
         sock.send(said[:cut])
@@ -152,7 +151,7 @@ class SenselessServer(Peer):
 
 
 class VerifyingClient(Peer):
-    """Asks for what it knows the answer to, in pipelines, on one connection that has to last."""
+    """Sends requests whose replies it knows, in pipelines, on one connection that must stay open."""
 
     def __init__(self, name: str, seed: int, port: int) -> None:
         super().__init__(name)
@@ -169,7 +168,7 @@ class VerifyingClient(Peer):
         self.connection.close()
 
     def verify(self) -> None:
-        """One pipeline, and every byte of its replies."""
+        """Send one pipeline, and verify every byte of its replies."""
         pairs = [self.exchange() for _ in range(self.source.choice([1, 3, 20]))]
         self.connection.send(b"".join(request for request, _ in pairs))
         for _, reply in pairs:
@@ -179,11 +178,11 @@ class VerifyingClient(Peer):
         assert not self.connection.received, f"a reply too many: {bytes(self.connection.received[:200])!r}"
 
     def exchange(self) -> tuple[bytes, bytes]:
-        """A request and its reply."""
+        """A request and its correct reply."""
         raise NotImplementedError
 
     def new_value(self, key: str) -> bytes:
-        """Another value for the key, with its name and a number in it."""
+        """A new value for the key; it contains the key and a number."""
         self._written += 1
         filling = b"." * self.source.choice([0, 0, 50, 3000])
         self.values[key] = value = b"%s=%d\r\n%s" % (key.encode(), self._written, filling)
@@ -191,7 +190,7 @@ class VerifyingClient(Peer):
 
 
 class RedisVerifier(VerifyingClient):
-    """Of a redis pool."""
+    """A verifying client of a redis pool."""
 
     def exchange(self) -> tuple[bytes, bytes]:
         key = self.source.choice(self.keys)
@@ -212,7 +211,7 @@ class RedisVerifier(VerifyingClient):
 
 
 class MemcachedVerifier(VerifyingClient):
-    """Of a memcached pool."""
+    """A verifying client of a memcached pool."""
 
     def exchange(self) -> tuple[bytes, bytes]:
         key = self.source.choice(self.keys)

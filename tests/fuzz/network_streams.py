@@ -1,4 +1,4 @@
-"""What goes over connections when a running proxy is fuzzed: streams of clients, and what servers answer."""
+"""The bytes on connections when a running proxy is fuzzed: streams of clients, and replies of servers."""
 
 import random
 
@@ -13,7 +13,7 @@ _ENDLESS = {
     True: [b"$99999999\r\nx", b"$99999999\r\n" + _LARGE, b"+" + _LARGE * 20, b"*99999999\r\n" + b":1\r\n" * 9000],
     False: [b"VALUE a 0 99999999\r\nx", b"VALUE a 0 99999999\r\n" + _LARGE, b"STORED" + _LARGE * 20],
 }
-"""What a server begins to say and does not end; the keys say whether in redis's protocol."""
+"""Beginnings of replies that a server never ends; the key tells whether the protocol is redis."""
 
 _REDIS_LINES = """
 MULTI; EXEC; DISCARD; WATCH {a}1; UNWATCH; RESET; QUIT; HELLO 3; HELLO 2; PING; INFO; ROLE; NOSUCH x; SELECT 1
@@ -38,7 +38,25 @@ MEMCACHED_SPECIAL = [
 _REDIS_MAKERS = list(GROUPS.values())
 
 
+def _forging_request(source: random.Random) -> bytes:
+    """A script whose first line makes servers include bytes of the client's choice, even line ends, in an error."""
+    lie = "".join(f"\\x{byte:02x}" for byte in b"\r\n" + nonsense(source, True)[:4000])
+    line = source.choice(['#!lua "flags=bad{}"', '#!lua "bad{}"', '#!"bad{}"', '#!"bad{}" name=x', '#!lua name="x{}"'])
+    body = line.format(lie) + "\nreturn 1"
+    match source.randrange(4):
+        case 0:
+            return resp.command("SCRIPT", "LOAD", body)
+        case 1:
+            return resp.command("FUNCTION", "LOAD", body)
+        case 2:
+            return resp.command("EVAL_RO", body, "1", "k")
+        case _:
+            return resp.command("EVAL", body, "1", source.choice("abcdk"))
+
+
 def _redis_request(source: random.Random) -> bytes:
+    if source.random() < 0.05:
+        return _forging_request(source)
     if source.random() < 0.5:
         return source.choice(REDIS_SPECIAL)
     return b"".join(made.request for made in source.choice(_REDIS_MAKERS)(source))
@@ -49,7 +67,7 @@ def _memcached_request(source: random.Random) -> bytes:
 
 
 def stream(source: random.Random, redis: bool) -> bytes:
-    """What a client sends in one go: requests, more often than not damaged. It depends on ``source`` only."""
+    """The bytes that a client sends at once: requests, usually damaged. They depend on ``source`` only."""
     make = _redis_request if redis else _memcached_request
     data = b"".join(make(source) for _ in range(source.randrange(1, _MOST_REQUESTS)))
     if source.random() < 0.4:
@@ -59,7 +77,7 @@ def stream(source: random.Random, redis: bool) -> bytes:
 
 
 def nonsense(source: random.Random, redis: bool) -> bytes:
-    """What a server says that has lost its senses: replies, right and wrong ones, damaged ones, and any bytes."""
+    """The replies of a senseless server: correct, wrong and damaged replies, and random bytes."""
     make = redis_parsers.reply if redis else memcached_parsers.reply
     said = b"".join(make(source) for _ in range(source.choice([0, 1, 1, 1, 2, 5])))
     match source.randrange(10):

@@ -1,11 +1,27 @@
-"""Fuzzes what reads redis: requests up to what is planned for them, replies up to what is made of them."""
+"""Fuzzes the parsers of redis: requests up to their plans, and replies up to their merging."""
 
 import random
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from feeding import COMPLETE, MALFORMED, PLANNED, REWRITE, SKIP, STATUS, SUM, TO_EACH, TO_KEY, TO_SAME, VALUES, Message
+from feeding import (
+    COLOCATED,
+    COMPLETE,
+    EMPTY,
+    FOREIGN,
+    INLINE,
+    MALFORMED,
+    SCATTER,
+    SLOW_PATH,
+    STATUS,
+    SUM,
+    TO_CHANNEL,
+    TO_KEY,
+    VALUES,
+    Message,
+    Parser,
+)
 from redis_peers import FakeClient, FakePool
 
 from fuzz.checking import Check, Load, agreed, found_in, source_of
@@ -19,14 +35,14 @@ MODULE = "twemproxy.protocol.redis.codec"
 _MOST_LOOKS = 4
 """How often a request that has to wait is planned."""
 
-# --- what inputs are made of -----------------------------------------------------------------------------------------
+# --- inputs ----------------------------------------------------------------------------------------------------------
 
 _NAMES = [row.name.encode() for row in COMMANDS]
 _WORDS = [tuple(name.encode().split(b"|")) for name in SUBCOMMANDS]
 _SESSION_LINES = b"""
 MULTI; EXEC; DISCARD; UNWATCH; RESET; QUIT; HELLO 3; HELLO 2; WATCH a b; SELECT 1; PING; INFO; GET a; NOSUCH a
 SUBSCRIBE a b; PSUBSCRIBE a*; SSUBSCRIBE a; UNSUBSCRIBE; PUNSUBSCRIBE; SUNSUBSCRIBE a; PUBSUB NUMSUB a b
-CLIENT REPLY SKIP; CLIENT REPLY OFF; CLIENT REPLY ON; CLIENT LIST; CLIENT KILL ID 1; CLIENT SETNAME a
+CLIENT REPLY EMPTY; CLIENT REPLY OFF; CLIENT REPLY ON; CLIENT LIST; CLIENT KILL ID 1; CLIENT SETNAME a
 AUTH a b; AUTH secret; HELLO 3 AUTH default secret SETNAME a; CONFIG GET *; OBJECT ENCODING a
 SET a 1; BLPOP a 0; XREAD BLOCK 0 STREAMS a $; SCAN 7; MGET a b c; MSET a 1 b 2; DEL a b; WAIT 1 0; LCS a b
 SORT a BY b* GET #; EVAL return 2 a b; EVALSHA abc 1 a; SCRIPT LOAD return; COPY a b DB 1; MIGRATE h 1 k 0 1
@@ -45,7 +61,7 @@ message pmessage smessage subscribe unsubscribe ssubscribe a 0 index begin_searc
 keyword limit lastkey keystep keynumidx firstkey startfrom flags nosuch unknown
 """
 REPLY_TOKENS = [
-    *(b"\r\n", b"-NOSCRIPT No matching script\r\n", b"=5\r\ntxt:a\r\n", b"!3\r\nERR\r\n", bulk(b"")),
+    *(b"\r\n", b"-NOSCRIPT No matching script. Please use EVAL.\r\n", b"=5\r\ntxt:a\r\n", b"!3\r\nERR\r\n", bulk(b"")),
     *(line.replace("|", " ").encode() + b"\r\n" for line in _LINES.split()),
     *map(bulk, _WORDS_OF_REPLIES.split()),
 ]
@@ -55,7 +71,7 @@ _PREPARED += [b"SCRIPT EXISTS a", b"SCRIPT KILL", b"FLUSHALL", b"PUBSUB CHANNELS
 
 
 def request(source: random.Random) -> bytes:
-    """One request, or a few that belong together."""
+    """One request, or a few requests that belong together."""
     match source.randrange(4):
         case 0:
             return b"".join(made.request for made in source.choice(_MAKERS)(source))[:600]
@@ -93,7 +109,7 @@ def reply(source: random.Random, depth: int = 3) -> bytes:
 
 
 def _described(source: random.Random) -> bytes:
-    """What COMMAND INFO says of a command, more or less."""
+    """A reply to COMMAND INFO about one command, valid or nearly valid."""
     numbers = [integer(source.choice([-2, -1, 0, 1, 2, 3])) for _ in range(4)]
     places = [
         (b"index", b"range", [b"index"], [b"lastkey", b"keystep", b"limit"]),
@@ -120,10 +136,10 @@ def _described(source: random.Random) -> bytes:
 
 
 def requests(load: Load) -> Check:
-    """Streams of a client: what they are framed to, routed to, and planned to become."""
+    """Checks client streams: framing, routing and plans."""
     module = load(MODULE)
-    slow = module.RedisCodec(permitted=PERMITTED_BY_DIRECTIVE)
-    fast = compiled(MODULE).RedisCodec(permitted=PERMITTED_BY_DIRECTIVE)
+    slow = Parser(module.RedisCodec(permitted=PERMITTED_BY_DIRECTIVE))
+    fast = Parser(compiled(MODULE).RedisCodec(permitted=PERMITTED_BY_DIRECTIVE))
 
     def check(data: bytes) -> None:
         source = source_of(data)
@@ -132,7 +148,7 @@ def requests(load: Load) -> Check:
         conversation = Conversation(module, slow, source)
         for message in found:
             _check_request(slow, fast, message, conversation)
-        conversation.session.ended()
+        conversation.session.on_close()
 
     return check
 
@@ -141,46 +157,46 @@ def _check_request(slow: Any, fast: Any, message: Message, conversation: "Conver
     data = message.data
     if message.frame == MALFORMED:
         assert is_reply(message.meaning[0])
-    elif message.frame == REWRITE:
+    elif message.frame == INLINE:
         rewritten = agreed(slow, fast, lambda codec: codec.rewrite(data))
         if isinstance(rewritten, bytes) and rewritten:
             assert slow.find_request(rewritten, 0, len(rewritten)) == COMPLETE
             assert slow.end == len(rewritten)
             conversation.go_on(rewritten)
-    elif message.frame != SKIP:
+    elif message.frame not in (EMPTY, FOREIGN):
         _check_complete(slow, fast, data)
         conversation.go_on(data)
 
 
 def _check_complete(slow: Any, fast: Any, data: bytes) -> None:
-    """What goes to servers is one request for each, about the keys it was routed by."""
+    """Check that servers get whole requests, about the keys by which the request is routed."""
     for codec in (slow, fast):
         assert codec.find_request(data, 0, len(data)) == COMPLETE
     assert message_end(data) == len(data)
     words = arguments(data)
     assert command(*words) == data
-    if slow.route == TO_KEY:
+    if slow.route in (TO_KEY, TO_CHANNEL):
         assert data[slow.key_start : slow.key_end] in words
-        assert slow.routing_key(data) == fast.routing_key(data) == data[slow.key_start : slow.key_end]
-    elif slow.route == TO_EACH:
+        assert slow.key(data) == fast.key(data)
+    elif slow.route == SCATTER:
         command_number, items = slow.command, slow.items
-        split = slow.split(data, 0, len(data))
-        head, tail = slow.sub_request(data, command_number, items)
+        split = slow.split(data, 0)
+        head, tail = slow.sub_request(data, items)
         whole = head + b"".join(item for _, item in split) + tail
         assert arguments(whole)[1:] == words[1:]
         assert {key for key, _ in split} <= set(words)
         assert slow.find_request(whole, 0, len(whole)) == COMPLETE
         assert (slow.end, slow.command, slow.items) == (len(whole), command_number, items)
-    elif slow.route == TO_SAME:
+    elif slow.route == COLOCATED:
         keys = agreed(slow, fast, lambda codec: codec.keys(data, 3))
         assert isinstance(keys, ValueError) or set(keys) <= set(words)
 
 
 class Conversation:
-    """A client, as far as plans are made for it, in a pool of one to three servers that answer what they like."""
+    """A client for which requests are planned, in a pool of one or three servers with random replies."""
 
     def __init__(self, module: Any, codec: Any, source: random.Random) -> None:
-        """``codec``, of ``module``, is interpreted: its memory is made new."""
+        """``codec``, of ``module``, is interpreted; its memory is replaced by a new one."""
         codec.scripts, codec.lookups = module.ScriptMemory(), module.Lookups()
         self.codec = codec
         self.source = source
@@ -191,21 +207,21 @@ class Conversation:
         self.session = client.session = codec.session(self.pool, client)
 
     def go_on(self, data: bytes) -> None:
-        """The next request, which is complete."""
+        """Process the next request, which is complete."""
         for _ in range(_MOST_LOOKS):
             assert self.codec.find_request(data, 0, len(data)) == COMPLETE
-            if self.codec.route != PLANNED and not self.session.attended:
+            if self.codec.route != SLOW_PATH and not self.session.needs_planning:
                 self._send(data)
                 return
             planned = self.codec.plan(data, self.session)
             if planned is not None:
                 self._check_plan(planned)
-                self.session.taken()
+                self.session.on_dispatched()
                 return
             self._let_time_pass()
 
     def _let_time_pass(self) -> None:
-        """What a client has to wait for happens."""
+        """Let the events happen for which a client may wait."""
         client: Any = self.session.client
         client.waiting = client.reserved.waiting = False
         for asked in self.pool.asked:
@@ -216,13 +232,13 @@ class Conversation:
         self.pool.asked.clear()
 
     def _send(self, data: bytes) -> None:
-        """What is done with a script that is called, and when its server does not know it."""
-        if not self.codec.repairable:
+        """Remember a script that is called, and check the request that is sent if its server does not know it."""
+        if not self.codec.retryable:
             return
-        if self.codec.notable:
-            self.codec.note(data)
-        repaired = self.codec.repaired(data, error("NOSCRIPT No matching script."))
-        assert not repaired or message_end(repaired) == len(repaired)
+        if self.codec.remembers_script:
+            self.codec.remember_script(data)
+        retry = self.codec.retry_form(data, error("NOSCRIPT No matching script. Please use EVAL."))
+        assert not retry or message_end(retry) == len(retry)
 
     def _check_plan(self, planned: Any) -> None:
         match type(planned).__name__:
@@ -237,18 +253,40 @@ class Conversation:
                     assert command(*arguments(asked)) == asked
                 replies = [valid(reply(self.source)) for _ in planned.requests]
                 assert is_replies(planned.merge([(f"s{i:02d}", said) for i, said in enumerate(replies)]))
+            case "Steps":
+                self._check_steps(planned)
             case kind:
                 assert kind == "Pass"
-                assert self.codec.route != PLANNED
+                assert self.codec.route != SLOW_PATH
+
+    def _check_steps(self, steps: Any) -> None:
+        """Do all steps; their parts must be whole replies together, or each by itself if they are messages."""
+        said = b""
+        while True:
+            try:
+                part = next(steps.work)
+            except StopIteration as end:
+                ending = end.value
+                break
+            if part is None:
+                self._let_time_pass()
+            elif part:
+                assert not steps.messages or is_replies(part)
+                said += part
+        if type(ending).__name__ in ("Answer", "Push"):
+            assert is_replies(said + ending.reply)
+        else:
+            assert not said
+            self._check_plan(ending)
 
 
 def valid(said: bytes) -> bytes:
-    """A whole reply: this one, or another if it is none."""
+    """The reply if it is one whole reply, otherwise another reply."""
     return said if is_reply(said) else b"*1\r\n*0\r\n"
 
 
 def is_reply(data: bytes) -> bool:
-    """Whether that is one whole reply."""
+    """Whether the bytes are one whole reply."""
     try:
         return message_end(data) == len(data)
     except (ValueError, IndexError):
@@ -256,7 +294,7 @@ def is_reply(data: bytes) -> bool:
 
 
 def is_replies(data: bytes) -> bool:
-    """Whether that is any number of whole replies."""
+    """Whether the bytes are any number of whole replies."""
     at: int | None = 0
     while at is not None and at < len(data):
         at = message_end(data, at)
@@ -267,9 +305,9 @@ def is_replies(data: bytes) -> bool:
 
 
 def replies(load: Load) -> Check:
-    """What servers say: where it ends, what it is taken for, and what clients get when it answers their requests."""
+    """Checks server replies: where they end, their kind, and the replies that clients get because of them."""
     module = load(MODULE)
-    slow, fast = module.RedisCodec(permitted=PERMITTED_BY_DIRECTIVE), compiled(MODULE).RedisCodec()
+    slow, fast = Parser(module.RedisCodec(permitted=PERMITTED_BY_DIRECTIVE)), Parser(compiled(MODULE).RedisCodec())
     plans = list(_asked_of_all(module, slow))
 
     def check(data: bytes) -> None:
@@ -290,7 +328,7 @@ def replies(load: Load) -> Check:
 
 
 def _asked_of_all(module: Any, slow: Any) -> Iterator[Any]:
-    """Plans that merge what servers say, one of each way to merge."""
+    """Plans that merge the replies of all servers in different ways."""
     for words in _PREPARED:
         conversation = Conversation(module, slow, random.Random(1))
         conversation.pool.names[:] = ["s00", "s01", "s02"]
@@ -306,7 +344,7 @@ def _asked_of_all(module: Any, slow: Any) -> Iterator[Any]:
 def _check_reply(slow: Any, fast: Any, said: bytes) -> None:
     agreed(slow, fast, lambda codec: codec.kinds(said))
     agreed(slow, fast, lambda codec: codec.read_message(said))
-    agreed(slow, fast, lambda codec: (codec.is_well(said), codec.offer("HELLO 3", said)))
+    agreed(slow, fast, lambda codec: (codec.is_well(said), codec.features_of("HELLO 3", said)))
     steps = ("AUTH", "HELLO 3", "SELECT of another database")
     agreed(slow, fast, lambda codec: [codec.handshake_problem(step, said) for step in steps])
     for merge in (VALUES, SUM, STATUS):
@@ -327,7 +365,7 @@ def _check_merged(slow: Any, fast: Any, said: bytes, merge: int) -> None:
 
 
 def _check_lookup(module: Any, slow: Any, said: bytes) -> None:
-    """A command that only servers know, of which they say this."""
+    """Check a command that only servers know, with this reply as its description."""
     conversation = Conversation(module, slow, random.Random(1))
     asked = [command(b"nosuch", *words) for words in _arguments_to_try()]
     assert slow.find_request(asked[0], 0, len(asked[0])) == COMPLETE

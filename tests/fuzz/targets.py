@@ -1,4 +1,4 @@
-"""What is fuzzed by coverage, as a table."""
+"""The table of targets that are fuzzed by coverage."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -9,19 +9,19 @@ from fuzz.checking import Check, Load
 
 
 class Target(NamedTuple):
-    """One thing to fuzz."""
+    """One target of fuzzing."""
 
     check: Callable[[Load], Check]
-    """Makes, once the modules are loaded, what takes an input and raises if something is wrong with what becomes of it.
+    """Returns a function that checks an input, and raises if something is wrong. The modules are loaded with ``Load``.
 
-    What it does depends on nothing but the input.
+    The result of a check depends on the input only.
     """
     message: Callable[[random.Random], bytes]
-    """Makes a piece of input, valid more often than not."""
+    """Makes a piece of input, which is usually valid."""
     tokens: Sequence[bytes]
-    """What inputs are made of."""
+    """The pieces of which inputs are made."""
     longest: int
-    """Bytes of an input."""
+    """The largest number of bytes of an input."""
 
 
 TARGETS: dict[str, Target] = {

@@ -1,4 +1,4 @@
-"""What fuzzing has found so far is checked again, and some new inputs: ``make fuzz`` makes many, and looks for more."""
+"""Checks the inputs that fuzzing has kept, and some new inputs; ``make fuzz`` checks many more."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from fuzz.targets import TARGETS
 from harness.flavours import interpreted
 
 NEW = 100
-"""New inputs for each target."""
+"""The number of new inputs for each target."""
 MOST_BYTES = 300_000
 
 
@@ -35,7 +35,7 @@ def test_the_corpus_is_small() -> None:
 
 
 def test_a_run(tmp_path: Path) -> None:
-    """As ``make fuzz`` does it, by coverage where that can be had."""
+    """Runs as ``make fuzz`` does, by coverage if atheris is installed."""
     done = _fuzz("memcached_replies", "--folder", str(tmp_path), "--runs", "200")
     assert done.returncode == 0, done.stdout
     [executed] = re.findall(r"stat::number_of_executed_units: +(\d+)", done.stdout)
@@ -45,7 +45,7 @@ def test_a_run(tmp_path: Path) -> None:
 
 
 def test_a_finding_ends_the_process_and_leaves_its_input(tmp_path: Path) -> None:
-    """An input that a check does not stand is kept as it was."""
+    """An input that fails a check is kept unchanged."""
     broken = (
         "import fuzz.memcached_parsers as m; m._check_reply = lambda *_: 1 / 0; from fuzz.guided import main; main()"
     )
@@ -64,7 +64,7 @@ def _fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """``stdout`` is all that it said."""
+    """Run Python; ``stdout`` is all of its output."""
     return subprocess.run(
         [sys.executable, *arguments],
         env=guided.environment(),

@@ -1,19 +1,19 @@
-"""Takes golden data from a live nutcracker: where it sends keys, and so what its hash functions give.
+"""Takes golden data from a live nutcracker: the server of each key, and with it the values of the hash functions.
 
-Run by hand, never by the tests: ``python take_vectors.py`` (options: ``--help``) rewrites ``live_hash.json``
-and ``live_ring.json`` beside it. It knows nothing of our own code, so that the data can disagree with us.
-``hash.json`` and ``ring.json`` are older data of the same origin, with the points of the continuum as well.
+Run by hand, never by the tests: ``python take_vectors.py`` (options: ``--help``) rewrites ``live_hash.json`` and
+``live_ring.json`` in the same folder. The script uses no code of this project, so that the data can contradict it.
+``hash.json`` and ``ring.json`` are older data of the same origin, which include the points of the continuum.
 
-Behind nutcracker are small servers of this process; each answers GET with its own number, so the reply to a
-key tells who got it.
+The servers behind nutcracker are small servers in this process; each replies to GET with its own number, so the reply
+to a key tells which server got it.
 
-``live_hash.json``: ``{"keys": [hex, …], "values": {hash: [value of each key, …]}}``. With distribution modula
-and servers of weight 1 a server's index is the hash modulo the number of servers; five pools of coprime sizes
-give the whole 32-bit value (Chinese remainder theorem).
+``live_hash.json``: ``{"keys": [hex, …], "values": {hash: [value of each key, …]}}``. With distribution modula and
+servers of weight 1, the index of a key's server is the hash modulo the number of servers; five pools of coprime sizes
+determine the whole 32-bit value (Chinese remainder theorem).
 
-``live_ring.json``: ``{"keys": [hex, …], "pools": [{distribution, hash, hash_tag, names: […], weights,
-ejected: [index, …], owners: [index of the server each key went to, …]}, …]}``. Servers are in order of index:
-by name, shorter first. Ejected servers refused connections until nutcracker gave them up.
+``live_ring.json``: ``{"keys": [hex, …], "pools": [{distribution, hash, hash_tag, names: […], weights, ejected: [index,
+…], owners: [index of each key's server, …]}, …]}``. Servers are in order of index: by name, shorter names first.
+Ejected servers refused connections until nutcracker ejected them.
 """
 
 import argparse
@@ -46,7 +46,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, N
 
 @dataclass
 class Pool:
-    """One pool to ask: its servers in order of index, and where nutcracker listens for it."""
+    """One pool to ask: its servers in order of index, and the port at which nutcracker listens for it."""
 
     distribution: str
     hash: str
@@ -54,9 +54,9 @@ class Pool:
     names: list[bytes]
     weights: list[int]
     eject: bool = False
-    """Whether nutcracker gives up servers that refuse connections."""
+    """Whether nutcracker ejects servers that refuse connections."""
     named: bool = True
-    """Whether the names are written in the configuration, and not made of the addresses."""
+    """Whether the configuration contains the names; otherwise they are made of the addresses."""
     addresses: list[tuple[str, int]] = field(default_factory=list)
     listen: int = 0
     stats: int = 0
@@ -67,7 +67,7 @@ def by_index(names: Sequence[bytes]) -> list[bytes]:
 
 
 class Backends:
-    """Servers on loopback that answer every GET with their own number, and ports nobody listens on."""
+    """Servers on loopback that reply to every GET with their own number, and ports that refuse connections."""
 
     def __init__(self) -> None:
         self.ports: list[int] = []
@@ -86,7 +86,7 @@ class Backends:
             self.refusing.append(bound)
 
     async def close(self) -> None:
-        """To be called when nutcracker is gone: waits for its connections to end."""
+        """Close everything when nutcracker has ended: waits for its connections to end."""
         for server in self._servers:
             server.close()
         for bound in self.refusing:
@@ -153,7 +153,7 @@ def configuration(pools: Sequence[Pool]) -> bytes:
 
 @contextlib.asynccontextmanager
 async def nutcracker(program: str, pools: Sequence[Pool]) -> AsyncIterator[None]:
-    """The program serving these pools, ready for clients."""
+    """Run nutcracker with these pools until the end of the context; it accepts clients."""
     *listens, stats = free_ports(len(pools) + 1)
     for pool, listen in zip(pools, listens, strict=True):
         pool.listen, pool.stats = listen, stats
@@ -181,7 +181,7 @@ async def nutcracker(program: str, pools: Sequence[Pool]) -> AsyncIterator[None]
 
 
 async def ask(pool: Pool, keys: Sequence[bytes]) -> list[bytes]:
-    """The reply to a GET of each key: a server's number, or an error with its minus sign."""
+    """The reply to a GET of each key: the number of a server, or an error with its minus sign."""
     reader, writer = await asyncio.open_connection("127.0.0.1", pool.listen)
     replies = []
     async with asyncio.timeout(DEADLINE):
@@ -195,7 +195,7 @@ async def ask(pool: Pool, keys: Sequence[bytes]) -> list[bytes]:
 
 
 async def owners(pool: Pool, keys: Sequence[bytes], backends: Backends) -> tuple[list[int], list[int]]:
-    """Index of the server each key went to, and of those ejected before that."""
+    """The index of each key's server, and the indexes of the servers that were ejected before."""
     index_of = {port: index for index, (_, port) in enumerate(pool.addresses)}
     errors = 0
     async with asyncio.timeout(DEADLINE):
@@ -210,7 +210,7 @@ async def owners(pool: Pool, keys: Sequence[bytes], backends: Backends) -> tuple
 
 
 async def ejected(pool: Pool, errors: int) -> list[int]:
-    """Index of the servers given up, once the statistics have caught up with these errors."""
+    """The indexes of the ejected servers, once the statistics include these errors."""
     while True:
         reader, writer = await asyncio.open_connection("127.0.0.1", pool.stats)
         servers = json.loads(await reader.read())[f"pool{pool.listen}"]
@@ -221,7 +221,7 @@ async def ejected(pool: Pool, errors: int) -> list[int]:
 
 
 def remainder_theorem(remainders: Sequence[int], sizes: Sequence[int]) -> int:
-    """The number below the product of ``sizes`` that leaves these remainders."""
+    """The number below the product of ``sizes`` that has these remainders."""
     product = math.prod(sizes)
     terms = (
         remainder * (product // size) * pow(product // size, -1, size)
@@ -231,7 +231,7 @@ def remainder_theorem(remainders: Sequence[int], sizes: Sequence[int]) -> int:
 
 
 def hashed_keys(source: random.Random) -> Iterator[bytes]:
-    """Keys of every length up to 40 and some longer, of any byte and of bytes below and above 0x80."""
+    """Keys of every length up to 40, and some longer: of any bytes, of bytes above 0x80, and of bytes below."""
     for length in [*range(1, 41), 54, 55, 56, 57, 63, 64, 65, 119, 120, 128, 250, 1000]:
         yield source.randbytes(length)
         yield bytes(source.randrange(0x80, 0x100) for _ in range(length))
@@ -253,7 +253,7 @@ async def take_hashes(program: str, backends: Backends, source: random.Random) -
 
 
 def routed_keys(source: random.Random) -> Iterator[bytes]:
-    """Everyday keys, binary ones, and hash tags: whole, empty, unclosed, reversed, repeated."""
+    """Ordinary keys, binary keys, and hash tags: complete, empty, unclosed, reversed and repeated."""
     yield from (b"a", b"foo", b"apple", b"\x00", b"\xff", b"user:1000:profile")
     for opening, closing in ("{}", "$$", "()", "<>"):
         marks = (
@@ -273,7 +273,7 @@ def routed_keys(source: random.Random) -> Iterator[bytes]:
 
 
 def random_names(source: random.Random, count: int) -> list[bytes]:
-    """Names a configuration may give: short, of one length, not ASCII, and long beyond what counts."""
+    """Names that a configuration may contain: short, of equal length, not ASCII, or longer than what counts."""
     style = source.choice(("short", "even", "accented", "long" if count <= 10 else "even"))
     names: set[bytes] = set()
     while len(names) < count:
@@ -283,7 +283,7 @@ def random_names(source: random.Random, count: int) -> list[bytes]:
         elif style == "even":
             names.add(b"shard-%06d" % number)
         elif style == "long":
-            # 268 to 275 bytes: the cut at 272 falls before, within and after the number behind the name.
+            # 268 to 275 bytes: the cut at 272 falls before, within and after the number that follows the name.
             names.add((b"%06d" % number).ljust(source.randrange(268, 276), b"x"))
         else:
             names.add(f"sérveur-é{number % 1000}".encode())
@@ -307,7 +307,7 @@ def random_weights(source: random.Random, distribution: str, count: int, eject: 
         return [source.choice((1, 10, 1000, 100000)) for _ in range(count)]
     if style == "large":
         return [source.randrange(1, min(LARGEST_WEIGHT, (1 << 32) // count)) for _ in range(count)]
-    # Adds up to a little less than 2**33: nutcracker's 32-bit total wraps once, and it survives that.
+    # The sum is a little less than 2**33: nutcracker's 32-bit total wraps once, and nutcracker survives it.
     return [((1 << 33) - source.randrange(8, 1000)) // count] * count
 
 
@@ -362,7 +362,7 @@ async def take_rings(program: str, backends: Backends, source: random.Random, co
 
 
 def write(file: Path, data: dict[str, object]) -> None:
-    """As JSON, a line for each pool or hash."""
+    """Write JSON, with one line for each pool or hash."""
     text = json.dumps(data, separators=(",", ":"))
     file.write_text(re.sub(r'(\{"distribution"|"(?:pools|values|\w+)":\[\d)', r"\n\1", text) + "\n")
 

@@ -1,22 +1,23 @@
-"""Random memcached commands to make streams of: valid and broken, classic and meta, on a few keys.
+"""Random memcached commands for streams: valid and broken, classic and meta, on a few keys.
 
-Left out is what this proxy answers differently from memcached on purpose (docs/differences.md), or memcached not
-always in the same way:
+These commands are left out, because the proxy deliberately answers them differently from memcached
+(docs/differences.md), or because memcached's own answers vary:
 
 - storage lines that are refused although their length is valid, and data blocks that do not fit their length:
-  memcached executes what follows, the proxy swallows it;
-- numbers with a plus sign, and flags or times of more than 32 bits, which memcached takes; lengths of 2 GB and more;
+  memcached executes the data block as commands, the proxy drops it;
+- numbers with a plus sign, and flags or times of more than 32 bits, which memcached accepts; lengths of 2 GB and more;
 - control bytes in keys, other than the line end;
 - lines longer than 2048 bytes, which memcached refuses or not, depending on how they arrive;
-- retrievals of a key that is too long: with its error memcached drops the replies of requests that came before it;
-- values of nothing but white space, and numbers of 2^63 and more: when it increments them memcached also reads what
-  lies behind them in its memory;
-- arithmetic behind retrievals in one go: a number that gets shorter is padded with spaces, unless a reply that is not
-  sent yet still needs the old one, so streams have either the one or the other;
+- retrievals of a key that is too long: with this error memcached drops the replies to earlier requests;
+- values of white space only, and numbers of 2^63 and more: when memcached increments them, it also reads the memory
+  after them;
+- arithmetic after retrievals in the same write: memcached pads a number that gets shorter with spaces, unless an unsent
+  reply still needs the old number, so a stream has either retrievals or arithmetic;
 - gat and gats without a key, which memcached answers with END;
 - errors of requests with noreply, of which memcached reports some;
-- ms with a wrong mode and another mistake: the proxy names the mode, memcached the other;
-- ma with the flags q and N: memcached mutes its HD or VA, but not when it has made the item, which HD does not tell;
+- ms with a wrong mode and another mistake: the proxy's error names the mode, memcached's names the other mistake;
+- ma with the flags q and N: memcached suppresses its HD or VA, but not when it has created the item, and HD does not
+  say whether it has;
 - stats, quit and administration.
 """
 
@@ -27,7 +28,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 KEYS = ["k0", "k1", "k2", "k3", "clé", "x" * 250]
-"""On each of three servers there are some."""
+"""Each of three servers has some of these keys."""
 
 UNIQUE = "<unique>"
 """Stands for the current cas unique of a command's key."""
@@ -81,7 +82,7 @@ class Command(NamedTuple):
 
 
 def _line(source: random.Random, words: Sequence[str]) -> bytes:
-    """These words as a line: usually plain, else with more spaces or without the CR."""
+    """Encode the words as a line: usually plain, otherwise with extra spaces or without the CR."""
     if source.random() < 0.7:
         return " ".join(words).encode() + b"\r\n"
     text = source.choice(["", " ", "  "]) + words[0]
@@ -101,7 +102,7 @@ def _storage(source: random.Random) -> Command:
 
 
 def _storage_without_length(source: random.Random) -> Command:
-    """No data block follows: the next line is a command."""
+    """A storage line with a bad length and without a data block: memcached reads the next line as a command."""
     name = source.choice(["set", "add", "cas", "append"])
     words = [name, source.choice(KEYS), "0", "0", source.choice(["x", "1x", "-1", "0x1", "1.5"])]
     return Command(_line(source, [*words, "1"] if name == "cas" else words))
@@ -135,7 +136,7 @@ def _arithmetic(source: random.Random) -> Command:
 
 
 def _meta_name(source: random.Random, names: Sequence[str]) -> Command:
-    """Keys are plain, or in base64, in which there are some that have no other form."""
+    """A meta command whose key is plain or in base64; some keys can only be written in base64."""
     name = source.choice(names)
     key = source.choice(KEYS if name == "ms" else [*KEYS, *KEYS, "absent", *LONG_KEYS])
     flags: list[str] = []
@@ -182,13 +183,13 @@ _CALCULATING = [*_ANYWHERE, *[_arithmetic] * 4, *[_meta_arithmetic] * 4]
 
 
 def retrieving(count: int) -> list[Command]:
-    """So many random commands, none of which is arithmetic; always the same."""
+    """Return ``count`` random commands without arithmetic; the result is always the same."""
     source = random.Random(1)
     return [source.choice(_RETRIEVING)(source) for _ in range(count)]
 
 
 def calculating(count: int) -> list[Command]:
-    """So many random commands, none of which retrieves; always the same."""
+    """Return ``count`` random commands without retrievals; the result is always the same."""
     source = random.Random(2)
     return [source.choice(_CALCULATING)(source) for _ in range(count)]
 
@@ -200,7 +201,7 @@ _DEBUG_LINE = re.compile(rb"^(ME [^\r\n]+) exp=-?\d+ la=\d+ cas=\d+ ", re.M)
 
 
 def normalised(reply: bytes) -> bytes:
-    """The reply without what two memcacheds need not agree on: cas uniques, seconds to live and since last access."""
+    """The reply without values that may differ between two servers: cas uniques, seconds to live and since access."""
     reply = _UNIQUE_OF_VALUE.sub(rb"\1 <unique>\r\n", reply)
     reply = _META_LINE.sub(lambda match: _NUMBERS.sub(rb"\1<number>", match[0]), reply)
     return _DEBUG_LINE.sub(rb"\1 exp, la and cas ", reply)

@@ -1,4 +1,4 @@
-"""One end of a connection, played by the test: a client of the proxy, or a server behind it."""
+"""One end of a connection, driven by the test: a client of the proxy, or a server of the proxy."""
 
 import fcntl
 import select
@@ -16,7 +16,7 @@ _CHUNK = 1 << 18
 
 
 class Connection:
-    """A connected stream socket. Every operation gives up with an AssertionError after the deadline."""
+    """A connected stream socket. Every operation raises AssertionError after the deadline."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -24,7 +24,7 @@ class Connection:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.received = bytearray()
-        """What came and nobody asked for yet."""
+        """Bytes that have arrived and have not been read by the test."""
         self._ended = False
 
     def __enter__(self) -> Self:
@@ -36,9 +36,9 @@ class Connection:
         self.close()
 
     def send(self, data: bytes) -> None:
-        """Send all of it, collecting what comes meanwhile, so that neither side can block the other.
+        """Send all of the data and collect incoming bytes meanwhile, so that neither side can block the other.
 
-        When the other end closes, the rest is not sent; reading shows what it had to say before.
+        If the other end closes, the rest is not sent; reading returns the bytes that the other end sent before.
         """
         view = memoryview(data)
         while view:
@@ -53,9 +53,9 @@ class Connection:
                 return
 
     def send_until_stalled(self, data: bytes, patience: float = 1.0) -> int:
-        """Send without reading, until all is sent or the other end takes nothing for so many seconds.
+        """Send without reading until all data is sent or the other end accepts nothing for ``patience`` seconds.
 
-        Gives how many bytes were sent.
+        Returns the number of bytes sent.
         """
         view = memoryview(data)
         while view and select.select([], [self.sock], [], patience)[1]:
@@ -63,18 +63,18 @@ class Connection:
         return len(data) - len(view)
 
     def send_pieces(self, *pieces: bytes) -> None:
-        """Send each piece only after the other end has read the one before."""
+        """Send the pieces in order, each one after the other end has read the previous piece."""
         for piece in pieces:
             self.send(piece)
             self.wait_consumed()
 
     def ask(self, *arguments: bytes | str | int) -> bytes:
-        """Send one command and give its reply."""
+        """Send one command and return its reply."""
         self.send(resp.command(*arguments))
         return self.reply()
 
     def reply(self) -> bytes:
-        """The next message, as it came."""
+        """The next message, as raw bytes."""
         while True:
             end = resp.message_end(self.received) if self.received else None
             if end is not None:
@@ -93,12 +93,12 @@ class Connection:
         return resp.arguments(self.reply())
 
     def ask_text(self, request: bytes) -> bytes:
-        """Send one request of memcached's text protocol and give its reply."""
+        """Send one request of memcached's text protocol and return its reply."""
         self.send(request)
         return self.text_reply()
 
     def text_reply(self) -> bytes:
-        """The next reply of memcached's text protocol, as it came."""
+        """The next reply of memcached's text protocol, as raw bytes."""
         while (end := memcache.reply_end(self.received)) is None:
             self._receive_more("a reply")
         return self._take(end)
@@ -110,7 +110,7 @@ class Connection:
         return self._take(end)
 
     def expect(self, data: bytes) -> None:
-        """The next bytes are exactly these."""
+        """Check that the next bytes are exactly ``data``."""
         compared = 0
         while len(self.received) < len(data) and data.startswith(self.received[compared:], compared):
             compared = len(self.received)
@@ -119,18 +119,18 @@ class Connection:
         assert came == data, _difference(came, data)
 
     def read_until(self, end: bytes) -> bytes:
-        """Everything up to these bytes and with them; they must be the last that come."""
+        """Read up to and including ``end``, which must be the last bytes received."""
         while not self.received.endswith(end):
             self._receive_more(f"{end!r}")
         return self._take(len(self.received))
 
     def expect_closed(self) -> None:
-        """Nothing more comes and the other end closes, orderly or not."""
+        """Check that the other end closes the connection, orderly or not, without sending anything more."""
         rest = self.read_to_end()
         assert rest == b"", f"came {rest[:500]!r} instead of the end"
 
     def read_to_end(self) -> bytes:
-        """Everything up to the end of the stream."""
+        """Read up to the end of the stream."""
         end = time.monotonic() + DEADLINE
         while not self._ended:
             assert time.monotonic() < end, f"the connection was not closed; came {bytes(self.received)[:500]!r}"
@@ -139,17 +139,27 @@ class Connection:
         return self._take(len(self.received))
 
     def collect(self) -> bytes:
-        """What has come so far, without waiting."""
+        """The bytes that have arrived so far, without waiting."""
+        self.has_received()
+        return self._take(len(self.received))
+
+    def has_received(self) -> bool:
+        """Whether any bytes have arrived, without waiting; the bytes stay for the next read."""
         while not self._ended and select.select([self.sock], [], [], 0)[0]:
             self._receive()
-        return self._take(len(self.received))
+        return len(self.received) > 0
+
+    def has_ended(self) -> bool:
+        """Whether the other end has closed the connection; drops the bytes that have arrived so far."""
+        self.collect()
+        return self._ended
 
     def wait_consumed(self) -> None:
         """Wait until the process at the other end has read everything sent."""
         wait_until(self._consumed, "the other end has read what was sent")
 
     def half_close(self) -> None:
-        """Send a FIN; reading goes on."""
+        """Send a FIN; the connection can still be read."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
@@ -167,7 +177,7 @@ class Connection:
         return taken
 
     def _bulk_length(self) -> int:
-        """How long what came must get, as far as that is known from a first bulk header; else 0."""
+        """The total length of the first message if it begins with a complete bulk header; otherwise 0."""
         if self.received[:1] != b"$" or b"\r\n" not in self.received[:32]:
             return 0
         line_end = self.received.index(b"\r\n")

@@ -15,10 +15,10 @@ _interpreted: dict[str, ModuleType] = {}
 
 
 class _SourcesOnly:
-    """Finds our modules as sources, also those that have been compiled."""
+    """Finds the modules of this package as sources, even if they have been compiled."""
 
     def __init__(self, loader: type[SourceFileLoader]) -> None:
-        """``loader``: what loads them."""
+        """``loader``: the class that loads the sources."""
         self._loader = loader
 
     def find_spec(
@@ -36,12 +36,12 @@ def _take_ours() -> dict[str, ModuleType]:
 
 
 def compiled(name: str) -> ModuleType:
-    """The compiled module of that name; AssertionError if it was made from other sources than those here."""
+    """The compiled module of that name; AssertionError if it was compiled from other sources than the present ones."""
     module = importlib.import_module(name)
     binary = Path(str(module.__file__))
     assert binary.suffix == ".so", f"{name} is not compiled"
-    for suffix in (".py", ".pxd"):
-        here = (SOURCES / name.replace(".", "/")).with_suffix(suffix)
+    sources = [(SOURCES / name.replace(".", "/")).with_suffix(suffix) for suffix in (".py", ".pxd")]
+    for here in filter(Path.exists, sources):
         beside = binary.with_name(here.name)
         if beside.samefile(here):
             assert binary.stat().st_mtime >= here.stat().st_mtime, f"{name} is older than {here.name}: build it"
@@ -51,7 +51,7 @@ def compiled(name: str) -> ModuleType:
 
 
 def interpreted(name: str, loader: type[SourceFileLoader] = SourceFileLoader) -> ModuleType:
-    """The module of that name, and all of ours that it imports, loaded from their sources (once, by ``loader``)."""
+    """The module of that name, and our modules that it imports, loaded once from source by ``loader``."""
     finder = _SourcesOnly(loader)
     set_aside = _take_ours()
     sys.modules.update(_interpreted)

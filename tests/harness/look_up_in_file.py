@@ -1,7 +1,7 @@
-"""The ``nutcracker`` command with names that are looked up in a file: see ``harness.names``.
+"""The ``nutcracker`` command, except that names are looked up in a file: see ``harness.names``.
 
-The supervisor looks names up for its workers, so it is enough to replace that there. Arguments: the file, one that
-grows by a byte with every look-up, and those of the command.
+The supervisor looks up names for its workers, so only the supervisor's function is replaced. Arguments: the file with
+the names, a file that grows by one byte with every look-up, and the arguments of the command.
 """
 
 import json
@@ -18,7 +18,7 @@ _names, _asked = Path(sys.argv[1]), Path(sys.argv[2])
 
 
 def look_up(host: str, port: int) -> Resolved:
-    """As ``twemproxy.supervisor.resolver.look_up``, which it stands in for."""
+    """Replaces ``twemproxy.supervisor.resolver.look_up``."""
     with _asked.open("ab") as file:
         file.write(b".")
     while True:

@@ -1,4 +1,4 @@
-"""The memcached text protocol as bytes: requests to send, replies to expect, and where one of them ends."""
+"""The memcached text protocol as bytes: requests to send, replies to expect, and where a request or reply ends."""
 
 STORED = b"STORED\r\n"
 NOT_STORED = b"NOT_STORED\r\n"
@@ -16,13 +16,13 @@ NS = b"NS\r\n"
 MN = b"MN\r\n"
 
 GREETING = b"version\r\n"
-"""What a server connection of the proxy begins with."""
+"""The first request on each server connection of the proxy."""
 
 _STORAGE = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
 
 
 def store(name: str, key: str, data: bytes | str, *more: str | int, flags: int = 0, exptime: int = 0) -> bytes:
-    """A storage request; ``more`` ends its line: a cas unique, noreply."""
+    """A storage request; ``more`` is added to its line: a cas unique, noreply."""
     block = data if isinstance(data, bytes) else data.encode()
     words = (name, key, flags, exptime, len(block), *more)
     return b"%s\r\n%s\r\n" % (" ".join(map(str, words)).encode(), block)
@@ -35,33 +35,33 @@ def meta_set(key: str, data: bytes | str, *flags: str) -> bytes:
 
 
 def value(key: str, data: bytes | str, flags: int = 0, cas: int | None = None) -> bytes:
-    """One value of a retrieval's reply."""
+    """One value in the reply to a retrieval."""
     block = data if isinstance(data, bytes) else data.encode()
     unique = b"" if cas is None else b" %d" % cas
     return b"VALUE %s %d %d%s\r\n%s\r\n" % (key.encode(), flags, len(block), unique, block)
 
 
 def meta_value(data: bytes | str, *flags: str) -> bytes:
-    """The reply of ``mg`` or ``ma`` with a value."""
+    """The reply to ``mg`` or ``ma`` with a value."""
     block = data if isinstance(data, bytes) else data.encode()
     return b"%s\r\n%s\r\n" % (" ".join(("VA", str(len(block)), *flags)).encode(), block)
 
 
 def client_error(text: str) -> bytes:
-    """The reply to a request that is the client's mistake."""
+    """The reply to a request with a mistake of the client."""
     return b"CLIENT_ERROR %s\r\n" % text.encode()
 
 
 def server_error(text: str) -> bytes:
-    """The reply to a request that could not be served."""
+    """The reply to a request that failed at the server or in the proxy."""
     return b"SERVER_ERROR %s\r\n" % text.encode()
 
 
 def reply_end(data: bytes | bytearray, start: int = 0) -> int | None:
-    """Where the reply that begins at ``start`` ends; None: incomplete.
+    """The end of the reply that begins at ``start``; None if the reply is incomplete.
 
-    Values, and lines of statistics, belong to one reply with the line that follows them; every other line is a
-    reply by itself.
+    Values and lines of statistics belong to the same reply as the line after them; every other line is a reply by
+    itself.
     """
     while True:
         line_end = data.find(b"\n", start)
@@ -80,7 +80,7 @@ def reply_end(data: bytes | bytearray, start: int = 0) -> int | None:
 
 
 def request_end(data: bytes | bytearray, start: int = 0) -> int | None:
-    """Where the request that begins at ``start`` ends, its data block included; None: incomplete."""
+    """The end of the request that begins at ``start``, including its data block; None if the request is incomplete."""
     line_end = data.find(b"\n", start)
     if line_end < 0:
         return None

@@ -1,18 +1,18 @@
-"""Port numbers, and loopback addresses of a given port, that nobody uses."""
+"""Free ports, and loopback addresses on which a given port is free."""
 
 import itertools
 import os
 import socket
 from collections.abc import Iterator
 
-# Below the range the kernel takes client ports from, so that no outgoing connection of a test takes one away.
+# Below the range from which the kernel takes client ports, so an outgoing connection of a test never uses one of them.
 _FIRST, _LAST = 10000, 32000
 
 
 def _numbers(span: int) -> Iterator[int]:
-    """All below ``span``, again and again, from where no other process that runs tests is likely to be.
+    """All numbers below ``span`` in an endless cycle; the start differs between processes that run tests.
 
-    A port on which a test has nobody listen must not be given to a test that runs in another one.
+    A port on which a test expects no listener must not be given to a test in another process.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -33,7 +33,7 @@ _hosts = _host_candidates()
 
 
 def free_port() -> int:
-    """A port that could be bound just now; never the same one twice in a process."""
+    """A port that could be bound just now; never the same port twice in a process."""
     for port in _ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 def free_host(port: int) -> str:
-    """A loopback address on which that port could be bound just now; never the same one twice in a process."""
+    """A loopback address on which that port could be bound just now; never the same address twice in a process."""
     for host in _hosts:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,6 +1,6 @@
-"""The proxy under test as a process, its configuration from plain data, and what it says about itself.
+"""The proxy under test as a process: its configuration from plain data, its statistics and its log.
 
-``TWEMPROXY_UNDER_TEST`` in the environment is another command to test instead of this package's.
+The program is the one that ``make build`` makes, or the command in the environment variable ``TWEMPROXY_UNDER_TEST``.
 """
 
 import json
@@ -28,7 +28,7 @@ from harness.waiting import wait_until
 _IN_USE = "ddress already in use"
 _CRASHED = re.compile(r"\] ALERT .*|Traceback \(most recent call last\)(?s:.*)")
 _GRACE = 15.0
-"""Seconds after which a proxy told to stop counts as hanging."""
+"""Seconds after which a proxy that was told to stop counts as hanging."""
 
 PoolDirectives = Mapping[str, object]
 
@@ -40,20 +40,32 @@ class HasAddress(Protocol):
     def address(self) -> str: ...
 
 
+PROGRAM = Path(__file__).parents[2] / "build" / "bin" / "nutcracker"
+
+
 def under_test() -> list[str]:
     """The command under test."""
     override = os.environ.get("TWEMPROXY_UNDER_TEST")
-    return shlex.split(override) if override else [sys.executable, "-m", "twemproxy"]
+    return shlex.split(override) if override else [str(PROGRAM)]
+
+
+def python_under_test() -> list[str]:
+    """The Python of the command under test, for a test that replaces part of the package."""
+    command = under_test()
+    if command == [str(PROGRAM)]:
+        return [sys.executable]
+    assert command[-2:] == ["-m", "twemproxy"], "only parts of this package can be replaced"
+    return command[:-2]
 
 
 def environment() -> dict[str, str]:
-    """Our environment for a process that runs elsewhere: relative entries of PYTHONPATH are made absolute."""
+    """The environment for a process in another directory: relative entries of PYTHONPATH are made absolute."""
     entries = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(entries)}
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end and give its exit status and standard error."""
+    """Run the command to its end and return its exit status and standard error."""
     return subprocess.run(
         [*under_test(), *arguments],
         cwd=cwd,
@@ -66,12 +78,12 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 
 def redis_pool(*servers: HasAddress | str, **directives: object) -> dict[str, object]:
-    """A redis pool with the servers' names and the placement of ``memcached_pool``."""
+    """A redis pool with the server names and the key distribution of ``memcached_pool``."""
     return {"redis": True, **memcached_pool(*servers, **directives)}
 
 
 def memcached_pool(*servers: HasAddress | str, **directives: object) -> dict[str, object]:
-    """A memcached pool whose servers are named s00, s01, ... so that a server's position is its index.
+    """A memcached pool whose servers are named s00, s01, ..., so that sorting by name keeps their positions.
 
     Keys go to the server ``crc32(key) mod number of servers`` (see ``owner``) unless ``directives`` say otherwise.
     """
@@ -85,12 +97,12 @@ def memcached_pool(*servers: HasAddress | str, **directives: object) -> dict[str
 
 
 def owner(key: str, servers: int) -> int:
-    """Index of the server a pool of ``redis_pool`` or ``memcached_pool`` puts the key on."""
+    """Index of the server to which a pool of ``redis_pool`` or ``memcached_pool`` sends the key."""
     return zlib.crc32(key.encode()) % servers
 
 
 def keys_of(index: int, servers: int, count: int = 1, prefix: str = "k") -> list[str]:
-    """The first ``count`` keys ``<prefix>0``, ``<prefix>1``, ... that live on a server."""
+    """The first ``count`` of the keys ``<prefix>0``, ``<prefix>1``, ... that belong to the server ``index``."""
     found: list[str] = []
     number = 0
     while len(found) < count:
@@ -115,14 +127,14 @@ def to_yaml(pools: Mapping[str, PoolDirectives]) -> str:
 
 
 class Proxy:
-    """A running proxy. Leaving its context stops it and fails if it had ended before and nobody waited for that."""
+    """A running proxy. Leaving the context stops the proxy; it is an error if the proxy had ended unexpectedly."""
 
     def __init__(
         self, pools: Mapping[str, PoolDirectives] | PoolDirectives, *options: str, command: Sequence[str] = ()
     ) -> None:
-        """``pools``: by name, or the directives of a single pool, named alpha. ``listen`` may be left out.
+        """``pools``: pools by name, or the directives of a single pool named alpha; ``listen`` may be left out.
 
-        ``options``: more of the command line; they come last, so they override the harness's own.
+        ``options``: additional command-line options; they come last, so they override those of the harness.
         ``command``: another proxy to run instead of the one under test.
         """
         self.command = command or under_test()
@@ -138,7 +150,7 @@ class Proxy:
         self._connections: list[Connection] = []
         self._expected_end = False
         self.expects_crash = False
-        """Set by a test that makes a worker crash: otherwise a crash in the log is a failure."""
+        """Set by a test that makes a worker crash; otherwise a crash in the log is a failure."""
         self.process: subprocess.Popen[bytes]
         try:
             self._start()
@@ -149,24 +161,24 @@ class Proxy:
 
     @property
     def log_path(self) -> Path:
-        """Its log file."""
+        """The path of the proxy's log file."""
         return self.directory / "nutcracker.log"
 
     @property
     def stderr_path(self) -> Path:
-        """Its standard error."""
+        """The path of the file with the proxy's standard error."""
         return self.directory / "stderr"
 
     def log(self) -> str:
-        """What it has logged so far."""
+        """The contents of the log so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def output(self) -> str:
-        """Log and standard error together, to explain a failure."""
+        """The log and standard error, to explain a failure."""
         return self.log() + self.stderr_path.read_text(errors="replace")
 
     def client(self, pool: str = "") -> Connection:
-        """A fresh connection to a pool, the first one unless named; it is closed with the proxy."""
+        """A new connection to a pool, by default the first pool; the connection is closed with the proxy."""
         listen = self.listens[pool or next(iter(self.listens))]
         if listen.startswith("/"):
             connection = connect_unix(listen.split(" ")[0])
@@ -177,40 +189,42 @@ class Proxy:
         return connection
 
     def close_clients(self) -> None:
-        """Close every connection that ``client`` has given."""
+        """Close every connection that ``client`` has returned."""
         for connection in self._connections:
             connection.close()
         self._connections.clear()
 
     def port(self, pool: str = "") -> int:
-        """TCP port of a pool, the first one unless named."""
+        """TCP port of a pool, by default the first pool."""
         return int(self.listens[pool or next(iter(self.listens))].rpartition(":")[2])
 
-    def stats_text(self) -> str:
-        """The document of the stats port, as it came."""
+    def stats_text(self, request: bytes = b"") -> str:
+        """The response of the statistics port to this request."""
         with connect("127.0.0.1", self.stats_port) as connection:
+            if request:
+                connection.send(request)
             return connection.read_to_end().decode()
 
     def stats(self) -> dict[str, Any]:
-        """The document of the stats port."""
-        document = json.loads(self.stats_text())
+        """The full document of the statistics port."""
+        document = json.loads(self.stats_text(b"GET /stats.json\n"))
         assert isinstance(document, dict)
         return document
 
     def pool_stats(self, pool: str = "alpha") -> dict[str, Any]:
-        """A pool's part of the document."""
+        """The document's part for a pool."""
         part = self.stats()[pool]
         assert isinstance(part, dict)
         return part
 
     def server_stats(self, server: str = "s00", pool: str = "alpha") -> dict[str, int]:
-        """A server's part of the document."""
+        """The document's part for a server."""
         part = self.pool_stats(pool)[server]
         assert isinstance(part, dict)
         return part
 
     def wait_stats(self, condition: Callable[[dict[str, Any]], bool], what: str, pool: str = "alpha") -> None:
-        """Poll the stats port until a pool's part fulfils the condition."""
+        """Poll the statistics port until the part for the pool fulfils the condition."""
         wait_until(lambda: condition(self.pool_stats(pool)), what)
 
     def processes(self) -> list[int]:
@@ -222,20 +236,20 @@ class Proxy:
         return found
 
     def memory(self) -> int:
-        """Bytes of resident memory that are its own (not shared files), all its processes together."""
+        """Bytes of resident memory without shared files, for all processes of the proxy together."""
         return sum(_anonymous_memory(pid) for pid in self.processes())
 
     def peak_memory(self) -> int:
-        """As ``memory``, the most that each of its processes ever had."""
+        """The sum of the peaks of ``memory`` of each process."""
         return sum(_peak_memory(pid) for pid in self.processes())
 
     def terminate(self, sign: signal.Signals = signal.SIGTERM) -> int:
-        """Send the signal, wait for the end and give the exit status (negative: killed by that signal)."""
+        """Send the signal, wait for the end and return the exit status (negative: killed by that signal)."""
         self.process.send_signal(sign)
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for the end, which is expected then, and give the exit status."""
+        """Wait for an expected end and return the exit status."""
         self._expected_end = True
         return self.process.wait(_GRACE)
 
@@ -260,7 +274,7 @@ class Proxy:
             raise AssertionError(f"a part of the proxy had crashed: {crash[0]}")
 
     def _stop(self) -> None:
-        # The second signal cuts short a drain that waits for a server which never answers.
+        # The second signal ends a drain that waits for a server which never replies.
         end = time.monotonic() + _GRACE
         while self.process.poll() is None and time.monotonic() < end:
             self.process.terminate()
@@ -318,7 +332,7 @@ class Proxy:
 def _children_files(pid: int) -> list[str]:
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        # A thread that has ended since has no children any more.
+        # A thread that has ended in the meantime has no children.
         with suppress(OSError):
             found.append(task.read_text())
     return found
@@ -334,7 +348,7 @@ def _peak_memory(pid: int) -> int:
 
 
 def _memory_figures(pid: int) -> dict[str, int]:
-    """Bytes by name; empty when there is no such process."""
+    """Memory figures in bytes by name; empty if the process does not exist."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

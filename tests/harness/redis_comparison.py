@@ -1,4 +1,4 @@
-"""The same streams of redis commands to a server directly and through a proxy: what is sent, and what is compared."""
+"""Compares the replies of a server and of a proxy to the same streams of redis commands."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -27,18 +27,18 @@ KEYS = sorted(
 FURNISHING = furnishing()
 
 cut_places = st.lists(st.integers(1, 6000), max_size=4)
-"""Where a stream is cut into pieces, each of which is sent when the one before has been read."""
+"""Positions at which a stream is cut into pieces; each piece is sent after the previous one has been read."""
 
 
 class HasClients(Protocol):
-    """Anything that clients can talk to."""
+    """A server or proxy that clients can connect to."""
 
     def client(self) -> Connection:
-        """A fresh connection."""
+        """A new connection."""
 
 
 class Stand(NamedTuple):
-    """The server that is asked directly, and a proxy with the servers behind it."""
+    """A reference server that is asked directly, and a proxy with its servers."""
 
     reference: RedisServer
     proxy: HasClients
@@ -53,12 +53,12 @@ def stand(
     options: Sequence[str] = (),
     **directives: object,
 ) -> Stand:
-    """A stand with so many servers of this kind behind the proxy, which listens on a unix socket.
+    """A stand with ``count`` servers of this kind behind the proxy, which listens on a unix socket.
 
-    ``options``: more of the servers' command lines. ``directives``: more of the pool's.
+    ``options``: additional command-line options of the servers. ``directives``: additional directives of the pool.
     """
     reference, *servers = (stack.enter_context(kind(*options)) for _ in range(count + 1))
-    # A unix socket: there the kernel tells cheaply when the proxy has read a piece.
+    # With a unix socket the kernel tells cheaply whether the proxy has read a piece.
     pool = redis_pool(*servers, listen=listen, hash_tag='"{}"', **directives)
     return Stand(reference, stack.enter_context(Proxy(pool)), servers)
 
@@ -66,7 +66,7 @@ def stand(
 def perform(
     connection: Connection, sent: Sequence[Command], cuts: Sequence[int] = ()
 ) -> list[tuple[tuple[bytes, ...], object]]:
-    """Send the commands in one go, or cut into pieces, and give what counts of every reply, beside its command."""
+    """Send the commands, cut into pieces at ``cuts``, and return each command with its normalised reply."""
     stream = b"".join(command.request for command in sent) + LAST
     edges = [0, *sorted(cut for cut in set(cuts) if cut < len(stream))]
     connection.send_pieces(*(stream[start:end] for start, end in itertools.pairwise(edges)))
@@ -80,9 +80,9 @@ def perform(
 
 
 def contents(servers: Sequence[RedisServer], database: int = 0) -> list[int]:
-    """How many keys the servers hold together, and the sums of their digests of KEYS.
+    """The total number of keys on the servers, and the sum of the digests of each key in KEYS.
 
-    They differ from one server's when a key is on two of them, or holds something else.
+    The numbers differ from those of one server if a key is on two servers or has another value.
     """
     found = []
     for server in servers:
@@ -106,9 +106,9 @@ def compare(
     furniture: Sequence[Command] = (),
     databases: int = 1,
 ) -> None:
-    """Do the work on both sides, and require the same replies and the same contents.
+    """Send the commands to both sides, and require the same replies and the same contents.
 
-    ``furniture``: more of what is done at the beginning.
+    ``furniture``: additional commands that are sent first.
     """
     clear(place)
     with place.reference.connect_unix() as direct, place.proxy.client() as client:
@@ -122,9 +122,9 @@ def compare(
 
 
 def streams(groups: Mapping[str, Maker], lengths: tuple[int, int] = (20, 50)) -> st.SearchStrategy[list[list[Command]]]:
-    """What is sent in one go, several times: usually of one feature group, sometimes of all of them.
+    """Lists of commands that are each sent in one go, usually from one feature group, sometimes from all groups.
 
-    ``lengths``: fewest and most pieces of a group.
+    ``lengths``: the smallest and largest number of pieces in a list.
     """
     fewest, most = lengths
     made = {name: pieces(make, 400, name) for name, make in groups.items()}

@@ -1,13 +1,14 @@
-"""Patterns of redis commands, and what chance makes of them.
+"""Patterns of redis commands, and random commands made from them.
 
-A pattern is a command as redis's own manual writes it: ``a|b`` one of these words, ``[x / y]`` one of these or nothing,
-``(x)+`` a few times, and ``<...>`` an argument at random (``_ARGUMENTS``), a key among them:
+A pattern is a command in the notation of redis's own manual: ``a|b`` one of these words, ``[x / y]`` one of these or
+nothing, ``(x)+`` several times, and ``<...>`` a random argument (``_ARGUMENTS``) or a key:
 
-- ``<s>``: a key, by the letter of its type (``KINDS``); now and then one of another type. Keys of one command are on
-  one server, its only key may be anywhere;
-- ``<*s>``: a key anywhere, whatever else the command has;
-- ``<any>``, ``<*any>``: a key of any type; ``<same>``: one of the type of the command's other ``<same>`` keys;
-- ``<ls>``, ``<ts>``, ``<zs>``: a number of keys and the keys. ``@2`` is a number of keys that the pattern has itself.
+- ``<s>``: a key of the type with this letter (``KINDS``), sometimes of another type. All keys of a command are on one
+  server; a command's only key may be on any server;
+- ``<*s>``: a key on any server, whatever other keys the command has;
+- ``<any>``, ``<*any>``: a key of any type; ``<same>``: a key of the same type as the command's other ``<same>`` keys;
+- ``<ls>``, ``<ts>``, ``<zs>``: a number of keys, then the keys. ``@2`` is a number of keys that the pattern itself
+  lists.
 """
 
 import random
@@ -15,16 +16,16 @@ import re
 from collections.abc import Callable
 
 PLACES = [[b"{a}", b"{a}", b"\x00\r\n{a}"], [b"{b}", b"{b}", b"{b}{a}"], [b"{g}", b"{g}", b"x{g}y}"]]
-"""Beginnings of keys, in groups that live together: on each of three servers there is one, with the hash tag ``{}``."""
+"""Prefixes of keys in three groups, one for each of three servers when the hash tag is ``{}``."""
 
 LONELY = [b"", b"", b"{}", b"{a", b"}a{", b"\xff\xfe ", b"*1\r\n$4\r\nPING\r\n"]
-"""Beginnings of keys that live wherever the hash of the whole key says."""
+"""Prefixes of keys whose server depends on the whole key."""
 
 _ANY_KINDS = "snwhltzxgp"
 KINDS = _ANY_KINDS + "qj"
 """Strings, numbers, words, hashes, lists, sets, sorted sets, streams, geo, hyperloglogs.
 
-Of two types there are keys that never become anything else: q sorted sets of one score, j lists.
+Keys of two types never change their type: q are sorted sets with one score, j are lists.
 """
 
 _OTHER_KINDS = "nhltx"
@@ -44,7 +45,7 @@ PAYLOADS = [
     b"\x00\x05hello\n\x00cr\xdfve4 \x00",
     b"",
 ]
-"""What DUMP of redis 7.0 says of a string, a list, a sorted set, a set and a hash; and two that are broken."""
+"""Replies to DUMP by redis 7.0 for a string, a list, a sorted set, a set and a hash; and two broken payloads."""
 
 SCRIPTS = [
     "return 1",
@@ -74,7 +75,7 @@ SCRIPTS = [
 
 
 class Fixed(bytes):
-    """An argument that stays as it is, whatever else is wrong."""
+    """An argument that is never replaced by a broken one."""
 
 
 class Key(Fixed):
@@ -82,7 +83,7 @@ class Key(Fixed):
 
 
 class Count(Fixed):
-    """An argument that says how many keys follow."""
+    """An argument with the number of keys that follow."""
 
 
 _Words = Callable[[random.Random], bytes | list[bytes]]
@@ -125,7 +126,7 @@ def _choose(source: random.Random, word: str) -> str:
 
 
 def _structure(source: random.Random, pattern: str) -> list[str]:
-    """The words of a pattern, with its repetitions, options and alternatives decided."""
+    """The words of a pattern after its repetitions, options and alternatives have been chosen."""
     pattern = _REPEATED.sub(lambda found: " ".join([found[1]] * source.choice([1, 1, 2, 3, 5])), pattern)
     pattern = _OPTIONAL.sub(lambda found: source.choice(found[1].split(" / ")) * (source.random() < 0.5), pattern)
     return [_choose(source, word) for word in pattern.split()]
@@ -144,7 +145,7 @@ def _is_key(name: str) -> bool:
 
 
 def expand(source: random.Random, pattern: str, home: list[bytes] | None = None) -> list[bytes]:
-    """The words of a random command of this pattern. ``home``: one of PLACES, where all of its keys are."""
+    """The words of a random command of this pattern. ``home``: the entry of PLACES from which all keys are taken."""
     written = _structure(source, pattern)
     names = [found[1] for word in written if (found := _ARGUMENT.search(word))]
     alone = sum(_is_key(name) or name in ("ls", "ts", "zs") for name in names) == 1

@@ -1,15 +1,15 @@
-"""Random redis commands to make streams of that are about more than their keys: transactions, databases, all servers.
+"""Random redis commands for streams about more than single keys: transactions, databases, the whole pool.
 
-Each piece leaves the connection as it was: in database 0, outside of a transaction, watching nothing. Left out is what
-``redis_streams`` leaves out, and
+Each piece leaves the connection as it was: in database 0, outside a transaction, without watched keys. Everything that
+``redis_streams`` leaves out is left out here too, and also:
 
-- in transactions: keys of several servers, the proxy's own answers other than those to PING and ECHO, and mistakes for
-  which the proxy has another text than redis, because redis finds some of them only in EXEC;
-- MULTI and WATCH in a transaction: redis 7.0 says no and goes on, valkey then also refuses EXEC;
-- SCRIPT EXISTS and EVALSHA of scripts that were not loaded with SCRIPT LOAD, SCRIPT FLUSH: what a pool knows of scripts
-  outlives the examples;
-- the text of errors of SELECT, and commands that name a second database;
-- blocking for ever, except for what is there; who of several waiting clients is served.
+- in transactions: keys of several servers, the proxy's own answers except those to PING and ECHO, and mistakes for
+  which the proxy's error text differs from redis's, because redis finds some of them only in EXEC;
+- MULTI and WATCH in a transaction: redis 7.0 returns an error and continues, valkey then also refuses EXEC;
+- SCRIPT EXISTS and EVALSHA of scripts that were not loaded with SCRIPT LOAD, and SCRIPT FLUSH: the scripts that a pool
+  knows outlive the examples;
+- the error texts of SELECT, and commands that name a second database;
+- blocking for ever, unless there is an element; the order in which several waiting clients are served.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ from harness.redis_streams import PATTERNS, Command, Maker, Piece, command, from
 
 DATABASES = 4
 DIRECTIVES = {"allow_commands": "flushall flushdb keys", "databases": DATABASES}
-"""What a pool needs for these groups."""
+"""The directives that a pool needs for these groups."""
 
 _SCRIPTS = [f"{script} -- by its sum" for script in SCRIPTS if "\n" not in script and "no lua" not in script]
-"""Not those of other groups, which are on one server only."""
+"""These scripts differ from those of other groups, which are on one server only."""
 _SUMS = [hashlib.sha1(script.encode()).hexdigest() for script in _SCRIPTS]
 
 _BLOCKING = """
@@ -60,13 +60,13 @@ _QUEUED = [
 
 
 def _commands(source: random.Random, patterns: list[str], count: int, home: list[bytes]) -> list[Command]:
-    """So many commands with their keys at ``home``."""
+    """Return up to ``count`` random commands with their keys at ``home``."""
     made = (random_command(source, source.choice(patterns), home=home, mistakes=0.03) for _ in range(count))
     return [command for command in made if not command.any_error]
 
 
 def _transaction(source: random.Random) -> Piece:
-    """WATCH sometimes, then sometimes a change, MULTI, a few commands, EXEC or DISCARD."""
+    """Optionally WATCH and a change, then MULTI, a few commands, and EXEC or DISCARD."""
     home = source.choice(PLACES)
     piece: list[Command] = []
     if source.random() < 0.4:
@@ -84,12 +84,12 @@ def _transaction(source: random.Random) -> Piece:
 
 
 def _stray(source: random.Random) -> Piece:
-    """The end of a transaction that there is not."""
+    """EXEC, DISCARD or UNWATCH outside a transaction."""
     return (command(source, source.choice(["EXEC", "DISCARD", "UNWATCH"])),)
 
 
 def _elsewhere(source: random.Random) -> Piece:
-    """A few commands in another database, or not in one that there is not."""
+    """A few commands in another database, or a SELECT of a database that does not exist."""
     if source.random() < 0.1:
         number = source.choice(["99", "-1", "x", "", "1x", "4294967296"])
         return (command(source, "SELECT", number)._replace(any_error=True),)
@@ -103,7 +103,7 @@ def _blocking(source: random.Random) -> Piece:
 
 
 def _at_once(source: random.Random) -> Piece:
-    """What there is comes at once, however long one would wait."""
+    """A blocking command gets an existing element at once, whatever its timeout."""
     key = random_command(source, "LLEN <l>", mistakes=0.0).words[1]
     wait = source.choice(["0", "0.5", "100"])
     return command(source, "RPUSH", key, "a", "b"), command(source, source.choice(["BLPOP", "BRPOP"]), key, wait)
@@ -148,7 +148,7 @@ POOL_GROUPS: dict[str, Maker] = {
     "databases": _elsewhere,
     "blocking": _choice(_blocking, _blocking, _at_once, from_patterns(_FILLING), from_patterns(_FILLING)),
 }
-"""The groups; a pool with DIRECTIVES answers them as a server does."""
+"""The groups; a pool with DIRECTIVES answers them like a single server."""
 
 LOADING = [command(random.Random(script), "SCRIPT", "LOAD", script) for script in _SCRIPTS]
-"""To be sent first."""
+"""Commands that must be sent first."""

@@ -1,4 +1,4 @@
-"""Replies of redis without what two servers need not agree on: order that is not defined, and the passing of time."""
+"""Redis replies without the parts that may differ between two servers: undefined order, and elapsed time."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from harness import resp
 
 Tree = tuple[bytes, object]
-"""A reply: its first byte, and a line, the bytes of a string, a list of trees, or None for a null."""
+"""A reply: its first byte, and its value: a line, the bytes of a string, a list of trees, or None for a null."""
 
 Normaliser = Callable[[bytes], object]
-"""From a reply to what is compared of it."""
+"""Returns the part of a reply that is compared."""
 
 _UNORDERED = frozenset(
     b"smembers sunion sinter sdiff spop srandmember sscan".split()
@@ -21,7 +21,7 @@ _UNORDERED_DUMPS = (2, 4, *range(15, 16), 19, 21, *range(22, 30))
 
 
 def tree(reply: bytes) -> Tree:
-    """A complete reply of RESP2 or RESP3."""
+    """Parse a complete reply of RESP2 or RESP3."""
     found, end = _tree(reply, 0)
     assert end == len(reply)
     return found
@@ -46,7 +46,7 @@ def _tree(reply: bytes, at: int) -> tuple[Tree, int]:
 
 
 def _sorted(found: Tree) -> Tree:
-    """With the elements of every aggregate in one order."""
+    """The reply with the elements of every aggregate sorted."""
     kind, value = found
     if not isinstance(value, list):
         return found
@@ -54,7 +54,7 @@ def _sorted(found: Tree) -> Tree:
 
 
 def _masked(found: Tree) -> Tree:
-    """With every number left out."""
+    """The reply with every integer replaced."""
     kind, value = found
     if isinstance(value, list):
         return kind, [_masked(element) for element in value]
@@ -71,7 +71,7 @@ def _without_times(found: Tree) -> Tree:
 
 
 def _pending(found: Tree) -> Tree:
-    """Entries of XPENDING without the time since they were delivered."""
+    """The entries of XPENDING without the time since their delivery."""
     kind, value = found
     if not isinstance(value, list):
         return found
@@ -79,7 +79,7 @@ def _pending(found: Tree) -> Tree:
 
 
 def _dump(found: Tree) -> object:
-    """A serialised value; of a type without order its length. Streams have the times of their consumers in them."""
+    """A serialised value, or its length if its type has no order. Serialised streams contain times of consumers."""
     kind, value = found
     if not isinstance(value, bytes) or not value:
         return found
@@ -96,7 +96,7 @@ def _hello(found: Tree) -> object:
 
 
 def normaliser(words: Sequence[bytes], any_error: bool = False) -> Normaliser:
-    """What leaves of a reply to this command what is compared. With ``any_error`` errors are all the same."""
+    """Return the normaliser for replies to this command. With ``any_error`` all errors are equal."""
     change = _change(words)
 
     def normalise(reply: bytes) -> object:
@@ -108,7 +108,7 @@ def normaliser(words: Sequence[bytes], any_error: bool = False) -> Normaliser:
 
 
 def of_several(parts: Sequence[Normaliser]) -> Normaliser:
-    """What is compared of an array of the replies to several commands, if it is one."""
+    """Return the normaliser for an array of the replies to several commands; other replies stay as they are."""
 
     def normalise(reply: bytes) -> object:
         if reply[:1] != b"*" or reply == b"*-1\r\n":

@@ -1,27 +1,28 @@
-"""Random redis commands to make streams of, by feature group: valid and broken, on keys of every type.
+"""Random redis commands for streams, by feature group: valid and broken, on keys of every type.
 
-A group is a list of *pieces*, each one or more commands that belong together. What a group has is a table of patterns
-(``PATTERNS``), made into commands by ``redis_patterns``: a new group is a row there, or a function that makes a piece.
+A group is a list of *pieces*; a piece is one or more commands that belong together. Most groups are tables of patterns
+(``PATTERNS``), from which ``redis_patterns`` makes commands: a new group is a row there, or a function that makes a
+piece.
 
-Left out is what this proxy answers differently from redis on purpose (docs/differences.md), or redis not always in the
-same way:
+These commands are left out, because the proxy deliberately answers them differently from redis (docs/differences.md),
+or because redis's own answers vary:
 
 - commands that the proxy refuses (docs/commands.md), and keys of several servers in a command that is not split;
-- in pools of several servers SORT with a pattern, and commands without keys (``ONE_SERVER``);
-- what the proxy says of itself: INFO, CONFIG, COMMAND, TIME, LOLWUT, CLIENT LIST, errors of CLIENT, HELLO, SELECT and
-  AUTH; SELECT of other databases than 0; of HELLO only the version is compared;
-- the byte 0xff as it is in an inline command, which valkey 9.1 drops, and NUL, with which redis takes no line;
-- blank lines behind CLIENT REPLY SKIP: redis takes them for the command that is not answered;
-- the texts of some errors that the proxy finds without asking a server: numbers of keys that are wrong, for which redis
-  has a text per command; a wrong number of arguments, which comes before an unknown sub-command (of OBJECT, XINFO and
-  XGROUP), before a command that this server does not know yet, and behind keys of several servers (MSETNX);
-- EVALSHA of a script that EVAL has brought to one server, and not to the others;
+- in pools of several servers: SORT with a pattern, and commands without keys (``ONE_SERVER``);
+- the proxy's information about itself: INFO, CONFIG, COMMAND, TIME, LOLWUT, CLIENT LIST, errors of CLIENT, HELLO,
+  SELECT and AUTH; SELECT of databases other than 0; for HELLO only the version is compared;
+- the raw byte 0xff in an inline command, which valkey 9.1 drops, and NUL, with which redis accepts no line;
+- blank lines after CLIENT REPLY SKIP: redis counts them as the command that gets no reply;
+- the texts of some errors that the proxy finds without asking a server: wrong numbers of keys, for which redis has a
+  text per command; a wrong number of arguments, which the proxy reports before an unknown sub-command (of OBJECT, XINFO
+  and XGROUP), before a command that this server does not know, and after keys of several servers (MSETNX);
+- EVALSHA of a script that EVAL has sent to one server and not to the others;
 - subscriptions and invalidations, which are push messages;
-- RANDOMKEY and members at random, except for none and all; auto ids of streams; MEMORY USAGE, OBJECT IDLETIME and FREQ;
-- seconds that pass: times are past or years away, what is left of them is masked, and relative ones are not compared
+- RANDOMKEY and random members, except for none and all; auto ids of streams; MEMORY USAGE, OBJECT IDLETIME and FREQ;
+- elapsed seconds: times are in the past or years ahead, remaining times are masked, and relative times are not compared
   with each other (GT, LT);
 - lexicographic ranges of sorted sets with several scores, which depend on random levels;
-- the order of sets and hashes, and of anything made of them, including serialised ones.
+- the order of sets and hashes, and of values derived from them, including serialised values.
 """
 
 import random
@@ -39,51 +40,51 @@ ODD_ARGUMENTS = [
 ]
 ODD_COUNTS = [b"-1", b"x", b"", b"1.5", b"01", b"+1", b"99", b"9223372036854775808", b"-0"]
 NOISE = [b"\r\n", b"\n", b" \t \r\n", b"*0\r\n", b"*-1\r\n"]
-"""What redis passes over in front of a request."""
+"""Bytes that redis skips before a request."""
 
 _UNPREDICTABLE = {b"spop", b"srandmember", b"hrandfield", b"zrandmember", b"sscan", b"hscan", b"zscan"}
-"""With other arguments they answer at random, or in parts."""
+"""With changed arguments these commands answer at random, or in parts."""
 _OWN_ERRORS = {b"client", b"hello", b"select"}
 _TIMED = {b"blpop", b"brpop", b"bzpopmin", b"bzpopmax"}
-"""One argument more makes a key of their time."""
+"""An additional argument turns their timeout into a key."""
 _OWN_ARITY = {b"object", b"xinfo", b"xgroup", b"msetnx"}
-"""With a wrong number of arguments the proxy names another mistake than redis."""
+"""For a wrong number of arguments the proxy reports another mistake than redis."""
 _PLAIN = re.compile(rb"[!#-&(-\[\]-~]+")
 _LONGEST_INLINE = 1000
 
 
 class Command(NamedTuple):
-    """A command by its words, and as it is sent."""
+    """A command as words and as the bytes that are sent."""
 
     words: tuple[bytes, ...]
     request: bytes
     any_error: bool = False
-    """Whether the text of an error does not count."""
+    """Whether all errors count as equal."""
     silent: bool = False
-    """Whether it is not answered."""
+    """Whether the command gets no reply."""
     queued: tuple["Command", ...] = ()
-    """What EXEC executes."""
+    """The commands that EXEC executes."""
 
     def __repr__(self) -> str:
-        """What an example shows: the words, shortened."""
+        """The shortened words, for the output of a failing example."""
         return " ".join(repr(word[:40])[1:] for word in self.words)
 
     @property
     def normalise(self) -> Normaliser:
-        """What leaves of a reply what does count."""
+        """Returns the part of the reply that is compared."""
         if self.queued:
             return of_several([command.normalise for command in self.queued])
         return normaliser(self.words, any_error=self.any_error)
 
 
 Piece = tuple[Command, ...]
-"""Commands that belong together."""
+"""Commands that belong together and are sent in this order."""
 
 Maker = Callable[[random.Random], Piece]
 
 
 def quoted(source: random.Random, word: bytes) -> bytes:
-    """A word of an inline request, in one of the ways to write it."""
+    """Encode a word of an inline request in one of the possible ways."""
     if _PLAIN.fullmatch(word) and source.random() < 0.7:
         return word
     if source.random() < 0.3 and not set(word) & set(b"\0\n\\\xff"):
@@ -102,7 +103,7 @@ def quoted(source: random.Random, word: bytes) -> bytes:
 
 
 def request(source: random.Random, words: list[bytes]) -> bytes:
-    """The words as they are sent: usually as an array, sometimes as a line, or with noise in front."""
+    """Encode the words: usually as an array, sometimes as a line, or with noise before the request."""
     noise = source.choice(NOISE) if source.random() < 0.03 else b""
     if source.random() < 0.1 and sum(map(len, words)) < _LONGEST_INLINE:
         blank = source.choice([b" ", b" ", b"  ", b"\t"])
@@ -111,13 +112,13 @@ def request(source: random.Random, words: list[bytes]) -> bytes:
 
 
 def command(source: random.Random, *words: bytes | str) -> Command:
-    """A command of these words."""
+    """Make a command of these words."""
     written = [word.encode() if isinstance(word, str) else word for word in words]
     return Command(tuple(written), request(source, written))
 
 
 def _broken(source: random.Random, words: list[bytes]) -> tuple[list[bytes], bool]:
-    """With one mistake: arguments are missing, there is one too many, or one is odd; and whether it is the number."""
+    """Make one mistake: leave out arguments, add one, or replace one; also returns whether their number is wrong."""
     kind = source.randrange(4)
     if kind == 0 and len(words) > 1:
         return words[: -source.choice([1, 1, 2])] or words[:1], True
@@ -130,23 +131,23 @@ def _broken(source: random.Random, words: list[bytes]) -> tuple[list[bytes], boo
 
 
 def from_patterns(patterns: str, newer: bool = False) -> Maker:
-    """What makes a command from one of the patterns, a line each.
+    """Return a maker of commands from patterns, one pattern per line.
 
-    ``newer``: not every server knows the commands, and the proxy may see a wrong number of arguments first.
+    ``newer``: some servers do not know the commands, and the proxy may report a wrong number of arguments first.
     """
     lines = lines_of(patterns)
     return lambda source: (random_command(source, source.choice(lines), newer=newer),)
 
 
 def lines_of(patterns: str) -> list[str]:
-    """The patterns, without blank lines and what is around them."""
+    """The lines with patterns, without surrounding white space."""
     return [line.strip() for line in patterns.splitlines() if line.strip()]
 
 
 def random_command(
     source: random.Random, pattern: str, newer: bool = False, home: list[bytes] | None = None, mistakes: float = 0.1
 ) -> Command:
-    """A command of this pattern; ``mistakes`` is how many of them are broken. See ``from_patterns`` and ``expand``."""
+    """Make a command of this pattern; ``mistakes`` is the probability of a mistake. See also ``expand``."""
     words = expand(source, pattern, home)
     name = words[0].lower()
     any_error = False
@@ -164,7 +165,7 @@ def random_command(
 
 
 def _skipped(source: random.Random) -> Piece:
-    """A command that is not answered."""
+    """A command that gets no reply."""
     [skipped] = from_patterns("SET <s> <v>\nGET <s>\nINCR <n>\nDEL (<*any>)+\nLPUSH <l> <v>\nPING\nMGET (<*s>)+")(
         source
     )
@@ -434,7 +435,7 @@ PATTERNS = {
         XACKDEL <x> <group> IDS 1 <id>
     """,
 }
-"""The groups that are made of patterns alone; any pool answers them as a server does."""
+"""The groups that consist of patterns only; any pool answers them like a single server."""
 
 _ONE_SERVER_PATTERNS = """
     SORT <j> BY <pattern> [GET <pattern> / GET <pattern> GET #] [ALPHA] [LIMIT 0 2]
@@ -464,7 +465,7 @@ _NEWER = ("field expiry", "unknown")
 GROUPS: dict[str, Maker] = {name: from_patterns(made_of, name in _NEWER) for name, made_of in PATTERNS.items()}
 GROUPS["connection"] = _any_of([*[GROUPS["connection"]] * 4, _skipped])
 ONE_SERVER: dict[str, Maker] = {"one server": from_patterns(_ONE_SERVER_PATTERNS)}
-"""What only a pool of one server answers as a server does."""
+"""The group that only a pool of one server answers like a single server."""
 
 FURNISHING = """
     SET <s> <v>
@@ -487,12 +488,12 @@ FURNISHING = """
 
 
 def pieces(make: Maker, count: int, seed: str = "") -> list[Piece]:
-    """So many random pieces; always the same for a seed."""
+    """Return ``count`` random pieces; the result is always the same for a seed."""
     source = random.Random(f"pieces{seed}")
     return [make(source) for _ in range(count)]
 
 
 def furnishing(seed: str = "") -> list[Command]:
-    """Commands that give keys of every type something to hold; always the same for a seed."""
+    """Commands that create keys of every type; the result is always the same for a seed."""
     make = from_patterns(FURNISHING)
     return [made for piece in pieces(make, 120, seed) for made in piece]

@@ -21,7 +21,7 @@ def bulk(value: bytes | str | int) -> bytes:
 
 
 def array(*elements: bytes) -> bytes:
-    """An array of elements that are encoded already."""
+    """An array of encoded elements."""
     return b"*%d\r\n%s" % (len(elements), b"".join(elements))
 
 
@@ -36,9 +36,9 @@ def error(text: str) -> bytes:
 
 
 def message_end(data: bytes | bytearray, start: int = 0) -> int | None:
-    """Where the message (request, or reply of RESP2 or RESP3) that begins at ``start`` ends; None: incomplete.
+    """The end of the message (request, or reply of RESP2 or RESP3) that begins at ``start``; None if it is incomplete.
 
-    Raises ValueError for bytes that begin no message.
+    Raises ValueError for bytes that are not the beginning of a message.
     """
     missing = 1
     while missing:
@@ -66,7 +66,7 @@ def message_end(data: bytes | bytearray, start: int = 0) -> int | None:
 
 
 def arguments(request: bytes) -> list[bytes]:
-    """The arguments of a request in the form ``command`` makes."""
+    """The arguments of a request in the form that ``command`` makes."""
     found = []
     position = request.index(b"\r\n") + 2
     while position < len(request):

@@ -23,19 +23,19 @@ REQUIRED_PROGRAMS = (
     *("memccapable", "memccat", "memccp", "memcexist", "memcping", "memcrm", "memcslap", "memcstat", "memctouch"),
 )
 _SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
-"""Where nutcracker is, which is not on every user's PATH. They come first: a virtual environment has ours."""
+"""Folders of the original nutcracker, not on every user's PATH; searched first: a virtual environment has ours."""
 _IN_USE = "ddress already in use"
 _LISTEN, _ESTABLISHED = "0A", "01"
 _UNIX_LISTEN = "00010000"
 
 
 def missing_programs() -> list[str]:
-    """The programs the system tests need and the PATH does not have."""
+    """The programs that the system tests need and that are not on the PATH."""
     return [program for program in REQUIRED_PROGRAMS if _find(program) is None]
 
 
 def installed(program: str) -> str:
-    """Path of one of the programs the system tests need."""
+    """Path of a program that the system tests need."""
     path = _find(program)
     assert path is not None, f"{program} is not installed"
     return path
@@ -46,23 +46,23 @@ def _find(program: str) -> str | None:
 
 
 def is_listening(port: int, host: str = "") -> bool:
-    """Whether an IPv4 socket listens on the port (of that address); asks the kernel, so it makes no connection."""
+    """Whether an IPv4 socket listens on the port (of that address); asks the kernel and makes no connection."""
     end = f":{port:04X}" if not host else proc_address((host, port))
     return any(row[1].endswith(end) and row[3] == _LISTEN for row in tcp_rows())
 
 
 def is_listening_on_path(path: str) -> bool:
-    """Whether a unix socket listens at the path; makes no connection either."""
+    """Whether a unix socket listens at the path; makes no connection."""
     with open("/proc/net/unix") as table:
         rows = (line.split(maxsplit=7) for line in table.readlines()[1:])
         return any(row[3] == _UNIX_LISTEN and row[7:] == [f"{path}\n"] for row in rows)
 
 
 class ServerProcess:
-    """A server process on a port of its own, in a directory of its own."""
+    """A server process with its own port and directory."""
 
     def __init__(self, port: int | None = None, host: str = "127.0.0.1") -> None:
-        """``port``: instead of a free one. ``host``: the loopback address it listens on."""
+        """``port``: use this port instead of a free one. ``host``: the loopback address on which the server listens."""
         self.host = host
         self.directory = Path(tempfile.mkdtemp(prefix="server-"))
         self.port = port or free_port()
@@ -77,11 +77,11 @@ class ServerProcess:
 
     @property
     def address(self) -> str:
-        """``host:port``, as a ``servers`` entry begins."""
+        """``host:port``, as at the beginning of a ``servers`` entry."""
         return f"{self.host}:{self.port}"
 
     def start(self) -> None:
-        """Start, or start again after ``kill``; returns when connections are accepted."""
+        """Start the server, also again after ``kill``; returns when it accepts connections."""
         log = self.directory / "log"
         while True:
             with open(log, "wb") as output:
@@ -96,26 +96,26 @@ class ServerProcess:
             self.port = free_port()
 
     def is_ready(self) -> bool:
-        """Whether it accepts connections."""
+        """Whether the server accepts connections."""
         return is_listening(self.port, self.host)
 
     def _has_started_or_ended(self) -> bool:
         return self.process is None or self.process.poll() is not None or self.is_ready()
 
     def pause(self) -> None:
-        """Stop the process where it stands; the kernel still takes bytes on its behalf."""
+        """Stop the process with SIGSTOP; the kernel still accepts bytes for it."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
         wait_until(self._stands_still, f"{self.command()[0]} stands still")
 
     def resume(self) -> None:
-        """Let it go on after ``pause``."""
+        """Continue the process after ``pause``."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """``pause`` and, whatever happens, ``resume``."""
+        """Call ``pause``, and always ``resume`` at the end."""
         self.pause()
         try:
             yield
@@ -123,13 +123,13 @@ class ServerProcess:
             self.resume()
 
     def _stands_still(self) -> bool:
-        # The signal reaches a thread that is running elsewhere a little later.
+        # The signal reaches a thread that runs on another processor a little later.
         assert self.process is not None
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
         return all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
 
     def kill(self) -> None:
-        """End the process at once; harmless when it has ended. ``start`` starts it again, on the same port."""
+        """Kill the process; harmless if it has ended. ``start`` starts it again on the same port."""
         for connection in self._connections:
             connection.close()
         self._connections.clear()
@@ -152,10 +152,10 @@ class ServerProcess:
 
 
 class RedisServer(ServerProcess):
-    """A redis-server that keeps nothing on disk, on a port and on a unix socket."""
+    """A redis-server without persistence, on a port and on a unix socket."""
 
     def __init__(self, *options: str, port: int | None = None, host: str = "127.0.0.1", password: str = "") -> None:
-        """``options``: more of redis-server's command line. ``password``: its requirepass."""
+        """``options``: additional command-line options of redis-server. ``password``: its requirepass."""
         self.options = options
         self.password = password
         self._asking: dict[int, Connection] = {}
@@ -175,22 +175,22 @@ class RedisServer(ServerProcess):
 
     @property
     def path(self) -> str:
-        """Path of its unix socket."""
+        """Path of the server's unix socket."""
         return str(self.directory / "redis.sock")
 
     def is_ready(self) -> bool:
         return super().is_ready() and is_listening_on_path(self.path)
 
     def connect(self) -> Connection:
-        """A fresh connection straight to the server; it is closed with the server."""
+        """A new connection directly to the server; the connection is closed with the server."""
         return self._keep(connect(self.host, self.port))
 
     def connect_unix(self) -> Connection:
-        """A fresh connection to its unix socket; it is closed with the server."""
+        """A new connection to the server's unix socket; the connection is closed with the server."""
         return self._keep(connect_unix(self.path))
 
     def ask(self, *arguments: bytes | str | int, db: int = 0) -> bytes:
-        """The server's own reply to a command, in the given database."""
+        """The server's direct reply to a command, in the given database."""
         if db not in self._asking:
             connection = self.connect()
             if self.password:
@@ -212,10 +212,10 @@ class ValkeyServer(RedisServer):
 
 
 class MemcachedServer(ServerProcess):
-    """A memcached with 64 MB."""
+    """A memcached with 64 MB of memory."""
 
     def __init__(self, *options: str, port: int | None = None, host: str = "127.0.0.1", also: str = "") -> None:
-        """``options``: more of memcached's command line. ``also``: a second ``host:port`` it listens on."""
+        """``options``: additional command-line options of memcached. ``also``: a second ``host:port`` to listen on."""
         self.options = options
         self.also = also
         super().__init__(port, host)
@@ -231,21 +231,21 @@ class MemcachedServer(ServerProcess):
         return super().is_ready() and (not host or is_listening(int(port), host))
 
     def connect(self) -> Connection:
-        """A fresh connection straight to the server; it is closed with the server."""
+        """A new connection directly to the server; the connection is closed with the server."""
         return self._keep(connect(self.host, self.port))
 
     def ask(self, request: bytes) -> bytes:
-        """The server's own reply to a request, on a connection of its own."""
+        """The server's direct reply to a request, on a connection of its own."""
         with connect(self.host, self.port) as connection:
             return connection.ask_text(request)
 
     def get(self, key: str) -> bytes | None:
-        """The value the server itself has under a key; None: no such key."""
+        """The value of a key on this server; None if the key does not exist."""
         reply = self.ask(b"mg %s v\r\n" % key.encode())
         return None if reply == memcache.EN else reply[reply.index(b"\r\n") + 2 : -2]
 
     def present(self, keys: Iterable[str]) -> list[str]:
-        """Those of the keys that the server itself has. (Its own counters include what has been flushed.)"""
+        """The keys that exist on this server. (Counters of memcached include flushed items.)"""
         reply = self.ask(f"get {' '.join(keys)}\r\n".encode())
         found = []
         while reply != memcache.END:
@@ -256,16 +256,16 @@ class MemcachedServer(ServerProcess):
         return found
 
     def stats(self, kind: str = "") -> dict[str, str]:
-        """What the server itself says to ``stats``."""
+        """The server's direct reply to ``stats``."""
         lines = self.ask(f"stats {kind}\r\n".encode()).decode().splitlines()
         assert lines.pop() == "END"
         return dict(line.removeprefix("STAT ").split(" ", 1) for line in lines)
 
     def flush(self) -> None:
-        """Drop every item."""
+        """Delete every item."""
         assert self.ask(b"flush_all\r\n") == memcache.OK
 
     def unread(self) -> int:
-        """Bytes that have come to the server on all its connections and that it has not read, as when it is paused."""
+        """Bytes that have arrived on all connections and that the server has not read, for example while paused."""
         here = proc_address((self.host, self.port))
         return sum(int(row[4].split(":")[1], 16) for row in tcp_rows() if row[1] == here and row[3] == _ESTABLISHED)

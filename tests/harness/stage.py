@@ -1,4 +1,4 @@
-"""A proxy with scripted memcached servers behind it that serves many tests, one after the other."""
+"""A proxy in front of scripted memcached servers that serves many tests, one after the other."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from harness.scripted_server import ScriptedMemcached
 
 
 class Stage(NamedTuple):
-    """A proxy, a client, and the two scripted servers behind it, to which nothing is connected at first."""
+    """A proxy, a client, and two scripted servers without connections."""
 
     proxy: Proxy
     client: Connection
@@ -20,7 +20,7 @@ class Stage(NamedTuple):
 
 @contextmanager
 def scripted_pool(**directives: object) -> Iterator[Stage]:
-    """A stage to be given out with ``as_new``; starting a proxy for every test would take too long."""
+    """A stage for several tests, each of which uses ``as_new``; starting a proxy for every test would take too long."""
     with (
         ScriptedMemcached() as first,
         ScriptedMemcached() as second,
@@ -31,7 +31,7 @@ def scripted_pool(**directives: object) -> Iterator[Stage]:
 
 @contextmanager
 def as_new(stage: Stage) -> Iterator[Stage]:
-    """The stage with a fresh client; afterwards its server connections are closed and its servers reset."""
+    """The stage with a new client; afterwards its server connections are closed and its servers reset."""
     with stage.proxy.client() as client:
         yield stage._replace(client=client)
     stage.first.reset()

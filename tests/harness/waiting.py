@@ -1,4 +1,4 @@
-"""Waiting for a condition when there is no event to wait for."""
+"""Waiting for a condition for which there is no event."""
 
 import time
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 DEADLINE = 15.0
-"""Seconds after which whatever is awaited counts as never coming; it only keeps a broken run from hanging."""
+"""Seconds after which a wait fails; the deadline only keeps a broken run from hanging."""
 
 
 def wait_until(condition: Callable[[], T], what: str, deadline: float = DEADLINE) -> T:
-    """Call ``condition`` until it gives something true and return that; AssertionError after the deadline."""
+    """Call ``condition`` until its result is true and return the result; AssertionError after the deadline."""
     end = time.monotonic() + deadline
     while True:
         result = condition()

@@ -1,4 +1,4 @@
-"""What the system tests share: three real servers of each kind and a proxy in front of them."""
+"""Fixtures of the system tests: three real servers of each kind and a proxy in front of them."""
 
 from collections.abc import Iterator
 
@@ -32,35 +32,40 @@ def servers(running_servers: list[RedisServer]) -> list[RedisServer]:
 
 @pytest.fixture(scope="session")
 def shared_proxy(running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    with Proxy(redis_pool(*running_servers)) as proxy:
+    with Proxy(redis_pool(*running_servers, allow_commands="client|kill")) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def proxy(shared_proxy: Proxy, servers: list[RedisServer]) -> Proxy:
-    """A proxy with default directives in front of ``servers``, which are empty. Other tests use it too."""
-    return shared_proxy
+def proxy(shared_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Proxy]:
+    """A proxy in front of ``servers``, which are empty; its clients may use CLIENT KILL.
+
+    Other tests use the proxy too: the clients of a test, and their subscriptions, end with the test.
+    """
+    yield shared_proxy
+    shared_proxy.close_clients()
 
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[Connection]:
-    """A fresh client of ``proxy``."""
+    """A new client of ``proxy``."""
     with proxy.client() as connection:
         yield connection
 
 
 @pytest.fixture(params=["one-server", "three-servers"], scope="module")
 def every_proxy(request: pytest.FixtureRequest, running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    """A proxy in front of one server, or of three with two shared connections each."""
+    """A proxy in front of one server, or a proxy in front of three servers with two connections each."""
     servers, connections = (running_servers[:1], 1) if request.param == "one-server" else (running_servers, 2)
     with Proxy(redis_pool(*servers, server_connections=connections)) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def any_proxy(every_proxy: Proxy, servers: list[RedisServer]) -> Proxy:
-    """``every_proxy`` with empty servers."""
-    return every_proxy
+def any_proxy(every_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Proxy]:
+    """``every_proxy`` with empty servers; the clients of a test end with the test."""
+    yield every_proxy
+    every_proxy.close_clients()
 
 
 @pytest.fixture
@@ -91,14 +96,18 @@ def shared_memcached_proxy(running_memcached: list[MemcachedServer]) -> Iterator
 
 
 @pytest.fixture
-def memcached_proxy(shared_memcached_proxy: Proxy, memcached_servers: list[MemcachedServer]) -> Proxy:
-    """A proxy with default directives in front of ``memcached_servers``, which are empty. Other tests use it too."""
-    return shared_memcached_proxy
+def memcached_proxy(shared_memcached_proxy: Proxy, memcached_servers: list[MemcachedServer]) -> Iterator[Proxy]:
+    """A proxy with default directives in front of ``memcached_servers``, which are empty.
+
+    Other tests use the proxy too: the clients of a test end with the test.
+    """
+    yield shared_memcached_proxy
+    shared_memcached_proxy.close_clients()
 
 
 @pytest.fixture
 def memcached_client(memcached_proxy: Proxy) -> Iterator[Connection]:
-    """A fresh client of ``memcached_proxy``."""
+    """A new client of ``memcached_proxy``."""
     with memcached_proxy.client() as connection:
         yield connection
 
@@ -111,6 +120,6 @@ def shared_stage() -> Iterator[Stage]:
 
 @pytest.fixture
 def memcached_stage(shared_stage: Stage) -> Iterator[Stage]:
-    """A proxy with default directives in front of two scripted memcached servers. Other tests use it too."""
+    """A proxy with default directives in front of two scripted memcached servers. Other tests use the proxy too."""
     with as_new(shared_stage) as stage:
         yield stage

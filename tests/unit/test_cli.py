@@ -3,25 +3,28 @@
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from twemproxy import __version__
+from twemproxy import __version__, cli
 from twemproxy.cli import main
+from twemproxy.config.files import PLACES, Places, complete
 from twemproxy.config.options import Options
-from twemproxy.stats.catalogue import POOL_METRICS, SERVER_METRICS
+from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
 from twemproxy.supervisor import supervisor
+from twemproxy.supervisor.worker_process import WorkerProgram
 
 GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  servers:\n    - 127.0.0.1:6379:1\n"
 BANNER = f"This is nutcracker-{__version__}\nasync event backend: epoll\n\n"
-LETTERS = "hVtdDvocsaipmM"
+LETTERS = "hVtdDvocsaipmTM"
 
 Captured = pytest.CaptureFixture[str]
 
 
 def run_main(capsys: Captured, *arguments: str) -> tuple[int, str]:
-    """Exit status and standard error; nothing may stand on standard output."""
+    """The exit status and standard error; standard output must be empty."""
     status = main(arguments)
     out, err = capsys.readouterr()
     assert out == ""
@@ -29,11 +32,15 @@ def run_main(capsys: Captured, *arguments: str) -> tuple[int, str]:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
-    """The options of every normal run, which ends at once with status 7."""
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Options]:
+    """The options of every normal run, which ends at once with status 7; the default configuration file exists."""
     runs: list[Options] = []
+    local = tmp_path / "started" / PLACES.local
+    local.parent.mkdir(parents=True)
+    local.write_text(GOOD)
+    monkeypatch.chdir(tmp_path / "started")
 
-    def run(options: Options) -> int:
+    def run(options: Options, *, program: WorkerProgram) -> int:
         runs.append(options)
         return 7
 
@@ -71,6 +78,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
         (["-m", "511"], "mbuf chunk size must be between 512 and 16777216 bytes"),
         (["-m", "16777217"], "mbuf chunk size must be between 512 and 16777216 bytes"),
         (["-m", "4294967808"], "mbuf chunk size must be between 512 and 16777216 bytes"),
+        (["-T"], "option -T requires a number"),
+        (["-T", "5s"], "option -T requires a number"),
+        (["--drain-time=1.5"], "option -T requires a number"),
         (["-M"], "option -M requires a size in bytes, kb, mb or gb"),
         (["-M", ""], "option -M requires a size in bytes, kb, mb or gb"),
         (["-M", "mb"], "option -M requires a size in bytes, kb, mb or gb"),
@@ -78,9 +88,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
         (["-M", "512m"], "option -M requires a size in bytes, kb, mb or gb"),
         (["-M", "512 mb"], "option -M requires a size in bytes, kb, mb or gb"),
         (["--max-memory=1tb"], "option -M requires a size in bytes, kb, mb or gb"),
-        (["-M", "8388607"], "option -M value 8388607 is neither 0 nor at least 8mb"),
-        (["-M", "8191kb"], "option -M value 8191kb is neither 0 nor at least 8mb"),
-        (["-M", "9223372036854775807kb"], "option -M value 9223372036854775807kb is more than there can be"),
+        (["-M", "8388607"], "option -M value 8388607 must be 0 or at least 8mb"),
+        (["-M", "8191kb"], "option -M value 8191kb must be 0 or at least 8mb"),
+        (["-M", "9223372036854775807kb"], "option -M value 9223372036854775807kb is too large"),
         (["-o"], "option -o requires a file name"),
         (["-c"], "option -c requires a file name"),
         (["--conf-file"], "option -c requires a file name"),
@@ -120,7 +130,14 @@ def test_option_error(capsys: Captured, arguments: list[str], message: str) -> N
     ],
 )
 def test_version(capsys: Captured, arguments: list[str]) -> None:
-    assert run_main(capsys, *arguments) == (0, BANNER)
+    assert main(arguments, native=True) == 0
+    assert capsys.readouterr() == ("", BANNER)
+
+
+def test_version_tells_that_a_python_runs(capsys: Captured) -> None:
+    status, err = run_main(capsys, "-V")
+    assert status == 0
+    assert err.startswith(f"{BANNER}started by {sys.executable}: ")
 
 
 def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
@@ -132,18 +149,35 @@ def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
     assert [line[3] for line in options] == list(LETTERS)
     assert all(line[25:27] == ": " for line in options)
     defaults = "".join(line for line in options if "default" in line)
-    expected = ["5", "stderr", "conf/nutcracker.yml", "22222", "0.0.0.0", "30000 msec", "off", "16384 bytes"]
-    expected += ["no limit"]
+    expected = [
+        "5",
+        "stderr",
+        "conf/nutcracker.yml or /etc/nutcracker/nutcracker.yml",
+        "22222",
+        "0.0.0.0",
+        "30000 msec",
+        "off",
+        "16384 bytes",
+    ]
+    expected += ["5 sec", "no limit"]
     assert re.findall(r"default: ([^,)]+)", defaults) == expected
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 110
+
+
+def described(metrics: tuple[Metric, ...], *, added: bool) -> list[str]:
+    return [f'  {metric.name:<20}"{metric.help}"' for metric in metrics if metric.added == added]
 
 
 def test_described_statistics(capsys: Captured) -> None:
     status, err = run_main(capsys, "-D")
     assert status == 0
-    expected = ["pool stats:", *(f'  {metric.name:<20}"{metric.help}"' for metric in POOL_METRICS), ""]
-    expected += ["server stats:", *(f'  {metric.name:<20}"{metric.help}"' for metric in SERVER_METRICS)]
-    assert err == BANNER + "".join(f"{line}\n" for line in expected)
+    nutcrackers, *added = err.split("\n\nprocess stats that only GET /stats.json shows:\n")
+    expected = ["pool stats:", *described(POOL_METRICS, added=False), ""]
+    expected += ["server stats:", *described(SERVER_METRICS, added=False)]
+    assert nutcrackers == BANNER + "\n".join(expected)
+    expected = [*described(PROCESS_METRICS, added=True), ""]
+    expected += ["server stats that only GET /stats.json shows:", *described(SERVER_METRICS, added=True), ""]
+    assert added == ["\n".join(expected)]
 
 
 def test_help_comes_before_the_statistics(capsys: Captured) -> None:
@@ -182,9 +216,50 @@ def test_configuration_that_cannot_be_opened(capsys: Captured, tmp_path: Path) -
 
 def test_default_configuration_file(capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    status, err = run_main(capsys, "-t")
-    assert status == 1
-    assert "'conf/nutcracker.yml'" in err
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "nutcracker.yml").write_text(GOOD)
+    assert run_main(capsys, "-t") == (0, "nutcracker: configuration file 'conf/nutcracker.yml' syntax is ok\n")
+
+
+def in_package(folder: Path) -> Places:
+    """The default files of a package that is installed in this folder."""
+    for name in ("etc", "log", "run"):
+        (folder / name).mkdir()
+    (folder / "etc" / "nutcracker.yml").write_text(GOOD)
+    return Places("conf/nutcracker.yml", *(str(folder / name) for name in ("etc/nutcracker.yml", "log/log", "run/pid")))
+
+
+def test_started_as_a_package_does_it(
+    capsys: Captured, started: list[Options], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = in_package(tmp_path)
+    monkeypatch.setattr(cli, "complete", partial(complete, places=places))
+    monkeypatch.chdir(tmp_path)
+    assert run_main(capsys, "-t", "-d") == (
+        0,
+        f"nutcracker: configuration file '{places.packaged}' syntax is ok\n",
+    )
+    said = f"nutcracker: the log file is '{places.log}', as in Debian's package; use -o for another file\n"
+    assert run_main(capsys) == (7, said)
+    assert run_main(capsys, "-d", "-v", "6") == (7, "")
+    assert run_main(capsys, "-d", "-o", "", "-p", "mine") == (7, "")
+    assert [(options.conf_file, options.log_path, options.pid_file) for options in started] == [
+        (places.packaged, places.log, ""),
+        (places.packaged, places.log, places.pid),
+        (places.packaged, "", "mine"),
+    ]
+
+
+def test_no_configuration_at_all(capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = in_package(tmp_path)
+    Path(places.packaged).unlink()
+    monkeypatch.setattr(cli, "complete", partial(complete, places=places))
+    monkeypatch.chdir(tmp_path)
+    said = (
+        f"nutcracker: no configuration file: neither 'conf/nutcracker.yml' nor '{places.packaged}' exists, "
+        "and there is no option -c\n"
+    )
+    assert run_main(capsys, "-t") == run_main(capsys, "-d") == run_main(capsys) == (1, said)
 
 
 def test_normal_run_gets_the_defaults(started: list[Options]) -> None:
@@ -200,6 +275,7 @@ def test_normal_run_gets_the_defaults(started: list[Options]) -> None:
             pid_file="",
             mbuf_size=16384,
             daemonize=False,
+            drain_time=5,
             max_memory=0,
         )
     ]
@@ -227,6 +303,12 @@ def test_sizes_of_memory(started: list[Options], text: str, size: int) -> None:
     main(["-M", text])
     main([f"--max-mem={text}"])
     assert [options.max_memory for options in started] == [size, size]
+
+
+def test_drain_time(started: list[Options]) -> None:
+    main(["-T", "0"])
+    main(["--drain-time", "30"])
+    assert [options.drain_time for options in started] == [0, 30]
 
 
 def test_last_of_repeated_options_counts(started: list[Options]) -> None:

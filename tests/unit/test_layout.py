@@ -1,10 +1,12 @@
-"""The plan of the house (docs/architecture.md) against the files: who imports whom, and what every file keeps to."""
+"""The architecture (docs/architecture.md) compared with the files: imports, and rules for every file."""
 
 import ast
 import importlib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,17 @@ from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METR
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "twemproxy"
-MOST_LINES = 600
+MOST_LINES = 650
+MOST_LINES_OF_ONE_CLASS = 850
+
+ONE_CLASS = {
+    SOURCES / name
+    for name in (
+        *("proxy/client.py", "proxy/server_connection.py", "proxy/pubsub.py"),
+        *("protocol/codec.py", "protocol/redis/framing.py"),
+    )
+}
+"""Modules that are one class, which is easier to read as a whole."""
 
 MODULES = sorted(SOURCES.rglob("*.py"))
 HEADERS = sorted(SOURCES.rglob("*.pxd"))
@@ -25,7 +37,7 @@ OURS = sorted(
     and not {"__pycache__", "work"} & set(path.relative_to(ROOT).parts)
 )
 
-# Room: the rooms it may use, besides itself. A room is a folder or a module right under twemproxy.
+# For each room, the other rooms that it may use. A room is a folder or a module directly in twemproxy.
 MAY_USE = {
     "libc": set(),
     "protocol": {"libc"},
@@ -40,6 +52,7 @@ MAY_USE = {
     "supervisor": {"worker.messages", "admin", "stats", "config", "log"},
     "cli": {"supervisor", "config", "stats", "log"},
     "demo": set(),
+    "launcher": {"libc"},
     "top": {"stats"},
     "__main__": {"cli"},
     "__init__": set(),
@@ -56,7 +69,7 @@ def room(name: str) -> str:
 
 
 def imports_of_module(path: Path) -> Iterator[str]:
-    """Full names of our modules and C declarations that a .py file imports, wherever in the file."""
+    """The full names that a .py file imports, anywhere in the file."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -71,7 +84,7 @@ def imports_of_header(path: Path) -> Iterator[str]:
 
 
 def used_rooms(path: Path) -> set[str]:
-    """The rooms of ours a file uses, its own left out; modules of worker by their full names."""
+    """The other rooms that a file uses; worker.messages counts as a room of its own."""
     names = imports_of_module(path) if path.suffix == ".py" else imports_of_header(path)
     used = set()
     for name in names:
@@ -101,14 +114,23 @@ def test_messages_stand_on_the_configuration_only() -> None:
     assert used_rooms(SOURCES / "worker" / "messages.py") <= {"config"}
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if room(module_name(path)) == "proxy"], ids=identity)
+def test_a_codec_keeps_no_request(path: Path) -> None:
+    """The results of a codec are passed on as values, so the proxy sets no attribute of a codec."""
+    tree = ast.parse(path.read_text())
+    targets = [target for node in ast.walk(tree) if isinstance(node, ast.Assign) for target in node.targets]
+    targets += [node.target for node in ast.walk(tree) if isinstance(node, ast.AugAssign | ast.AnnAssign)]
+    written = [ast.unparse(target) for target in targets if isinstance(target, ast.Attribute)]
+    assert not [name for name in written if re.search(r"\bcodec\.", name)]
+
+
 def compiled_modules() -> list[str]:
-    tree = ast.parse((ROOT / "setup.py").read_text())
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "COMPILED":
-            value = ast.literal_eval(node.value)
-            assert isinstance(value, list)
-            return value
-    raise AssertionError("setup.py has no COMPILED")
+    found: dict[str, Any] = {}
+    for node in ast.parse((ROOT / "setup.py").read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            with suppress(ValueError):
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+    return [*found["COMPILED"], found["LAUNCHER"]]
 
 
 def test_every_module_that_imports_cython_is_compiled() -> None:
@@ -136,7 +158,7 @@ def test_counters_stand_where_the_catalogue_says(scope: str, metrics: tuple[Metr
 
 @pytest.mark.parametrize("path", [path for path in OURS if path.suffix in {".py", ".pxd", ".pyi"}], ids=identity)
 def test_a_module_can_be_read_at_a_sitting(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= MOST_LINES
+    assert len(path.read_text().splitlines()) <= (MOST_LINES_OF_ONE_CLASS if path in ONE_CLASS else MOST_LINES)
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.read_text().strip()], ids=identity)
@@ -144,7 +166,7 @@ def test_a_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
-# Spelled in pieces, so that this file does not contain them.
+# Spelled in pieces, so that this file does not match.
 FORBIDDEN = re.compile(
     "|".join(
         [

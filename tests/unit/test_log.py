@@ -1,4 +1,4 @@
-"""The log: which lines are shown, what they look like, and what happens to files."""
+"""The log: which lines are shown, their format, and the treatment of log files."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ Start = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    """Leaves the process with the handlers and the level it had."""
+    """Restores the handlers and the level of the process."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -33,7 +33,7 @@ def restored() -> Iterator[None]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
-    """Logs to a new file at a level; gives the file."""
+    """Logs to a new file at a level; returns the file."""
 
     def configure(level: int = log.DEFAULT_LEVEL, name: str = "log") -> Path:
         path = tmp_path / name
@@ -44,7 +44,7 @@ def start(tmp_path: Path) -> Start:
 
 
 def lines(path: Path) -> list[tuple[str, str, str]]:
-    """(level, module, message) of every line; each must have the form of one."""
+    """(level, module, message) of every line; each line must have the format of the log."""
     found = []
     for line in path.read_text().splitlines():
         match = LINE.fullmatch(line)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Annotated, Any, Final, Protocol, SupportsIndex, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Protocol, SupportsIndex, TypeAlias, TypeVar, overload
 
 _int = int
 _T = TypeVar("_T")
@@ -29,7 +29,10 @@ const: TypeAlias = Annotated[_T, "const"]
 
 class pointer(Protocol[_T_co]):
     """Anything indexable: ``bytes`` satisfies ``pointer[const[uchar]]``."""
+    @overload
     def __getitem__(self, i: SupportsIndex, /) -> _T_co: ...
+    @overload
+    def __getitem__(self, s: slice, /) -> Any: ...
 
 def declare(t: Any, value: _T = ..., *, visibility: str = ...) -> _T: ...
 def cast(t: type[_T], value: object, *, typecheck: bool = ...) -> _T: ...

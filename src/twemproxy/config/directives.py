@@ -12,8 +12,6 @@ import msgspec
 from twemproxy.config.numbers import NUMBER_MAXIMUM
 from twemproxy.config.pools import PoolConfig
 from twemproxy.hashing import DISTRIBUTIONS, HASHES
-from twemproxy.protocol.memcache import commands as memcache
-from twemproxy.protocol.redis import commands as redis
 
 Kind = Literal[
     "listen", "servers", "hash", "distribution", "hash tag", "policy", "commands", "string", "boolean", "number"
@@ -44,119 +42,126 @@ DIRECTIVES: Final = (
     Directive(
         "listen",
         "listen",
-        "Where clients connect: `host:port`, or the absolute path of a unix socket, which an octal mode may "
-        "follow after a space (`/run/alpha.sock 0660`). The host is resolved when the file is read. Use "
-        "`0.0.0.0` for all IPv4 interfaces; IPv6 addresses are written without brackets (`::1:22121`).",
+        "Where clients connect: `host:port`, or the absolute path of a unix socket. An octal mode may follow the path "
+        "after a space (`/run/alpha.sock 0660`). The host is resolved when the file is read. Use `0.0.0.0` for all "
+        "IPv4 interfaces. IPv6 addresses have no brackets (`::1:22121`).",
         required=True,
     ),
     Directive(
         "servers",
         "servers",
-        "The servers of the pool, a list of `host:port:weight` or `/path:weight`, each with an optional name "
-        "after one space. The name, or without one what stands before the weight, decides which keys the "
-        "server gets.",
+        "The servers of the pool, a list of `host:port:weight` or `/path:weight`, each with an optional name after one"
+        " space. The name decides which keys the server gets; without a name, the text before the weight does.",
         required=True,
     ),
     Directive("hash", "hash", "The hash function of keys.", choices=HASHES),
     Directive(
         "hash_tag",
         "hash tag",
-        "Two characters, for instance `{}`: when a key has something between the first of the one and the "
-        "next of the other, only that part is hashed.",
+        "Two characters, for instance `{}`. When a key has text between the first character and the next occurrence of"
+        " the second one, only that text is hashed.",
     ),
     Directive(
         "distribution",
         "distribution",
-        "How hashed keys are spread over the servers: `ketama` is consistent hashing, `modula` takes the "
-        "hash modulo the weights, `random` disregards keys and weights.",
+        "How hashed keys are spread over the servers: `ketama` is consistent hashing, `modula` takes the hash modulo "
+        "the sum of the weights, `random` ignores keys and weights.",
         choices=DISTRIBUTIONS,
     ),
     Directive(
         "timeout",
         "number",
-        "How long a request may wait for a server, connecting included; 0 for ever. Then it fails, alone: the server "
-        "connection is only closed when the server has said nothing on it for as long again.",
+        "How long a request may wait for a server, connecting included; 0 for no limit. Then this request fails. The "
+        "server connection is closed only if the server sends nothing on it for a second `timeout`.",
         unit="ms",
     ),
     Directive(
         "retry_reads",
         "boolean",
-        "Send reads of up to 64 KB once more when their server connection broke before it answered them. Requests of "
-        "which nothing was written are sent once more in any case, writes that may have run never.",
+        "Whether reads of up to 64 KB are sent once more when their server connection fails before the reply. "
+        "Unwritten requests are always sent once more, and writes that may have run never.",
     ),
     Directive(
         "connect_timeout",
         "number",
-        "How long opening a server connection may take, at each of the server's addresses; 0 for as long as `timeout`.",
+        "How long opening a server connection may take at each address of the server; 0 for the value of `timeout`.",
         unit="ms",
     ),
     Directive(
         "backlog",
         "number",
-        "Connections that may wait to be accepted, as listen(2) takes it.",
+        "How many connections may wait to be accepted, the backlog of listen(2).",
         unit="connections",
     ),
     Directive(
         "client_connections",
         "number",
-        "Most clients connected at a time; 0 for no limit of the pool's own.",
+        "How many clients may be connected at a time; 0 for no limit of the pool.",
         unit="connections",
     ),
     Directive("redis", "boolean", "Whether the pool speaks redis; otherwise it speaks memcached ASCII."),
     Directive(
         "tcpkeepalive",
         "boolean",
-        "Whether TCP keepalive is on for client and server connections, so that a peer that is gone without a word is "
-        "noticed.",
+        "Whether TCP keepalive is on for client and server connections. It detects a peer that disappears without "
+        "closing the connection.",
     ),
     Directive(
         "tcpkeepalive_idle",
         "number",
-        "How long a connection says nothing before TCP asks whether the peer is there; 0 for what the system has. It "
-        "needs `tcpkeepalive`, as do the next two.",
+        "How long a connection is idle before TCP probes the peer; 0 for the system's value. Needs `tcpkeepalive`, as "
+        "the next two directives do.",
         unit="s",
     ),
     Directive(
         "tcpkeepalive_interval",
         "number",
-        "How long TCP waits before it asks again; 0 for what the system has.",
+        "How long TCP waits between two probes; 0 for the system's value.",
         unit="s",
     ),
     Directive(
         "tcpkeepalive_count",
         "number",
-        "How many times TCP asks in vain before the connection is broken; 0 for what the system has.",
+        "How many probes without a reply close the connection; 0 for the system's value.",
         unit="times",
     ),
     Directive(
         "client_idle_timeout",
         "number",
-        "How long a client may send nothing before it is closed, unless it waits for a reply, in a blocking command or "
-        "for what it has subscribed to; then it must not leave lying what there is for it so long. 0 for ever.",
+        "How long a client may send nothing before it is closed; 0 for no limit. A client that waits for a reply, in "
+        "a blocking command or for messages is not idle, unless it has read none of its pending output for that long.",
         unit="ms",
     ),
     Directive(
         "max_request_bytes",
         "number",
-        "How long a client's request may be, framing included. One that is longer, or says that it will be, gets an "
-        "error in its place and is dropped as it comes; the connection goes on. 0 for what the protocol allows.",
+        "How long a client's request may be, framing included; 0 for the limits of the protocol. A longer request gets"
+        " an error in its place as soon as its length is known, and its bytes are dropped as they arrive. The "
+        "connection stays open.",
         unit="bytes",
     ),
     Directive(
         "max_pipeline",
         "number",
-        "Most requests of one client on their way at a time; what it sends beyond that waits unread. They are fewer "
-        "while its replies are large.",
+        "How many requests of one client may be in flight. Then the proxy stops reading from the client until half of"
+        " them have replies. The number is smaller while replies are large.",
         unit="requests",
         minimum=1,
         maximum=65_536,
     ),
     Directive(
+        "client_input_limit",
+        "number",
+        "How many bytes of requests a client may send while it does not read replies, for instance while it writes a "
+        "whole pipeline; 0 for no limit. Above the limit the client gets an error in place of these requests and is "
+        "closed.",
+        unit="bytes",
+    ),
+    Directive(
         "client_output_limit",
         "number",
-        "Bytes of replies and messages that a client has not taken beyond which it is closed; the reply that is on its "
-        "way to it does not count, whatever its size. 0 for no limit of replies, and 32 MB of messages that it has "
-        "subscribed to.",
+        "A client with more unread bytes of replies and messages is closed. The reply that is being sent does not "
+        "count, whatever its size. 0 for no limit on replies, and 32 MB of messages.",
         unit="bytes",
     ),
     Directive(
@@ -167,94 +172,100 @@ DIRECTIVES: Final = (
     Directive(
         "redis_auth",
         "string",
-        "The password that clients must give and that servers get.",
+        "The password that clients must send and that the proxy sends to servers.",
         protocol="redis only",
     ),
-    Directive("redis_db", "number", "The database selected on every server.", protocol="redis"),
+    Directive("redis_db", "number", "The database that the proxy selects on every server.", protocol="redis"),
     Directive(
         "preconnect",
         "boolean",
-        "Whether every server is connected to at start instead of at the first request.",
+        "Whether the proxy connects to every server at start, and not at the first request.",
     ),
     Directive(
         "dns_refresh",
         "number",
-        "How often the names of servers are looked up. Connections to an address that a name no longer has move to one "
-        "that it has, and no request fails for that; only clients that have subscribed to something are closed, as "
-        "they may have missed messages. With 0 a name is looked up at start and when a connection opens, and open ones "
-        "stay.",
+        "How often the names of servers are looked up. When a name no longer has an address, its connections move to "
+        "another address of the name. No request fails; subscribed clients are closed, because they may have missed "
+        "messages. With 0, names are looked up at start and when a connection opens, and open connections stay.",
         unit="ms",
     ),
     Directive(
         "auto_eject_hosts",
         "boolean",
-        "Whether a server that fails `server_failure_limit` times in a row is taken out of the distribution "
-        "until it answers probes again.",
+        "Whether a server that fails `server_failure_limit` times in a row is ejected, that is, gets no requests until"
+        " it answers probes.",
     ),
     Directive(
         "on_server_down",
         "policy",
-        "What becomes of the keys of an ejected server: `rehash`, they belong to the servers that are left until it is "
-        "back; `error`, requests for them get an error; `miss`, plain reads of them are answered as if they did not "
-        "exist, and other requests get an error. Needs `auto_eject_hosts`; with distribution `random` it is always "
-        "`rehash`.",
+        "What happens to the keys of an ejected server. `rehash`: they belong to the remaining servers until the "
+        "server is back. `error`: requests for them get an error. `miss`: plain reads get the reply for a missing key,"
+        " and other requests get an error. Needs `auto_eject_hosts`; with distribution `random` it is always `rehash`.",
         choices=("rehash", "error", "miss"),
     ),
     Directive(
         "server_connections",
         "number",
-        "Connections kept to each server, at most.",
+        "How many connections to each server are kept at most.",
         unit="connections",
         minimum=1,
     ),
     Directive(
         "server_retry_timeout",
         "number",
-        "How long an ejected server stays out at least: then it is probed (redis PING, memcached version), and again "
-        "after as long while it is not well. One that is ejected again soon waits longer, up to 32 times.",
+        "How long an ejected server gets no requests at least. Then it is probed (redis PING, memcached version), and "
+        "again at this interval until it answers. A server that is soon ejected again waits longer, up to 32 times.",
         unit="ms",
     ),
-    Directive("server_failure_limit", "number", "Failures in a row that eject a server; 0 is as 1.", unit="failures"),
+    Directive(
+        "server_failure_limit", "number", "How many failures in a row eject a server; 0 means 1.", unit="failures"
+    ),
     Directive(
         "probe_successes",
         "number",
-        "Probes in a row that an ejected server must answer before it gets requests again.",
+        "How many probes in a row an ejected server must answer before it gets requests again.",
         unit="probes",
         minimum=1,
     ),
     Directive(
         "health_check_interval",
         "number",
-        "How often servers that are not ejected are probed, so that a dead one is found before a request finds it: a "
-        "failed probe counts for `server_failure_limit`. 0 for never; needs `auto_eject_hosts`.",
+        "How often servers that are not ejected are probed, so that a failure is found before a request finds it; 0 "
+        "for never. A failed probe counts for `server_failure_limit`. Needs `auto_eject_hosts`.",
         unit="ms",
     ),
     Directive(
         "partial_reads",
         "policy",
-        "What a read of many keys (get, gets, gat, gats; MGET) gives when a server that has some of them fails: "
-        "`error`, one error and no value, or `miss`, the values of the other servers, as if the keys of this one did "
-        "not exist.",
+        "The reply to a read of many keys (get, gets, gat, gats; MGET) when a server with some of them fails. `error`:"
+        " one error and no value. `miss`: the values of the other servers, as if the failed server's keys did not "
+        "exist.",
         choices=("error", "miss"),
     ),
     Directive(
         "allow_commands",
         "commands",
-        "Commands that are refused without this permission because they can destroy what the servers of the pool "
-        "hold, or stall them: `flushall keys config|set`, for instance. A command with sub-commands stands for all of "
-        "them.",
+        "Commands that need this permission because they can destroy the data of the pool or block its servers, for "
+        "instance `flushall keys config|set`. A command with sub-commands permits all of them. In a redis pool "
+        '`"@admin"` or another ACL category of the servers permits the commands in it. `client|kill` lets clients '
+        "close other clients; with `config|get` CONFIG GET asks the servers. It does not apply inside scripts: see "
+        "[Scripts](#scripts).",
     ),
     Directive(
         "deny_commands",
         "commands",
-        "Commands that are refused although the pool could serve them, for instance `eval client|kill`.",
+        "Commands that are refused although the pool could serve them, for instance `eval client|kill`. `eval` means "
+        "all commands that run scripts: EVAL, EVAL_RO, EVALSHA, EVALSHA_RO, FCALL, FCALL_RO. An ACL category of the "
+        'servers means the commands in it, also those of modules: `"@scripting"` (in quotes, because no YAML value '
+        "begins with @).",
         protocol="redis only",
     ),
     Directive(
         "databases",
         "number",
-        "How many databases clients can select, from 0 on; with 1 it is `redis_db` only, which 0 then stands for, too. "
-        "Server connections are kept per database that is in use.",
+        "How many databases clients can select, counted from 0. The default is 1 when `redis_db` is set. With 1, "
+        "clients can select `redis_db` only, and 0 means `redis_db`, too. The proxy keeps server connections for each "
+        "database in use, up to a limit ([limits.md](limits.md#a-server)).",
         unit="databases",
         minimum=1,
         maximum=10_000,
@@ -263,19 +274,12 @@ DIRECTIVES: Final = (
     Directive(
         "blocking_connections",
         "number",
-        "Most server connections at a time that clients have for themselves: each that waits in a blocking command, "
-        "or is in a transaction, needs one.",
+        "How many server connections of the pool may belong to single clients: each blocking command and each "
+        "transaction needs one. Clients of one address get three quarters of those that other addresses do not use.",
         unit="connections",
         protocol="redis only",
     ),
 )
-
-COMMANDS: Final = {
-    ("allow_commands", "memcached"): memcache.PERMITTED_BY_DIRECTIVE,
-    ("allow_commands", "redis"): redis.PERMITTED_BY_DIRECTIVE,
-    ("deny_commands", "redis"): redis.DENIED_BY_DIRECTIVE,
-}
-"""The commands that a directive can name, by directive and protocol."""
 
 BY_NAME: Final = {directive.name: directive for directive in DIRECTIVES}
 
@@ -285,6 +289,27 @@ _defaults = {field.name: field.default for field in msgspec.structs.fields(PoolC
 def default(directive: Directive) -> object:
     """The value of a directive that is not given, None when it must be."""
     return None if directive.required else _defaults[directive.name]
+
+
+def commands_of(directive: str, protocol: str) -> tuple[str, ...]:
+    """The commands that a directive can name in a pool of this protocol, "redis" or "memcached".
+
+    Their tables are imported here and not above, because few files name commands and most of a start would be for them.
+    """
+    match directive, protocol:
+        case "allow_commands", "memcached":
+            from twemproxy.protocol.memcache import commands as memcache
+
+            return memcache.PERMITTED_BY_DIRECTIVE
+        case "allow_commands", "redis":
+            from twemproxy.protocol.redis import commands as redis
+
+            return redis.PERMITTED_BY_DIRECTIVE
+        case "deny_commands", "redis":
+            from twemproxy.protocol.redis import commands as redis
+
+            return redis.DENIED_BY_DIRECTIVE
+    return ()
 
 
 def closest(word: str, known: tuple[str, ...]) -> str | None:

@@ -16,6 +16,9 @@ _ERROR_NUMBERS: dict[type[yaml.YAMLError], int] = {
 }
 """libyaml's number of each kind of error."""
 
+_NO_TOKEN = "found character that cannot start any token"
+"""What libyaml says of a value that begins with @ or `, for instance."""
+
 _REFUSED_TOKENS: dict[type[yaml.Token], tuple[str, int, str]] = {
     yaml.DocumentStartToken: ("document start", 5, "leave the --- out"),
     yaml.DocumentEndToken: ("document end", 6, "leave the ... out"),
@@ -107,6 +110,9 @@ def _parse(data: bytes) -> list[yaml.Event]:
     except yaml.MarkedYAMLError as error:
         line, column = _line_and_column(error.problem_mark or error.context_mark)
         reason = " ".join(part for part in (error.problem, error.context) if part)
+        if error.problem == _NO_TOKEN:
+            text = "".join(data.decode("utf-8", "replace").split("\n")[line - 1 : line])[column - 1 :]
+            reason += f": quote the {text[0]}" if text.startswith(("@", "`")) else ""
         number = _ERROR_NUMBERS[type(error)]
     raise Refusal(f"failed (err {number}) to get the next yaml document: {reason}", line, column)
 

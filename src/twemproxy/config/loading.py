@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from twemproxy.config.addresses import AddressError, parse_listen, parse_server, resolve_listen
-from twemproxy.config.directives import BY_NAME, COMMANDS, DIRECTIVES, Directive, Kind, closest
+from twemproxy.config.directives import BY_NAME, DIRECTIVES, Directive, Kind, closest, commands_of
 from twemproxy.config.document import PoolEntries, Refusal, Scalar, parse_document
 from twemproxy.config.numbers import parse_number
 from twemproxy.config.pools import Config, ListenConfig, PoolConfig, ServerConfig
@@ -41,7 +41,7 @@ class _Pool(NamedTuple):
     values: dict[str, Any]
     """By directive, all that are given but ``servers``."""
     places: dict[str, Scalar]
-    """The value of each as it stands in the file."""
+    """The value of each directive, as written in the file."""
     servers: list[tuple[ServerConfig, Scalar]]
 
     @property
@@ -174,11 +174,11 @@ _MARKED = "docs/commands.md marks those that do"
 
 def _check_commands(pool: _Pool, protocol: str) -> None:
     """Refusal of a command that a directive of a pool of this protocol cannot name."""
-    for (name, of_protocol), known in COMMANDS.items():
-        if of_protocol != protocol:
-            continue
-        for word in pool.values.get(name, ()):
-            if word not in known:
+    for name in ("allow_commands", "deny_commands"):
+        words = pool.values.get(name, ())
+        known = commands_of(name, protocol) if words else ()
+        for word in words:
+            if known and word not in known:
                 reason = "does not exist"
                 if name == "allow_commands":
                     few = f"those that do are: {', '.join(known)}" if len(known) < _FEW else _MARKED
@@ -254,6 +254,9 @@ def _check_pool(pool: _Pool) -> PoolConfig:
             place.refuse(f"{pool.title} has servers with same name {name}, first on line {first[server.name].line}")
         first[server.name] = place
     servers = sorted((server for server, _ in pool.servers), key=lambda server: _rank(server.name))
+    if "redis_db" in pool.values:
+        # Its clients mean this database, and no other one, unless the file says more.
+        pool.values.setdefault("databases", 1)
     return PoolConfig(name=pool.name.text, servers=tuple(servers), **pool.values)
 
 

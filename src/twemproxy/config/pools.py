@@ -19,7 +19,7 @@ class ServerConfig(msgspec.Struct, frozen=True):
     """One entry of a pool's ``servers``."""
 
     name: str
-    """What is hashed into the continuum and shown in the statistics (contract of nutcracker, 2.4)."""
+    """What is hashed into the ring and shown in the statistics (contract of nutcracker, 2.4)."""
     pname: str
     """The entry as written, up to its name: what logs and errors show."""
     address: Address
@@ -68,6 +68,8 @@ class PoolConfig(msgspec.Struct, frozen=True):
     """0 for no limit of the pool's own."""
     max_pipeline: int = 1024
     """Requests of one client on their way at a time."""
+    client_input_limit: int = 64 * 1024 * 1024
+    """Bytes, 0 for no limit."""
     client_output_limit: int = 0
     """Bytes, 0 for none of replies and 32 MB of messages."""
     reuseport: bool = False
@@ -90,8 +92,8 @@ class PoolConfig(msgspec.Struct, frozen=True):
     """Commands available only with this permission, each once."""
     deny_commands: tuple[str, ...] = ()
     """Commands that are refused although they could be served, each once."""
-    databases: int = 1
-    """How many databases clients can select, from 0 on; 1 for ``redis_db`` only."""
+    databases: int = 16
+    """How many databases clients can select, from 0 on; 1 for ``redis_db`` only, as in a file that sets only that."""
     blocking_connections: int = 1000
 
 

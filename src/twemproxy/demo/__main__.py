@@ -1,4 +1,4 @@
-"""``python -m twemproxy.demo`` is the demonstration."""
+"""``python -m twemproxy.demo`` runs the demonstration."""
 
 import sys
 

@@ -1,8 +1,10 @@
-"""The demonstration's command line, and its course from the first process to the last."""
+"""The command line of the demonstration, and its course from the first process to the last."""
 
 import argparse
 import sys
+import sysconfig
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from twemproxy import __version__
@@ -16,11 +18,11 @@ POOL: Final = "fruit"
 PROXY_PORT: Final = 22121
 STATS_PORT: Final = 22222
 FIRST_SERVER_PORT: Final = 22131
-"""What they get if it is free."""
+"""The processes get these ports if they are free."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the demonstration; gives the exit status: 0, or 1 when something did not work."""
+    """Run the demonstration; returns the exit status: 0, or 1 if something failed."""
     parser = argparse.ArgumentParser(
         prog="python -m twemproxy.demo",
         description="Start three servers and nutcracker in front of them, show what it does, and keep it running.",
@@ -39,7 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def perform(signals: StopSignals, *, keep_running: bool) -> None:
-    """Start, show and, if so wished, run until Stopped. Raises StartError."""
+    """Start everything, run the workload and, with ``keep_running``, wait until Stopped. Raises StartError."""
     try:
         import redis
 
@@ -64,7 +66,7 @@ def perform(signals: StopSignals, *, keep_running: bool) -> None:
             stats_port = free_port(STATS_PORT if port == PROXY_PORT else 0)
             config.write_text(configuration(port, servers))
             options = ["-c", str(config), "-a", "127.0.0.1", "-s", str(stats_port)]
-            return [sys.executable, "-P", "-m", "twemproxy", *options]
+            return [*proxy_command(), *options]
 
         proxy = processes.start("nutcracker", PROXY_PORT, nutcracker)
         say(f"  nutcracker  127.0.0.1:{proxy.port}, statistics on port {stats_port}, configured by {config}:\n")
@@ -80,6 +82,13 @@ def perform(signals: StopSignals, *, keep_running: bool) -> None:
     say("Stopped; nothing is left behind.")
 
 
+def proxy_command() -> list[str]:
+    """The program that was installed with this package, or a Python if the package runs from its sources."""
+    if Path(__file__).is_relative_to(sysconfig.get_path("platlib")):
+        return [str(Path(sysconfig.get_path("scripts"), "nutcracker"))]
+    return [sys.executable, "-P", "-m", "twemproxy"]
+
+
 def configuration(port: int, servers: Sequence[Process]) -> str:
     """The configuration file of the proxy."""
     entries = "".join(f"    - 127.0.0.1:{server.port}:1 {server.name}\n" for server in servers)
@@ -90,7 +99,7 @@ def configuration(port: int, servers: Sequence[Process]) -> str:
 
 
 def advice(proxy: Process, stats_port: int, servers: Sequence[Process]) -> str:
-    """What to try while all runs."""
+    """Suggestions of what to try while everything runs."""
     client = f"redis.Redis(port={proxy.port})"
     document = f"socket.create_connection(('127.0.0.1', {stats_port})).makefile().read()"
     return (
@@ -105,5 +114,5 @@ def advice(proxy: Process, stats_port: int, servers: Sequence[Process]) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line at once, also into a pipe."""
+    """Print a line at once, even into a pipe."""
     print(text, flush=True)

@@ -1,4 +1,4 @@
-"""The processes of the demonstration: started one by one, and all of them stopped whatever happens."""
+"""The processes of the demonstration: started one after the other, and always stopped at the end."""
 
 import ctypes
 import os
@@ -18,14 +18,14 @@ from twemproxy.demo.signals import StopSignals
 
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 12.0
-"""Longer than a proxy may take to let its requests in flight finish."""
+"""Longer than a proxy may take to finish its requests in flight."""
 
 _POLL_SECONDS: Final = 0.02
 _TAIL: Final = 2000
 _IN_USE: Final = "ddress already in use"
 
 PR_SET_PDEATHSIG: Final = 1
-"""Of Linux's prctl(2): the signal that a process gets when its parent dies."""
+"""From Linux's prctl(2): the signal that a process gets when its parent dies."""
 
 _libc = ctypes.CDLL(None)
 
@@ -35,21 +35,21 @@ class StartError(Exception):
 
 
 class Process(NamedTuple):
-    """A running child."""
+    """A running child process."""
 
     name: str
     port: int
-    """Where it listens, on 127.0.0.1."""
+    """The port on 127.0.0.1 at which it listens."""
     child: subprocess.Popen[bytes]
 
 
 def _end_with_parent() -> None:
-    """In a child before it becomes the program: have it ended should the demonstration be killed."""
+    """Called in a child before its program starts: the child is ended if the demonstration is killed."""
     _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def free_port(preferred: int) -> int:
-    """The preferred port if nobody has it, else one that nobody has."""
+    """The preferred port if it is free, otherwise another free port."""
     for port in (preferred, 0):
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -59,7 +59,7 @@ def free_port(preferred: int) -> int:
 
 
 class Processes:
-    """The children, and a directory for the files of all; leaving the context ends these and removes that."""
+    """The child processes, and a directory for their files; leaving the context ends and removes them."""
 
     def __init__(self, signals: StopSignals) -> None:
         self._signals = signals
@@ -72,7 +72,7 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """The last to start is the first to end, so the proxy ends before its servers do."""
+        """The processes end in reverse order, so that the proxy ends before its servers."""
         for process in reversed(self._running):
             _end(process.child)
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -80,15 +80,15 @@ class Processes:
     def start(self, name: str, preferred: int, command: Callable[[int], Sequence[str]]) -> Process:
         """Start a program and wait until it listens.
 
-        ``preferred``: the port it gets if that is free; ``command``: makes the command line for a port. Raises
-        StartError, or Stopped when asked to end meanwhile.
+        ``preferred``: the port that the program gets if it is free; ``command``: makes the command line for a port.
+        Raises StartError, or Stopped if the demonstration has to end meanwhile.
         """
         log = self.directory / f"{name}.log"
         while True:
             self._signals.check()
             port = free_port(preferred)
             with log.open("wb") as output:
-                # A session of its own: Ctrl-C is for the demonstration, which ends its children in order.
+                # A session of its own: Ctrl-C reaches only the demonstration, which ends its children in order.
                 child = subprocess.Popen(
                     command(port),
                     stdin=subprocess.DEVNULL,
@@ -108,7 +108,7 @@ class Processes:
             preferred = 0
 
     def _wait_until_it_listens(self, process: Process) -> bool:
-        """Whether it came to listen; otherwise it has ended."""
+        """Wait until the process listens; returns False if it has ended instead."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             if process.child.poll() is not None:
@@ -119,7 +119,7 @@ class Processes:
         raise StartError(f"{process.name} did not listen on port {process.port} within {START_SECONDS:.0f} s")
 
     def wait_for_an_end(self) -> None:
-        """Wait as long as all run; StartError names the one that ended, Stopped says that we are to end."""
+        """Wait while all processes run. Raises StartError with the name of a process that has ended, or Stopped."""
         while True:
             for process in self._running:
                 if process.child.poll() is not None:
@@ -128,7 +128,7 @@ class Processes:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End a child politely; if it takes too long, it and what it started by force."""
+    """Terminate a child; if that takes too long, kill its process group."""
     if child.poll() is not None:
         return
     child.terminate()

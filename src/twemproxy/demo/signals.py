@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin, seen only where the demonstration waits: it is never torn between two steps."""
+"""Ctrl-C and similar signals: they stop the demonstration only where it checks for them, never within a step."""
 
 import os
 import select
@@ -12,11 +12,11 @@ STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """Somebody asked the demonstration to end."""
+    """The demonstration was asked to end."""
 
 
 class StopSignals:
-    """Catches ``STOPPING`` from the moment it is made, for the rest of the process's life."""
+    """Catches the signals in ``STOPPING`` from its creation until the end of the process."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -32,14 +32,14 @@ class StopSignals:
         self._asked = True
 
     def check(self) -> None:
-        """Raise Stopped if it was asked for."""
+        """Raise Stopped if a signal has arrived."""
         if self._asked:
             raise Stopped
 
     def wait(self, seconds: float | None = None, processes: Collection[int] = ()) -> None:
-        """Wait, for ever if no ``seconds`` are given, or until one of the processes has ended.
+        """Wait for ``seconds``, or for ever if none are given, or until one of the processes has ended.
 
-        ``processes``: ids of children. Raises Stopped as soon as it is asked for.
+        ``processes``: ids of child processes. Raises Stopped as soon as a signal arrives.
         """
         self.check()
         descriptors = [os.pidfd_open(process) for process in processes]

@@ -20,11 +20,11 @@ _SHOWN: Final = 82
 
 
 class WorkloadError(Exception):
-    """A result is not what it should be."""
+    """A result is not the expected one."""
 
 
 class Scene(NamedTuple):
-    """What runs."""
+    """The pool, and the processes of the demonstration."""
 
     pool: str
     proxy: Process
@@ -33,7 +33,7 @@ class Scene(NamedTuple):
 
 
 def connect(port: int) -> redis.Redis:
-    """A redis-py client as it comes, but for its timeouts."""
+    """A redis-py client with default settings, except for its timeouts."""
     return redis.Redis(
         host=HOST,
         port=port,
@@ -53,7 +53,7 @@ def read_stats(port: int) -> dict[str, Any]:
 
 
 def run(scene: Scene, check: Callable[[], None]) -> None:
-    """Do the work; ``check`` is called between the steps and may raise. Raises WorkloadError and redis.RedisError."""
+    """Run the workload; ``check`` is called between steps and may raise. Raises WorkloadError and redis.RedisError."""
     print(f"A client (redis-py {redis.__version__}) works with port {scene.proxy.port} as if it were one server:\n")
     with connect(scene.proxy.port) as client:
         for step in (_set, _get, _mget, _pipeline, _refused):
@@ -118,7 +118,7 @@ def _refused(client: redis.Redis, scene: Scene) -> None:
 
 def _statistics(scene: Scene) -> None:
     pool = read_stats(scene.stats_port)[scene.pool]
-    print("What the statistics port says of it:\n")
+    print("Figures from the statistics port:\n")
     columns = ("requests", "request_bytes", "responses", "response_bytes", "server_connections")
     print("  server   " + "  ".join(columns))
     for server in scene.servers:
@@ -134,7 +134,7 @@ def _expect(result: object, right: object) -> None:
 
 
 def _show(request: str, result: str) -> None:
-    """Print a step; a long result goes on in the next lines."""
+    """Print a step; a long result continues on the next lines."""
     print(f"  {request}")
     line = "    ->"
     for word in result.split(" "):

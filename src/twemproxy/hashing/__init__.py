@@ -1,4 +1,4 @@
-"""Which server owns a key: hash functions, and the continuum of servers a hash value is looked up in."""
+"""Finds the server of a key: hash functions, and the ring in which hash values are looked up."""
 
 HASHES = (
     "one_at_a_time",
@@ -17,4 +17,4 @@ HASHES = (
 """Names of the hash functions; a function's number is its position here."""
 
 DISTRIBUTIONS = ("ketama", "modula", "random")
-"""Names of the ways to spread hash values over servers."""
+"""Names of the distributions of hash values over servers."""

@@ -1,8 +1,8 @@
-"""The hash functions a pool can choose for its keys.
+"""The hash functions for keys.
 
-Dual: sans-IO, the interpreter runs these same lines over ``bytes``. All results and all arithmetic are
-unsigned 32-bit. Several functions take a byte as a signed 8-bit value or drop a mask their namesake has: keys
-must stay where nutcracker put them, so these are its definitions, not the textbook's.
+Dual: sans-IO, the interpreter runs the same code over ``bytes``. All results and all arithmetic are unsigned 32-bit.
+Some functions take bytes as signed 8-bit values or leave out a mask that the original function has: keys must stay on
+the servers where nutcracker put them, so these are nutcracker's definitions, not the textbook's.
 """
 
 import math
@@ -33,7 +33,8 @@ if not cython.compiled:
 
 MASK = cython.declare(cython.const[cython.uint], 0xFFFFFFFF)
 
-# The 64-bit basis and prime of FNV, cut to the low half: no other bits reach the low half of a product.
+# The 64-bit basis and prime of FNV, cut to their low halves: the high halves have no effect on the low half of a
+# product.
 FNV_64_BASIS = cython.declare(cython.const[cython.uint], 0x84222325)
 FNV_64_PRIME = cython.declare(cython.const[cython.uint], 0x1B3)
 FNV_32_BASIS = cython.declare(cython.const[cython.uint], 2166136261)
@@ -49,7 +50,7 @@ JENKINS_SEED = cython.declare(cython.const[cython.uint], 0xDEADBEEF + 13)
 
 @cython.cfunc
 def fill_tables() -> cython.void:
-    """Work out the tables: one CRC step per byte value (bit by bit), and MD5's constants (RFC 1321, 3.4)."""
+    """Compute the tables: one CRC step per byte value (bit by bit), and MD5's constants (RFC 1321, 3.4)."""
     byte: cython.int
     msb_first: cython.uint
     lsb_first: cython.uint
@@ -92,7 +93,7 @@ def rotated(value: cython.uint, bits: cython.int) -> cython.uint:
 @cython.nogil
 @cython.exceptval(check=False)
 def word(buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.uint:
-    """The little-endian word at ``at``; bytes from ``end`` on count as 0."""
+    """The little-endian 32-bit word at ``at``; bytes from ``end`` on count as 0."""
     value: cython.uint = 0
     i: cython.Py_ssize_t
     if at + 4 <= end:
@@ -139,7 +140,7 @@ def one_at_a_time(
 @cython.nogil
 @cython.exceptval(check=False)
 def md5_step(a: cython.uint, b: cython.uint, mixed: cython.uint, addend: cython.uint, bits: cython.int) -> cython.uint:
-    """One of the 64 steps: ``mixed`` is the round's function of the others, ``addend`` word plus sine."""
+    """One of the 64 steps. ``mixed``: the round's function of b, c and d; ``addend``: the word plus the sine."""
     return (b + rotated(a + mixed + addend, bits)) & MASK
 
 
@@ -208,7 +209,7 @@ def md5(
 def crc16(
     buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
 ) -> cython.uint:
-    """XMODEM's steps on a register of 32 bits that is never cut to 16."""
+    """The steps of XMODEM's CRC on a 32-bit register that is never cut to 16 bits."""
     value: cython.uint = 0
     i: cython.Py_ssize_t
     for i in range(start, end):
@@ -402,5 +403,5 @@ def hash_key(
 
 
 def hash_bytes(name: str, key: bytes) -> int:
-    """The hash of ``key`` by the function of that name, 0 to 2**32 - 1; ValueError for no such function."""
+    """The hash of ``key`` by the function of this name, 0 to 2**32 - 1; ValueError for an unknown name."""
     return hash_key(HASHES.index(name), key, 0, len(key))

@@ -1,4 +1,4 @@
-# A block is a counted piece of memory: its bytes follow the header. Who keeps a pointer into it holds a count.
+# A block is a reference-counted piece of memory; its bytes follow the header. To keep a pointer into it, hold a count.
 cdef struct Block:
     Py_ssize_t holders
     Py_ssize_t capacity
@@ -28,11 +28,20 @@ cdef class BlockPool:
     cdef Py_ssize_t stash_start
     cdef readonly Py_ssize_t allocated
     cdef readonly Py_ssize_t returned
+    cdef Block* dropped_blocks
+    cdef readonly Py_ssize_t dropped
+    cdef Py_ssize_t allowance
+    cdef Py_ssize_t kept
+    cdef Py_ssize_t most_kept
 
     cdef Py_ssize_t unused(self) noexcept
     cdef Block* take(self, Py_ssize_t capacity)
+    cdef Block* obtain(self, Block* block, Py_ssize_t capacity, Py_ssize_t more)
     cdef Block* grow(self, Block* block, Py_ssize_t capacity)
     cdef void release(self, Block* block) noexcept
+    cdef void free_block(self, Block* block) noexcept
+    cdef void shrink_dropped(self, Py_ssize_t most) noexcept
+    cdef void give_back(self) noexcept
     cdef Block* reading(self)
     cdef void read_done(self, Py_ssize_t end) noexcept
     cdef Block* stash(self, const unsigned char* data, Py_ssize_t length, unsigned char** kept)

@@ -1,28 +1,34 @@
-"""Memory for bytes on their way through: counted blocks and the pool they come from.
+"""Memory for traffic: reference-counted blocks, and the pool they come from.
 
-Compiled-only, one pool per worker. Every read goes into one shared block; whoever wants to keep bytes of it
-longer than the call either copies them (small) or holds the block (large). A block whose last holder lets go
-returns to the pool, newest first, so the memory in use stays the memory in the cache.
+Compiled-only, one pool per worker. All reads go into one shared block; bytes that are kept after the call are copied if
+they are few, otherwise the block is held. A block that is no longer held returns to the pool. The pool gives out the
+newest one first, because its memory is likely in the processor's cache.
+
+Giving a large block back to the system takes about 0.1 ms per MB. So a turn of the loop gives back some MB only; the
+blocks that are left shrink from their ends in later turns.
 """
 
 import cython
-from cython.cimports.libc.stdlib import free, malloc, realloc
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.twemproxy.libc.heap import M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, malloc_trim, mallopt
 
-# Bounds of one read, and so of what one connection can do in one turn of the loop.
+# Bounds of the size of one read, and so of the work for one connection in one turn.
 SMALLEST_READ = cython.declare(cython.const[cython.Py_ssize_t], 32 * 1024)
 LARGEST_READ = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
-# A tail grows by doubling up to this much at a time, whatever length the peer announced.
+# A tail grows by doubling, by up to this many bytes at a time, whatever length the peer announced.
 GROWTH_LIMIT = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
-# Below this a copy is cheaper than keeping the block it came in; measured with benchmarks/run.py.
+# Below this size a copy is cheaper than holding the block; measured with benchmarks/run.py.
 COPY_LIMIT = cython.declare(cython.const[cython.Py_ssize_t], 4096)
-# Blocks above the largest class come from and return to malloc directly.
+# Most bytes of unpooled blocks that one turn of the loop gives back, plus as many as it takes from the system.
+GIVEN_BACK = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
+# Size class of blocks that are larger than the largest class: they come from malloc and return to it directly.
 UNPOOLED = cython.declare(cython.const[cython.int], 3)
 
 SMALL = cython.declare(cython.const[cython.Py_ssize_t], 4096 - 64)
 MEDIUM = cython.declare(cython.const[cython.Py_ssize_t], 16384 - 64)
-# Free blocks kept per class.
+# Free blocks that are kept, by size class.
 KEEP = cython.declare(cython.int[3])
 KEEP[0] = 256
 KEEP[1] = 64
@@ -32,22 +38,25 @@ KEEP[2] = 32
 @cython.final
 @cython.cclass
 class BlockPool:
-    """Gives and takes back blocks; also owns the shared read block and the stash for small kept bytes.
+    """The pool of blocks; it also has the shared block for reads, and the stash for small pieces that are kept.
 
-    ``allocated``: bytes of all blocks, and whatever else owners of blocks have and count here. ``read_most``: bytes
-    that a read into the shared block takes at most, ``growth``: by which what is kept of one grows at most; both are
-    lower for a while when memory is scarce.
+    ``allocated``: bytes of all blocks, and of other memory that owners of blocks count here. ``dropped``: bytes of
+    blocks that are no longer held and that ``give_back`` returns to the system. ``read_most``: most bytes of a read
+    into the shared block. ``growth``: most bytes by which the kept part of a read grows. Both are lowered for a while
+    when memory is scarce. ``kept``: bytes of other memory that is kept for longer than traffic; its owners count them,
+    and should not exceed ``most_kept``.
     """
 
     def __cinit__(self, read_size: cython.Py_ssize_t) -> None:
-        """``read_size``: bytes that one read should take at most, a hint."""
+        """``read_size``: suggested bytes per read, kept within SMALLEST_READ and LARGEST_READ."""
         self.read_size = min(max(read_size, SMALLEST_READ), LARGEST_READ)
         self.class_capacity[0] = SMALL
         self.class_capacity[1] = MEDIUM
         self.class_capacity[2] = self.read_size
         self.read_most = self.read_size
         self.growth = GROWTH_LIMIT
-        # Fixed thresholds: glibc's moving ones would keep bursts of large blocks in the heap for good.
+        self.allowance = GIVEN_BACK
+        # Fixed thresholds: glibc's dynamic ones would keep bursts of large blocks in the heap for good.
         mallopt(M_MMAP_THRESHOLD, 256 * 1024)
         mallopt(M_TRIM_THRESHOLD, 1024 * 1024)
 
@@ -57,7 +66,7 @@ class BlockPool:
     @cython.cfunc
     @cython.exceptval(check=False)
     def unused(self) -> cython.Py_ssize_t:
-        """How many of the allocated bytes are free blocks."""
+        """Bytes of free blocks, which are a part of ``allocated``."""
         size_class: cython.int
         total: cython.Py_ssize_t = 0
         for size_class in range(UNPOOLED):
@@ -66,7 +75,7 @@ class BlockPool:
 
     @cython.cfunc
     def take(self, capacity: cython.Py_ssize_t) -> cython.pointer[Block]:
-        """A block for at least ``capacity`` bytes, held once; MemoryError when there is none."""
+        """A block of at least ``capacity`` bytes, held once; MemoryError without memory."""
         block: cython.pointer[Block]
         size_class: cython.int = 0
         while size_class < UNPOOLED and self.class_capacity[size_class] < capacity:
@@ -79,9 +88,7 @@ class BlockPool:
                 self.n_free[size_class] -= 1
                 block.holders = 1
                 return block
-        block = cython.cast(cython.pointer[Block], malloc(cython.sizeof(Block) + capacity))
-        if block is cython.NULL:
-            raise MemoryError(f"no memory for a block of {capacity} bytes")
+        block = self.obtain(cython.NULL, capacity, capacity)
         block.holders = 1
         block.capacity = capacity
         block.size_class = size_class
@@ -89,13 +96,27 @@ class BlockPool:
         return block
 
     @cython.cfunc
+    def obtain(
+        self, block: cython.pointer[Block], capacity: cython.Py_ssize_t, more: cython.Py_ssize_t
+    ) -> cython.pointer[Block]:
+        """Memory for a block, ``more`` bytes more than ``block`` has; MemoryError when there is none."""
+        obtained: cython.pointer[Block]
+        # So memory does not grow while some waits to be given back.
+        self.shrink_dropped(more)
+        obtained = cython.cast(cython.pointer[Block], realloc(block, cython.sizeof(Block) + capacity))
+        if obtained is cython.NULL and self.dropped > 0:
+            self.shrink_dropped(self.dropped)
+            obtained = cython.cast(cython.pointer[Block], realloc(block, cython.sizeof(Block) + capacity))
+        if obtained is cython.NULL:
+            raise MemoryError(f"no memory for a block of {capacity} bytes")
+        return obtained
+
+    @cython.cfunc
     def grow(self, block: cython.pointer[Block], capacity: cython.Py_ssize_t) -> cython.pointer[Block]:
-        """The same bytes in a block of at least ``capacity``; ``block`` must have one holder and is gone after."""
+        """Move the bytes to a block of at least ``capacity``; ``block`` must have one holder, and is released."""
         larger: cython.pointer[Block]
         if block.size_class == UNPOOLED:
-            larger = cython.cast(cython.pointer[Block], realloc(block, cython.sizeof(Block) + capacity))
-            if larger is cython.NULL:
-                raise MemoryError(f"no memory for a block of {capacity} bytes")
+            larger = self.obtain(block, capacity, capacity - block.capacity)
             self.allocated += capacity - larger.capacity
             larger.capacity = capacity
             return larger
@@ -107,7 +128,7 @@ class BlockPool:
     @cython.cfunc
     @cython.exceptval(check=False)
     def release(self, block: cython.pointer[Block]) -> cython.void:
-        """Let go of a block once."""
+        """Release one hold on a block."""
         block.holders -= 1
         if block.holders > 0:
             return
@@ -116,13 +137,57 @@ class BlockPool:
             self.free_blocks[block.size_class] = block
             self.n_free[block.size_class] += 1
             return
+        if block.size_class == UNPOOLED:
+            if block.capacity > self.allowance:
+                block.next_free = self.dropped_blocks
+                self.dropped_blocks = block
+                self.dropped += block.capacity
+                return
+            self.allowance -= block.capacity
+        self.free_block(block)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def free_block(self, block: cython.pointer[Block]) -> cython.void:
         self.allocated -= block.capacity
         self.returned += block.capacity
         free(block)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def shrink_dropped(self, most: cython.Py_ssize_t) -> cython.void:
+        """Give back up to ``most`` bytes of the dropped blocks."""
+        block: cython.pointer[Block]
+        shorter: cython.pointer[Block]
+        while self.dropped_blocks is not cython.NULL and most > 0:
+            block = self.dropped_blocks
+            if block.capacity > most:
+                shorter = cython.cast(
+                    cython.pointer[Block], realloc(block, cython.sizeof(Block) + block.capacity - most)
+                )
+                if shorter is cython.NULL:
+                    return
+                self.dropped_blocks = shorter
+                shorter.capacity -= most
+                self.dropped -= most
+                self.allocated -= most
+                self.returned += most
+                return
+            most -= block.capacity
+            self.dropped_blocks = block.next_free
+            self.dropped -= block.capacity
+            self.free_block(block)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def give_back(self) -> cython.void:
+        """Give back what a turn may, and begin the next one."""
+        self.shrink_dropped(self.allowance)
+        self.allowance = GIVEN_BACK
+
+    @cython.cfunc
     def reading(self) -> cython.pointer[Block]:
-        """The shared read block; bytes may be put at ``read_start`` and behind, at least a quarter of the read size."""
+        """The shared block for reads, with room for at least a quarter of the read size from ``read_start`` on."""
         if self.read_block is cython.NULL:
             self.read_block = self.take(self.read_size)
             self.read_start = 0
@@ -138,7 +203,7 @@ class BlockPool:
     @cython.cfunc
     @cython.exceptval(check=False)
     def read_done(self, end: cython.Py_ssize_t) -> cython.void:
-        """Bytes up to ``end`` of the read block were dealt with; some may be held."""
+        """Bytes up to ``end`` of the shared block are used; the next read starts there."""
         self.read_start = end
 
     @cython.cfunc
@@ -148,7 +213,7 @@ class BlockPool:
         length: cython.Py_ssize_t,
         kept: cython.pointer[cython.p_uchar],
     ) -> cython.pointer[Block]:
-        """Copy bytes aside, packed with others; gives the block, now held, and where in it they are."""
+        """Copy bytes into a block with other small pieces; returns the block, held, and in ``kept`` their address."""
         block: cython.pointer[Block] = self.stash_block
         if block is not cython.NULL and block.holders == 1:
             self.stash_start = 0
@@ -168,7 +233,7 @@ class BlockPool:
     @cython.ccall
     @cython.exceptval(check=False)
     def trim(self) -> cython.Py_ssize_t:
-        """Give memory nobody uses back to the system; returns how many bytes had been released since last time."""
+        """Return unused memory to the system; returns the bytes released since the last call."""
         size_class: cython.int
         block: cython.pointer[Block]
         freed: cython.Py_ssize_t
@@ -184,12 +249,65 @@ class BlockPool:
             while self.free_blocks[size_class] is not cython.NULL:
                 block = self.free_blocks[size_class]
                 self.free_blocks[size_class] = block.next_free
-                self.allocated -= block.capacity
-                self.returned += block.capacity
-                free(block)
+                self.free_block(block)
             self.n_free[size_class] = 0
+        self.shrink_dropped(self.dropped)
         freed = self.returned
         self.returned = 0
         if freed > 0:
             malloc_trim(0)
         return freed
+
+    # --- for tests: addresses as numbers ---------------------------------------------------------------------------
+
+    def take_block(self, data: bytes) -> int:
+        """``take`` a block for ``data``, and fill it."""
+        block: cython.pointer[Block] = self.take(len(data))
+        memcpy(block_bytes(block), PyBytes_AS_STRING(data), len(data))
+        return cython.cast(cython.size_t, block)
+
+    def grow_block(self, address, data: bytes, old) -> int:
+        """``grow`` a block that has ``old`` bytes, and put ``data`` after them."""
+        block: cython.pointer[Block] = cython.cast(cython.pointer[Block], cython.cast(cython.size_t, address))
+        block = self.grow(block, old + len(data))
+        memcpy(block_bytes(block) + cython.cast(cython.Py_ssize_t, old), PyBytes_AS_STRING(data), len(data))
+        return cython.cast(cython.size_t, block)
+
+    def put_aside(self, data: bytes) -> tuple:
+        """``stash``; returns the addresses of the block and of the bytes."""
+        kept: cython.p_uchar
+        block: cython.pointer[Block] = self.stash(
+            cython.cast(cython.p_uchar, PyBytes_AS_STRING(data)), len(data), cython.address(kept)
+        )
+        return cython.cast(cython.size_t, block), cython.cast(cython.size_t, kept)
+
+    def read(self, data: bytes) -> tuple:
+        """Put ``data`` into the shared block and hold it; returns the addresses of the block and of the bytes."""
+        block: cython.pointer[Block] = self.reading()
+        place: cython.p_uchar = block_bytes(block) + self.read_start
+        if block.capacity - self.read_start < len(data):
+            raise ValueError("a read has more room than that")
+        memcpy(place, PyBytes_AS_STRING(data), len(data))
+        block.holders += 1
+        self.read_done(self.read_start + len(data))
+        return cython.cast(cython.size_t, block), cython.cast(cython.size_t, place)
+
+    def let_go(self, address) -> None:
+        """``release`` a block."""
+        self.release(cython.cast(cython.pointer[Block], cython.cast(cython.size_t, address)))
+
+    def bytes_of(self, address, at, length) -> bytes:
+        """``length`` bytes of a block from ``at`` on; without a block, from the address ``at`` on."""
+        place: cython.p_uchar = cython.cast(cython.p_uchar, cython.cast(cython.size_t, at))
+        if address:
+            place = block_bytes(cython.cast(cython.pointer[Block], cython.cast(cython.size_t, address)))
+            place += cython.cast(cython.Py_ssize_t, at)
+        return PyBytes_FromStringAndSize(cython.cast(cython.p_char, place), length)
+
+    def end_turn(self) -> None:
+        """``give_back``."""
+        self.give_back()
+
+    def unused_bytes(self) -> int:
+        """``unused``."""
+        return self.unused()

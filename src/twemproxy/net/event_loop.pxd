@@ -10,6 +10,7 @@ cdef class Channel:
     cdef readonly int fd
     cdef uint32_t interest
     cdef bint flush_wanted
+    cdef bint is_put_off
 
     cdef int on_ready(self, uint32_t events) except -1
     cdef int flush(self) except -1
@@ -26,9 +27,16 @@ cdef class EventLoop:
     cdef int next_ready
     cdef set channels
     cdef list to_flush
+    cdef list later
+    cdef void* worker
+    cdef int64_t channel_work
+    cdef int64_t turn_work
+    cdef int64_t work_began
     cdef epoll_event[512] ready
     cdef readonly BlockPool blocks
     cdef readonly int64_t now
+    cdef int64_t late
+    cdef readonly int64_t turn
     cdef public int64_t wake_at
     cdef public int verbosity
     cdef object on_defect
@@ -36,7 +44,13 @@ cdef class EventLoop:
     cdef int watch(self, Channel channel, uint32_t interest) except -1
     cdef int forget(self, Channel channel) except -1
     cdef int want_flush(self, Channel channel) except -1
+    cdef bint may_work(self, Channel channel) noexcept
+    cdef void worked(self) noexcept
+    cdef int put_off(self, Channel channel) except -1
+    cdef int resume_work(self) except -1
     cdef int flush_all(self) except -1
     cdef int dispatch(self) except -1
     cdef void read_clock(self) noexcept
+    cdef void end_turn(self) noexcept
+    cdef void end_wait(self, int timeout) noexcept
     cpdef int run_once(self) except -1

@@ -1,7 +1,13 @@
-"""Readiness loop over epoll(7): one per worker, level-triggered.
+"""An event loop over epoll(7), level-triggered; one per worker.
 
-Compiled-only. A turn waits, reads the clock once, lets every ready channel read and decide, and then flushes
-every channel that gathered something to send: one call per connection and turn, however many requests.
+Compiled-only. A turn waits for events, reads the clock once, lets each ready channel read and act, and then flushes
+each channel that has something to send: one system call per connection and turn, for any number of requests. At the
+end of a turn some MB of unused memory are given back; the loop does not sleep before all of it is.
+
+Slow work, such as a request that the proxy answers in Python, is limited: a channel calls ``may_work`` before each
+piece of slow work. If the result is False, the channel calls ``put_off`` and continues in a later turn, after the
+channels that were put off earlier. So a turn has up to two times ``TURN_WORK`` of slow work, and each channel up to
+``CHANNEL_WORK`` at a time, plus one piece.
 """
 
 import cython
@@ -23,13 +29,27 @@ from cython.cimports.twemproxy.libc.epoll import (
 from cython.cimports.twemproxy.net.block import BlockPool
 
 MAX_READY = cython.declare(cython.const[cython.int], 512)
-# A moment, in milliseconds of the loop's clock, that does not come.
+# Nanoseconds of slow work: of one channel at a time, and of all channels in each of the two parts of a turn.
+CHANNEL_WORK = cython.declare(cython.const[int64_t], 500_000)
+TURN_WORK = cython.declare(cython.const[int64_t], 2_000_000)
+# Milliseconds of a turn that the loop's clock counts.
+LONG_TURN = cython.declare(cython.const[int64_t], 20)
+# A time in milliseconds that never comes.
 NEVER = cython.declare(cython.const[int64_t], 0x7FFFFFFFFFFFFFFF)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def nanoseconds() -> int64_t:
+    """The time of the monotonic clock, in nanoseconds."""
+    time = cython.declare(timespec)
+    clock_gettime(CLOCK_MONOTONIC, cython.address(time))
+    return cython.cast(int64_t, time.tv_sec) * 1_000_000_000 + time.tv_nsec
 
 
 @cython.cclass
 class Channel:
-    """A descriptor the loop watches; its owner says what readiness means."""
+    """A descriptor that the loop watches."""
 
     def __cinit__(self) -> None:
         self.fd = -1
@@ -37,26 +57,26 @@ class Channel:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_ready(self, events: uint32_t) -> cython.int:
-        """The descriptor is ready for ``events``."""
+        """Handle ``events``, for which the descriptor is ready."""
         raise NotImplementedError
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def flush(self) -> cython.int:
-        """Send what was gathered in this turn."""
+        """Send the bytes of this turn."""
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_defect(self) -> cython.int:
-        """An exception escaped from this channel: give it up, so that nobody else is disturbed."""
+        """Close the channel, because an exception escaped from it."""
         return 0
 
 
 @cython.final
 @cython.cclass
 class CallbackChannel(Channel):
-    """A descriptor of the control plane's: calls a Python function when it can be read."""
+    """A descriptor of the control plane; ``callback`` is called when the descriptor is readable."""
 
     def __init__(self, fd: int, callback) -> None:
         self.fd = fd
@@ -72,16 +92,19 @@ class CallbackChannel(Channel):
 @cython.final
 @cython.cclass
 class EventLoop:
-    """Dispatches readiness to channels, which it keeps alive while it watches them.
+    """Calls channels when they are ready; it keeps a reference to each watched channel.
 
-    ``now`` is the turn's time in milliseconds of a monotonic clock. ``wake_at`` is set by the owner: the loop
-    does not wait beyond it. ``verbosity`` is the log level, here so that compiled code can ask it cheaply.
+    ``now``: the time of the turn, in milliseconds of a monotonic clock that counts up to LONG_TURN per turn: after a
+    longer turn the proxy was late, and no peer must be blamed for that. ``late``: the uncounted milliseconds. ``turn``:
+    the number of the turn. ``wake_at``: set by owners; the loop does not wait longer. ``verbosity``: the log level,
+    here so that compiled code can read it fast.
     """
 
     def __cinit__(self, on_defect, read_size: cython.Py_ssize_t) -> None:
-        """``on_defect(exception)`` is told of exceptions that escape from a channel; ``read_size``: see BlockPool."""
+        """``on_defect(exception)``: called when an exception escapes from a channel. ``read_size``: see BlockPool."""
         self.channels = set()
         self.to_flush = []
+        self.later = []
         self.blocks = BlockPool(read_size)
         self.wake_at = NEVER
         self.on_defect = on_defect
@@ -96,14 +119,36 @@ class EventLoop:
     @cython.cfunc
     @cython.exceptval(check=False)
     def read_clock(self) -> cython.void:
-        time = cython.declare(timespec)
-        clock_gettime(CLOCK_MONOTONIC, cython.address(time))
-        self.now = cython.cast(int64_t, time.tv_sec) * 1000 + time.tv_nsec // 1000000
+        self.now = nanoseconds() // 1_000_000 - self.late
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def end_turn(self) -> cython.void:
+        """Update the clock; it does not count a turn's time above LONG_TURN."""
+        began: int64_t = self.now
+        self.read_clock()
+        if self.now - began > LONG_TURN:
+            self.late += self.now - began - LONG_TURN
+            self.now = began + LONG_TURN
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def end_wait(self, timeout: cython.int) -> cython.void:
+        """Update the clock after a wait of up to ``timeout`` ms, -1 for any time.
+
+        A wait that took LONG_TURN longer does not count at all: the process did not run for an unknown part of it, and
+        what has arrived since then is not processed yet.
+        """
+        began: int64_t = self.now
+        self.read_clock()
+        if timeout >= 0 and self.now - began > timeout + LONG_TURN:
+            self.late += self.now - began
+            self.now = began
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def watch(self, channel: Channel, interest: uint32_t) -> cython.int:
-        """Start watching ``channel``, or change what it waits for."""
+        """Watch ``channel``, or change the events it waits for."""
         event = cython.declare(epoll_event)
         op: cython.int = EPOLL_CTL_MOD if channel in self.channels else EPOLL_CTL_ADD
         event.events = interest
@@ -117,7 +162,7 @@ class EventLoop:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def forget(self, channel: Channel) -> cython.int:
-        """Stop watching ``channel``, even when it is ready in the batch being dispatched."""
+        """Stop watching ``channel``; its events in the current batch are dropped."""
         i: cython.int
         if channel not in self.channels:
             return 0
@@ -130,11 +175,11 @@ class EventLoop:
         return 0
 
     def watch_reads(self, channel: Channel) -> None:
-        """Watch a channel of the control plane's for input."""
+        """Watch a channel of the control plane for input."""
         self.watch(channel, EPOLLIN)
 
     def forget_channel(self, channel: Channel) -> None:
-        """Stop watching a channel of the control plane's."""
+        """Stop watching a channel of the control plane."""
         self.forget(channel)
 
     @cython.cfunc
@@ -146,10 +191,66 @@ class EventLoop:
             self.to_flush.append(channel)
         return 0
 
+    # --- slow work -------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def may_work(self, channel: Channel) -> cython.bint:
+        """Whether ``channel`` may do a piece of slow work now; after the work call ``worked``."""
+        if self.worker != cython.cast(cython.p_void, channel):
+            self.worker = cython.cast(cython.p_void, channel)
+            self.channel_work = 0
+        if self.channel_work >= CHANNEL_WORK or self.turn_work >= TURN_WORK:
+            return False
+        self.work_began = nanoseconds()
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def worked(self) -> cython.void:
+        """Count the time since ``may_work``, or since the last call, as slow work."""
+        now: int64_t = nanoseconds()
+        self.channel_work += now - self.work_began
+        self.turn_work += now - self.work_began
+        self.work_began = now
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def put_off(self, channel: Channel) -> cython.int:
+        """Have ``channel`` flushed in a later turn, when it may do slow work."""
+        if not channel.is_put_off:
+            channel.is_put_off = True
+            self.later.append(channel)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def resume_work(self) -> cython.int:
+        """Flush the channels that were put off, in order, while there is time for slow work."""
+        i: cython.Py_ssize_t = 0
+        n: cython.Py_ssize_t = len(self.later)
+        channel: Channel
+        while i < n and self.turn_work < TURN_WORK:
+            channel = cython.cast(Channel, self.later[i])
+            i += 1
+            channel.is_put_off = False
+            self.worker = cython.NULL
+            try:
+                channel.flush()
+            except Exception as defect:
+                self.on_defect(defect)
+                channel.on_defect()
+        del self.later[:i]
+        self.worker = cython.NULL
+        self.turn_work = 0
+        return 0
+
+    # --- turns -----------------------------------------------------------------------------------------------
+
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def flush_all(self) -> cython.int:
-        """Flush every channel that asked for it, those that ask meanwhile included."""
+        """Flush each channel that wants it, including channels that are added during the call."""
         i: cython.Py_ssize_t = 0
         channel: Channel
         while i < len(self.to_flush):
@@ -167,7 +268,7 @@ class EventLoop:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def dispatch(self) -> cython.int:
-        """Tell the channels of the batch, from ``next_ready`` on, that they are ready."""
+        """Call ``on_ready`` of the channels in the batch, from ``next_ready`` on."""
         channel: Channel
         event: cython.pointer[epoll_event]
         while self.next_ready < self.n_ready:
@@ -185,20 +286,27 @@ class EventLoop:
     @cython.ccall
     @cython.exceptval(-1, check=False)
     def run_once(self) -> cython.int:
-        """One turn; returns how many channels were ready."""
+        """Run one turn; returns how many channels were ready."""
         timeout: cython.int = -1
-        if self.to_flush:
+        self.end_turn()
+        if self.to_flush or self.later or self.blocks.dropped > 0:
             timeout = 0
         elif self.wake_at != NEVER:
             timeout = cython.cast(cython.int, min(max(self.wake_at - self.now, 0), 3600000))
         self.next_ready = 0
+        self.turn += 1
         with cython.nogil:
             self.n_ready = epoll_wait(self.epfd, self.ready, MAX_READY, timeout)
         if self.n_ready < 0:
             self.n_ready = 0
             if errno != EINTR:
                 raise OSError(errno, "epoll_wait")
-        self.read_clock()
+        self.end_wait(timeout)
+        self.worker = cython.NULL
+        self.turn_work = 0
+        if self.later:
+            self.resume_work()
         self.dispatch()
         self.flush_all()
+        self.blocks.give_back()
         return self.n_ready

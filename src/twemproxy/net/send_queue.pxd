@@ -22,11 +22,15 @@ cdef class SendQueue:
     cdef unsigned char* room
     cdef unsigned char* room_end
 
+    cdef int make_segments(self, int more) except -1
     cdef int add_segment(self, Block* block, unsigned char* data, Py_ssize_t length) except -1
+    cdef int append_blocks(self, BlockPool blocks, const unsigned char* data, Py_ssize_t length) except -1
     cdef int append(self, BlockPool blocks, const unsigned char* data, Py_ssize_t length) except -1
     cdef int append_held(self, BlockPool blocks, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef int copy_last(self, unsigned char* target, Py_ssize_t length) except -1
     cdef int drop_last(self, BlockPool blocks, Py_ssize_t length) except -1
+    cdef int drop_since(self, BlockPool blocks, Py_ssize_t pending) except -1
+    cdef int move_first(self, BlockPool blocks, SendQueue other, Py_ssize_t length) except -1
     cdef int take_over(self, SendQueue other) except -1
     cdef Py_ssize_t behind_first(self) noexcept
     cdef Flushed flush(self, BlockPool blocks, int fd, Py_ssize_t* sent) noexcept

@@ -16,7 +16,10 @@ cdef class Stream(Channel):
     cdef Py_ssize_t tail_start
     cdef Py_ssize_t tail_end
     cdef Py_ssize_t needed
-    cdef int64_t heard_at
+    cdef SendQueue ahead
+    cdef bint reads_ahead
+    cdef readonly int64_t heard_at
+    cdef int64_t read_turn
     cdef bint established
     cdef bint paused
     cdef bint ended
@@ -30,11 +33,14 @@ cdef class Stream(Channel):
     cdef int receive(self) except -1
     cdef int receive_beside_tail(self) except -1
     cdef int receive_into_tail(self) except -1
+    cdef int read_ahead(self) except -1
     cdef int received(self, Py_ssize_t n) except -1
     cdef int consume_tail(self) except -1
+    cdef int consume_ahead(self) except -1
     cdef int keep_tail(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int extend_tail(self, const unsigned char* data, Py_ssize_t length) except -1
     cdef void drop_tail(self) noexcept
+    cdef void drop_input(self) noexcept
     cdef int wait_for_room(self, Stream stream) except -1
     cdef int wake_waiting(self) except -1
     cdef int pause(self) except -1

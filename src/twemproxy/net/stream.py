@@ -1,6 +1,6 @@
-"""A connected socket with its two buffers: the unparsed tail of what came, and what still has to go.
+"""A connected socket with its two buffers: the *tail*, which is unparsed input, and the output that is not sent yet.
 
-Compiled-only. The owner subclasses it and gets bytes in ``consume``; an idle stream holds no buffer at all.
+Compiled-only. The owner is a subclass and gets input in ``consume``; an idle stream holds no buffer.
 """
 
 import cython
@@ -11,22 +11,28 @@ from cython.cimports.posix.uio import iovec, readv
 from cython.cimports.posix.unistd import close
 from cython.cimports.twemproxy.libc.epoll import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from cython.cimports.twemproxy.libc.socket import SO_ERROR, SOL_SOCKET, getsockopt, recv, socklen_t
-from cython.cimports.twemproxy.net.block import COPY_LIMIT, GROWTH_LIMIT, Block, block_bytes
+from cython.cimports.twemproxy.net.block import COPY_LIMIT, GROWTH_LIMIT, MEDIUM, Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import Channel
-from cython.cimports.twemproxy.net.send_queue import BLOCKED, BROKEN, Flushed, SendQueue
+from cython.cimports.twemproxy.net.send_queue import BLOCKED, BROKEN, Flushed, Segment, SendQueue
 
-# Bytes waiting to be sent beyond which other streams bring no more, and below which they do again.
+# Unsent bytes above which other streams must not add more (HIGH_WATER), and up to which they may again (LOW_WATER).
 HIGH_WATER = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
 LOW_WATER = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
+# Limit of the memory for an incomplete message, as a multiple of its bytes so far, whatever length the peer announced.
+TRUST = cython.declare(cython.const[cython.Py_ssize_t], 8)
 
 
 @cython.cclass
 class Stream(Channel):
-    """One per connection. ``needed`` is set by the owner: how long the tail must be before parsing can go on.
+    """One connection. ``needed``: set by the owner, the length of the tail at which parsing can continue.
 
-    ``heard_at``: when the peer last showed that it is there, in the loop's milliseconds.
+    ``ahead``: input that was read while the stream was paused, and follows the tail; None before the first such read.
+    Input is read during a pause if ``reads_ahead`` is set.
 
-    With ``watches_hangup`` the owner hears of the peer's end also while nothing is read.
+    ``heard_at``: the loop's time when the peer last showed activity, in milliseconds. ``read_turn``: the loop's turn of
+    the last read.
+
+    ``watches_hangup``: ``on_hangup`` is also called while nothing is read.
     """
 
     def __cinit__(self) -> None:
@@ -34,7 +40,7 @@ class Stream(Channel):
 
     def __dealloc__(self) -> None:
         if self.loop is not None:
-            self.drop_tail()
+            self.drop_input()
             if self.out is not None:
                 self.out.clear(self.loop.blocks)
         if self.fd >= 0:
@@ -43,7 +49,7 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def open_stream(self, fd: cython.int, interest: uint32_t) -> cython.int:
-        """Take over a non-blocking socket. Established when ``interest`` has no EPOLLOUT, else connecting."""
+        """Take over a non-blocking socket; with EPOLLOUT in ``interest`` it is still connecting."""
         self.fd = fd
         self.paused = False
         self.ended = False
@@ -53,7 +59,7 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close_stream(self) -> cython.int:
-        """Close the socket and forget all bytes of both directions; a second call does nothing."""
+        """Close the socket and drop the bytes of both directions; a second call does nothing."""
         if self.fd >= 0:
             self.close_socket()
             self.out.clear(self.loop.blocks)
@@ -62,22 +68,22 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close_socket(self) -> cython.int:
-        """Close the socket and forget what came, but not what still has to go; a second call does nothing."""
+        """Close the socket and drop the input, but keep the output; a second call does nothing."""
         if self.fd < 0:
             return 0
         self.loop.forget(self)
         close(self.fd)
         self.fd = -1
         self.established = False
-        self.drop_tail()
+        self.drop_input()
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def update_interest(self) -> cython.int:
-        """Ask epoll for what the stream can use now; no system call when that is what it has."""
+        """Ask epoll for the events that the stream can use now; without a change there is no system call."""
         interest: uint32_t = 0
-        if not self.paused and not self.ended:
+        if (not self.paused or self.reads_ahead) and not self.ended:
             interest |= EPOLLIN
         if self.out.pending > 0:
             interest |= EPOLLOUT
@@ -96,10 +102,14 @@ class Stream(Channel):
             if events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
                 self.on_writable()
             return 0
-        # Reading comes first: bytes that arrived before an error or an end still count.
-        if events & EPOLLIN and not self.paused and not self.ended:
+        # Read first: bytes that arrived before an error or an end still count.
+        if events & EPOLLIN and (not self.paused or self.reads_ahead) and not self.ended:
             self.heard_at = self.loop.now
-            self.receive()
+            self.read_turn = self.loop.turn
+            if self.paused:
+                self.read_ahead()
+            else:
+                self.receive()
         elif events & (EPOLLERR | EPOLLHUP):
             getsockopt(self.fd, SOL_SOCKET, SO_ERROR, cython.address(error), cython.address(size))
             self.on_broken(error)
@@ -114,7 +124,7 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def receive(self) -> cython.int:
-        """Read once and hand over what came, together with the tail of earlier reads."""
+        """Read once, and pass the bytes to ``consume`` together with the tail."""
         block: cython.pointer[Block]
         data: cython.p_uchar
         start: cython.Py_ssize_t
@@ -147,7 +157,7 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def receive_beside_tail(self) -> cython.int:
-        """Complete the tail up to ``needed`` and read what follows into the shared block, in one call."""
+        """Complete the tail up to ``needed``, and read later bytes into the shared block, with one system call."""
         vector = cython.declare(iovec[2])
         block: cython.pointer[Block]
         start: cython.Py_ssize_t
@@ -188,11 +198,11 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def receive_into_tail(self) -> cython.int:
-        """Read behind a long tail, which grows as the bytes come."""
+        """Read into a long tail, which grows as the bytes arrive."""
         n: cython.Py_ssize_t
         tail: cython.Py_ssize_t = self.tail_end - self.tail_start
         wanted: cython.Py_ssize_t = max(self.needed - tail, self.loop.blocks.read_size)
-        self.extend_tail(cython.NULL, min(wanted, GROWTH_LIMIT))
+        self.extend_tail(cython.NULL, min(wanted, GROWTH_LIMIT, max(TRUST * tail, self.loop.blocks.read_size)))
         n = recv(
             self.fd,
             block_bytes(self.tail) + self.tail_end,
@@ -208,8 +218,22 @@ class Stream(Channel):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def read_ahead(self) -> cython.int:
+        """Read once, and keep the bytes in ``ahead``."""
+        block: cython.pointer[Block] = self.loop.blocks.reading()
+        start: cython.Py_ssize_t = self.loop.blocks.read_start
+        n: cython.Py_ssize_t
+        n = recv(self.fd, block_bytes(block) + start, min(block.capacity - start, self.loop.blocks.read_most), 0)
+        if n <= 0:
+            return self.received(n)
+        if self.ahead is None:
+            self.ahead = SendQueue()
+        return self.ahead.append(self.loop.blocks, block_bytes(block) + start, n)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def received(self, n: cython.Py_ssize_t) -> cython.int:
-        """What a read that brought no bytes means."""
+        """Handle the result ``n`` of a read that brought no bytes: an end, an error, or nothing."""
         if n == 0:
             self.ended = True
             return self.on_end()
@@ -220,7 +244,7 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def consume_tail(self) -> cython.int:
-        """Let the owner look at the tail again."""
+        """Pass the tail to ``consume`` again."""
         block: cython.pointer[Block] = self.tail
         start: cython.Py_ssize_t
         if block is cython.NULL:
@@ -236,10 +260,48 @@ class Stream(Channel):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def consume_ahead(self) -> cython.int:
+        """Pass the bytes of ``ahead`` to ``consume``, after the tail, up to the size of one read per turn."""
+        segment: cython.pointer[Segment]
+        block: cython.pointer[Block]
+        start: cython.Py_ssize_t
+        length: cython.Py_ssize_t
+        tail: cython.Py_ssize_t
+        left: cython.Py_ssize_t = self.loop.blocks.read_size
+        while not self.paused and self.fd >= 0 and self.ahead.pending > 0:
+            if left <= 0:
+                self.paused = True
+                return self.loop.put_off(self)
+            segment = cython.address(self.ahead.segments[self.ahead.first])
+            length = segment.length
+            tail = self.tail_end - self.tail_start
+            if self.tail is cython.NULL:
+                block = segment.block
+                block.holders += 1
+                start = segment.data - block_bytes(block)
+                length = self.consume(block, start, start + length) - start
+                if self.fd >= 0 and self.ahead.pending > 0:
+                    if not self.paused and length < segment.length:
+                        self.keep_tail(block, start + length, start + segment.length)
+                        length = segment.length
+                    self.ahead.retire(self.loop.blocks, length)
+                self.loop.blocks.release(block)
+            else:
+                length = min(length, max(self.needed - tail, MEDIUM))
+                self.extend_tail(segment.data, length)
+                self.ahead.retire(self.loop.blocks, length)
+                if tail + length >= self.needed:
+                    self.consume_tail()
+            left -= length
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def keep_tail(self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
-        """Copy the unparsed bytes of a block aside."""
+        """Copy the unparsed bytes of a block into the tail."""
         length: cython.Py_ssize_t = end - start
-        capacity: cython.Py_ssize_t = max(length, min(self.needed, length + self.loop.blocks.growth))
+        room: cython.Py_ssize_t = min(length + self.loop.blocks.growth, TRUST * length)
+        capacity: cython.Py_ssize_t = max(length, min(self.needed, room))
         self.tail = self.loop.blocks.take(capacity)
         memcpy(block_bytes(self.tail), block_bytes(block) + start, length)
         self.tail_start = 0
@@ -249,7 +311,7 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def extend_tail(self, data: cython.pointer[cython.const[cython.uchar]], length: cython.Py_ssize_t) -> cython.int:
-        """Make room for ``length`` more bytes behind the tail, and put ``data`` there unless it is NULL."""
+        """Make room for ``length`` more bytes after the tail, and copy ``data`` there unless it is NULL."""
         used: cython.Py_ssize_t = self.tail_end - self.tail_start
         capacity: cython.Py_ssize_t
         block: cython.pointer[Block]
@@ -279,18 +341,28 @@ class Stream(Channel):
             self.tail_end = 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def drop_input(self) -> cython.void:
+        """Drop all unparsed input."""
+        self.drop_tail()
+        if self.ahead is not None:
+            self.ahead.clear(self.loop.blocks)
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def pause(self) -> cython.int:
-        """Read no more until ``resume``."""
+        """Pass no more bytes to ``consume`` until ``resume``."""
         self.paused = True
         return self.update_interest()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def resume(self) -> cython.int:
-        """Go on where ``pause`` stopped: first with the bytes at hand, then with new ones."""
+        """Continue where ``pause`` stopped: first with the tail and ``ahead``, then with new input."""
         self.paused = False
         self.consume_tail()
+        if self.ahead is not None:
+            self.consume_ahead()
         if self.fd >= 0 and not self.paused:
             return self.update_interest()
         return 0
@@ -314,7 +386,7 @@ class Stream(Channel):
     # --- for other streams that send through this one ----------------------------------------------------------
 
     def has_room(self, stream: Stream) -> bool:
-        """Whether it can take more; if not, a paused stream is flushed once it can."""
+        """Whether the send queue has room; if not, a paused stream is flushed when it has."""
         if self.out.pending > HIGH_WATER:
             self.wait_for_room(stream)
             return False
@@ -323,7 +395,7 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def wait_for_room(self, stream: Stream) -> cython.int:
-        """Have a paused stream flushed, and so looked at again, once this one can take more."""
+        """Have a paused stream flushed when this one has room, so that it can check again."""
         if self.waiting is None:
             self.waiting = {}
         self.waiting[stream] = None
@@ -332,7 +404,7 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def wake_waiting(self) -> cython.int:
-        """For the owner: there is room, or the stream is gone."""
+        """Flush the waiting streams; the owner calls this when there is room, or the stream is closed."""
         stream: Stream
         waiting: dict = self.waiting
         self.waiting = None
@@ -348,39 +420,39 @@ class Stream(Channel):
     def consume(
         self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
-        """Parse the bytes ``start`` to ``end`` of a block; returns where the unparsed rest begins.
+        """Parse the bytes of a block from ``start`` up to ``end``; returns the position of the unparsed rest.
 
-        The block is held during the call; whoever keeps a pointer into it must hold it too. A message of which
-        the end is not there yet is left; ``needed`` then says how long the rest must get for progress.
+        The block is held during the call; to keep a pointer into it, hold it too. An incomplete message stays in the
+        rest; then set ``needed`` to the length of the rest at which parsing can continue.
         """
         raise NotImplementedError
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_end(self) -> cython.int:
-        """The peer sends no more."""
+        """The peer has closed its side of the connection."""
         raise NotImplementedError
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_hangup(self) -> cython.int:
-        """As ``on_end``, but what came before may still be unread."""
+        """The peer hung up; input that arrived earlier may still be unread."""
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_broken(self, error: cython.int) -> cython.int:
-        """The connection failed with this errno (0: it ended abruptly)."""
+        """The connection failed with this errno; 0 if it ended abruptly."""
         raise NotImplementedError
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_writable(self) -> cython.int:
-        """A connect(2) under way came to its end, well or not."""
+        """A connect(2) in progress has succeeded or failed."""
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
-        """``sent`` bytes left in this turn's flush."""
+        """``sent`` bytes were sent in this turn's flush."""
         return 0

@@ -1,8 +1,8 @@
-"""What the proxy asks of a protocol: where messages end, which keys they name, how they split and merge.
+"""The interface of a protocol: it frames messages, finds keys, and splits and merges requests.
 
-Sans-IO, dual: pointers are only ever indexed, so the interpreter runs the same lines over ``bytes``. A codec
-keeps no bytes and no connection: it looks at a buffer and leaves what it found in its fields, which are good
-until the next call. One codec per worker and pool serves all connections, in turn.
+Sans-IO, dual: pointers are only indexed, so the interpreter runs the same code over ``bytes``. A codec keeps no bytes,
+no connection and no request: results go into the objects that it is given, see ``protocol.request``. One codec per
+worker and pool serves all connections.
 """
 
 import cython
@@ -11,25 +11,26 @@ if not cython.compiled:
     from typing import Any
 
     from twemproxy.protocol.plan import Plan
-
-    Frame = int
-    Route = int
-    Merge = int
-    NEED_MORE, COMPLETE, SKIP, REWRITE, MALFORMED = range(5)
-    TO_KEY, TO_ANY, TO_ONLY, TO_EACH, TO_ALL, TO_SAME, PLANNED, TO_NOBODY = range(8)
-    VALUES, SUM, STATUS, IN_WORDS = range(4)
-    RESP3, QUIET, MUTED = 0x20, 0x40, 0x80
-    REST_OF_LINE, ARGUMENTS = -1, -2
-
-# The key of a decoded request has at most so many bytes.
-MAX_DECODED = 256
+    from twemproxy.protocol.request import (
+        MALFORMED,
+        NEED_MORE,
+        NOREPLY,
+        QUIET,
+        SUM,
+        VALUES,
+        Cursor,
+        Frame,
+        Item,
+        Merge,
+        Request,
+    )
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def put_number(out: cython.p_uchar, at: cython.Py_ssize_t, number: cython.longlong) -> cython.Py_ssize_t:
-    """Write ``number`` in decimal at ``out[at]``; returns the position behind it. At most 20 bytes."""
+    """Write ``number`` in decimal at ``out[at]``, up to 20 bytes; returns the position after it."""
     digits: cython.int = 1
     left: cython.ulonglong = cython.cast(cython.ulonglong, number)
     rest: cython.ulonglong
@@ -53,50 +54,16 @@ def put_number(out: cython.p_uchar, at: cython.Py_ssize_t, number: cython.longlo
 
 @cython.cclass
 class Codec:
-    """A protocol. ``buf[start:end]`` is always the bytes at hand; positions are positions in ``buf``.
+    """A protocol. ``buf[start:end]`` is always the available bytes.
 
-    What a request asks for, beside its ``route``:
-
-    - ``cut_start`` to ``cut_end``: bytes of it that are not forwarded; equal when there are none.
-    - ``swallow``: how many bytes behind ``end`` belong to it and are dropped unseen, or REST_OF_LINE, or ARGUMENTS.
-      ``swallow_arguments`` is how many arguments follow behind that.
-    - ``expected``: what kind of reply its server owes, and whether the client wants it (QUIET, MUTED). It is kept
-      with the request, and set again before its reply is framed or judged; ``greeting_expected`` is that of the
-      greeting.
-    - ``demand``: what its server must offer (see ``offer``), 0 for nothing special.
-    - ``repairable``: an error reply may be one that ``repaired`` knows an answer to; ``notable``: to know it, ``note``
-      has to see this request.
-    - ``key_decoded``: the key is not spelt in the request but stands in ``decoded``, from 0 to ``key_end``.
-
-    ``matches_keys``: values in replies are found by their keys, so the request is kept until they are there.
+    ``errors_end_values``: an error may follow values and end the reply. ``matches_keys``: values in replies are found
+    by their keys, so the request is kept until its replies have arrived. ``handshake_expected``: the
+    ``Request.expected`` of the handshake.
     """
 
     def __init__(self) -> None:
-        self.end = 0
-        self.needed = 0
-        self.resume_at = 0
-        self.resume_left = 0
-        self.command = -1
-        self.problem = 0
-        self.found = 0
-        self.route = TO_NOBODY
-        self.merge = VALUES
-        self.items = 0
-        self.key_start = 0
-        self.key_end = 0
-        self.key_decoded = False
-        self.decoded = bytearray(MAX_DECODED)
-        self.item_start = 0
-        self.item_end = 0
-        self.cut_start = 0
-        self.cut_end = 0
-        self.swallow = 0
-        self.swallow_arguments = 0
-        self.expected = 0
-        self.greeting_expected = 0
-        self.demand = 0
-        self.repairable = False
-        self.notable = False
+        self.errors_end_values = False
+        self.handshake_expected = 0
         self.matches_keys = False
 
     # --- framing ---------------------------------------------------------------------------------------------
@@ -105,44 +72,68 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def frame_request(
-        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        confined: cython.bint,
+        cursor: Cursor,
+        request: Request,
     ) -> Frame:
-        """Find the request at ``start``, which is below ``end``.
+        """Frame the request at ``start``, which is below ``end``.
 
-        COMPLETE sets ``end``, ``route`` and what belongs to it. After NEED_MORE call again with the same bytes and
-        more, once there are ``needed`` of them counted from ``start``, with ``resume_at`` and ``resume_left`` as
-        they were left; both are 0 for a request not looked at before.
+        ``confined``: apply the limits for clients that have not authenticated.
+
+        COMPLETE fills ``request``. COMPLETE, EMPTY and INLINE set ``cursor.length``. After NEED_MORE call again with
+        the same cursor, and the same bytes and more, when there are ``cursor.needed`` of them. ``cursor.at`` is 0 after
+        any other result than NEED_MORE and MALFORMED.
         """
         return MALFORMED
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def pass_over(
-        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    def skip_request(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        cursor: Cursor,
+        request: Request,
     ) -> Frame:
-        """Find out how the request at ``start`` can be dropped, which ``frame_request`` just answered with NEED_MORE.
+        """Find out how to discard the request at ``start``, for which ``frame_request`` has just returned NEED_MORE.
 
-        COMPLETE sets ``end`` and ``swallow``, NEED_MORE changes nothing: it cannot be told yet.
+        COMPLETE sets ``cursor.length``, which may be less than the available bytes, and in ``request`` what is to be
+        discarded after that. NEED_MORE changes nothing: more bytes are necessary.
         """
         return NEED_MORE
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def pass_argument(
-        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    def skip_argument(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        cursor: Cursor,
+        request: Request,
     ) -> Frame:
-        """As ``pass_over``, for the argument at ``start`` of a request that is being dropped; can be MALFORMED."""
+        """As ``skip_request``, for the argument at ``start`` of a request that is being discarded; or MALFORMED."""
         return MALFORMED
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
     def frame_reply(
-        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        expected: cython.uchar,
+        cursor: Cursor,
     ) -> Frame:
-        """Find the reply at ``start``, of the kind ``expected``; works as ``frame_request``, but sets only ``end``."""
+        """Frame the reply at ``start`` to a request with this ``expected``; works as ``frame_request``."""
         return MALFORMED
 
     @cython.cfunc
@@ -151,10 +142,36 @@ class Codec:
     def is_repeatable(
         self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.bint:
-        """Whether a complete request, as it is forwarded, changes nothing on its server, however often it is sent.
+        """Whether a complete request, as it is forwarded, may be sent several times because it changes nothing.
 
-        Leaves all fields as they are.
+        Changes no field.
         """
+        return False
+
+    # --- requests with several keys for one server ---------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def begin_keys(self, request: Request, item: Item) -> cython.bint:
+        """Prepare ``item`` for ``next_key``; returns False if ``keys`` must find those of this COLOCATED request."""
+        return False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def next_key(
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, request: Request, item: Item
+    ) -> cython.bint:
+        """Find the next key of the complete request at ``start``; returns False after the last one."""
+        return False
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def has_script(
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, request: Request
+    ) -> cython.bint:
+        """Whether the script of the complete ``remembers_script`` request at ``start`` is remembered already."""
         return False
 
     # --- splitting and merging -------------------------------------------------------------------------------
@@ -163,18 +180,38 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def first_item(
-        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        request: Request,
+        item: Item,
     ) -> cython.void:
-        """Go to the first key of a complete request routed TO_EACH: sets ``key_*`` and ``item_*``.
-
-        The item is what a sub-request repeats for this key: the key with its framing, and its value if any.
-        """
+        """Find the first item of a complete SCATTER request at ``start``."""
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def next_item(self, buf: cython.pointer[cython.const[cython.uchar]], end: cython.Py_ssize_t) -> cython.void:
-        """Go to the next key; not to be called behind the last."""
+    def next_item(
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, item: Item
+    ) -> cython.void:
+        """Find the next item of the same request; do not call it after the last item."""
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def skip_items(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        merge: Merge,
+        count: cython.Py_ssize_t,
+    ) -> cython.Py_ssize_t:
+        """The position after the first ``count`` of the items at ``at``; ``merge``: that of their request.
+
+        ``end``: the end of the request's items, of which there are at least ``count``.
+        """
+        return end
 
     @cython.cfunc
     @cython.nogil
@@ -183,12 +220,13 @@ class Codec:
         self,
         out: cython.p_uchar,
         buf: cython.pointer[cython.const[cython.uchar]],
-        command: cython.int,
+        start: cython.Py_ssize_t,
+        request: Request,
         items: cython.Py_ssize_t,
     ) -> cython.Py_ssize_t:
-        """Write what stands before the items of a sub-request of the request just framed in ``buf``.
+        """Write the beginning of a sub-request with this number of ``items``; the whole request is at ``start``.
 
-        Returns its length, at most 128.
+        Returns the length, up to 128.
         """
         return 0
 
@@ -196,25 +234,25 @@ class Codec:
     @cython.nogil
     @cython.exceptval(check=False)
     def put_sub_request_end(self, out: cython.p_uchar) -> cython.Py_ssize_t:
-        """Write what stands behind the items of a sub-request; returns its length, at most 8."""
+        """Write the end of a sub-request, which follows its items; returns the length, up to 8."""
         return 0
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def is_mergeable(
+    def find_values(
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
         merge: Merge,
         items: cython.Py_ssize_t,
-    ) -> cython.bint:
-        """Whether a complete sub-reply is what a request for ``items`` keys is answered with.
+    ) -> cython.Py_ssize_t:
+        """The position of the first value, or of the integer, of a complete sub-reply to a request for ``items`` keys.
 
-        Sets ``item_start`` to where its first value, or its integer, stands.
+        -1 if the reply does not fit such a request.
         """
-        return False
+        return -1
 
     @cython.cfunc
     @cython.nogil
@@ -228,9 +266,9 @@ class Codec:
         key_start: cython.Py_ssize_t,
         key_end: cython.Py_ssize_t,
     ) -> cython.Py_ssize_t:
-        """The position behind the value of ``request[key_start:key_end]``, if it is at ``start``, else ``start``.
+        """The position after the value of ``request[key_start:key_end]`` if it is at ``start``, otherwise ``start``.
 
-        The first value of a mergeable sub-reply is at ``item_start``, each other behind the one before.
+        The first value of a sub-reply is where ``find_values`` says, each other value follows the one before.
         """
         return start
 
@@ -249,21 +287,24 @@ class Codec:
     def put_merged(
         self, out: cython.p_uchar, merge: Merge, items: cython.Py_ssize_t, total: cython.longlong
     ) -> cython.Py_ssize_t:
-        """Write a merged SUM, for VALUES what stands before the values; returns its length, at most 128."""
+        """Write a merged SUM, or the beginning of merged VALUES; returns the length, up to 128."""
         return 0
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def put_missing(self, out: cython.p_uchar) -> cython.Py_ssize_t:
-        """Write what stands for a missing value among merged ones; returns its length, at most 8."""
+    def put_missing(self, out: cython.p_uchar, expected: cython.uchar) -> cython.Py_ssize_t:
+        """Write the form of a missing value among merged values; returns the length, up to 8.
+
+        ``expected``: that of the request.
+        """
         return 0
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
     def put_merged_end(self, out: cython.p_uchar) -> cython.Py_ssize_t:
-        """Write what stands behind merged values; returns its length, at most 8."""
+        """Write the end of merged values; returns the length, up to 8."""
         return 0
 
     # --- replies ---------------------------------------------------------------------------------------------
@@ -283,26 +324,57 @@ class Codec:
     def is_transient_error(
         self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.bint:
-        """Whether a complete reply is an error that says the server cannot serve at present."""
+        """Whether a complete reply is an error of a server that cannot serve at present."""
         return False
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def is_unasked(
+    def is_push(
         self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.bint:
-        """Whether a complete message of a server answers no request."""
+        """Whether a complete message of a server is not a reply to a request."""
         return False
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def is_nominal(
-        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    def is_suppressible(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        expected: cython.uchar,
     ) -> cython.bint:
-        """Whether a complete reply of the kind ``expected`` is the one that a QUIET request does without."""
+        """Whether a QUIET request suppresses this complete reply; ``expected``: that of the request."""
         return False
+
+    # --- fences, see proxy.fenced --------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_fence(self, out: cython.p_uchar, token: cython.pointer[cython.const[cython.uchar]]) -> cython.Py_ssize_t:
+        """Write a fence with ``token``, 16 hexadecimal digits that its reply repeats; returns the length, up to 64."""
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_fence_reply(
+        self, out: cython.p_uchar, token: cython.pointer[cython.const[cython.uchar]]
+    ) -> cython.Py_ssize_t:
+        """Write the reply to a fence with ``token``; returns the length, up to 64."""
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_urgent_fence(
+        self, out: cython.p_uchar, token: cython.pointer[cython.const[cython.uchar]]
+    ) -> cython.Py_ssize_t:
+        """As ``put_fence``, for a fence that every server answers, with a line of up to 128 bytes with the token."""
+        return 0
 
     @cython.cfunc
     @cython.nogil
@@ -310,7 +382,7 @@ class Codec:
     def read_integer(
         self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.longlong:
-        """The decimal integer at ``start``, up to the first other byte; at most 18 digits."""
+        """The decimal integer at ``start``, which ends before the first other byte; up to 18 digits."""
         number: cython.longlong = 0
         negative: cython.bint = start < end and buf[start] == ord(b"-")
         if negative:
@@ -320,79 +392,92 @@ class Codec:
             start += 1
         return -number if negative else number
 
-    # --- the same over ``bytes``, for tests and tools ------------------------------------------------------------
+    # --- for tests and tools: the same with ``bytes`` ------------------------------------------------------------
 
     def find_request(
         self,
         data: bytes,
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
-        resume_at: cython.Py_ssize_t = 0,
-        resume_left: cython.Py_ssize_t = 0,
+        cursor: Cursor,
+        request: Request,
+        confined: cython.bint = False,
     ) -> int:
-        """``frame_request`` of ``data``, resumed as told; returns the Frame."""
-        self.resume_at = resume_at
-        self.resume_left = resume_left
-        return self.frame_request(data, start, end)
+        """``frame_request`` of ``data``; returns the Frame."""
+        return self.frame_request(data, start, end, confined, cursor, request)
 
     def find_reply(
-        self,
-        data: bytes,
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
-        resume_at: cython.Py_ssize_t = 0,
-        resume_left: cython.Py_ssize_t = 0,
+        self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t, expected: cython.uchar, cursor: Cursor
     ) -> int:
-        """``frame_reply`` of ``data``, resumed as told; returns the Frame."""
-        self.resume_at = resume_at
-        self.resume_left = resume_left
-        return self.frame_reply(data, start, end)
+        """``frame_reply`` of ``data``; returns the Frame."""
+        return self.frame_reply(data, start, end, expected, cursor)
 
     def repeats(self, request: bytes) -> bool:
-        """What ``is_repeatable`` says of it."""
+        """``is_repeatable`` of a request."""
         return self.is_repeatable(request, 0, len(request))
 
-    def find_rest(self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
-        """``pass_over`` of ``data``; returns the Frame."""
-        return self.pass_over(data, start, end)
+    def find_rest(
+        self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t, cursor: Cursor, request: Request
+    ) -> int:
+        """``skip_request`` of ``data``; returns the Frame."""
+        return self.skip_request(data, start, end, cursor, request)
 
-    def find_argument(self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
-        """``pass_argument`` of ``data``; returns the Frame."""
-        return self.pass_argument(data, start, end)
+    def find_argument(
+        self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t, cursor: Cursor, request: Request
+    ) -> int:
+        """``skip_argument`` of ``data``; returns the Frame."""
+        return self.skip_argument(data, start, end, cursor, request)
 
-    def split(self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> "list[tuple[bytes, bytes]]":
-        """(key, item) for every key of the request just found at ``start``, which is routed TO_EACH."""
+    def found_keys(self, data: bytes, start: cython.Py_ssize_t, request: Request) -> "list[bytes] | None":
+        """The keys that ``next_key`` finds in the request at ``start``, None if ``begin_keys`` returns False."""
+        keys = []
+        item: Item = Item()
+        if not self.begin_keys(request, item):
+            return None
+        while self.next_key(data, start, request, item):
+            keys.append(data[start + item.key_start : start + item.key_end])
+        return keys
+
+    def has_script_of(self, data: bytes, start: cython.Py_ssize_t, request: Request) -> bool:
+        """As ``has_script``."""
+        return self.has_script(data, start, request)
+
+    def split(self, data: bytes, start: cython.Py_ssize_t, request: Request) -> "list[tuple[bytes, bytes]]":
+        """(key, item) for each key of the SCATTER request at ``start``."""
         items = []
-        left: cython.Py_ssize_t = self.items
-        self.first_item(data, start, end)
+        item: Item = Item()
+        left: cython.Py_ssize_t = request.items
+        self.first_item(data, start, request, item)
         while True:
-            items.append((data[self.key_start : self.key_end], data[self.item_start : self.item_end]))
+            items.append(
+                (data[start + item.key_start : start + item.key_end], data[start + item.start : start + item.end])
+            )
             left -= 1
             if left == 0:
                 return items
-            self.next_item(data, end)
+            self.next_item(data, start, item)
 
-    def sub_request(self, request: bytes, command: cython.int, items: cython.Py_ssize_t) -> "tuple[bytes, bytes]":
-        """What stands before and behind so many items in a sub-request of the request just framed."""
+    def sub_request(self, data: bytes, request: Request, items: cython.Py_ssize_t) -> "tuple[bytes, bytes]":
+        """The beginning and the end of a sub-request with this number of items; the whole request begins ``data``."""
         head = bytearray(128)
         tail = bytearray(8)
-        length: cython.Py_ssize_t = self.put_sub_request(head, request, command, items)
+        length: cython.Py_ssize_t = self.put_sub_request(head, data, 0, request, items)
         tail_length: cython.Py_ssize_t = self.put_sub_request_end(tail)
         return bytes(head[:length]), bytes(tail[:tail_length])
 
     def mergeable_part(self, reply: bytes, merge: Merge, keys: "list[bytes]") -> "list[bytes] | int | None":
-        """What a complete sub-reply for these keys brings to the merged one.
+        """The part of a complete sub-reply for these keys that is merged.
 
-        Its values in the order of the keys, empty for a missing one, its integer, or no values for a status; None if it
-        is unmergeable.
+        VALUES: the values in the order of the keys, empty for a missing one. SUM: the integer. STATUS: an empty list.
+        None if the reply is not mergeable.
         """
         values = []
         key: bytes
         at: cython.Py_ssize_t
         stop: cython.Py_ssize_t
-        if not self.is_mergeable(reply, 0, len(reply), merge, len(keys)):
+        at = self.find_values(reply, 0, len(reply), merge, len(keys))
+        if at < 0:
             return None
-        at = self.item_start
         if merge == SUM:
             return self.read_integer(reply, at, len(reply))
         if merge != VALUES:
@@ -407,176 +492,232 @@ class Codec:
         return None if places is None else [reply[first:behind] for first, behind in places]
 
     def merged(self, merge: Merge, items: cython.Py_ssize_t, total: cython.longlong) -> bytes:
-        """What ``put_merged`` writes."""
+        """The bytes that ``put_merged`` writes."""
         out = bytearray(128)
         length: cython.Py_ssize_t = self.put_merged(out, merge, items, total)
         return bytes(out[:length])
 
     def merged_end(self) -> bytes:
-        """What ``put_merged_end`` writes."""
+        """The bytes that ``put_merged_end`` writes."""
         out = bytearray(8)
         length: cython.Py_ssize_t = self.put_merged_end(out)
         return bytes(out[:length])
 
-    def missing(self) -> bytes:
-        """What ``put_missing`` writes."""
+    def missing(self, expected: cython.uchar = 0) -> bytes:
+        """The bytes that ``put_missing`` writes."""
         out = bytearray(8)
-        length: cython.Py_ssize_t = self.put_missing(out)
+        length: cython.Py_ssize_t = self.put_missing(out, expected)
         return bytes(out[:length])
 
-    def is_unwanted(self, reply: bytes) -> bool:
-        """Whether the client of a request with ``expected`` does not want this complete reply."""
-        if self.expected & MUTED:
+    def is_unwanted(self, reply: bytes, expected: cython.uchar) -> bool:
+        """Whether a client does not want this complete reply to its request with this ``expected``."""
+        if expected & NOREPLY:
             return True
-        return bool(self.expected & QUIET) and self.is_nominal(reply, 0, len(reply))
-
-    def decoded_key(self) -> bytes:
-        """The key of a request with ``key_decoded``."""
-        return bytes(self.decoded[: self.key_end])
+        return bool(expected & QUIET) and self.is_suppressible(reply, 0, len(reply), expected)
 
     def kinds(self, reply: bytes) -> "tuple[bool, bool, bool]":
-        """Whether a complete reply is an error, a transient one, and unasked for."""
+        """Whether a complete reply is an error, a transient error, and a push."""
         return (
             self.is_error(reply, 0, len(reply)),
             self.is_transient_error(reply, 0, len(reply)),
-            self.is_unasked(reply, 0, len(reply)),
+            self.is_push(reply, 0, len(reply)),
         )
 
-    # --- in words: rare, ordinary Python -----------------------------------------------------------------------
+    def fence(self, token: bytes) -> "tuple[bytes, bytes, bytes]":
+        """The bytes that ``put_fence``, ``put_fence_reply`` and ``put_urgent_fence`` write."""
+        out = bytearray(64)
+        length: cython.Py_ssize_t = self.put_fence(out, token)
+        request = bytes(out[:length])
+        length = self.put_fence_reply(out, token)
+        reply = bytes(out[:length])
+        length = self.put_urgent_fence(out, token)
+        return request, reply, bytes(out[:length])
 
-    def rewrite(self, request: bytes) -> bytes:
-        """The request that ``frame_request`` called REWRITE, in the form that is forwarded.
+    def turned(self, settings: "Any", profile: int, wanted: int) -> int:
+        """The profile ``profile`` with the database of the profile ``wanted``."""
+        return profile
 
-        Raises ValueError with the problem's text when it has none.
+    def turn(self, settings: "Any", profile: int) -> bytes:
+        """The request that selects the database of this profile on a connection."""
+        raise NotImplementedError
+
+    def identity(self) -> bytes:
+        """A request whose reply is the server's id of the connection; empty if the id is not needed."""
+        return b""
+
+    # --- rare, ordinary Python ---------------------------------------------------------------------------------
+
+    def rewrite(self, data: bytes) -> bytes:
+        """The forwarded form of a request for which ``frame_request`` has returned INLINE.
+
+        Raises ValueError with the error text if there is none.
         """
         raise NotImplementedError
 
-    def refusal(self, request: bytes) -> bytes:
-        """The error reply to the complete request just framed, which is routed TO_NOBODY."""
+    def piece_head(self, prefix: bytes) -> bytes:
+        """The head for ``piece`` of a SCATTER request; ``prefix``: the bytes before its items."""
         raise NotImplementedError
 
-    def large_refusal(self, limit: int) -> bytes:
-        """The error reply to the request just framed, or begun, which is longer than ``limit`` bytes."""
+    def piece(self, head: bytes, items: bytes, arguments: int) -> bytes:
+        """A request for some of the items, which have ``arguments`` arguments; ``head``: from ``piece_head``."""
         raise NotImplementedError
 
-    def keys(self, request: bytes, servers: int) -> "list[bytes]":
-        """The keys of a request routed TO_SAME to a pool of so many servers.
+    def refusal(self, request: Request) -> bytes:
+        """The error reply to a REJECT request."""
+        raise NotImplementedError
 
-        Raises ValueError with the reason, for clients, why such a pool cannot serve it.
+    def large_refusal(self, request: Request, limit: int) -> bytes:
+        """The error reply to a request, maybe incomplete, that is longer than ``limit`` bytes."""
+        raise NotImplementedError
+
+    def keys(self, data: bytes, request: Request, servers: int) -> "list[bytes]":
+        """The keys of a COLOCATED request with the bytes ``data``, in a pool of ``servers`` servers.
+
+        Raises ValueError with the text for clients if such a pool cannot serve it.
         """
         raise NotImplementedError
 
     def keys_refusal(self, reason: str = "") -> bytes:
-        """The error reply to a request routed TO_SAME whose keys live on several servers, or another reason."""
+        """The error reply to a COLOCATED request whose keys are on several servers, or with another reason."""
         raise NotImplementedError
 
-    def only_refusal(self, request: bytes, servers: int) -> bytes:
-        """The error reply to a request routed TO_ONLY in a pool of several servers."""
+    def only_refusal(self, request: Request, servers: int) -> bytes:
+        """The error reply to a SINGLE_SERVER request in a pool of several servers."""
         raise NotImplementedError
 
-    def malformation(self, text: str = "") -> bytes:
-        """The last reply to a client whose bytes are MALFORMED, ``text`` if given, else what ``problem`` says."""
+    def malformation(self, request: Request) -> bytes:
+        """The last reply to a client whose bytes are MALFORMED."""
         raise NotImplementedError
 
-    def missing_reply(self, request: bytes, resp3: bool) -> bytes:
-        """What a server that has none of its keys answers to a plain read; empty for any other request.
+    def missing_reply(self, data: bytes, resp3: bool) -> bytes:
+        """The reply of a server without any of the keys of a plain read; empty for any other request.
 
-        ``request`` is complete, as it is forwarded; ``resp3``: whether the reply is for a client of RESP3.
+        ``data``: the complete request, as it is forwarded. ``resp3``: whether the client uses RESP3.
         """
         return b""
+
+    def says_error(self, reply: bytes) -> bool:
+        """``is_error`` of a complete reply."""
+        return self.is_error(reply, 0, len(reply))
 
     def error(self, text: str) -> bytes:
         """An error reply with this text."""
         raise NotImplementedError
 
-    def plan(self, request: bytes, session: "Any") -> "Plan":
-        """What becomes of the request just framed, which is routed PLANNED, or is that of an attended session.
+    def plan(self, data: bytes, request: Request, session: "Any", complete: bool = True) -> "Plan":
+        """The plan for a SLOW_PATH request, or for any request of a session that needs planning.
 
-        It may be asked for again, with nothing changed, as long as its answer is None, ToServer or Ask, or PASS.
+        ``data``: the bytes of the request; if not ``complete``, only the first ones. The method may be called again for
+        the same request, without other effects, if the result is None, MORE, ToServer, Ask or PASS.
         """
         raise NotImplementedError
 
     def session(self, pool: "Any", client: "Any") -> "Any":
-        """The state of a new client of this pool (``proxy.server_pool.ServerPool`` and ``proxy.client``).
+        """The state of a new client of this pool; see ``proxy.server_pool.ServerPool`` and ``proxy.client``.
 
-        It says whether each of its requests must be planned (``attended``), which ``replies`` it wants (0 all, 1 none,
-        2 not the next), on which ``profile`` of server connections its requests travel, 0 for the default one, what is
-        ``expected`` of replies because of it, and which server ``queues_to`` means, -1 for none: there requests with
-        one key go on the client's private connection without being planned. It is told when a planned request has been
-        ``taken``, when one was ``spoilt``, which got an error without being looked at, and when the client has
-        ``ended``.
+        Its attributes: ``needs_planning``: each request must be planned. ``replies``: the replies that the client
+        wants, 0 all, 1 none, 2 not the next one. ``profile``: the profile of server connections for its requests, 0 the
+        default. ``expected``: the session's part of ``Request.expected``. ``transaction_server``: the server for which
+        requests with one key go to the client's private connection without a plan, -1 for none.
+
+        Its methods: ``on_dispatched``: a planned request was sent or answered. ``on_rejected``: a request got an error
+        without a plan. ``on_close``: the client is closed.
         """
         raise NotImplementedError
 
-    def note(self, request: bytes) -> None:
-        """Look at a ``notable`` request that is being sent."""
+    def remember_script(self, data: bytes) -> None:
+        """Remember the script of a ``remembers_script`` request that has succeeded."""
 
-    def repaired(self, request: bytes, reply: bytes) -> bytes:
-        """The form of a ``repairable`` request that will do better than with this error reply; empty for none."""
+    def retry_form(self, data: bytes, reply: bytes) -> bytes:
+        """The form of a ``retryable`` request that may succeed after this error reply; empty for none."""
         return b""
 
     def match_values(self, reply: bytes, keys: "list[bytes]") -> "list[tuple[int, int]] | None":
-        """Where the value of each key stands in a mergeable sub-reply that has them in another order.
+        """(start, end) of the value of each key in a mergeable sub-reply with values in another order.
 
-        (n, n) for a missing one; None when it has a value that no key asked for.
+        (n, n) for a missing value; None if the reply has a value that was not requested.
         """
         return None
 
-    def merge_in_words(self, replies: "list[tuple[str, bytes]]") -> bytes:
-        """One reply made of those of every server, (name, reply), for a request to be merged IN_WORDS.
+    def merge_replies(self, replies: "list[tuple[str, bytes]]") -> bytes:
+        """Merge the replies of all servers, (name, reply), to a CUSTOM request into one reply.
 
-        A server that did not answer has the proxy's own error as its reply.
+        For a server that did not answer, the reply is the proxy's own error.
         """
         raise NotImplementedError
 
-    # --- what clients subscribe to, see proxy.subscriptions ------------------------------------------------------
+    # --- subscriptions, see proxy.pubsub -------------------------------------------------------------------
 
-    def subscription(self, kind: str, name: bytes) -> bytes:
-        """The request that subscribes to a topic of this kind."""
+    def subscription(self, kind: str, names: "list[bytes]", begins: bool) -> bytes:
+        """The request that subscribes to these topics of a kind, or unsubscribes if not ``begins``."""
         raise NotImplementedError
 
-    def unsubscription(self, kind: str, name: bytes) -> bytes:
-        """The request that ends it."""
+    def answer_head(self, kind: str, begins: bool) -> bytes:
+        """The beginning of a server's answers to such a request, up to the topic."""
+        raise NotImplementedError
+
+    def answers_subscription(self, message: bytes, head: bytes, name: bytes) -> bool:
+        """Whether a server's message is the answer for this topic that begins with ``head``; an error is not."""
         raise NotImplementedError
 
     def read_message(self, message: bytes) -> "tuple[str, str, bytes]":
-        """(what, kind, name) of a message of a server on a connection for subscriptions.
+        """(what, kind, name) of a server's message on a connection for subscriptions.
 
-        ``what`` is ``published``, or the answer to a request above: ``confirmed``, ``ended`` or ``refused``, which says
-        nothing of the topic. Raises ValueError for what is none of these.
+        ``what``: ``published``, or ``refused`` for an error, which does not name its topic. Raises ValueError for any
+        other message.
         """
         raise NotImplementedError
 
+    def published_kind(self, request: Request) -> str:
+        """The kind of topic that gets the message of a TO_CHANNEL request."""
+        raise NotImplementedError
+
+    def matches_pattern(self, pattern: bytes, name: bytes) -> bool:
+        """Whether a pattern matches a channel's name."""
+        return False
+
     def comes_from_anywhere(self, kind: str, name: bytes) -> bool:
-        """Whether messages of a topic may come from another server than that of a key of its name."""
+        """Whether messages of a topic may come from other servers than that of the key with its name."""
         return True
 
-    # --- greetings -----------------------------------------------------------------------------------------------
+    # --- handshakes -----------------------------------------------------------------------------------------------
 
     def handshake(self, settings: "Any", profile: int) -> "list[tuple[str, bytes]]":
-        """What a new server connection of this profile says first: (what it is, for messages; the request)."""
+        """(step, request) of the handshake of a new server connection of this profile; step: its name, for messages."""
         return []
 
     def handshake_problem(self, step: str, reply: bytes) -> str:
-        """Empty when the reply to that step of the handshake is fine, else what the server said."""
+        """The server's error if the reply to this step of the handshake is not the right one; otherwise empty."""
         return ""
 
-    def declines_profile(self, step: str) -> bool:
-        """Whether a server that does not like that step of the handshake just does not speak what the profile wants."""
+    def declines_profile(self, step: str, problem: str) -> bool:
+        """Whether this problem in this step of the handshake means that the server does not support the profile."""
         return False
 
     def probe(self) -> bytes:
-        """The request that asks a server how it is."""
+        """The request of a health check."""
         raise NotImplementedError
 
     def is_well(self, reply: bytes) -> bool:
-        """Whether the reply to that is the one of a server that can serve."""
+        """Whether the reply to a health check shows that the server can serve."""
         raise NotImplementedError
 
-    def offer(self, step: str, reply: bytes) -> int:
-        """What the reply to that step of the handshake says that a server offers: bits that ``demand`` is made of."""
+    def is_shaped(self, profile: int) -> bool:
+        """Whether clients can decide the text of replies, line ends included, on connections of this profile."""
+        return False
+
+    def unfit_reply(self) -> bytes:
+        """The error reply to requests whose replies cannot be told apart because a client has shaped them."""
+        return b""
+
+    def unfenced_reply(self) -> bytes:
+        """The error reply to requests because the server did not answer a fence."""
+        return b""
+
+    def features_of(self, step: str, reply: bytes) -> int:
+        """A server's features by its reply to this step of the handshake: bits as in ``required_features``."""
         return 0
 
-    def unmet(self) -> str:
-        """Why a server that does not offer what ``demand`` asks for cannot serve a request."""
+    def missing_feature_text(self) -> str:
+        """The error text for requests whose ``required_features`` a server lacks."""
         return ""

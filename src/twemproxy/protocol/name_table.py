@@ -1,4 +1,4 @@
-"""Finds words of a protocol, such as the names of its commands, in a buffer.
+"""Looks up words of a protocol, such as command names, in a buffer.
 
 Sans-IO, dual.
 """
@@ -21,10 +21,10 @@ def name_hash(name: bytes) -> int:
 @cython.final
 @cython.cclass
 class NameTable:
-    """Row numbers by name: a name's row is its position in the sequence the table is made of."""
+    """Row numbers by name; a name's row is its position in the sequence that the table is made from."""
 
     def __init__(self, names: Sequence[str], any_case: bool) -> None:
-        """``names``: in ASCII, all different, at most 8192. ``any_case``: they are in lower case and found in any."""
+        """``names``: ASCII, unique, up to 8192. ``any_case``: the names are lower case, and are found in any case."""
         row: cython.int
         slot: cython.int
         size: cython.int = 64
@@ -50,7 +50,7 @@ class NameTable:
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.int:
-        """Row of the name ``buf[start:end]``, -1 for none."""
+        """The row of the name ``buf[start:end]``, -1 for none."""
         value: cython.uint = end - start
         byte: cython.uchar
         i: cython.Py_ssize_t = start
@@ -86,14 +86,14 @@ class NameTable:
     @cython.nogil
     @cython.exceptval(check=False)
     def length_of(self, row: cython.int) -> cython.Py_ssize_t:
-        """Bytes in the name of a row."""
+        """The length in bytes of the name of a row."""
         return self.starts[row + 1] - self.starts[row]
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
     def put(self, out: cython.p_uchar, at: cython.Py_ssize_t, row: cython.int) -> cython.Py_ssize_t:
-        """Write the name of a row at ``out[at]``; returns the position behind it."""
+        """Write the name of a row at ``out[at]``; returns the position after it."""
         i: cython.Py_ssize_t
         for i in range(self.starts[row], self.starts[row + 1]):
             out[at] = self.names[i]
@@ -101,5 +101,5 @@ class NameTable:
         return at
 
     def row_of(self, name: bytes) -> int:
-        """``find`` of a whole name (tests and tools)."""
+        """``find`` of a whole name (for tests and tools)."""
         return self.find(name, 0, len(name))

@@ -1,60 +1,90 @@
-"""What is to become of a request that has no place on the fast path: said by a codec, carried out by the proxy.
+"""Plans: the decision about a request that is not routed by its keys, made by a codec and executed by the proxy.
 
-Plain Python. ``Codec.plan`` gives one of these, or None when it cannot be told yet: then the client is paused, the
-request stays where it is, and it is planned again when the client is woken.
+Plain Python. ``Codec.plan`` returns a plan, or None if it has to wait: then the client is paused, the request is not
+taken, and it is planned again when the client is woken.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 Merge = Callable[[list[tuple[str, bytes]]], bytes]
-"""From (server's name, reply) of every request of an ``Ask``, in its order, to the reply for the client.
+"""Makes the client's reply from (server's name, reply) of each request of an ``Ask``, in its order.
 
-A server that did not answer has the proxy's own error as its reply.
+For a server that did not answer, the reply is the proxy's own error.
 """
 
 
 class Answer(NamedTuple):
-    """The proxy answers, empty for no reply at all."""
+    """The proxy replies; empty for no reply."""
 
     reply: bytes
     last: bool = False
-    """Whether the connection ends after it."""
+    """Whether the connection closes after this reply."""
 
 
 class Push(Answer):
-    """As ``Answer``, and it is none of the replies that a client can do without."""
+    """As ``Answer``, for bytes that the client gets even if it wants no replies."""
 
     __slots__ = ()
 
 
 class ToServer(NamedTuple):
-    """The request goes to this server as it is, on a connection that clients share."""
+    """The unchanged request goes to this server, on a shared connection."""
 
     server: int
 
 
 class ToPrivate(NamedTuple):
-    """The request goes as it is to this server, on the connection that the client has reserved there."""
+    """The unchanged request goes to this server, on the client's private connection."""
 
     server: int
     last: bool = False
-    """Whether the client needs the connections it has reserved, and does not keep, no longer than for this reply."""
+    """Whether private connections that the client does not keep are released after this reply."""
 
 
 class Ask(NamedTuple):
-    """These requests go to these servers, and the client gets what ``merge`` makes of the replies."""
+    """These requests go to these servers, and ``merge`` makes the client's reply."""
 
     requests: Sequence[tuple[int, bytes]]
     merge: Merge
     private: bool = False
-    """On the connections that the client has reserved there, which it then needs no longer."""
+    """Whether the requests go to the client's private connections, which are then released."""
+
+
+class Steps(NamedTuple):
+    """The request takes long, and is processed in steps, in several turns of the event loop.
+
+    In the meantime no later request of the client is processed, so its session does not change. The request is taken:
+    its reply is the next one in order.
+    """
+
+    work: Generator[bytes | None, None, "Answer | Ask"]
+    """Each step takes about a tenth of a millisecond or less. It yields bytes, the next part of the reply, or b"" for a
+    step without one; then the next step runs when it may. The work yields None to wait until the client is woken
+    (``wake``), or a reply to it is flushed. The work returns the plan that ends the request: an ``Answer`` with the
+    rest of the reply, or an ``Ask`` if it has yielded no bytes.
+
+    Parts of a reply are sent before the work ends, and the work waits while the client does not read them; so there
+    must be no error after the first part. An exception closes the client. The work is closed when the client is.
+    """
+    held: int = 0
+    """Bytes that the work keeps, such as those of the request, which count as traffic."""
+    messages: bool = False
+    """Whether each part is a complete message, as the confirmation of a subscription is. Then other messages may come
+    between the parts, and the client gets the parts even if it wants no replies."""
 
 
 class Pass(NamedTuple):
-    """The request goes where the codec's ``route`` says."""
+    """The request goes where its ``route`` says."""
 
 
 PASS = Pass()
 
-Plan = Answer | ToServer | ToPrivate | Ask | Pass | None
+
+class More(NamedTuple):
+    """The bytes that were passed do not show the plan: all bytes of the request are needed."""
+
+
+MORE = More()
+
+Plan = Answer | ToServer | ToPrivate | Ask | Steps | Pass | More | None

@@ -1,8 +1,8 @@
-"""Looks the names of a pool's servers up again and again, so that connections follow a server that moves.
+"""Looks up the names of a pool's servers periodically, so that connections follow a server that moves.
 
-Plain Python: ``dns_refresh`` is rarely less than a second. The first look-up is at start, the next one ``dns_refresh``
-after the last answer, or a little sooner, so that many proxies do not ask at the same time. What a new answer means to
-connections is ``ServerPool.follow_server``.
+Plain Python: ``dns_refresh`` is rarely less than a second. The first look-up is at start, each further one
+``dns_refresh`` after the last answer, or a little sooner, so that many proxies do not look up at the same time.
+``ServerPool.leave_stale_address`` applies a new answer to connections.
 """
 
 import random
@@ -13,14 +13,14 @@ from typing import Any
 from twemproxy.proxy.addresses import Addresses
 
 SCATTER = 0.1
-"""Largest part by which an interval is shorter."""
+"""Largest fraction by which an interval is shorter."""
 
 
 class AddressRefresh:
-    """For the servers of one pool; with a ``dns_refresh`` of 0 names are looked up at start only."""
+    """For the servers of one pool; if ``dns_refresh`` is 0, names are looked up at start only."""
 
     def __init__(self, pool: Any, addresses: Sequence[Addresses]) -> None:
-        """``pool``: a ``proxy.server_pool.ServerPool``; ``addresses``: of each server, by index."""
+        """``pool``: a ``proxy.server_pool.ServerPool``. ``addresses``: the Addresses of each server, by index."""
         self._pool = pool
         self._interval: int = pool.config.dns_refresh
         self._addresses = [of_server for of_server in addresses if of_server.named]
@@ -30,11 +30,11 @@ class AddressRefresh:
                 continue
             if self._interval:
                 of_server.on_answered = partial(self._schedule, of_server, self._interval)
-                of_server.on_changed = partial(pool.follow_server, index)
+                of_server.on_changed = partial(pool.leave_stale_address, index)
             self._schedule(of_server, 0)
 
     def expire(self, now: int) -> int | None:
-        """Have the names looked up whose time has come; gives the moment to look again, if there is one."""
+        """Look up the names that are due; returns the time of the next check in ms, None for none."""
         for of_server in [of_server for of_server, due in self._due.items() if due <= now]:
             del self._due[of_server]
             of_server.refresh()

@@ -1,7 +1,7 @@
-"""Where one server can be reached: what its name was last known to stand for.
+"""The addresses of one server: the last known result of looking up its name.
 
-Plain Python: asked when a connection opens. Names are looked up elsewhere (``Resolver``), and what was found is kept: a
-name server that fails, or does not answer, costs nobody an address that was known before.
+Plain Python: used when a connection opens. A ``Resolver`` looks names up, and results are kept: while a name server
+fails or is silent, the last known addresses stay in use.
 """
 
 import ipaddress
@@ -14,42 +14,42 @@ from twemproxy.log import NOTICE, get_logger
 from twemproxy.worker.messages import Resolved
 
 PATIENCE = 1_000
-"""How long a look-up keeps a connection waiting while there is an address it can try, in milliseconds.
+"""Milliseconds that a connection waits for a look-up if there is a known address.
 
 At most half of the pool's ``timeout``, so that there is time left to connect.
 """
 
 Candidate = tuple[int, Any]
-"""An address family and a socket address of it."""
+"""An address family and a socket address of this family."""
 
 Found = Callable[[list[Candidate], str], None]
-"""Gets the addresses in order of preference, or none and why."""
+"""Gets the addresses in order of preference, or none and the reason."""
 
 _logger = get_logger(__name__)
 
 
 class Resolver(Protocol):
-    """Looks host names up off the loop."""
+    """Looks up host names outside the event loop."""
 
     def __call__(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
-        """``callback`` gets the answer, later."""
+        """Look up a name; ``callback`` gets the answer later."""
 
 
 class Clock(Protocol):
     """The time of the event loop, in milliseconds; see ``proxy.server_pool``."""
 
     def now(self) -> int:
-        """The time of this turn."""
+        """The time of this turn, in milliseconds."""
 
     def look_by(self, moment: int) -> None:
-        """Have ``Addresses.expire`` called at this moment at the latest."""
+        """Have ``Addresses.expire`` called at the time ``moment``, in milliseconds, at the latest."""
 
 
 class Addresses:
-    """Those of one server. ``named``: whether they are those of a name.
+    """The addresses of one server. ``named``: whether they come from a name.
 
-    ``on_answered()``, when set, is told that a look-up is over, and ``on_changed()`` that one of the addresses known
-    before is gone, or another one has come.
+    ``on_answered()``, when set, is called after each look-up, and ``on_changed()`` after a look-up with a result that
+    differs from the known addresses.
     """
 
     def __init__(self, pool: PoolConfig, server: ServerConfig, resolver: Resolver, clock: Clock) -> None:
@@ -68,7 +68,7 @@ class Addresses:
         self.on_changed: Callable[[], None] | None = None
 
     def _without_look_up(self) -> list[Candidate]:
-        """The addresses when no name has to be looked up for them."""
+        """The addresses of a server that has no name to look up; otherwise empty."""
         address = self._server.address
         if address.path:
             return [(socket.AF_UNIX, address.path)]
@@ -81,10 +81,10 @@ class Addresses:
         return [(socket.AF_INET6, (address.host, address.port, 0, 0))]
 
     def candidates(self) -> list[Candidate] | None:
-        """The addresses to try in turn, or None when the name must be looked up first.
+        """The addresses to try in turn, or None if the name must be looked up first.
 
-        The known ones will do while they are refreshed and have not been found wanting, and while a look-up would only
-        take time.
+        Known addresses are used if they are refreshed, or look-ups fail, and no connection has failed since the last
+        look-up; and if a look-up takes longer than PATIENCE.
         """
         if self.named and not self._is_known_well_enough():
             return None
@@ -98,22 +98,22 @@ class Addresses:
         if self._doubted or not (self._refreshed or self._failing):
             return False
         if not self._refreshed:
-            # Nobody else would notice that names can be looked up again.
+            # Nothing else would find out that look-ups succeed again.
             self.refresh()
         return True
 
     def has(self, candidate: Candidate) -> bool:
-        """Whether the server may still be there."""
+        """Whether the server may still have this address."""
         return not self.named or candidate in self._known
 
     def doubt(self) -> None:
-        """A connection has ended, or could not be made: the server may be elsewhere by now."""
+        """A connection has failed: the server may have another address now."""
         self._doubted = True
 
     def resolve(self, callback: Found) -> None:
         """Look the name up.
 
-        When that fails, or takes long, ``callback`` gets the addresses known before, if there are any.
+        If that fails or takes long, ``callback`` gets the last known addresses, if there are any.
         """
         self._waiting.append(callback)
         self.refresh()
@@ -121,7 +121,10 @@ class Addresses:
             self._clock.look_by(self._asked_at + self._patience)
 
     def expire(self, now: int) -> int | None:
-        """Have those wait no longer who can do with what is known; gives the moment to look again, if there is one."""
+        """Pass the known addresses to callbacks that have waited for long enough.
+
+        Returns the time of the next check in ms, None for none.
+        """
         if self._asked_at is None or not (self._waiting and self._known):
             return None
         if now < self._asked_at + self._patience:
@@ -130,7 +133,7 @@ class Addresses:
         return None
 
     def refresh(self) -> None:
-        """Have the name looked up, unless it is being."""
+        """Look the name up, unless a look-up is in progress."""
         if self._asked_at is None:
             self._asked_at = self._clock.now()
             self._resolver(self._server.address.host, self._server.address.port, self._answered)
@@ -159,7 +162,7 @@ class Addresses:
             callback(list(self._known), error)
 
     def _log(self, answer: Resolved, changed: bool) -> None:
-        """Once at WARN when look-ups begin to fail, at NOTICE when they succeed again or have another result."""
+        """Log at WARN when look-ups begin to fail, at NOTICE when they succeed again or have another result."""
         where = ", ".join(ip for _, ip, _, _ in answer.addresses)
         name = self._server.pname
         if not answer.addresses:

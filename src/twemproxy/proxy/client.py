@@ -1,4 +1,4 @@
-"""One client connection: takes requests apart, sends them on their way, and keeps the replies in order.
+"""One client connection: frames requests, routes them, and keeps the replies in request order.
 
 Compiled-only.
 """
@@ -14,34 +14,41 @@ from cython.cimports.twemproxy.libc.socket import SHUT_WR, recv, shutdown
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER
 from cython.cimports.twemproxy.net.stream import HIGH_WATER, LOW_WATER, Stream
-from cython.cimports.twemproxy.protocol.codec import (
+from cython.cimports.twemproxy.protocol.codec import Codec
+from cython.cimports.twemproxy.protocol.foreign import HTTP
+from cython.cimports.twemproxy.protocol.request import (
+    BROADCAST,
+    COLOCATED,
     COMPLETE,
-    MUTED,
+    FOREIGN,
+    INLINE,
+    MALFORMED,
     NEED_MORE,
-    PLANNED,
-    REWRITE,
-    SKIP,
-    TO_ALL,
+    NOREPLY,
+    REJECT,
+    SCATTER,
+    SINGLE_SERVER,
+    SLOW_PATH,
     TO_ANY,
-    TO_EACH,
+    TO_CHANNEL,
     TO_KEY,
-    TO_NOBODY,
-    TO_ONLY,
-    TO_SAME,
-    Codec,
     Frame,
     Route,
 )
-from cython.cimports.twemproxy.proxy.fragment import dispatch_split, dispatch_to_all
-from cython.cimports.twemproxy.proxy.limits import ClientCount
+from cython.cimports.twemproxy.proxy.admission import Admission
+from cython.cimports.twemproxy.proxy.discard import discard, linger, refuse_large, refuse_rest, refuse_unfinished
+from cython.cimports.twemproxy.proxy.fenced import is_stuck
 from cython.cimports.twemproxy.proxy.memory_limit import THRIFTY_WINDOW
-from cython.cimports.twemproxy.proxy.oversize import pass_over, refuse_large, refuse_unfinished
-from cython.cimports.twemproxy.proxy.planned import follow, queue_request
-from cython.cimports.twemproxy.proxy.repairable import send_repairable
+from cython.cimports.twemproxy.proxy.pieced_request import LOST, WAITING, PiecedRequest, takes_pieces
+from cython.cimports.twemproxy.proxy.plan_execution import drop_steps, follow, go_on, queue_request
+from cython.cimports.twemproxy.proxy.published import publish
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
+from cython.cimports.twemproxy.proxy.retryable import send_retryable
+from cython.cimports.twemproxy.proxy.scatter import broadcast, scatter
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.proxy.shared_message import SharedMessage
+from cython.cimports.twemproxy.proxy.wrong_protocol import hang_up, is_recognized
 from cython.cimports.twemproxy.stats.counters import (
     CLIENT_CONNECTIONS,
     CLIENT_EOF,
@@ -50,52 +57,73 @@ from cython.cimports.twemproxy.stats.counters import (
     TOTAL_CONNECTIONS,
 )
 
-from twemproxy.protocol.plan import PASS
+from twemproxy.protocol.plan import MORE, PASS
+from twemproxy.proxy.pinned_connections import Reservations
 from twemproxy.proxy.pool_log import local_end_of, peer_of
-from twemproxy.proxy.private_connections import Reservations
 
-# Bytes of replies that one client has not taken, beyond which it is not read from, and below which it is again.
+# A client's requests wait while more than REPLIES_HIGH bytes of its replies are unsent, until they fall to REPLIES_LOW.
 REPLIES_HIGH = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 REPLIES_LOW = cython.declare(cython.const[cython.Py_ssize_t], 256 * 1024)
-# Input of a client that is being closed, read and dropped so that the last reply is not lost to a reset.
+# Most reads that drop input before the socket is closed: unread input would make the kernel reset the connection.
 LAST_INPUT = cython.declare(cython.const[cython.int], 64)
+# Bytes of a request that are passed to ``Codec.plan`` first: most plans need no more, and a copy of all may be large.
+LOOKED_AT = cython.declare(cython.const[cython.Py_ssize_t], 16 * 1024)
 WARN = cython.declare(cython.const[cython.int], 4)
 INFO = cython.declare(cython.const[cython.int], 6)
-# A session's ``replies`` when it wants none to its next request.
+WRITES_ON = (
+    "more than {limit} bytes of requests came while replies were not taken, none of them is served: read replies"
+    " earlier, or have 'client_input_limit' in the pool's configuration allow more"
+)
+# Value of ``Session.replies`` when the next request gets no reply.
 SKIP_NEXT = cython.declare(cython.const[cython.int], 2)
 
 
 @cython.final
 @cython.cclass
 class ClientConnection(Stream):
-    """``closing``: what still comes is ignored, and the connection ends with the last reply.
+    """A client connection.
 
-    ``swallow``, ``swallow_arguments``: as in ``Codec``, what is left of it. ``profile``, ``wishes``, ``skipping``: what
-    its session says about its requests: see ``Codec.session``, ``Codec.expected``, and whether the next one gets no
-    reply.
+    ``closing``: input is ignored, and the connection closes after the last reply. ``draining``: ``closing`` is set once
+    all input that was read has been processed, see ``proxy.drain``.
 
-    ``attended``: every request is planned, but for those that go to the server ``queues_to``, -1 for none, which has
-    begun a transaction on a private connection. ``leaving``: private connections are given back with the last reply,
-    and nothing is read before; ``watches_hangup``: that may take for ever. ``awaits_memory``: see
-    ``proxy.memory_limit``.
+    ``cursor``: the cursor of the incomplete request, None without one. ``discard``, ``discard_arguments``: as in
+    ``Request``; the part that is still to be discarded. ``profile``: see ``Codec.session``. ``reply_flags``: the
+    session's part of ``Request.expected``. ``skips_reply``: the next request gets no reply.
+
+    ``steps``: the request that is being processed in steps, None without one, see ``protocol.plan.Steps``.
+    ``last_step``: the plan that ended the steps and is still to be executed. ``parts``: unsent parts of the reply.
+    ``steps_hold``: ``Steps.held``. ``steps_are_messages``: ``Steps.messages``.
+
+    ``command``: the row of the client's last command, -1 before the first one and for an unknown command.
+
+    ``confined``: the client has yet to authenticate. ``recognized``: its first bytes are not those of another protocol.
+
+    ``lingers``: input is read and dropped until the client closes or the time ``lingers_until``, so that the client
+    gets the last reply. ``pieced``: the request that is served in pieces; later requests wait.
+
+    ``transaction_server``: the server on which the client has begun a transaction, on a private connection; -1 without
+    one. ``needs_planning``: every request is planned, except those for ``transaction_server``. ``releasing``: private
+    connections are released after the last reply, and no request is taken until then. ``watches_hangup``: a reply may
+    never arrive, so the client's hangup is watched for. ``awaits_memory``: see ``proxy.memory_limit``.
     """
 
-    def __init__(self, fd: int, number: int, pool: ServerPool, everyone: ClientCount) -> None:
-        """``fd``: a connected non-blocking socket, owned from here on; ``number`` tells clients apart."""
+    def __init__(self, fd: int, number: int, pool: ServerPool, admission: Admission) -> None:
+        """``fd``: a connected non-blocking socket, owned from here on. ``number``: unique among the pool's clients."""
         self.loop = pool.loop
         self.pool = pool
-        self.everyone = everyone
+        self.admission = admission
         self.limits = pool.limits
         self.id = number
-        self.attended = pool.guarded
-        self.queues_to = -1
-        memory = everyone.memory
+        self.command = -1
+        self.needs_planning = self.confined = pool.requires_auth
+        self.transaction_server = -1
+        memory = admission.memory
         self.replies = ReplyQueue(pool.config.max_pipeline, memory.first_window, memory.window_bytes)
         self.replies.stream = self
         self.replies.pool_counters = pool.counters
         self.open_stream(fd, EPOLLIN)
         self.opened_at = self.used_at = self.loop.now
-        everyone.open += 1
+        admission.open += 1
         pool.counters[CLIENT_CONNECTIONS] += 1
         pool.process_counters[TOTAL_CONNECTIONS] += 1
         pool.process_counters[CURR_CONNECTIONS] += 1
@@ -108,21 +136,52 @@ class ClientConnection(Stream):
     @cython.inline
     @cython.exceptval(check=False)
     def must_pause(self) -> cython.bint:
-        """Whether the client has as much on its way as it may have."""
+        """Whether the client has as many requests or as much output in progress as it may have."""
         on_their_way: cython.uint = self.replies.tail - self.replies.head
         return (
             on_their_way >= self.replies.window
-            or (on_their_way >= THRIFTY_WINDOW and self.everyone.memory.is_thrifty())
+            or on_their_way + self.replies.values >= 2 * cython.cast(cython.Py_ssize_t, self.replies.window)
+            or (on_their_way >= THRIFTY_WINDOW and self.admission.memory.is_thrifty())
             or self.out.pending + self.replies.kept > REPLIES_HIGH
-            or self.leaving
+            or self.releasing
+            or self.steps is not None
         )
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def receive(self) -> cython.int:
-        if self.loop.blocks.allocated > self.everyone.memory.thrifty_from:
-            return self.everyone.memory.receive(self)
+        if self.loop.blocks.allocated > self.admission.memory.thrifty_from:
+            return self.admission.memory.receive(self)
         return Stream.receive(self)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def pause(self) -> cython.int:
+        """Take no more requests until woken; read on if more than REPLIES_LOW bytes of output are unsent.
+
+        Some clients write all their requests before they read a reply: if the proxy did not read either, both would
+        wait for ever.
+        """
+        self.reads_ahead = (
+            not (self.awaits_memory or self.draining)
+            and self.out.pending > 0
+            and self.out.pending + self.replies.kept > REPLIES_LOW
+        )
+        return Stream.pause(self)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def read_ahead(self) -> cython.int:
+        self.used_at = self.loop.now
+        if self.loop.blocks.allocated > self.admission.memory.thrifty_from:
+            self.admission.memory.receive(self)
+        else:
+            Stream.read_ahead(self)
+        if self.ahead is not None and self.ahead.pending > self.limits.input:
+            if self.loop.verbosity >= WARN:
+                self.pool.log.client_writes_on(self.fd, self.ahead.pending, self.limits.input)
+            return refuse_rest(self, WRITES_ON.format(limit=self.limits.input))
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -130,47 +189,57 @@ class ClientConnection(Stream):
         self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
         codec: Codec = self.pool.codec
+        request: Request = self.pool.request
+        cursor: Cursor
         buf: cython.p_uchar = block_bytes(block)
         frame: Frame
         stop: cython.Py_ssize_t
         self.needed = 0
         self.used_at = self.loop.now
+        if not self.recognized and not is_recognized(self, buf, start, end):
+            return end if self.closing else start
         while start < end:
-            if self.closing:
+            if self.closing or self.fd < 0:
+                # A request may have failed at once and closed this client.
                 return end
-            if self.swallow != 0:
-                start = pass_over(self, buf, start, end)
-                if self.swallow != 0:
+            if self.discard != 0:
+                start = discard(self, buf, start, end)
+                if self.discard != 0:
                     return start
                 continue
-            if self.must_pause():
+            if self.must_pause() or self.pieced is not None:
                 self.pause()
                 return start
-            codec.resume_at = self.resume_at
-            codec.resume_left = self.resume_left
-            self.resume_at = 0
-            frame = codec.frame_request(buf, start, end)
-            stop = codec.end
+            cursor = self.pool.cursor if self.cursor is None else self.cursor
+            frame = codec.frame_request(buf, start, end, self.confined, cursor, request)
+            if frame == NEED_MORE:
+                self.needed = cursor.needed
+                if (
+                    cursor.needed <= self.limits.largest_request
+                    or codec.skip_request(buf, start, end, cursor, request) == NEED_MORE
+                ):
+                    if cursor is self.pool.cursor:
+                        self.pool.cursor = Cursor()
+                    self.cursor = cursor
+                    return start
+                refuse_unfinished(self, request, codec.large_refusal(request, self.limits.largest_request))
+            self.cursor = None
+            stop = start + cursor.length
             if frame == COMPLETE:
-                if stop - start > self.limits.largest_request:
-                    refuse_large(self)
-                elif not self.take_request(block, start, stop):
+                if cursor.length > self.limits.largest_request:
+                    refuse_large(self, request)
+                elif not self.take_request(request, block, start, stop):
                     return start
-            elif frame == NEED_MORE:
-                self.resume_at = codec.resume_at
-                self.resume_left = codec.resume_left
-                self.needed = codec.needed
-                if self.needed <= self.limits.largest_request or codec.pass_over(buf, start, end) == NEED_MORE:
+            elif frame == INLINE:
+                if cursor.length > self.limits.largest_request:
+                    refuse_large(self, request)
+                elif not self.rewrite(request, block, start, stop):
                     return start
-                refuse_unfinished(self, codec.large_refusal(self.limits.largest_request))
-                stop = codec.end
-            elif frame == REWRITE:
-                if stop - start > self.limits.largest_request:
-                    refuse_large(self)
-                elif not self.rewrite(block, start, stop):
-                    return start
-            elif frame != SKIP:
-                self.break_off(codec.malformation())
+            elif frame == FOREIGN:
+                hang_up(self, HTTP)
+                return end
+            elif frame == MALFORMED:
+                self.break_off(codec.malformation(request))
                 return end
             start = stop
         return end
@@ -178,57 +247,84 @@ class ClientConnection(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def take_request(
-        self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+        self,
+        request: Request,
+        block: cython.pointer[Block],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
     ) -> cython.bint:
-        """Deal with the complete request just framed; False when it has to wait, and nothing was done."""
-        codec: Codec = self.pool.codec
-        codec.expected |= self.wishes
-        if self.attended or codec.route == PLANNED:
-            if self.queues_to >= 0 and codec.route == TO_KEY and queue_request(self, block, start, end):
+        """Process a complete request, in ``block`` from ``start`` to ``end``.
+
+        Returns False if the request has to wait; then nothing was done.
+        """
+        self.command = request.command
+        request.expected |= self.reply_flags
+        if request.profile_needed & ~self.profile:
+            return self.take_slow_path(request, block, start, end)
+        if self.needs_planning or request.route == SLOW_PATH:
+            if (
+                self.transaction_server >= 0
+                and request.route == TO_KEY
+                and queue_request(self, request, block, start, end)
+            ):
                 return True
-            return self.take_planned(block, start, end)
-        if not self.route_request(block, start, end):
+            return self.take_slow_path(request, block, start, end)
+        if not self.route_request(request, block, start, end):
             return False
-        if self.skipping:
+        if self.skips_reply:
             self.session.replies = 0
-            self.take_wishes()
+            self.sync_session()
         return True
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def route_request(
-        self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+        self,
+        request: Request,
+        block: cython.pointer[Block],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
     ) -> cython.bint:
-        """As ``take_request``, for a request the ``expected`` of which is final."""
+        """As ``take_request``, for a request whose ``expected`` is final."""
         codec: Codec = self.pool.codec
-        buf: cython.p_uchar = block_bytes(block)
-        route: Route = codec.route
+        route: Route = request.route
         full: ServerConnection
-        request: bytes
         if route == TO_KEY:
             if self.pool.rotation.is_open():
-                return self.forward(self.pool.server_of_key(buf), block, start, end)
-        elif route == TO_EACH:
-            full = dispatch_split(self.pool, self.replies, self.id, self.profile, block, start, end)
+                return self.forward(
+                    self.pool.server_of_key(block_bytes(block), start, request), request, block, start, end
+                )
+        elif route == SCATTER:
+            if (
+                takes_pieces(self.pool, request, self.replies, self.admission.memory.most_values)
+                and self.pool.rotation.is_open()
+            ):
+                self.pieced = PiecedRequest()
+                self.pieced.begin(self.pool, request, self.replies, block, start, end)
+                self.loop.want_flush(self)
+                return True
+            full = scatter(self.pool, request, self.replies, self.id, self.profile, block, start, end, None)
             return full is None or self.wait_for(full)
-        elif route == TO_ALL:
-            full = dispatch_to_all(self.pool, self.replies, self.id, self.profile, block, start, end)
+        elif route == BROADCAST:
+            full = broadcast(self.pool, request, self.replies, self.id, self.profile, block, start, end)
             return full is None or self.wait_for(full)
-        elif route == TO_SAME:
+        elif route == COLOCATED and self.pool.n_servers > 1:
             if self.pool.rotation.is_open():
-                return self.forward_together(block, start, end)
-        elif route == TO_ANY or (route == TO_ONLY and self.pool.n_servers == 1):
+                return self.forward_together(request, block, start, end)
+        elif route == TO_CHANNEL:
             if self.pool.rotation.is_open():
-                return self.forward(self.pool.any_server(), block, start, end)
+                return publish(self, request, block, start, end)
+        elif route == TO_ANY or ((route == SINGLE_SERVER or route == COLOCATED) and self.pool.n_servers == 1):
+            if self.pool.rotation.is_open():
+                return self.forward(self.pool.any_server(), request, block, start, end)
         else:
-            request = PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), end - start)
-            if route == TO_NOBODY:
-                self.swallow = codec.swallow
-                self.answer_here(codec.refusal(request))
+            if route == REJECT:
+                self.discard = request.discard
+                self.answer_here(request, codec.refusal(request))
             else:
-                self.answer_here(codec.only_refusal(request, self.pool.n_servers))
+                self.answer_here(request, codec.only_refusal(request, self.pool.n_servers))
             return True
-        self.replies.fail(self.replies.reserve(), b"" if codec.expected & MUTED else self.pool.refused)
+        self.replies.fail(self.replies.reserve(), b"" if request.expected & NOREPLY else self.pool.refused)
         return True
 
     @cython.cfunc
@@ -237,50 +333,70 @@ class ClientConnection(Stream):
     def forward(
         self,
         server: cython.int,
+        request: Request,
         block: cython.pointer[Block],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.bint:
-        """Send a whole request to a server; False when that can take no more at present."""
-        codec: Codec = self.pool.codec
+        """Send a whole request to a server; returns False if the server connection's send queue is full."""
         connection: ServerConnection = self.pool.connection(server, self.id, self.profile)
+        if connection.fences is not None and is_stuck(connection):
+            ready = self.reservations().reserve(server, self.profile)
+            if ready is True:
+                connection = self.reserved.use(server)
+                connection.send_request(self.replies, self.replies.reserve(), request, block, start, end)
+                self.release_after_replies()
+                return True
+            if ready is False:
+                self.pause()
+                return False
         if connection.out.pending > HIGH_WATER:
             return self.wait_for(connection)
-        if codec.demand != 0 and connection.lacks(codec.demand):
-            self.answer_here(connection.upstream.explanation(codec.unmet()))
+        if request.required_features != 0 and connection.lacks_features(request.required_features):
+            self.answer_here(request, connection.upstream.explanation(self.pool.codec.missing_feature_text()))
             return True
-        if codec.repairable:
-            send_repairable(connection, self.replies, block, start, end)
+        if request.retryable and not (
+            request.remembers_script and self.pool.codec.has_script(block_bytes(block), start, request)
+        ):
+            send_retryable(connection, request, self.replies, block, start, end)
             return True
-        connection.send_request(self.replies, self.replies.reserve(), block, start, end)
+        connection.send_request(self.replies, self.replies.reserve(), request, block, start, end)
         return True
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def forward_together(
-        self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+        self,
+        request: Request,
+        block: cython.pointer[Block],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
     ) -> cython.bint:
-        """As ``forward``, to the server that has all of the request's keys; an error when there is none."""
+        """As ``forward``, to the server that has all keys of the request; replies with an error if there is none."""
         codec: Codec = self.pool.codec
         server: cython.int
-        try:
-            keys = codec.keys(
-                PyBytes_FromStringAndSize(cython.cast(cython.p_char, block_bytes(block) + start), end - start),
-                self.pool.n_servers,
-            )
-        except ValueError as reason:
-            self.answer_here(codec.keys_refusal(str(reason)))
-            return True
-        server = self.pool.server_of_all(keys)
+        if codec.begin_keys(request, self.pool.item):
+            server = self.pool.server_of_found(block_bytes(block), start, request)
+        else:
+            try:
+                keys = codec.keys(
+                    PyBytes_FromStringAndSize(cython.cast(cython.p_char, block_bytes(block) + start), end - start),
+                    request,
+                    self.pool.n_servers,
+                )
+            except ValueError as reason:
+                self.answer_here(request, codec.keys_refusal(str(reason)))
+                return True
+            server = self.pool.server_of_all(keys)
         if server < 0:
-            self.answer_here(codec.keys_refusal())
+            self.answer_here(request, codec.keys_refusal())
             return True
-        return self.forward(server, block, start, end)
+        return self.forward(server, request, block, start, end)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def wait_for(self, full: ServerConnection) -> cython.bint:
-        """Read no more until ``full`` has room again; returns False."""
+        """Take no requests until the send queue of ``full`` has room; returns False."""
         self.blocked_on = full
         full.wait_for_room(self)
         self.pause()
@@ -288,88 +404,147 @@ class ClientConnection(Stream):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def rewrite(self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
-        """Deal with a request that must be brought into another form first; 0 when it has to wait."""
+    def rewrite(
+        self,
+        request: Request,
+        block: cython.pointer[Block],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Process a request that must be rewritten first; returns 0 if the request has to wait."""
         codec: Codec = self.pool.codec
         taken: cython.bint = True
         copy: cython.pointer[Block]
-        request: bytes
+        data: bytes
+        of_channel: int64_t
+        of_turn: int64_t
+        spent: int64_t
+        if not self.loop.may_work(self):
+            self.pause()
+            self.loop.put_off(self)
+            return 0
+        of_channel, of_turn = self.loop.channel_work, self.loop.turn_work
         try:
-            request = codec.rewrite(
+            data = codec.rewrite(
                 PyBytes_FromStringAndSize(cython.cast(cython.p_char, block_bytes(block) + start), end - start)
             )
         except ValueError as problem:
-            self.break_off(codec.malformation(str(problem)))
+            self.break_off(codec.error(str(problem)))
             return 1
-        if request:
-            copy = self.loop.blocks.take(PyBytes_GET_SIZE(request))
-            memcpy(block_bytes(copy), PyBytes_AS_STRING(request), PyBytes_GET_SIZE(request))
-            codec.resume_at = 0
-            if codec.frame_request(block_bytes(copy), 0, PyBytes_GET_SIZE(request)) == COMPLETE:
-                taken = self.take_request(copy, 0, PyBytes_GET_SIZE(request))
+        finally:
+            self.loop.worked()
+        # Processing the rewritten request is part of the same piece of work, which may continue.
+        spent = self.loop.channel_work - of_channel
+        self.loop.channel_work, self.loop.turn_work = of_channel, of_turn
+        if data:
+            copy = self.loop.blocks.take(PyBytes_GET_SIZE(data))
+            memcpy(block_bytes(copy), PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            # Not confined: the length of the line itself has been checked.
+            if codec.frame_request(block_bytes(copy), 0, PyBytes_GET_SIZE(data), False, Cursor(), request) == COMPLETE:
+                taken = self.take_request(request, copy, 0, PyBytes_GET_SIZE(data))
             self.loop.blocks.release(copy)
+        self.loop.channel_work += spent
+        self.loop.turn_work += spent
         return taken
 
     # --- planned requests ------------------------------------------------------------------------------------
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def take_planned(
-        self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    def take_slow_path(
+        self,
+        request: Request,
+        block: cython.pointer[Block],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
     ) -> cython.bint:
-        """As ``take_request``, as the codec plans it."""
+        """As ``take_request``, by the plan that the codec makes."""
         taken: cython.bint
         codec: Codec = self.pool.codec
+        size: cython.Py_ssize_t = min(end - start, LOOKED_AT)
+        data: cython.p_char = cython.cast(cython.p_char, block_bytes(block) + start)
         session = self.begin_session()
-        plan = codec.plan(
-            PyBytes_FromStringAndSize(cython.cast(cython.p_char, block_bytes(block) + start), end - start), session
-        )
+        if not self.loop.may_work(self):
+            self.pause()
+            self.loop.put_off(self)
+            return False
+        try:
+            plan = codec.plan(PyBytes_FromStringAndSize(data, size), request, session, size == end - start)
+            if plan is MORE:
+                plan = codec.plan(PyBytes_FromStringAndSize(data, end - start), request, session, True)
+        finally:
+            self.loop.worked()
         if plan is None:
             self.pause()
             return False
-        taken = self.route_request(block, start, end) if plan is PASS else follow(self, plan, block, start, end)
-        if taken:
-            session.taken()
-            self.attended = session.attended
-            self.queues_to = session.queues_to
-            self.take_wishes()
+        # The plan may have changed the session's profile.
+        self.sync_profile()
+        if plan is PASS:
+            taken = self.route_request(request, block, start, end)
+        else:
+            taken = follow(self, plan, request, block, start, end)
+        if taken and self.steps is None:
+            self.update_session()
+        # The plan may have opened a private connection.
+        self.loop.worked()
         return taken
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def update_session(self) -> cython.int:
+        """Apply the session's state after a planned request was sent or answered."""
+        self.session.on_dispatched()
+        self.needs_planning = self.session.needs_planning
+        self.confined = self.pool.requires_auth and not self.session.authenticated
+        self.transaction_server = self.session.transaction_server
+        return self.sync_session()
 
     # --- private connections ---------------------------------------------------------------------------------
 
     def reservations(self):
-        """The client's private connections, of which it may have none."""
+        """The client's private connections, created with the first call."""
         if self.reserved is None:
             self.reserved = Reservations(self, self.pool.private)
         return self.reserved
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def leave_private(self) -> cython.int:
-        """Give private connections back with the last reply, and notice when a client leaves that waits patiently."""
-        self.leaving = True
+    def release_after_replies(self) -> cython.int:
+        """Release private connections after the last reply; watch for a hangup if that reply may never arrive."""
+        self.releasing = True
         self.watches_hangup = self.reserved.is_patient()
         return self.update_interest()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def give_back(self) -> cython.int:
-        """All replies from private connections have come: give those back that are not kept."""
-        self.leaving = False
+        """After all replies from private connections: release those that the client does not keep."""
+        self.releasing = False
         self.reserved.give_back(True)
         if self.watches_hangup:
             self.watches_hangup = False
             return self.update_interest()
         return 0
 
+    def lapse(self) -> None:
+        """The client was silent for too long while it kept a private connection: release the connection."""
+        self.session.lapsed()
+        self.transaction_server = self.session.transaction_server
+        self.wake()
+
+    def address(self) -> str:
+        """The client's address without the port, or "a unix socket"."""
+        return peer_of(self.fd).rpartition(":")[0] or "a unix socket"
+
     def leave(self) -> None:
-        """Close: the client has gone while it waited."""
+        """Close: the client hung up while it waited for a reply."""
         self.close(CLIENT_EOF, "it left while it waited")
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_hangup(self) -> cython.int:
-        # What a server has for it already is not lost; one that has nothing yet forgets that it waits.
+        # A reply that the server has ready is still received; a request that still blocks there is dropped by the
+        # server.
         if not self.reserved.finish():
             self.leave()
             return 0
@@ -379,51 +554,69 @@ class ClientConnection(Stream):
     # --- messages that answer nothing ------------------------------------------------------------------------
 
     def push(self, message: bytes, shared):
-        """Send a message between replies, unless the connection is to end.
+        """Send a message outside the order of replies, unless the connection is closing.
 
-        ``shared``: what this gave for the client before that got the same message, None for the first.
+        ``shared``: the value that this method returned for the previous client with the same message, None for the
+        first.
         """
         copy: SharedMessage = shared
         if self.fd < 0 or self.closing:
             return copy
         if copy is None:
             copy = SharedMessage(self.loop.blocks, message)
-        copy.append_to(self.out, self.session.message_beginning)
-        self.loop.want_flush(self)
+        if self.pieced is None or not self.pieced.begun:
+            copy.append_to(self.out, self.session.message_beginning)
+            self.loop.want_flush(self)
+            return copy
+        copy.append_to(self.pieced.messages, self.session.message_beginning)
+        if self.pieced.messages.pending > self.limits.messages:
+            self.cut_off("it does not take what there is for it")
         return copy
 
     def wake(self) -> None:
-        """Look again at what the client is waiting with."""
+        """Check in this turn whether the client can go on."""
         self.loop.want_flush(self)
 
     # --- replies of the proxy's own ----------------------------------------------------------------------------
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def take_wishes(self) -> cython.int:
-        """Do from now on what the session says about requests and replies."""
-        self.profile = self.session.profile
-        self.skipping = self.session.replies == SKIP_NEXT
-        self.wishes = (MUTED if self.session.replies != 0 else 0) | cython.cast(cython.uchar, self.session.expected)
+    def sync_session(self) -> cython.int:
+        """Apply the session's profile and reply mode."""
+        self.sync_profile()
+        self.skips_reply = self.session.replies == SKIP_NEXT
+        self.reply_flags = (NOREPLY if self.session.replies != 0 else 0) | cython.cast(
+            cython.uchar, self.session.expected
+        )
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def sync_profile(self) -> cython.int:
+        """Use server connections of the session's profile."""
+        profile: cython.int = self.session.profile
+        if profile != self.profile and self.fd >= 0:
+            self.pool.profiles.changed(self.profile, profile)
+            self.profile = profile
         return 0
 
     @cython.cfunc
     def begin_session(self):
-        """The client's session, made when it is first needed."""
+        """The client's session, created with the first call."""
         if self.session is None:
             self.session = self.pool.codec.session(self.pool, self)
         return self.session
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def answer_here(self, reply: bytes) -> cython.int:
-        """Answer the request just framed with this error, unless its client wants no reply."""
-        return self.reply(b"" if self.pool.codec.expected & MUTED else reply)
+    def answer_here(self, request: Request, reply: bytes) -> cython.int:
+        """Reply with this error, unless the client wants no reply to the request."""
+        return self.reply(b"" if request.expected & NOREPLY else reply)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def reply(self, reply: bytes) -> cython.int:
-        """Answer the request just framed with these bytes, in its place."""
+        """Reply to the next request with these bytes."""
         return self.replies.deliver(
             self.replies.reserve(),
             cython.NULL,
@@ -434,7 +627,7 @@ class ClientConnection(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def break_off(self, reply: bytes) -> cython.int:
-        """Answer with a last error and end the connection once all replies have left."""
+        """Reply with a last error and close the connection after all replies are sent."""
         self.reply(reply)
         self.closing = True
         self.broken_off = True
@@ -445,34 +638,49 @@ class ClientConnection(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
+        progress: cython.int
         if sent > 0:
             self.used_at = self.loop.now
-        if self.out.pending > self.limits.output and self.leaves_lying():
+        if self.out.pending > self.limits.output and self.exceeds_output_limit():
             return self.close(CLIENT_ERR, "it does not take what there is for it")
-        if self.leaving and self.replies.head == self.replies.tail:
+        if self.releasing and self.replies.head == self.replies.tail:
             self.give_back()
+        if self.steps is not None and not go_on(self):
+            return self.pause() if self.paused and not self.closing else 0
+        if self.pieced is not None and not self.awaits_memory:
+            progress = self.pieced.advance(self, self.id, self.profile, self.admission.memory.most_values)
+            if progress == LOST:
+                return self.close(CLIENT_ERR, "a server failed when a part of the reply was sent")
+            if progress == WAITING:
+                return self.pause() if self.paused and not self.closing else 0
+            self.out.take_over(self.pieced.messages)
+            self.pieced = None
         if self.paused and not self.closing and not self.awaits_memory:
-            if (
-                self.replies.tail - self.replies.head > self.everyone.memory.window(self.replies.window) // 2
+            # A server that has room again may need the next request before it answers: it is not kept waiting.
+            if self.blocked_on is None and (
+                self.replies.tail - self.replies.head > self.admission.memory.window(self.replies.window) // 2
+                or self.replies.values > self.replies.window
                 or self.out.pending + self.replies.kept > REPLIES_LOW
             ):
-                return 0
+                return self.pause()
             if self.blocked_on is not None:
                 if self.blocked_on.out.pending > LOW_WATER:
-                    # Woken together with others, which filled it again.
+                    # Other clients that were woken with this one have filled the queue again.
                     return self.blocked_on.wait_for_room(self)
                 self.blocked_on = None
             self.resume()
             if self.paused:
                 return 0
+        if self.draining and not self.paused:
+            self.closing = True
         if self.ended or self.closing:
             return self.close_if_done()
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def leaves_lying(self) -> cython.bint:
-        """Whether it has left more untaken than it may, which the log is told then."""
+    def exceeds_output_limit(self) -> cython.bint:
+        """Whether the unread output exceeds the client's limit; logs a warning if so."""
         untaken: cython.Py_ssize_t = self.out.behind_first()
         limit: cython.Py_ssize_t = self.limits.messages if self.is_subscribed() else self.limits.replies
         if untaken <= limit:
@@ -505,8 +713,13 @@ class ClientConnection(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close_if_done(self) -> cython.int:
-        """Close once the last reply has left."""
-        if self.replies.head == self.replies.tail and self.out.pending == 0 and self.fd >= 0:
+        """Close after the last reply is sent."""
+        if self.paused and not self.closing:
+            # Requests that were read are still to be processed.
+            return 0
+        if self.replies.head == self.replies.tail and self.out.pending == 0 and self.steps is None and self.fd >= 0:
+            if self.lingers and not self.ended:
+                return linger(self)
             if self.broken_off:
                 return self.close(CLIENT_ERR, "it broke the protocol")
             return self.close(CLIENT_EOF, "it ended the connection" if self.ended else "the last reply is sent")
@@ -515,12 +728,12 @@ class ClientConnection(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close(self, counter: cython.int, why: str) -> cython.int:
-        """Close now; requests on their way are answered to nobody."""
+        """Close now; replies to requests in progress are dropped."""
         dropped = cython.declare(cython.uchar[4096])
         if self.fd < 0:
             return 0
         if self.closing and not self.ended:
-            # Unread input would make the kernel reset the connection and the peer lose the last reply.
+            # With unread input the kernel would reset the connection, and the client would lose the last reply.
             shutdown(self.fd, SHUT_WR)
             for _ in range(LAST_INPUT):
                 if recv(self.fd, dropped, cython.sizeof(dropped), 0) <= 0:
@@ -530,43 +743,40 @@ class ClientConnection(Stream):
         self.pool.counters[counter] += 1
         self.pool.counters[CLIENT_CONNECTIONS] -= 1
         self.pool.process_counters[CURR_CONNECTIONS] -= 1
-        self.everyone.open -= 1
-        self.everyone.memory.forget(self)
+        self.admission.open -= 1
+        self.admission.memory.forget(self)
+        self.admission.lingering.discard(self)
         self.blocked_on = None
+        drop_steps(self)
+        self.pieced = None
         self.close_stream()
         self.replies.close()
+        if self.profile != 0:
+            self.pool.profiles.changed(self.profile, 0)
+            self.profile = 0
         if self.session is not None:
-            self.session.ended()
+            self.session.on_close()
         if self.reserved is not None:
             self.reserved.give_back(False)
         return 0
 
-    @cython.ccall
-    def drain(self):
-        """Take what was already sent to us, then nothing more, and close with the last reply."""
-        if self.watches_hangup:
-            self.close(CLIENT_ERR, "the proxy stops")
-        if not self.paused and not self.ended and self.fd >= 0:
-            self.receive()
-        if self.fd >= 0:
-            self.closing = True
-            self.loop.want_flush(self)
-
     def cut_off(self, why: str = "the proxy stops") -> None:
-        """Close now, whatever is on its way."""
+        """Close now, even with requests in progress."""
         self.close(CLIENT_ERR, why)
 
     @cython.cfunc
     @cython.exceptval(-2, check=True)
     def expire(self) -> int64_t:
-        """Close when it has been idle for too long; returns the moment when it will have been, or NEVER.
+        """Close if the client has been idle for ``idle_limit``; returns the time of the next check in ms, or NEVER.
 
-        Who waits is not idle, unless there is something that it does not take.
+        A client that waits for a reply or has a subscription is not idle, unless it has unread output.
         """
         limit: int64_t = self.pool.idle_limit
         if limit == 0:
             return NEVER
-        if self.out.pending == 0 and (self.replies.head != self.replies.tail or self.is_subscribed()):
+        if self.out.pending == 0 and (
+            self.replies.head != self.replies.tail or self.steps is not None or self.is_subscribed()
+        ):
             self.used_at = self.loop.now
         if self.used_at + limit > self.loop.now:
             return self.used_at + limit
@@ -576,25 +786,38 @@ class ClientConnection(Stream):
     # --- for the control plane -------------------------------------------------------------------------------
 
     def number(self) -> int:
-        """Tells the clients of a pool apart; grows with every one."""
+        """The client's number: unique among the clients of a pool, larger than all earlier ones."""
         return self.id
 
+    def progress(self) -> tuple:
+        """(the number of requests so far, modulo 2**32; the event loop's turn of the last read)."""
+        return self.replies.tail, self.read_turn
+
     def awaits_replies(self) -> bool:
-        """Whether requests of its are on their way."""
+        """Whether requests of the client have no reply yet."""
         return self.replies.head != self.replies.tail
 
     def is_blocked(self) -> bool:
-        """Whether it waits for something that may take for ever."""
+        """Whether the client waits for a reply that may never arrive."""
         return self.watches_hangup
 
     def description(self) -> dict:
-        """What is known of the connection: addresses, descriptor, seconds open and idle, bytes waiting to be sent."""
+        """The connection as a dictionary: addresses, descriptor, age and idle time in seconds, and the entries below.
+
+        ``qbuf``: bytes of input that were read and not processed. ``oll``: replies not sent yet. ``omem``: bytes of
+        unsent replies. ``events``: the events that the loop waits for, of "r" and "w". ``command``: the row of the last
+        command.
+        """
+        ahead: cython.Py_ssize_t = 0 if self.ahead is None else self.ahead.pending
         return {
             "addr": peer_of(self.fd),
             "laddr": local_end_of(self.fd),
             "fd": self.fd,
             "age": (self.loop.now - self.opened_at) // 1000,
             "idle": (self.loop.now - self.used_at) // 1000,
+            "qbuf": self.steps_hold + self.tail_end - self.tail_start + ahead,
             "oll": self.replies.tail - self.replies.head,
             "omem": self.out.pending + self.replies.kept,
+            "events": ("" if self.paused else "r") + ("w" if self.out.pending > 0 else ""),
+            "command": self.command,
         }

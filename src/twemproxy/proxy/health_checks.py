@@ -1,9 +1,9 @@
-"""Whether servers are well, asked with requests of the proxy's own: of ejected ones, and on wish of all others.
+"""Health checks with requests of the proxy's own: of ejected servers, and of all servers if configured.
 
-Plain Python: a few requests per second at most. An ejected server comes back when it has answered ``probe_successes``
-probes in a row, one every ``server_retry_timeout``; no client's request has to find that out. One that is soon ejected
-again waits longer for its first probe each time. Moments are scattered a little, so that many proxies do not ask a
-server at the same time.
+Plain Python: a few requests per second at most. An ejected server returns after ``probe_successes`` successful probes
+in a row, one every ``server_retry_timeout``; no client's request is used as a probe. A server that is soon ejected
+again waits longer for its first probe each time. Intervals vary a little, so that many proxies do not probe a server at
+the same time.
 """
 
 import random
@@ -13,33 +13,33 @@ from typing import Any, Protocol
 from twemproxy.proxy.upstream import OUR_FAULTS, error_text
 
 PROBE_TIMEOUT = 5_000
-"""How long a probe may take where the pool's ``timeout`` is 0, in milliseconds."""
+"""Timeout of a probe if the pool's ``timeout`` is 0, in milliseconds."""
 
 SCATTER = 0.1
-"""Largest part by which an interval is shorter or longer."""
+"""Largest fraction by which an interval is shorter or longer."""
 
 SOON = 10
-"""A server that is ejected within so many retry timeouts after its return flaps."""
+"""A server flaps if it is ejected within SOON retry timeouts after its return."""
 
 MOST_DOUBLINGS = 5
-"""The wait of a server that flaps doubles so many times."""
+"""How many times the wait of a server that flaps may double."""
 
 
 class Connection(Protocol):
-    """What is asked of a server connection here, see ``proxy.server_connection``."""
+    """The part of ``proxy.server_connection.ServerConnection`` that is used here."""
 
     def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
         """Send a request of the proxy's own."""
 
     def abandon(self) -> None:
-        """Close it."""
+        """Close the connection."""
 
     def become_probe(self, timeout: int) -> None:
-        """Its failures count for nothing and are no warnings."""
+        """Make the connection a probe: failures neither count nor cause warnings. ``timeout``: in milliseconds."""
 
 
 class _Server:
-    """What is known of one server. ``due``: when it is asked next, None while it is being asked, or need not be."""
+    """The state of one server. ``due``: the time of its next probe, None while it is probed or needs no probe."""
 
     __slots__ = ("due", "ejected", "index", "readmitted_at", "strikes", "successes")
 
@@ -52,7 +52,7 @@ class _Server:
 
 
 class HealthChecks:
-    """Those of one pool."""
+    """The health checks of one pool."""
 
     def __init__(self, pool: Any) -> None:
         """``pool``: a ``proxy.server_pool.ServerPool``."""
@@ -69,7 +69,7 @@ class HealthChecks:
                 self._schedule(server, self._interval)
 
     def ejected(self, index: int) -> int:
-        """A server was taken out; gives in how many milliseconds it is asked at the earliest."""
+        """A server was ejected; returns the milliseconds until its first probe, which SCATTER varies."""
         server = self._servers[index]
         now = self._pool.now()
         flaps = server.readmitted_at is not None and now - server.readmitted_at < SOON * self._retry_timeout
@@ -81,7 +81,7 @@ class HealthChecks:
         return wait
 
     def expire(self, now: int) -> int | None:
-        """Ask the servers whose time has come; gives the next moment, if there is one."""
+        """Probe the servers that are due; returns the time of the next probe in ms, None for none."""
         for server in self._servers:
             if server.due is not None and server.due <= now:
                 self._probe(server)
@@ -100,7 +100,7 @@ class HealthChecks:
         def done(reply: bytes, answered: bool) -> None:
             connection.abandon()
             self._pool.drop_extra(connection)
-            # A server that was ejected meanwhile has its own next moment.
+            # A server that was ejected in the meantime has its own time for the next probe.
             if server.ejected != was_ejected:
                 return
             if not answered and reply in self._our_faults:
@@ -111,7 +111,7 @@ class HealthChecks:
         connection.ask(self._pool.codec.probe(), done)
 
     def _judge(self, server: _Server, well: bool) -> None:
-        """A probe is over."""
+        """Process the result of a probe."""
         if not server.ejected:
             self._schedule(server, self._interval)
             if not well:

@@ -1,4 +1,4 @@
-"""TCP keepalive, so that a peer that is gone without a word is noticed. Plain Python: called once per socket."""
+"""TCP keepalive, which detects a peer that has vanished. Plain Python: called once per socket."""
 
 import socket
 
@@ -10,11 +10,11 @@ _OPTIONS = {
     "tcpkeepalive_count": socket.TCP_KEEPCNT,
 }
 _LARGEST = {socket.TCP_KEEPIDLE: 32767, socket.TCP_KEEPINTVL: 32767, socket.TCP_KEEPCNT: 127}
-"""What the kernel takes at most, see tcp(7)."""
+"""The largest values that the kernel accepts, see tcp(7)."""
 
 
 def keep_alive(descriptor: int, pool: PoolConfig) -> None:
-    """Set up a TCP socket, which stays the caller's, as the pool's directives say."""
+    """Configure a TCP socket as the pool's directives say; the caller keeps the descriptor."""
     if not pool.tcpkeepalive:
         return
     connection = socket.socket(fileno=descriptor)

@@ -1,16 +1,15 @@
 from libc.stdint cimport int64_t
 
 from twemproxy.net.event_loop cimport Channel, EventLoop
-from twemproxy.proxy.limits cimport ClientCount
+from twemproxy.proxy.admission cimport Admission
 from twemproxy.proxy.server_pool cimport ServerPool
 
 
 cdef class Listener(Channel):
     cdef EventLoop loop
     cdef ServerPool pool
-    cdef ClientCount everyone
+    cdef Admission admission
     cdef unsigned int next_number
-    cdef int spare
     cdef bint tcp
     cdef bint keepalive
     cdef bint failing

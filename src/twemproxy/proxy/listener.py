@@ -21,58 +21,42 @@ from cython.cimports.twemproxy.libc.socket import (
     setsockopt,
 )
 from cython.cimports.twemproxy.net.event_loop import NEVER, Channel
+from cython.cimports.twemproxy.proxy.admission import Admission
 from cython.cimports.twemproxy.proxy.client import ClientConnection
-from cython.cimports.twemproxy.proxy.limits import ClientCount
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.counters import CLIENT_CONNECTIONS, CURR_CONNECTIONS, TOTAL_CONNECTIONS
 
 from twemproxy.proxy.keepalive import keep_alive
 
-# Clients accepted per turn, so that a storm of them leaves time for those that are there.
+# Clients accepted per turn, so that many new ones leave time for the others.
 MOST_PER_TURN = cython.declare(cython.const[cython.int], 64)
-# Milliseconds without accepting after it failed.
+# Milliseconds without accepting after a failure.
 REST = cython.declare(cython.const[int64_t], 100)
 WARN = cython.declare(cython.const[cython.int], 4)
 TOO_MANY = "max number of clients reached"
 
 
-def spare_descriptor() -> int:
-    """A descriptor of no use, -1 when there is none left."""
-    try:
-        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return -1
-
-
 @cython.final
 @cython.cclass
 class Listener(Channel):
-    """``spare`` is a descriptor kept back, -1 if there is none: without one a client cannot even be turned away.
+    """``rests_until``: no client is accepted before this time, because accepting would fail again."""
 
-    ``rests_until``: a moment before which none is accepted, because that would only fail again.
-    """
-
-    def __init__(self, fd: int, pool: ServerPool, everyone: ClientCount) -> None:
+    def __init__(self, fd: int, pool: ServerPool, admission: Admission) -> None:
         """``fd``: a listening non-blocking socket, owned from here on."""
         self.fd = fd
         self.loop = pool.loop
         self.pool = pool
-        self.everyone = everyone
+        self.admission = admission
         self.tcp = not pool.config.listen.address.path
         self.keepalive = pool.config.tcpkeepalive
-        self.spare = spare_descriptor()
         self.rests_until = NEVER
         pool.process_counters[TOTAL_CONNECTIONS] += 1
         pool.process_counters[CURR_CONNECTIONS] += 1
 
-    def __dealloc__(self) -> None:
-        if self.spare >= 0:
-            close(self.spare)
-
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close(self) -> cython.int:
-        """Accept no more."""
+        """Close the listening socket."""
         self.loop.forget(self)
         close(self.fd)
         self.fd = -1
@@ -99,10 +83,10 @@ class Listener(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def accepted(self, fd: cython.int) -> cython.int:
-        """A client is connected; it stays unless there are too many."""
+        """Take a new client, or refuse it if there are too many."""
         on: cython.int = 1
         own_limit: cython.ulonglong = self.pool.config.client_connections
-        if (self.everyone.limit > 0 and self.everyone.open >= self.everyone.limit) or (
+        if (self.admission.limit > 0 and self.admission.open >= self.admission.limit) or (
             own_limit > 0 and self.pool.counters[CLIENT_CONNECTIONS] >= own_limit
         ):
             return self.turn_away(fd)
@@ -111,14 +95,14 @@ class Listener(Channel):
             if self.keepalive:
                 keep_alive(fd, self.pool.config)
         self.next_number += 1
-        ClientConnection(fd, self.next_number, self.pool, self.everyone)
+        ClientConnection(fd, self.next_number, self.pool, self.admission)
         return 0
 
     def turn_away(self, fd) -> int:
-        """Tell a client that there are too many, and close it."""
+        """Send a client the error that there are too many, and close it."""
         if self.loop.verbosity >= WARN:
             self.pool.log.client_refused(TOO_MANY)
-        # It may have left first.
+        # The client may have closed first.
         with socket.socket(fileno=fd) as client, contextlib.suppress(OSError):
             client.send(self.pool.codec.error(TOO_MANY))
         return 0
@@ -126,16 +110,15 @@ class Listener(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def shed(self) -> cython.int:
-        """Out of descriptors: turn one client away with the spare one, or the loop would spin on it."""
+        """Out of descriptors: refuse one client with the spare descriptor; otherwise the loop would spin."""
         fd: cython.int
         error: cython.int
-        if self.spare >= 0:
-            close(self.spare)
+        self.admission.give_spare_up()
         fd = accept4(self.fd, cython.NULL, cython.NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
         error = errno
         if fd >= 0:
             self.turn_away(fd)
-        self.spare = spare_descriptor()
+        self.admission.take_spare()
         if fd < 0 and error != EAGAIN:
             return self.rest(error)
         return 0
@@ -143,7 +126,7 @@ class Listener(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def rest(self, error: cython.int) -> cython.int:
-        """Accept nobody for a moment; the log is told of the first of several."""
+        """Stop accepting for a while; only the first of several failures is logged."""
         if not self.failing and self.loop.verbosity >= WARN:
             self.pool.log.accept_failed(os.strerror(error))
         self.failing = True
@@ -154,11 +137,10 @@ class Listener(Channel):
     @cython.cfunc
     @cython.exceptval(-2, check=True)
     def expire(self) -> int64_t:
-        """Go on when it is time; returns when that will be, or NEVER."""
+        """Accept again when it is time; returns that time in ms, or NEVER."""
         if self.rests_until > self.loop.now:
             return self.rests_until
         self.rests_until = NEVER
-        if self.spare < 0:
-            self.spare = spare_descriptor()
+        self.admission.take_spare()
         self.loop.watch(self, EPOLLIN)
         return NEVER

@@ -16,6 +16,7 @@ cdef class MemoryLimit:
     cdef Py_ssize_t thrifty_from
     cdef readonly Py_ssize_t window_bytes
     cdef readonly unsigned int first_window
+    cdef readonly Py_ssize_t most_values
     cdef dict waiting
     cdef Stream favoured
     cdef bint favoured_has_read
@@ -26,10 +27,13 @@ cdef class MemoryLimit:
     cdef int64_t tell_at
     cdef bint told
 
+    cdef Py_ssize_t traffic(self) noexcept
     cdef Py_ssize_t used(self) noexcept
     cdef void count(self, Counter* counters) noexcept
+    cdef bint is_far_beyond(self) noexcept
     cdef bint is_thrifty(self) noexcept
     cdef unsigned int window(self, unsigned int widest) noexcept
+    cdef int read(self, Stream stream) except -1
     cdef int sip(self, Stream stream, Py_ssize_t most) except -1
     cdef int receive(self, Stream stream) except -1
     cdef bint goes_on(self, Stream stream) except -1

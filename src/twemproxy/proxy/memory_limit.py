@@ -1,12 +1,17 @@
-"""How much memory a worker may hold for traffic, and who waits while it holds more: the option --max-memory.
+"""The limit of the memory that a worker holds for traffic: the option --max-memory.
 
-Compiled-only. What counts is what ``BlockPool.allocated`` has, without the blocks that nobody uses at present. From a
-few MB on, whatever the limit, clients are read from in smaller pieces and have fewer requests on their way: what many
-pipeline at once can stay in the kernel for a moment. Beyond the limit clients with large requests or large replies
-are not read from, and what others send is taken in very small pieces; servers are read as ever, so that memory comes
-free. It would not if all of it belonged to requests that are not whole yet, so one of those that wait goes on at a
-time: one that has sent something, for as long as it does and others get their turn. Beyond twice the limit the clients
-that hold the most lose their requests, or their connections.
+Compiled-only. Counted are the bytes of ``BlockPool.allocated``, without unused blocks, and the bytes of ``kept`` for
+subscriptions, which may use a part of the limit only.
+
+From a few MB of traffic on, whatever the limit, the worker is thrifty: it reads from clients in smaller pieces and lets
+them have fewer requests in progress, because the kernel can hold pipelined requests for a moment.
+
+Above the limit clients with large requests or large replies are not read from, and others in very small pieces. Servers
+are read as before, so that memory is released. That would not help if incomplete requests had all the memory, so one
+waiting client at a time goes on: one that has sent something, until it pauses or its turn ends.
+
+Above twice the limit the clients that hold the most memory lose their requests or their connections, and a server
+connection that holds the most loses its incomplete reply.
 """
 
 import sys
@@ -19,34 +24,42 @@ from cython.cimports.twemproxy.libc.socket import MSG_DONTWAIT, MSG_PEEK, recv
 from cython.cimports.twemproxy.net.block import COPY_LIMIT, GROWTH_LIMIT, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
-from cython.cimports.twemproxy.protocol.codec import COMPLETE, NEED_MORE, Codec
+from cython.cimports.twemproxy.protocol.codec import Codec
+from cython.cimports.twemproxy.protocol.request import COMPLETE, NEED_MORE, Cursor, Request
 from cython.cimports.twemproxy.proxy.client import ClientConnection
-from cython.cimports.twemproxy.proxy.oversize import refuse_unfinished
+from cython.cimports.twemproxy.proxy.discard import refuse_rest, refuse_unfinished
+from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.stats.counters import MEMORY_HELD, MEMORY_WAITING, MEMORY_WAITS
 
 from twemproxy import log
 
-# Times in milliseconds: how long one that goes on may say nothing, how long it may go on while others wait, how often
-# to look whether one that waits has sent something, and how often the log is told.
+# Milliseconds: how long the client that goes on may be silent; how long it may go on while others wait; between checks
+# whether a waiting client has sent something; between log messages.
 PATIENCE = cython.declare(cython.const[int64_t], 100)
 TURN = cython.declare(cython.const[int64_t], 1000)
 INTERVAL = cython.declare(cython.const[int64_t], 20)
 TELL_INTERVAL = cython.declare(cython.const[int64_t], 10_000)
-# Bytes held from which the worker is thrifty, and what a client then may have at most: bytes read at a time, and
-# requests on their way. Measured with 200 clients that pipeline 2000 small requests each.
+# Bytes of traffic from which the worker is thrifty; then a client's bytes per read, and its requests in progress.
+# Measured with 200 clients that pipeline 2000 small requests each.
 THRIFTY_FROM = 4 * 1024 * 1024
 THRIFTY_READ = cython.declare(cython.const[cython.Py_ssize_t], 16 * 1024)
 THRIFTY_WINDOW = cython.declare(cython.const[cython.uint], 256)
-# Bytes that the replies on their way to one client should not exceed, and its requests on their way while the size of
-# their replies is not known: without a limit, and what there is at least and at most with one.
+# Target for the bytes of replies in progress to one client: without a limit, and the minimum with one. Requests in
+# progress while the size of replies is not known: without a limit, and with one.
 WINDOW_BYTES = 4 * 1024 * 1024
 SMALLEST_WINDOW_BYTES = 64 * 1024
-FIRST_WINDOW = 128
+FIRST_WINDOW = 16
 CAREFUL_FIRST_WINDOW = 8
+# Values that one piece of a request may ask for: without a limit, and the minimum with one (one value per MB of it).
+MOST_VALUES = 1024
+FEWEST_VALUES = 16
+# Subscriptions may use 1/KEPT_PART of the limit: unlike traffic, their memory is not released soon.
+KEPT_PART = 2
 WARN = cython.declare(cython.const[cython.int], 4)
 NOTICE = cython.declare(cython.const[cython.int], 5)
 
 DROPPED = "out of memory: the request is dropped, '--max-memory' leaves no room for it"
+REPLY_DROPPED = "out of memory: '--max-memory' leaves no room for the reply"
 
 _logger = log.get_logger(__name__)
 
@@ -54,9 +67,9 @@ _logger = log.get_logger(__name__)
 @cython.final
 @cython.cclass
 class MemoryLimit:
-    """``limit`` is out of reach when there is none. ``waiting``: clients that are not read from, in the order in which
-    they go on; ``favoured``: the one that does. ``look_at``: when to call ``look`` again, which otherwise is called
-    after each turn with more than ``limit``. ``told``: the log knows that some wait.
+    """``limit``: very large without a limit. ``waiting``: clients that are not read from, in the order in which they go
+    on. ``favoured``: the waiting client that goes on now. ``look_at``: when to call ``look`` next; it is also called
+    after each turn that ends above ``limit``. ``told``: the log says that clients wait.
     """
 
     def __init__(self, loop: EventLoop, limit: int) -> None:
@@ -66,7 +79,9 @@ class MemoryLimit:
         self.limit = limit or sys.maxsize // 2
         self.low = self.limit - self.limit // 8
         self.thrifty_from = THRIFTY_FROM
+        self.blocks.most_kept = self.limit // KEPT_PART
         self.window_bytes = min(WINDOW_BYTES, max(limit // 64, SMALLEST_WINDOW_BYTES)) if limit else WINDOW_BYTES
+        self.most_values = max(limit >> 20, FEWEST_VALUES) if limit else MOST_VALUES
         self.first_window = CAREFUL_FIRST_WINDOW if limit else FIRST_WINDOW
         self.waiting = {}
         self.look_at = NEVER
@@ -74,38 +89,56 @@ class MemoryLimit:
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def used(self) -> cython.Py_ssize_t:
-        """Bytes held."""
+    def traffic(self) -> cython.Py_ssize_t:
+        """Bytes held for traffic."""
         return self.blocks.allocated - self.blocks.unused()
 
     @cython.cfunc
     @cython.exceptval(check=False)
+    def used(self) -> cython.Py_ssize_t:
+        """Bytes held for traffic and for subscriptions."""
+        return self.traffic() + self.blocks.kept
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
     def count(self, counters: cython.pointer[Counter]) -> cython.void:
-        """Keep the process's gauges."""
+        """Update the process's gauges."""
         counters[MEMORY_HELD] = self.used()
         counters[MEMORY_WAITING] = len(self.waiting)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def is_far_beyond(self) -> cython.bint:
+        """Whether so much is held that somebody has to lose what it has; what is being given back is lost already."""
+        return self.used() - self.blocks.dropped > 2 * self.limit
 
     # --- for clients -----------------------------------------------------------------------------------------
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def is_thrifty(self) -> cython.bint:
-        """Whether so much is held that no client should have much on its way."""
-        return self.blocks.allocated > self.thrifty_from and self.used() > self.thrifty_from
+        """Whether traffic holds enough memory that each client should have less in progress."""
+        return self.blocks.allocated > self.thrifty_from and self.traffic() > self.thrifty_from
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def window(self, widest: cython.uint) -> cython.uint:
-        """How many requests of a client may be on their way at present, ``widest`` at most."""
+        """How many requests a client may have in progress now, up to ``widest``."""
         return THRIFTY_WINDOW if widest > THRIFTY_WINDOW and self.is_thrifty() else widest
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def read(self, stream: Stream) -> cython.int:
+        """Read; the bytes are kept for later if the client is paused."""
+        return Stream.read_ahead(stream) if stream.paused else Stream.receive(stream)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def sip(self, stream: Stream, most: cython.Py_ssize_t) -> cython.int:
-        """Read at most so many bytes, or what belongs to a long request."""
+        """Read at most ``most`` bytes, or more if they belong to a long request."""
         self.blocks.read_most = most
         try:
-            Stream.receive(stream)
+            self.read(stream)
         finally:
             self.blocks.read_most = self.blocks.read_size
         return 0
@@ -113,16 +146,15 @@ class MemoryLimit:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def receive(self, stream: Stream) -> cython.int:
-        """Read from a client while there may be much, unless it has to wait."""
+        """Read from a client as memory allows, or let the client wait."""
         client: ClientConnection
-        used: cython.Py_ssize_t = self.used()
-        if used <= self.thrifty_from:
-            return Stream.receive(stream)
-        if used <= self.limit:
+        if self.traffic() <= self.thrifty_from:
+            return self.read(stream)
+        if self.used() <= self.limit:
             return self.sip(stream, THRIFTY_READ)
         if self.goes_on(stream):
             if stream is self.favoured:
-                return Stream.receive(stream)
+                return self.read(stream)
             self.blocks.growth = COPY_LIMIT
             try:
                 self.sip(stream, COPY_LIMIT)
@@ -146,9 +178,9 @@ class MemoryLimit:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def goes_on(self, stream: Stream) -> cython.bint:
-        """Whether a client is read from although there is too much."""
+        """Whether a client is read from although memory is above the limit."""
         client: ClientConnection = cython.cast(ClientConnection, stream)
-        if client.swallow != 0 or client.closing:
+        if client.discard != 0 or client.closing:
             return True
         if stream is self.favoured and self.loop.now < self.favoured_since + TURN:
             self.favoured_has_read = True
@@ -164,7 +196,7 @@ class MemoryLimit:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def forget(self, stream: Stream) -> cython.int:
-        """A client is gone."""
+        """Remove a closed client."""
         self.waiting.pop(stream, None)
         if self.favoured is stream:
             self.favoured = None
@@ -175,11 +207,11 @@ class MemoryLimit:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def look(self) -> cython.int:
-        """Let clients go on, all when there is room again, otherwise one; see to it that it does not get much more."""
+        """Resume all waiting clients below the low mark, otherwise one; shed load above twice the limit."""
         now: int64_t = self.loop.now
         favoured: Stream = self.favoured
         self.look_at = NEVER
-        if self.used() > 2 * self.limit:
+        if self.is_far_beyond():
             self.relieve()
         if self.used() <= self.low:
             self.favoured = None
@@ -208,13 +240,13 @@ class MemoryLimit:
     def go_on(self, stream: Stream) -> cython.int:
         del self.waiting[stream]
         cython.cast(ClientConnection, stream).awaits_memory = False
-        # Its flush finds out whether it may be read from.
+        # The client's flush checks whether the client may be read from.
         return self.loop.want_flush(stream)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def choose(self) -> cython.int:
-        """Let the first go on that has sent something, or has gone."""
+        """Resume the first waiting client that has sent something or has closed."""
         stream: Stream
         byte: cython.uchar = 0
         n: cython.Py_ssize_t
@@ -233,22 +265,45 @@ class MemoryLimit:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def relieve(self) -> cython.int:
-        """Take from the clients that hold most what they hold, until it is not too much for the process."""
+        """Shed load above twice the limit: drop requests, replies or connections, largest holders first."""
         client: ClientConnection
+        server: ServerConnection
         held: cython.Py_ssize_t
         holders: list = []
         for channel in self.loop.channels:
             if isinstance(channel, ClientConnection):
                 client = channel
-                held = client.tail_end - client.tail_start + client.out.pending + client.replies.kept
+                held = (
+                    client.tail_end - client.tail_start + client.out.pending + client.replies.kept + client.steps_hold
+                )
+                if client.parts is not None:
+                    held += client.parts.pending
+                if client.ahead is not None:
+                    held += client.ahead.pending
+                if client.pieced is not None:
+                    held += client.pieced.values.pending
                 if held > COPY_LIMIT:
                     holders.append((held, client))
+            elif isinstance(channel, ServerConnection):
+                server = channel
+                if server.tail_end - server.tail_start > COPY_LIMIT:
+                    holders.append((server.tail_end - server.tail_start, server))
         holders.sort(key=itemgetter(0), reverse=True)
-        for held, client in holders:
-            if self.used() <= 2 * self.limit:
+        for held, holder in holders:
+            if not self.is_far_beyond():
                 return 0
+            if isinstance(holder, ServerConnection):
+                server = holder
+                server.give_up_reply(REPLY_DROPPED)
+                continue
+            client = holder
             if self.loop.verbosity >= WARN:
                 client.pool.log.client_holds_most(client.fd, held, self.limit)
+            if client.ahead is not None and 2 * client.ahead.pending > held:
+                refuse_rest(client, DROPPED)
+                if client.awaits_memory:
+                    self.go_on(client)
+                continue
             if 2 * (client.tail_end - client.tail_start) <= held or not self.drop_request(client):
                 client.cut_off("it holds most of too much memory")
         return 0
@@ -256,16 +311,18 @@ class MemoryLimit:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def drop_request(self, stream: Stream) -> cython.bint:
-        """Refuse the request that is not whole yet, and forget it; False when that cannot be told from others."""
+        """Refuse and drop the incomplete request; returns False if the codec cannot skip it."""
         client: ClientConnection = cython.cast(ClientConnection, stream)
         codec: Codec = client.pool.codec
-        codec.resume_at = 0
+        buf: cython.p_uchar = block_bytes(client.tail)
+        request: Request = Request()
+        cursor: Cursor = Cursor()
         if (
-            codec.frame_request(block_bytes(client.tail), client.tail_start, client.tail_end) != NEED_MORE
-            or codec.pass_over(block_bytes(client.tail), client.tail_start, client.tail_end) != COMPLETE
+            codec.frame_request(buf, client.tail_start, client.tail_end, client.confined, cursor, request) != NEED_MORE
+            or codec.skip_request(buf, client.tail_start, client.tail_end, cursor, request) != COMPLETE
         ):
             return False
-        refuse_unfinished(client, codec.error(DROPPED))
+        refuse_unfinished(client, request, codec.error(DROPPED))
         client.drop_tail()
         if client.awaits_memory:
             self.go_on(client)

@@ -1,29 +1,38 @@
 from twemproxy.net.block cimport Block
 from twemproxy.net.stream cimport Stream
-from twemproxy.proxy.sink cimport Sink
+from twemproxy.proxy.reply_handler cimport ReplyHandler
 from twemproxy.stats.counters cimport Counter
 
 cdef enum SlotState:
     AWAITED
-    HELD        # a block is held
-    SMALL       # the bytes are in the slot itself
+    HELD        # the slot holds a block
+    SMALL       # the bytes are in the slot
+
+
+cdef struct HeldReply:
+    Block* block
+    unsigned char* data
+
+
+cdef union ReplyPlace:
+    HeldReply held
+    unsigned char[24] bytes
 
 
 cdef struct Slot:
-    Block* block
-    unsigned char* data
-    unsigned int length
+    Py_ssize_t length
     unsigned char state
-    unsigned char[19] bytes
+    ReplyPlace reply
 
 
-cdef class ReplyQueue(Sink):
+cdef class ReplyQueue(ReplyHandler):
     cdef Stream stream
     cdef Slot* slots
     cdef unsigned int head
     cdef unsigned int tail
     cdef unsigned int capacity
     cdef Py_ssize_t kept
+    cdef Py_ssize_t values
     cdef Py_ssize_t typical
     cdef Py_ssize_t small
     cdef Py_ssize_t window_bytes
@@ -32,8 +41,9 @@ cdef class ReplyQueue(Sink):
     cdef Counter* pool_counters
 
     cdef unsigned int reserve(self) except? 0xFFFFFFFF
+    cdef unsigned int reserve_values(self, Py_ssize_t count) except? 0xFFFFFFFF
     cdef int grow(self) except -1
     cdef int advance(self) except -1
-    cdef void adjust_window(self, Py_ssize_t length) noexcept
+    cdef void learn(self, Py_ssize_t length, Py_ssize_t count) noexcept
     cdef void free_slots(self) noexcept
     cdef void close(self) noexcept

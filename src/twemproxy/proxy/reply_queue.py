@@ -1,37 +1,44 @@
 """The order of one client's replies.
 
-Compiled-only. Requests of a client go to many servers and replies come back in any order; they leave in the
-order of the requests. A reply whose turn it is goes straight to the client's send queue, another waits in the
-slot of its request.
+Compiled-only. A client's requests go to many servers, and replies arrive in any order; the client gets them in request
+order. A reply that is next goes straight to the client's send queue, another reply waits in the slot of its request.
 """
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy
-from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block
+from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes
+from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.net.send_queue import SendQueue
 from cython.cimports.twemproxy.net.stream import Stream
-from cython.cimports.twemproxy.proxy.sink import Sink
+from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
 from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR
 
-# A slot array larger than this is given back as soon as the queue is empty.
+# A slot array larger than KEEP_SLOTS is freed when the queue is empty.
 KEEP_SLOTS = cython.declare(cython.const[cython.uint], 4)
 PIPELINE_SLOTS = cython.declare(cython.const[cython.uint], 64)
+# Requests by which the reply with one small value widens the window: it grows fourfold while a window is answered.
+GROWTH = cython.declare(cython.const[cython.uint], 3)
 
 
 @cython.final
 @cython.cclass
-class ReplyQueue(Sink):
-    """Positions ``head`` to ``tail`` (exclusive) are requests whose replies have not left yet; they wrap at 2^32.
+class ReplyQueue(ReplyHandler):
+    """The replies of one client, as a handler of its requests.
 
-    ``kept`` is how many bytes wait in blocks for their turn. ``window`` is how many requests may be on their way
-    together: what comes back must be taken from the servers even when the client does not take it from us, so
-    large replies make the window small. ``typical`` follows their sizes, up at once and down slowly. ``widest`` is the
-    window for replies of up to ``small`` bytes.
+    Positions from ``head`` up to ``tail`` are requests whose replies have not been sent; positions wrap at 2^32.
+    ``values``: the values that these replies have beyond one each. ``kept``: bytes of replies that wait for their turn
+    in blocks.
+
+    ``window``: how many requests may be in progress, with about as many values. The proxy must take replies from
+    servers even if the client does not read, so large values make the window small. ``typical``: bytes per value; it
+    rises at once and falls slowly. ``widest``: the window for values of up to ``small`` bytes, to which it grows by
+    GROWTH per value: the first requests are sent before anything is known of their replies.
     """
 
     def __init__(self, widest: int, first: int, window_bytes: int) -> None:
-        """``first``: the window while the size of replies is not known; ``window_bytes``: of replies on their way."""
+        """``first``: the window while no reply size is known. ``window_bytes``: bytes of replies in progress."""
         self.widest = widest
         self.window_bytes = window_bytes
         self.small = window_bytes // widest
@@ -43,19 +50,30 @@ class ReplyQueue(Sink):
     @cython.cfunc
     @cython.exceptval(0xFFFFFFFF, check=True)
     def reserve(self) -> cython.uint:
-        """A place in the order for the next request; returns its position."""
+        """Reserve a position for the next request, and return it."""
         slot: cython.pointer[Slot]
         if self.tail - self.head == self.capacity:
             self.grow()
         slot = cython.address(self.slots[self.tail & (self.capacity - 1)])
         slot.state = AWAITED
+        slot.length = 0
         self.tail += 1
         return self.tail - 1
 
     @cython.cfunc
+    @cython.exceptval(0xFFFFFFFF, check=True)
+    def reserve_values(self, count: cython.Py_ssize_t) -> cython.uint:
+        """As ``reserve``, for a request whose reply has ``count`` values."""
+        position: cython.uint = self.reserve()
+        # ``length`` of a slot that waits for its reply: the number of values beyond one.
+        self.slots[position & (self.capacity - 1)].length = count - 1
+        self.values += count - 1
+        return position
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def grow(self) -> cython.int:
-        # From few to many at once: a client that pipelines does it with every batch.
+        # From few slots to many in one step, because a pipelining client needs many for every batch.
         capacity: cython.uint = max(2 * self.capacity, PIPELINE_SLOTS) if self.capacity > 0 else KEEP_SLOTS
         position: cython.uint = self.head
         slots: cython.pointer[Slot]
@@ -68,7 +86,7 @@ class ReplyQueue(Sink):
         free(self.slots)
         self.slots = slots
         if capacity > KEEP_SLOTS:
-            # What every client has all the time is not traffic.
+            # The few slots that each client has at all times do not count as traffic.
             if self.capacity <= KEEP_SLOTS:
                 self.capacity = 0
             self.stream.loop.blocks.allocated += (capacity - self.capacity) * cython.sizeof(Slot)
@@ -88,24 +106,25 @@ class ReplyQueue(Sink):
         stream: Stream = self.stream
         if stream is None:
             return 0
-        self.adjust_window(length)
+        slot = cython.address(self.slots[position & (self.capacity - 1)])
+        self.learn(length, slot.length + 1)
+        self.values -= slot.length
         if position == self.head:
             stream.out.append_held(stream.loop.blocks, block, data, length)
             self.head += 1
             self.advance()
             return stream.loop.want_flush(stream)
-        slot = cython.address(self.slots[position & (self.capacity - 1)])
-        slot.length = cython.cast(cython.uint, length)
-        if length <= cython.cast(cython.Py_ssize_t, cython.sizeof(slot.bytes)):
-            memcpy(slot.bytes, data, length)
+        slot.length = length
+        if length <= cython.cast(cython.Py_ssize_t, cython.sizeof(slot.reply.bytes)):
+            memcpy(slot.reply.bytes, data, length)
             slot.state = SMALL
             return 0
         if block is cython.NULL or length < COPY_LIMIT:
-            slot.block = stream.loop.blocks.stash(data, length, cython.address(slot.data))
+            slot.reply.held.block = stream.loop.blocks.stash(data, length, cython.address(slot.reply.held.data))
         else:
             block.holders += 1
-            slot.block = block
-            slot.data = data
+            slot.reply.held.block = block
+            slot.reply.held.data = data
         slot.state = HELD
         self.kept += length
         return 0
@@ -113,16 +132,20 @@ class ReplyQueue(Sink):
     @cython.cfunc
     @cython.inline
     @cython.exceptval(check=False)
-    def adjust_window(self, length: cython.Py_ssize_t) -> cython.void:
-        """Learn from the size of a reply."""
+    def learn(self, length: cython.Py_ssize_t, count: cython.Py_ssize_t) -> cython.void:
+        """Adapt the window to a reply of ``length`` bytes with ``count`` values."""
+        widened: cython.Py_ssize_t = self.window + GROWTH * count
+        if count > 1:
+            length = length // count
         if length > self.typical:
             self.typical = length
         else:
             self.typical -= (self.typical - length) >> 3
         if self.typical <= self.small:
-            self.window = self.widest
+            if self.window < self.widest:
+                self.window = cython.cast(cython.uint, min(widened, self.widest))
         else:
-            self.window = max(cython.cast(cython.uint, self.window_bytes // self.typical), 1)
+            self.window = cython.cast(cython.uint, max(min(widened, self.window_bytes // self.typical), 1))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -140,7 +163,7 @@ class ReplyQueue(Sink):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def advance(self) -> cython.int:
-        """Let the replies leave whose turn has come."""
+        """Send the replies that are next in order."""
         slot: cython.pointer[Slot]
         stream: Stream = self.stream
         while self.head != self.tail:
@@ -148,10 +171,10 @@ class ReplyQueue(Sink):
             if slot.state == AWAITED:
                 return 0
             if slot.state == SMALL:
-                stream.out.append(stream.loop.blocks, slot.bytes, slot.length)
+                stream.out.append(stream.loop.blocks, slot.reply.bytes, slot.length)
             else:
-                stream.out.append_held(stream.loop.blocks, slot.block, slot.data, slot.length)
-                stream.loop.blocks.release(slot.block)
+                stream.out.append_held(stream.loop.blocks, slot.reply.held.block, slot.reply.held.data, slot.length)
+                stream.loop.blocks.release(slot.reply.held.block)
                 self.kept -= slot.length
             self.head += 1
         if self.capacity > KEEP_SLOTS:
@@ -170,14 +193,53 @@ class ReplyQueue(Sink):
     @cython.cfunc
     @cython.exceptval(check=False)
     def close(self) -> cython.void:
-        """The client is gone: replies that still come are dropped."""
+        """The client is closed: drop this and later replies."""
         slot: cython.pointer[Slot]
         while self.head != self.tail:
             slot = cython.address(self.slots[self.head & (self.capacity - 1)])
             if slot.state == HELD:
-                self.stream.loop.blocks.release(slot.block)
+                self.stream.loop.blocks.release(slot.reply.held.block)
             self.head += 1
         self.kept = 0
         if self.stream is not None:
             self.free_slots()
         self.stream = None
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_owner(self) -> cython.int:
+        # Closing may release the last other reference to the stream, and it closes this queue.
+        stream: Stream = self.stream
+        return 0 if stream is None else stream.on_defect()
+
+    # --- for tests: the same with ``bytes`` ------------------------------------------------------------------------
+
+    def attach(self, loop: EventLoop) -> SendQueue:
+        """Attach the queue to a stream without a socket; returns the stream's send queue."""
+        self.stream = Stream()
+        self.stream.loop = loop
+        return self.stream.out
+
+    def take_place(self) -> int:
+        """``reserve``."""
+        return self.reserve()
+
+    def put(self, position, data: bytes, held, length=None) -> None:
+        """``deliver``, from a block if ``held``; ``length``: the length to deliver, None for that of ``data``."""
+        block: cython.pointer[Block] = cython.NULL
+        place: cython.p_uchar = cython.cast(cython.p_uchar, PyBytes_AS_STRING(data))
+        if held:
+            block = self.stream.loop.blocks.take(len(data))
+            memcpy(block_bytes(block), PyBytes_AS_STRING(data), len(data))
+            place = block_bytes(block)
+        self.deliver(position, block, place, len(data) if length is None else length)
+        if held:
+            self.stream.loop.blocks.release(block)
+
+    def end(self) -> None:
+        """``close``."""
+        self.close()
+
+    def figures(self) -> tuple:
+        """(requests in progress, bytes kept, the window)."""
+        return self.tail - self.head, self.kept, self.window

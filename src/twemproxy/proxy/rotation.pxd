@@ -1,4 +1,4 @@
-from twemproxy.hashing.continuum cimport Continuum
+from twemproxy.hashing.ring cimport Ring
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.stats.counters cimport Counter
 
@@ -17,7 +17,7 @@ cdef class ServerHealth:
 
 cdef class Rotation:
     cdef EventLoop loop
-    cdef Continuum continuum
+    cdef Ring ring
     cdef readonly list members
     cdef readonly int n_live
     cdef bint ejects

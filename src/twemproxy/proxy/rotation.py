@@ -1,20 +1,19 @@
-"""Which servers of a pool take part in the continuum: ejection and return.
+"""Health of a pool's servers: ejection and return.
 
 Compiled-only. A server's states, with ``auto_eject_hosts``:
 
-    live     -> ejected   when ``server_failure_limit`` connections or checks failed in a row, with no reply between;
-                          its keys then belong to the servers that are left, unless ``on_server_down`` lets it keep
-                          them
-    ejected  -> live      when ``proxy.health_checks`` finds it well
+    live     -> ejected   after ``server_failure_limit`` failures of connections or checks without a reply in between;
+                          its keys then belong to the other servers, unless ``on_server_down`` lets it keep them
+    ejected  -> live      after a successful check of ``proxy.health_checks``
 
-Without ``auto_eject_hosts`` every server is always live and nothing is counted. Source: nutcracker's behaviour, listed
-in docs/differences.md where ours differs.
+Without ``auto_eject_hosts`` every server is always live, and failures are not counted. Source: nutcracker's behaviour;
+docs/differences.md lists the differences.
 """
 
 import time
 
 import cython
-from cython.cimports.twemproxy.hashing.continuum import Continuum
+from cython.cimports.twemproxy.hashing.ring import Ring
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.stats.counters import SERVER_EJECTED_AT, SERVER_EJECTS
 
@@ -24,15 +23,15 @@ NOTICE = cython.declare(cython.const[cython.int], 5)
 @cython.final
 @cython.cclass
 class ServerHealth:
-    """What is known of one server's health.
+    """The health of one server.
 
-    ``down``: it is ejected and keeps its keys; requests for it are not sent, but answered by the proxy.
+    ``down``: it is ejected and keeps its keys; the proxy replies to requests for it.
     """
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def failed(self) -> cython.int:
-        """One of the server's connections failed, or it said that it cannot serve."""
+        """Count a failure: a connection failed, or the server replied that it cannot serve."""
         if not self.rotation.ejects:
             return 0
         self.failures += 1
@@ -44,21 +43,21 @@ class ServerHealth:
 @cython.final
 @cython.cclass
 class Rotation:
-    """The servers of one pool, in index order, and the continuum of the live ones.
+    """The servers of one pool, in index order, and the ring of the live ones.
 
-    ``on_ejected(index)``, which the owner sets, is told of an ejection and gives the milliseconds until the server is
-    tried again; ``on_rebuilt()`` is told when keys may have changed their servers.
+    The owner sets ``on_ejected(index)``, which is called after an ejection and returns the milliseconds until the next
+    health check, and ``on_rebuilt()``, which is called when keys may have moved to other servers.
     """
 
-    def __init__(self, loop: EventLoop, continuum: Continuum, names, ejects, failure_limit, keeps_keys, logger) -> None:
-        """``failure_limit`` 0 works as 1; ``keeps_keys``: whether keys of ejected servers stay theirs."""
+    def __init__(self, loop: EventLoop, ring: Ring, names, ejects, failure_limit, keeps_keys, logger) -> None:
+        """``failure_limit``: 0 works as 1. ``keeps_keys``: whether an ejected server keeps its keys."""
         member: ServerHealth
         self.loop = loop
-        self.continuum = continuum
+        self.ring = ring
         self.ejects = ejects
         self.failure_limit = max(failure_limit, 1)
-        # Where keys say nothing about servers there is nothing to keep.
-        self.keeps_keys = keeps_keys and not continuum.draws
+        # With a random ring a server has no keys of its own.
+        self.keeps_keys = keeps_keys and not ring.is_random
         self.logger = logger
         self.members = []
         for name in names:
@@ -74,13 +73,13 @@ class Rotation:
     @cython.inline
     @cython.exceptval(check=False)
     def is_open(self) -> cython.bint:
-        """Whether a request can be routed now."""
+        """Whether requests can be routed now."""
         return self.n_live > 0 or self.keeps_keys
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def eject(self, member: ServerHealth) -> cython.int:
-        """Take a server out."""
+        """Eject a server."""
         member.live = False
         member.down = self.keeps_keys
         member.failures = 0
@@ -92,7 +91,7 @@ class Rotation:
         return self.rebuild()
 
     def readmit(self, index: int) -> None:
-        """Bring an ejected server back."""
+        """Reinstate an ejected server."""
         member: ServerHealth = self.members[index]
         member.live = True
         member.down = False
@@ -102,7 +101,7 @@ class Rotation:
         self.rebuild()
 
     def count_failure(self, index: int) -> None:
-        """A check of a live server failed."""
+        """Count a failed check of a live server."""
         member: ServerHealth = self.members[index]
         member.failed()
 
@@ -115,6 +114,6 @@ class Rotation:
             live.append(member.live)
         self.n_live = sum(live)
         if not self.keeps_keys:
-            self.continuum.rebuild(live)
+            self.ring.rebuild(live)
         self.on_rebuilt()
         return 0

@@ -1,43 +1,66 @@
-"""One connection to a server with the requests on it.
+"""One connection to a server, with its requests.
 
-Compiled-only. Requests leave in the order they were queued and replies are matched to them first in, first
-out. The connection opens itself with the first request (see ``proxy.server_stream``), and again with the first after it
-failed. While it is not READY requests gather; nothing of them is written before the greeting went well.
+Compiled-only. Requests are sent in the order they were queued, and replies are matched to them in that order. The
+connection opens with the first request (see ``proxy.server_stream``), and after a failure with the next one. Requests
+wait until it is READY; none of their bytes is written before the handshake has succeeded.
 
-A connection that clients share takes requests that have nothing to do with each other. One that is overdue fails alone:
-its reply is passed over when it comes, and its bytes are not sent any more if none of them was. A server that has said
-nothing for a whole ``timeout`` is sent nothing more until it does, and loses the connection after a second one. When
-the connection fails, requests of which no byte was written are sent once more on a fresh one. On a connection
-that one client has for itself requests build on each other: there the first that is overdue fails all.
+Requests on a shared connection are independent of each other. A request that is overdue fails alone: its late reply is
+dropped, and it is not sent if none of its bytes was. After one ``timeout`` of silence the server is sent nothing until
+it sends something, and after a second one the connection fails. When the connection fails, requests of which no byte
+was written are sent once more on a new connection, and with ``retry_reads`` so are reads. On a connection that one
+client has for itself, requests depend on each other, so the first overdue request fails all of them.
 
-A connection whose server has another address is LEAVING until everything written has been answered, and takes what has
-gathered to the new one.
+On connections where clients can shape the server's replies there are fences between requests: see ``proxy.fenced``.
+
+A connection to a former address of its server is DRAINING until all written requests have replies. Then the connection
+opens to a current address and sends the requests that were queued in the meantime.
 """
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.cpython.ref import Py_DECREF
-from cython.cimports.libc.errno import EHOSTDOWN, EINVAL, ETIMEDOUT
+from cython.cimports.libc.errno import EHOSTDOWN, EINVAL, EMSGSIZE, ETIMEDOUT
 from cython.cimports.libc.stdint import int64_t, uint32_t
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN
-from cython.cimports.twemproxy.libc.socket import SHUT_WR, shutdown
+from cython.cimports.twemproxy.libc.poll import POLLOUT, poll, pollfd
+from cython.cimports.twemproxy.libc.socket import MSG_DONTWAIT, MSG_PEEK, SHUT_WR, recv, shutdown
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import LOW_WATER, Stream
-from cython.cimports.twemproxy.protocol.codec import COMPLETE, MUTED, NEED_MORE, QUIET, RESP3, Codec, Frame
-from cython.cimports.twemproxy.proxy.errand import Errand
-from cython.cimports.twemproxy.proxy.in_flight import InFlight, Request, add, forget_oldest, oldest
+from cython.cimports.twemproxy.protocol.codec import Codec
+from cython.cimports.twemproxy.protocol.request import (
+    COMPLETE,
+    NEED_MORE,
+    NOREPLY,
+    QUIET,
+    RESP3,
+    Cursor,
+    Frame,
+    Request,
+)
+from cython.cimports.twemproxy.proxy.fenced import (
+    consume_fenced,
+    drop_unsent_fenced,
+    forget_unsent_fences,
+    look_after_fence,
+    put_fence,
+    separate,
+    take_failed_fenced,
+)
+from cython.cimports.twemproxy.proxy.fences import Fences
+from cython.cimports.twemproxy.proxy.internal_request import InternalRequest
+from cython.cimports.twemproxy.proxy.pipeline import Entry, Pipeline, add, forget_oldest, make_place, oldest
+from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
 from cython.cimports.twemproxy.proxy.server_stream import (
     CLOSED,
     CONNECTING,
-    GREETING,
-    LEAVING,
+    DRAINING,
+    HANDSHAKE,
     READY,
     RESOLVING,
     ServerStream,
 )
-from cython.cimports.twemproxy.proxy.sink import Sink
 from cython.cimports.twemproxy.stats.counters import (
     IN_QUEUE,
     REQUEST_BYTES,
@@ -52,33 +75,48 @@ from cython.cimports.twemproxy.stats.counters import (
 
 from twemproxy.proxy.upstream import is_our_fault
 
-# How long a server has to answer, in milliseconds, once it knows that nothing more is sent.
-LAST_WORDS = cython.declare(cython.const[int64_t], 2000)
+# Milliseconds that a server has for pending replies after the proxy has closed its side of the connection.
+HALF_CLOSE_TIMEOUT = cython.declare(cython.const[int64_t], 2000)
+# Reads before a server counts as late, because its reply may lie unread: together more than a socket buffers.
+MOST_UNREAD = cython.declare(cython.const[cython.int], 64)
+# Largest late reply, in bytes: the connection fails when the reply to a request that has failed is longer.
+LARGEST_LATE_REPLY = cython.declare(cython.const[cython.Py_ssize_t], 64 * 1024 * 1024)
 INFO = cython.declare(cython.const[cython.int], 6)
 
 
 @cython.final
 @cython.cclass
 class ServerConnection(ServerStream):
-    """``shared``: requests have nothing to do with each other; on such a connection ``retries_reads`` may be set.
+    """A server connection.
 
-    ``held``: the server is sent nothing until it says something. ``blamed_until``: requests that were due before then
-    tell nothing new about the server when they are overdue.
+    ``shared``: its requests are independent of each other; ``retries_reads`` may be set only then.
+
+    ``writes_suspended``: nothing is sent until the server sends something. ``reply_began_at``: when the incomplete
+    reply began to arrive, in ms, NEVER without one. ``counted_until``: overdue requests with an earlier deadline do not
+    count as another failure of the server. ``shaped``: clients may decide the text of replies, so replies do not show
+    the server's health; a shared connection that is shaped has ``fences``. ``retry_bytes``: bytes of retried
+    requests in progress, see ``proxy.retryable``.
     """
 
     def __init__(
         self, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, timeout: int, profile: int, shared: bool
     ) -> None:
-        """``timeout``: in milliseconds, 0 for none; for the others see ServerStream.
+        """``timeout``: in milliseconds, 0 for none. The other parameters: see ServerStream.
 
-        ``listener(message)``, when set, gets what comes without a request being there that it could answer.
+        ``may_open()``, when set, returns why the connection may not be opened now, "" if it may.
+
+        ``listener(message)``, when set, gets each message that is not the reply to a request.
         """
         ServerStream.__init__(self, loop, codec, health, upstream, profile)
         self.timeout = timeout
-        self.patience = upstream.pool.connect_timeout or timeout
+        self.open_timeout = upstream.pool.connect_timeout or timeout
         self.shared = shared
         self.retries_reads = shared and upstream.pool.retry_reads
-        self.requests = InFlight()
+        self.requests = Pipeline()
+        self.reply_began_at = NEVER
+        self.shaped = codec.is_shaped(profile)
+        if self.shaped and shared:
+            self.fences = Fences()
 
     # --- requests --------------------------------------------------------------------------------------------
 
@@ -86,32 +124,72 @@ class ServerConnection(ServerStream):
     @cython.exceptval(-1, check=False)
     def send_request(
         self,
-        sink: Sink,
+        handler: ReplyHandler,
         position: cython.uint,
+        request: Request,
         block: cython.pointer[Block],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.int:
-        """Queue the request that the codec just framed, which stands in ``block`` from ``start`` to ``end``."""
-        codec: Codec = self.codec
-        data: cython.p_uchar = block_bytes(block)
-        if self.state != READY:
-            self.demanded |= codec.demand
-        if codec.cut_end == codec.cut_start:
-            self.out.append_held(self.loop.blocks, block, data + start, end - start)
-            return self.enqueue(sink, position, end - start, codec.expected)
-        self.out.append_held(self.loop.blocks, block, data + start, codec.cut_start - start)
-        self.out.append_held(self.loop.blocks, block, data + codec.cut_end, end - codec.cut_end)
-        return self.enqueue(sink, position, end - start - (codec.cut_end - codec.cut_start), codec.expected)
+        """Queue the request in ``block`` from ``start`` to ``end``."""
+        data: cython.p_uchar = block_bytes(block) + start
+        before: cython.Py_ssize_t
+        length: cython.Py_ssize_t = end - start - (request.strip_end - request.strip_start)
+        self.separate(handler)
+        before = self.out.pending
+        make_place(self.requests)
+        if request.strip_end == request.strip_start:
+            self.out.append_held(self.loop.blocks, block, data, length)
+            return self.enqueue(handler, position, length, request.expected, request.required_features)
+        try:
+            self.out.append_held(self.loop.blocks, block, data, request.strip_start)
+            self.out.append_held(self.loop.blocks, block, data + request.strip_end, end - start - request.strip_end)
+        finally:
+            if self.out.pending != before + length:
+                self.out.drop_since(self.loop.blocks, before)
+        return self.enqueue(handler, position, length, request.expected, request.required_features)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def send_bytes(
+        self, handler: ReplyHandler, position: cython.uint, request: bytes, expected: cython.uchar
+    ) -> cython.int:
+        """Queue a request that the proxy has made; ``expected``: see ``enqueue``."""
+        self.separate(handler)
+        make_place(self.requests)
+        self.out.append(
+            self.loop.blocks,
+            cython.cast(cython.p_uchar, PyBytes_AS_STRING(request)),
+            PyBytes_GET_SIZE(request),
+        )
+        return self.enqueue(handler, position, PyBytes_GET_SIZE(request), expected, 0)
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(-1, check=False)
+    def separate(self, handler: ReplyHandler) -> cython.int:
+        """Prepare to append a request of ``handler`` to ``out``; ``enqueue`` records it afterwards."""
+        if self.fences is None:
+            return 0
+        return separate(self, handler.owner())
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def enqueue(
-        self, sink: Sink, position: cython.uint, length: cython.Py_ssize_t, expected: cython.uchar
+        self,
+        handler: ReplyHandler,
+        position: cython.uint,
+        length: cython.Py_ssize_t,
+        expected: cython.uchar,
+        required_features: cython.uchar,
     ) -> cython.int:
-        """Note that the last ``length`` bytes appended to ``out`` are a request of ``sink``'s.
+        """Record the last ``length`` bytes of ``out`` as a request of ``handler``.
 
-        ``expected``: see Codec; the request of a sink that is not a client's is neither QUIET nor MUTED.
+        Call ``separate`` and ``make_place`` before the bytes are appended: a request without an entry would shift all
+        later replies.
+
+        ``expected`` and ``required_features``: see ``protocol.request``. A request whose handler is not a client's
+        reply queue is neither QUIET nor NOREPLY.
         """
         deadline: int64_t = NEVER
         down: cython.bint = self.is_down()
@@ -119,7 +197,7 @@ class ServerConnection(ServerStream):
             deadline = self.loop.now + self.timeout
             if deadline < self.loop.wake_at:
                 self.loop.wake_at = deadline
-        add(self.requests, sink, position, length, expected, deadline)
+        add(self.requests, handler, position, length, expected, required_features, deadline)
         if self.retries_reads:
             self.requests.keep_read(self.out, self.codec)
         if not down:
@@ -136,22 +214,24 @@ class ServerConnection(ServerStream):
     def flush(self) -> cython.int:
         if self.is_down():
             self.answer_unsent()
-        if self.state == LEAVING:
-            return self.move_on()
-        if self.state != READY or self.held:
+        if self.state == DRAINING:
+            return self.reconnect()
+        if self.state != READY or self.writes_suspended:
             return 0
+        if self.fences is not None and self.fences.unfenced > 0:
+            put_fence(self, False)
         return Stream.flush(self)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
         if self.requests.sent_of_next > 0:
-            # It reads on in the midst of a request.
+            # The server is still reading a request.
             self.heard_at = self.loop.now
         self.requests.note_sent(sent, self.out)
         if self.waiting is not None and self.out.pending <= LOW_WATER:
             self.wake_waiting()
-        if self.leaves and self.out.pending == 0:
+        if self.drain_requested and self.out.pending == 0:
             return self.leave()
         return self.publish_gauges()
 
@@ -159,30 +239,32 @@ class ServerConnection(ServerStream):
     @cython.inline
     @cython.exceptval(check=False)
     def is_down(self) -> cython.bint:
-        """Whether the server is not to be sent anything, and the proxy answers in its place; not so for a probe."""
-        return self.health.down and not self.excused
+        """Whether the proxy replies in the server's place instead of sending; never for a probe."""
+        return self.health.down and not self.failures_ignored
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def answer_unsent(self) -> cython.int:
-        """Answer what was not written yet in the server's place; see ``on_server_down``.
+        """Reply to unwritten requests in the server's place; see ``on_server_down``.
 
-        This is done when the turn's requests have all been read: the codec that reads them is needed here too.
+        This runs at the end of the turn, when all requests of the turn have been read.
         """
-        sink: Sink
+        handler: ReplyHandler
         position: cython.uint
         expected: cython.uchar
         request: bytes
         reply: bytes
-        for sink, position, expected, request in self.requests.take_unsent(self.out, self.loop.blocks):
-            self.codec.expected = expected
+        unsent: list = self.requests.take_unsent(self.out, self.loop.blocks)
+        if self.fences is not None:
+            forget_unsent_fences(self)
+        for handler, position, expected, request, _, _ in unsent:
             reply = self.upstream.missing_reply(request, expected & RESP3 != 0) if self.shared else b""
             if not reply:
-                self.tell_failed([(sink, position, expected)], self.upstream.down_reply())
+                self.tell_failed([(handler, position, expected)], self.upstream.down_reply())
                 continue
-            if self.codec.is_unwanted(reply):
+            if self.codec.is_unwanted(reply, expected):
                 reply = b""
-            sink.deliver(
+            handler.deliver(
                 position,
                 cython.NULL,
                 cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)),
@@ -191,19 +273,34 @@ class ServerConnection(ServerStream):
         self.wake_waiting()
         return self.publish_gauges()
 
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def open(self) -> cython.int:
+        failed: list
+        reason: str = self.may_open() if self.may_open is not None else ""
+        if not reason:
+            return ServerStream.open(self)
+        failed = self.take_failed(False)
+        self.tell_failed(failed, self.upstream.explanation(reason))
+        self.wake_waiting()
+        if self.on_settled is not None:
+            self.on_settled(False, False)
+        return self.publish_gauges()
+
     # --- for rare work in Python -------------------------------------------------------------------------------
 
-    def ask(self, request: bytes, done) -> None:
-        """Queue a request of the proxy's own, answered as one of the greeting; ``done``: see Errand."""
-        self.out.append(
-            self.loop.blocks,
-            cython.cast(cython.p_uchar, PyBytes_AS_STRING(request)),
-            PyBytes_GET_SIZE(request),
-        )
-        self.enqueue(Errand(done), 0, PyBytes_GET_SIZE(request), self.codec.greeting_expected)
+    def ask(self, request: bytes, done, kind: int = 0) -> None:
+        """Queue a request of the proxy's own; ``done``: see InternalRequest.
+
+        ``kind``: ``Request.expected`` for its reply, 0 for the value that handshake replies have.
+        """
+        expected: cython.uchar = self.codec.handshake_expected
+        if kind != 0:
+            expected = kind
+        self.send_bytes(InternalRequest(done), 0, request, expected)
 
     def write(self, data: bytes) -> None:
-        """Send bytes the answers to which, if any, are for ``listener``."""
+        """Send bytes; replies to them, if any, go to ``listener``."""
         self.out.append(self.loop.blocks, cython.cast(cython.p_uchar, PyBytes_AS_STRING(data)), PyBytes_GET_SIZE(data))
         if self.state == READY:
             self.loop.want_flush(self)
@@ -211,46 +308,75 @@ class ServerConnection(ServerStream):
             self.open()
 
     def become_probe(self, timeout: int) -> None:
-        """Ask how the server is: failures count for nothing and are no warnings. ``timeout``: in milliseconds."""
-        self.excused = True
-        self.timeout = self.patience = timeout
+        """Become a probe: failures neither count nor cause warnings. ``timeout``: in milliseconds."""
+        self.failures_ignored = True
+        self.timeout = self.open_timeout = timeout
+
+    def distrust(self) -> None:
+        """From now on a client may decide the text of replies."""
+        self.shaped = True
+
+    def is_shaped(self) -> bool:
+        """Whether a client may have decided the text of replies."""
+        return self.shaped
 
     def finish(self) -> bool:
-        """Let the server know that there is nothing more to come, but take what it still has to say.
+        """Close the proxy's side of the connection; the server may still send replies.
 
-        A server that has nothing to say by then ends the connection, and its requests are answered with nothing; it has
-        LAST_WORDS for that. False, and nothing is done, while not all has been sent.
+        The server has HALF_CLOSE_TIMEOUT ms for pending replies. Requests without a reply by then, or when the server
+        closes, complete with an empty reply. Returns False and does nothing while there are unsent bytes.
         """
         if self.state != READY or self.out.pending > 0:
             return False
-        self.excused = self.finished = True
+        self.failures_ignored = self.half_closed = True
         shutdown(self.fd, SHUT_WR)
-        self.requests.set_deadline(self.loop.now + LAST_WORDS)
-        self.loop.wake_at = min(self.loop.wake_at, self.loop.now + LAST_WORDS)
+        self.requests.set_deadline(self.loop.now + HALF_CLOSE_TIMEOUT)
+        self.loop.wake_at = min(self.loop.wake_at, self.loop.now + HALF_CLOSE_TIMEOUT)
         return True
 
     def set_timeout(self, timeout: int) -> None:
-        """How long requests from now on may wait, in milliseconds, 0 for ever."""
+        """Set the timeout of later requests, in milliseconds, 0 for none."""
         self.timeout = timeout
 
     @cython.cfunc
     @cython.inline
     @cython.exceptval(check=False)
     def is_unused(self) -> cython.bint:
-        """Whether it is READY and has no request on it."""
+        """Whether the connection is READY and has no requests."""
         return self.state == READY and self.requests.head == self.requests.tail
 
     def is_idle(self) -> bool:
-        """Whether it is READY for other requests and has none on it."""
-        return self.is_unused() and self.out.pending == 0 and not self.finished
+        """Whether the connection is READY and not half-closed, and has no requests and no unsent bytes."""
+        return self.is_unused() and self.out.pending == 0 and not self.half_closed
+
+    def is_closed(self) -> bool:
+        """Whether the connection is closed and has no requests."""
+        return self.state == CLOSED and self.requests.head == self.requests.tail
+
+    def is_open(self) -> bool:
+        """Whether the connection is in any state but CLOSED."""
+        return self.state != CLOSED
+
+    def close_idle(self) -> None:
+        """Close an idle connection; the next request opens it again."""
+        self.shut()
+        self.publish_gauges()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_ready(self, events: uint32_t) -> cython.int:
-        if self.held and events & EPOLLIN:
-            self.held = False
+        if self.writes_suspended and events & EPOLLIN:
+            self.writes_suspended = False
             self.loop.want_flush(self)
         return Stream.on_ready(self, events)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def receive(self) -> cython.int:
+        Stream.receive(self)
+        if self.requests.overdue > 0 and self.tail_end - self.tail_start > LARGEST_LATE_REPLY:
+            return self.end_reply()
+        return 0
 
     # --- replies ---------------------------------------------------------------------------------------------
 
@@ -260,36 +386,39 @@ class ServerConnection(ServerStream):
         self, block: cython.pointer[Block], start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
         codec: Codec = self.codec
-        requests: InFlight = self.requests
+        requests: Pipeline = self.requests
+        cursor: Cursor = self.cursor
         buf: cython.p_uchar = block_bytes(block)
+        expected: cython.uchar
         frame: Frame
         stop: cython.Py_ssize_t
         self.needed = 0
+        if self.fences is not None and self.state >= READY:
+            return self.consumed(consume_fenced(self, block, start, end))
         while start < end:
-            codec.resume_at = self.resume_at
-            codec.resume_left = self.resume_left
-            self.resume_at = 0
-            codec.expected = codec.greeting_expected
+            expected = codec.handshake_expected
             if self.state >= READY and requests.head != requests.tail:
-                codec.expected = oldest(requests).expected
-            frame = codec.frame_reply(buf, start, end)
+                expected = oldest(requests).expected
+            frame = codec.frame_reply(buf, start, end, expected, cursor)
             if frame == NEED_MORE:
-                self.resume_at = codec.resume_at
-                self.resume_left = codec.resume_left
-                self.needed = codec.needed
+                self.needed = cursor.needed
+                self.reply_began_at = min(self.reply_began_at, self.loop.now)
                 break
             if frame != COMPLETE:
                 self.fail(EINVAL, "its reply breaks the protocol")
                 return end
-            stop = codec.end
-            if codec.is_unasked(buf, start, stop):
+            stop = start + cursor.length
+            self.reply_began_at = NEVER
+            if codec.is_push(buf, start, stop):
                 pass
-            elif self.state == GREETING:
-                self.greeted(PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), stop - start))
+            elif self.state == HANDSHAKE:
+                self.on_handshake_reply(
+                    PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), stop - start)
+                )
             elif requests.head != requests.written:
                 self.reply_arrived(block, buf + start, stop - start)
             elif requests.is_begun() and codec.is_error(buf, start, stop):
-                # It has seen enough of a request that is still being written, and takes the rest as read.
+                # The server has replied with an error before all of the request was written; it ignores the rest.
                 requests.take_as_written()
                 self.reply_arrived(block, buf + start, stop - start)
             elif self.listener is not None:
@@ -299,7 +428,13 @@ class ServerConnection(ServerStream):
             if self.fd < 0:
                 return end
             start = stop
-        if self.state == LEAVING:
+        return self.consumed(start)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def consumed(self, start: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Everything before ``start`` is processed; returns ``start``."""
+        if self.state == DRAINING:
             self.loop.want_flush(self)
         self.publish_gauges()
         return start
@@ -309,40 +444,52 @@ class ServerConnection(ServerStream):
     def reply_arrived(
         self, block: cython.pointer[Block], data: cython.p_uchar, length: cython.Py_ssize_t
     ) -> cython.int:
-        """The oldest written request has its reply."""
-        request: cython.pointer[Request] = oldest(self.requests)
-        sink: Sink
+        """Process the reply to the oldest written request."""
+        request: cython.pointer[Entry] = oldest(self.requests)
+        handler: ReplyHandler
         position: cython.uint = request.position
         expected: cython.uchar = request.expected
+        fits: cython.bint = True
         self.counters[RESPONSES] += 1
         self.counters[RESPONSE_BYTES] += length
-        if request.sink is cython.NULL:
-            self.requests.pass_over()
+        if request.handler is cython.NULL:
+            self.requests.drop_late_reply()
             return 0
-        sink = cython.cast(Sink, request.sink)
-        Py_DECREF(sink)
+        handler = cython.cast(ReplyHandler, request.handler)
+        Py_DECREF(handler)
         forget_oldest(self.requests)
-        if self.health.rotation.ejects:
+        if self.health.rotation.ejects and not self.shaped:
             if self.codec.is_transient_error(data, 0, length):
                 self.health.failed()
             else:
                 self.health.failures = 0
-        if expected & (QUIET | MUTED) and (expected & MUTED or self.codec.is_nominal(data, 0, length)):
+        if expected & (QUIET | NOREPLY) and (
+            expected & NOREPLY or self.codec.is_suppressible(data, 0, length, expected)
+        ):
             length = 0
-        if sink.deliver(position, block, data, length) == 1:
+        try:
+            fits = handler.deliver(position, block, data, length) != 1
+        except Exception as defect:
+            # The connection itself works: only the client that waits for the reply is closed.
+            self.loop.on_defect(defect)
+            handler.close_owner()
+        if not fits and self.fences is None:
             return self.fail(EINVAL, "its reply does not fit the request")
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def publish_gauges(self) -> cython.int:
-        """Bring this connection's part of the server's gauges up to date."""
+        """Update this connection's part of the server's gauges."""
         i: cython.int
-        requests: InFlight = self.requests
+        requests: Pipeline = self.requests
         now = cython.declare(cython.Py_ssize_t[4])
         now[0] = requests.tail - requests.written
         now[1] = self.out.pending
-        now[2] = requests.written - requests.head
+        now[2] = requests.written - requests.head - requests.fences
+        if requests.fences > 0 and now[0] > 0:
+            now[0] -= requests.unsent_fences()
+            now[2] += requests.unsent_fences()
         now[3] = max(requests.request_bytes - self.out.pending, 0)
         for i in range(4):
             self.counters[IN_QUEUE + i] += now[i] - self.gauges[i]
@@ -354,28 +501,106 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-2, check=True)
     def expire(self) -> int64_t:
-        """Fail what is overdue; returns the moment to look again, or NEVER."""
+        """Fail overdue requests; returns the time of the next check in ms, or NEVER."""
         silent_by: int64_t = NEVER
+        if self.is_due():
+            self.read_unread()
         if self.is_opening() and self.open_by <= self.loop.now:
             self.opening_overdue()
         if self.requests.next_deadline() <= self.loop.now:
             self.requests_overdue()
-        if self.requests.overdue > 0 and self.state >= READY:
+        if self.requests.overdue > 0 and self.state >= READY and self.timeout > 0:
             silent_by = self.silent_by()
             if silent_by <= self.loop.now:
-                # Whoever was overdue has blamed it for its silence already.
+                # The overdue requests have already counted as a failure of the server.
                 self.fail_with(
                     ETIMEDOUT, "it has said nothing for too long", self.upstream.error_reply(ETIMEDOUT), False, True
                 )
                 silent_by = NEVER
+            elif self.reply_began_at != NEVER:
+                silent_by = min(silent_by, self.reply_ends_by())
+                if silent_by <= self.loop.now:
+                    self.end_reply()
+                    silent_by = NEVER
+            if self.state == READY and not self.writes_suspended:
+                silent_by = min(silent_by, self.suspend_writes())
         if self.is_opening():
             silent_by = self.open_by
+        if self.fences is not None and self.state >= READY:
+            silent_by = min(silent_by, look_after_fence(self))
         return min(silent_by, self.requests.next_deadline())
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def suspend_writes(self) -> int64_t:
+        """Send nothing more to a server that has been silent for a ``timeout``, unless it has half of a request.
+
+        Returns when that will be so in ms, or NEVER.
+        """
+        silent_at: int64_t = self.heard_at + self.timeout
+        if silent_at > self.loop.now:
+            return silent_at
+        self.writes_suspended = self.requests.sent_of_next == 0
+        return NEVER
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def is_due(self) -> cython.bint:
+        """Whether a deadline of this connection has passed."""
+        if self.is_opening():
+            return self.open_by <= self.loop.now
+        return self.requests.next_deadline() <= self.loop.now or (
+            self.requests.overdue > 0
+            and self.state >= READY
+            and min(self.silent_by(), self.reply_ends_by()) <= self.loop.now
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def read_unread(self) -> cython.int:
+        """Read the bytes that have already arrived: the proxy may have been too slow, not the server."""
+        byte: cython.uchar = 0
+        waiting = cython.declare(pollfd)
+        if self.state == CONNECTING:
+            waiting.fd = self.fd
+            waiting.events = POLLOUT
+            if poll(cython.address(waiting), 1, 0) > 0:
+                self.set_open_by()
+                return self.on_writable()
+            return 0
+        for _ in range(MOST_UNREAD):
+            if not self.established or recv(self.fd, cython.address(byte), 1, MSG_PEEK | MSG_DONTWAIT) <= 0:
+                return 0
+            self.on_ready(EPOLLIN)
+        return 0
+
+    def take_unread(self) -> None:
+        """As ``read_unread``."""
+        self.read_unread()
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def reply_ends_by(self) -> int64_t:
+        """When the incomplete reply fails the connection: one ``timeout`` after it began and after it was due."""
+        if self.reply_began_at == NEVER or self.timeout == 0 or self.requests.head == self.requests.tail:
+            return NEVER
+        return max(self.reply_began_at, oldest(self.requests).deadline) + self.timeout
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def end_reply(self) -> cython.int:
+        """Fail the connection because an overdue reply does not end."""
+        reason: str = "a reply that is overdue does not end"
+        return self.fail_with(ETIMEDOUT, reason, self.upstream.error_reply(ETIMEDOUT), False, True)
+
+    def give_up_reply(self, reason: str) -> None:
+        """Fail the connection before the incomplete reply has ended; requests that fail get ``reason``."""
+        self.fail_with(EMSGSIZE, reason, self.upstream.explanation(reason), False, True)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def opening_overdue(self) -> cython.int:
-        """An address has had its time: try the next one, if there is one."""
+        """The server did not accept the connection in time: try the next address, if there is one."""
         if self.state != CONNECTING or not self.candidates:
             return self.fail(ETIMEDOUT, "it could not be connected to in time")
         self.close_socket()
@@ -385,54 +610,90 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def requests_overdue(self) -> cython.int:
-        """The oldest request that has not failed yet has waited for too long, and maybe others with it."""
-        blame: cython.bint
-        failed: list
+        """Fail the requests that are overdue."""
+        counts_as_failure: cython.bint
         if not self.shared:
             return self.fail(ETIMEDOUT, "")
-        # Requests that were on their way together say no more about the server than one.
-        blame = self.requests.next_deadline() >= self.blamed_until
-        failed = self.requests.take_overdue(self.loop.now)
-        if self.state == READY and self.requests.sent_of_next == 0:
-            self.held = self.loop.now - self.heard_at >= self.timeout
-        self.requests.drop_unsent(self.out, self.loop.blocks)
-        self.counters[SERVER_TIMEDOUT] += len(failed)
-        if self.loop.verbosity >= INFO:
-            self.upstream.log_overdue(len(failed))
-        self.tell_failed(failed, self.upstream.error_reply(ETIMEDOUT))
-        if self.waiting is not None and self.out.pending <= LOW_WATER:
-            self.wake_waiting()
-        self.publish_gauges()
-        if blame:
-            self.blamed_until = self.loop.now + self.timeout
+        # Requests that were in progress together count as one failure.
+        counts_as_failure = self.requests.next_deadline() >= self.counted_until
+        self.fail_overdue(self.upstream.error_reply(ETIMEDOUT))
+        if counts_as_failure:
+            self.counted_until = self.loop.now + self.timeout
             return self.health.failed()
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def fail_overdue(self, reply: bytes) -> cython.int:
+        """Fail only the overdue requests; the connection stays open."""
+        failed: list = self.requests.take_overdue(self.loop.now)
+        if self.state == READY:
+            self.suspend_writes()
+        if self.fences is not None:
+            drop_unsent_fenced(self)
+        else:
+            self.requests.drop_unsent(self.out, self.loop.blocks)
+        self.counters[SERVER_TIMEDOUT] += len(failed)
+        if self.loop.verbosity >= INFO:
+            self.upstream.log_overdue(len(failed))
+        self.tell_failed(failed, reply)
+        if self.waiting is not None and self.out.pending <= LOW_WATER:
+            self.wake_waiting()
+        return self.publish_gauges()
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def owes(self) -> cython.bint:
+        """Whether a request waits for a reply, or the connection is opening."""
+        return self.requests.head + self.requests.overdue != self.requests.tail or self.is_opening()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail_for_stop(self, reason: str) -> cython.int:
+        """Fail all requests with ``reason``; this does not count as a failure of the server."""
+        reply: bytes = self.upstream.explanation(reason)
+        if self.is_opening() or not self.shared:
+            return self.fail_with(ETIMEDOUT, reason, reply, False, False)
+        self.requests.set_deadline(self.loop.now)
+        return self.fail_overdue(reply)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def refuse_unsupported(self) -> cython.int:
+        failed: list = self.requests.take_unsupported(self.features, self.out, self.loop.blocks)
+        if failed:
+            self.tell_failed(failed, self.upstream.explanation(self.codec.missing_feature_text()))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def tell_failed(self, failed: list, reply: bytes) -> cython.int:
-        """``failed``: see InFlight."""
-        sink: Sink
+        """Call ``fail`` of the handlers; ``failed``: (handler, position, expected) of each request, see Pipeline."""
+        handler: ReplyHandler
         position: cython.uint
         expected: cython.uchar
-        for sink, position, expected in failed:
-            sink.fail(position, b"" if expected & MUTED or self.finished else reply)
+        for handler, position, expected in failed:
+            try:
+                handler.fail(position, b"" if expected & NOREPLY or self.half_closed else reply)
+            except Exception as defect:
+                self.loop.on_defect(defect)
+                handler.close_owner()
         return 0
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def silent_by(self) -> int64_t:
-        """When the server will have said nothing for a second ``timeout``, although a reply is overdue."""
+        """When an overdue reply fails the connection: after a second ``timeout`` of silence."""
         return max(self.heard_at + self.timeout, oldest(self.requests).deadline) + self.timeout
 
-    # --- moving ----------------------------------------------------------------------------------------------
+    # --- drain -----------------------------------------------------------------------------------------------
 
-    def follow_server(self) -> None:
-        """If it is misplaced, move to an address that the server has now; no request fails for that."""
-        if not self.is_misplaced() or self.state == LEAVING:
+    def leave_stale_address(self) -> None:
+        """If the address is stale, move to a current address of the server; no request fails."""
+        if not self.is_stale() or self.state == DRAINING:
             return
         if self.state == READY:
-            self.leaves = True
+            self.drain_requested = True
             self.loop.want_flush(self)
         else:
             self.shut()
@@ -441,16 +702,15 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def leave(self) -> cython.int:
-        """All requests are written whole: from now on they gather, until the replies to these have come."""
-        self.leaves = False
-        self.demanded = 0
-        self.state = LEAVING
-        return self.move_on()
+        """Start to drain, when all queued bytes are written: later requests wait for the next connection."""
+        self.drain_requested = False
+        self.state = DRAINING
+        return self.reconnect()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def move_on(self) -> cython.int:
-        """Once it owes nobody a reply, close the connection, and open it elsewhere if requests have gathered."""
+    def reconnect(self) -> cython.int:
+        """If no written request is left, close the connection, and open it again for the requests that wait."""
         if self.requests.head == self.requests.written:
             self.shut()
             if self.requests.head != self.requests.tail:
@@ -462,7 +722,7 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_end(self) -> cython.int:
-        # A server may end a connection that nobody uses.
+        # A server may close an unused connection.
         return self.fail_with(0, "", self.upstream.error_reply(0), not self.is_unused(), True)
 
     @cython.cfunc
@@ -479,44 +739,48 @@ class ServerConnection(ServerStream):
     @cython.exceptval(-1, check=False)
     def fail(self, error: cython.int, reason: str) -> cython.int:
         ours: cython.bint = is_our_fault(error)
-        nonsense: cython.bint = error == EINVAL and self.state == GREETING
+        nonsense: cython.bint = error == EINVAL and self.state == HANDSHAKE
         if error == EHOSTDOWN and self.state == RESOLVING:
             return self.fail_with(error, reason, self.upstream.unresolved_reply(reason), True, False)
         return self.fail_with(error, reason, self.upstream.error_reply(error), not ours, not ours and not nonsense)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def refuse(self, reason: str, blame: cython.bint) -> cython.int:
-        return self.fail_with(EINVAL, reason, self.upstream.explanation(reason), blame, False)
+    def refuse(self, reason: str, counts_as_failure: cython.bint) -> cython.int:
+        return self.fail_with(EINVAL, reason, self.upstream.explanation(reason), counts_as_failure, False)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def fail_with(
-        self, error: cython.int, reason: str, reply: bytes, blame: cython.bint, again: cython.bint
+        self, error: cython.int, reason: str, reply: bytes, counts_as_failure: cython.bint, again: cython.bint
     ) -> cython.int:
-        """Close the connection; its requests get this error, but for those that are sent once more.
+        """Close the connection; its requests fail with this error, except those that are sent once more.
 
-        ``blame``: whether it counts as a failure of the server's. ``again``: whether another connection may do better.
+        ``counts_as_failure``: whether this is a failure of the server. ``again``: whether another connection may
+        succeed.
         """
         failed: list
         level: cython.int
-        requests: InFlight = self.requests
+        requests: Pipeline = self.requests
         resent: cython.uint
+        if self.shaped and self.state >= READY:
+            # A client may have decided the bytes that the server sent, complete or not.
+            counts_as_failure = (
+                counts_as_failure and error != EINVAL and error != EMSGSIZE and self.reply_began_at == NEVER
+            )
         if error == 0:
             self.counters[SERVER_EOF] += 1
         elif error == ETIMEDOUT:
             self.counters[SERVER_TIMEDOUT] += 1
         else:
             self.counters[SERVER_ERR] += 1
-        level = INFO if self.excused else self.upstream.failure_level(error, requests.tail - requests.head)
-        # Before anybody who hears of it can have the connection opened again.
+        level = INFO if self.failures_ignored else self.upstream.failure_level(error, requests.tail - requests.head)
+        # Before any handler that gets the failure can open the connection again.
         self.upstream.addresses.doubt()
         self.shut()
-        failed = requests.take_failed(self.out, self.loop.blocks, again and self.shared)
-        resent = requests.tail - requests.head
+        failed = self.take_failed(again and self.shared)
+        resent = requests.tail - requests.head - requests.fences
         self.counters[REQUESTS_RESENT] += resent
-        if resent == 0:
-            self.demanded = 0
         if self.loop.verbosity >= level:
             self.upstream.log_failed(level, error, reason, len(failed), resent)
         self.tell_failed(failed, reply)
@@ -528,19 +792,29 @@ class ServerConnection(ServerStream):
         elif resent > 0 and requests.head != requests.tail and self.state == CLOSED:
             self.open()
         self.publish_gauges()
-        if blame and not self.excused and (failed or not resent):
-            # When all are sent again, the next connection tells whether it is well. This comes last, because keys may
-            # move then, and nothing may be sent here in the midst of it.
+        if counts_as_failure and not self.failures_ignored and (failed or not resent):
+            # If all requests are sent again, the next connection shows the server's health. This comes last, because
+            # it may move keys, and nothing may be sent while that happens.
             return self.health.failed()
         return 0
 
     @cython.cfunc
+    def take_failed(self, again: cython.bint) -> list:
+        """As ``Pipeline.take_failed``."""
+        if self.fences is not None:
+            return take_failed_fenced(self, again)
+        return self.requests.take_failed(self.out, self.loop.blocks, again)
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def shut(self) -> cython.int:
-        self.resume_at = 0
+        self.cursor.at = 0
         self.needed = 0
-        self.held = False
-        self.leaves = False
+        self.reply_began_at = NEVER
+        self.writes_suspended = False
+        self.drain_requested = False
+        if self.fences is not None:
+            self.fences.begin_slice()
         return ServerStream.shut(self)
 
     def give_up(self, error: int, reason: str) -> None:
@@ -548,10 +822,13 @@ class ServerConnection(ServerStream):
         self.fail(error, reason)
 
     def abandon(self) -> None:
-        """Close the connection, which is nobody's fault; nobody hears of the requests on it any more."""
+        """Close the connection without counting a failure; drop its requests without calling their handlers."""
         self.on_settled = self.listener = None
         self.shut()
         self.out.clear(self.loop.blocks)
         self.requests.clear()
+        if self.fences is not None:
+            self.fences.keep(0, True)
+        self.retry_bytes = 0
         self.wake_waiting()
         self.publish_gauges()

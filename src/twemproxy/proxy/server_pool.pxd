@@ -2,7 +2,8 @@ from libc.stdint cimport int64_t
 
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.protocol.codec cimport Codec
-from twemproxy.proxy.limits cimport ClientLimits
+from twemproxy.protocol.request cimport Cursor, Item, Request
+from twemproxy.proxy.admission cimport ClientLimits
 from twemproxy.proxy.rotation cimport Rotation
 from twemproxy.proxy.server_connection cimport ServerConnection
 from twemproxy.stats.counters cimport Counter
@@ -10,18 +11,23 @@ from twemproxy.stats.counters cimport Counter
 
 cdef class Server:
     cdef readonly list connections
-    cdef readonly list others
+    cdef readonly dict others
     cdef readonly list everything
+    cdef int recent_profile
+    cdef list recent
 
 
 cdef class ServerPool:
     cdef EventLoop loop
     cdef readonly object config
     cdef readonly Codec codec
+    cdef Request request
+    cdef Cursor cursor
+    cdef Item item
     cdef Rotation rotation
     cdef readonly list servers
     cdef int n_servers
-    cdef bint guarded
+    cdef bint requires_auth
     cdef int64_t idle_limit
     cdef ClientLimits limits
     cdef bint tolerates_missing
@@ -33,16 +39,16 @@ cdef class ServerPool:
     cdef set extra
     cdef readonly object private
     cdef readonly object subscriptions
+    cdef readonly object poll
+    cdef list upstreams
     cdef object health_checks
     cdef object refreshing
-    cdef set usable
-    cdef dict asking
-    cdef dict verdicts
-    cdef dict refused_until
+    cdef readonly object profiles
     cdef double started
 
-    cdef int server_of_key(self, unsigned char* buf) noexcept
+    cdef int server_of_key(self, unsigned char* buf, Py_ssize_t start, Request request) noexcept
+    cdef int server_of_found(self, unsigned char* buf, Py_ssize_t start, Request request) except? -2
     cdef int any_server(self) except -1
     cdef ServerConnection connection(self, int server, unsigned int client, int profile)
-    cdef list open_profile(self, int server, int profile)
+    cdef list connections_of(self, int server, int profile)
     cdef int64_t expire(self) except? -2

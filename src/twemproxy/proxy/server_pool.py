@@ -1,4 +1,4 @@
-"""A server pool: its servers with their connections, its codec and its rotation.
+"""A server pool: its servers with their connections, its codec and its ring.
 
 Compiled-only.
 """
@@ -9,11 +9,15 @@ import time
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import int64_t
-from cython.cimports.twemproxy.hashing.continuum import Continuum
+from cython.cimports.libc.string import memcpy
+from cython.cimports.twemproxy.hashing.ring import Ring
+from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
-from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.codec import Codec
-from cython.cimports.twemproxy.proxy.limits import ClientLimits
+from cython.cimports.twemproxy.protocol.request import Cursor, Item, Request
+from cython.cimports.twemproxy.proxy.admission import ClientLimits
+from cython.cimports.twemproxy.proxy.internal_request import InternalRequest
+from cython.cimports.twemproxy.proxy.pipeline import Pipeline
 from cython.cimports.twemproxy.proxy.rotation import Rotation, ServerHealth
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.stats.counters import CounterTable
@@ -21,55 +25,74 @@ from cython.cimports.twemproxy.stats.counters import CounterTable
 from twemproxy import __version__
 from twemproxy.proxy.address_refresh import AddressRefresh
 from twemproxy.proxy.health_checks import HealthChecks
+from twemproxy.proxy.identity import run_id
+from twemproxy.proxy.pinned_connections import PrivateConnections
 from twemproxy.proxy.pool_log import PoolLog
-from twemproxy.proxy.private_connections import PrivateConnections
-from twemproxy.proxy.subscriptions import Subscriptions
+from twemproxy.proxy.profiles import Profiles
+from twemproxy.proxy.pubsub import Subscriptions
+from twemproxy.proxy.server_poll import ServerPoll
 from twemproxy.proxy.upstream import Upstream, error_text
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS
 
-# The key that routes requests without one, as in nutcracker.
+# Milliseconds of silence after which a server may be busy with a script.
+BUSY_AFTER = cython.declare(cython.const[int64_t], 100)
+# The key by which requests without a key are routed, as in nutcracker.
 PLACEHOLDER = cython.declare(bytes, b"placeholder")
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def is_silent(connection: ServerConnection) -> cython.bint:
+    """Whether a connection has requests and has been silent for BUSY_AFTER."""
+    requests: Pipeline = connection.requests
+    return requests.head != requests.tail and connection.heard_at + BUSY_AFTER <= connection.loop.now
 
 
 @cython.final
 @cython.cclass
 class Server:
-    """One server of a pool: ``connections`` has the ``server_connections`` entries of the default profile.
+    """One server of a pool. ``connections``: its connections of the default profile, ``server_connections`` of them.
 
-    ``others`` has lists of the other profiles' connections, by profile, and None for those nobody has needed;
-    ``everything`` has all connections.
+    ``others``: lists of its connections of other profiles, by profile. ``recent``: the list of ``recent_profile``, 0
+    for none. ``everything``: all its shared connections.
     """
 
     def __init__(self, connections: list) -> None:
         self.connections = connections
-        self.others = [None]
+        self.others = {}
         self.everything = list(connections)
 
 
 @cython.final
 @cython.cclass
 class ServerPool:
-    """``guarded``: clients must authenticate first. ``refused``: the reply when no server is live.
+    """``requires_auth``: clients must authenticate first. ``refused``: the reply when no server is live.
 
-    ``tolerates_missing``: in merged reads, keys of servers that fail count as missing. ``find_clients(pool)`` gives the
-    clients connected now; whoever has the event loop sets it. ``extra`` has the connections that no Server has: private
-    ones, and those that bring what was subscribed to.
+    ``tolerates_missing``: in merged reads, keys of servers that fail count as missing. ``find_clients(pool)``: returns
+    the connected clients; the data plane sets it. ``extra``: the connections that no Server has, private ones and those
+    for subscriptions.
+
+    ``request``, ``item``: reused for each request of the pool. ``cursor``: the cursor of clients without an incomplete
+    request.
     """
 
     def __init__(
         self, config, loop: EventLoop, codec: Codec, table: CounterTable, position, server_positions, resolver
     ) -> None:
-        """``config``: a PoolConfig; ``position`` and ``server_positions``: where its counters stand in ``table``;
+        """``config``: a PoolConfig. ``position``, ``server_positions``: where its counters are in ``table``.
         ``resolver``: see ``proxy.addresses.Resolver``.
         """
         health: ServerHealth
         self.loop = loop
         self.config = config
         self.codec = codec
-        self.log = PoolLog(config.name)
+        self.request = Request()
+        self.cursor = Cursor()
+        self.item = Item()
+        self.log = PoolLog(config.name, config.redis)
         self.started = time.time()
         self.n_servers = len(config.servers)
-        self.guarded = bool(config.redis_auth)
+        self.requires_auth = bool(config.redis_auth)
         self.idle_limit = config.client_idle_timeout
         self.limits = ClientLimits(config)
         self.tolerates_missing = config.partial_reads == "miss"
@@ -77,7 +100,7 @@ class ServerPool:
         self.process_counters = table.at(0)
         self.counters = table.at(position)
         names = [server.name.encode() for server in config.servers]
-        continuum: Continuum = Continuum(
+        ring: Ring = Ring(
             config.distribution,
             config.hash,
             config.hash_tag.encode(),
@@ -87,7 +110,7 @@ class ServerPool:
         )
         self.rotation = Rotation(
             loop,
-            continuum,
+            ring,
             [server.name for server in config.servers],
             config.auto_eject_hosts,
             config.server_failure_limit,
@@ -107,18 +130,17 @@ class ServerPool:
             self.servers.append(Server(connections))
         self.extra = set()
         self.private = PrivateConnections(self)
+        self.profiles = Profiles(self)
         self.subscriptions = Subscriptions(self)
+        self.poll = ServerPoll(self, codec.says_error)
         self.health_checks = HealthChecks(self)
         self.refreshing = AddressRefresh(self, [upstream.addresses for upstream in upstreams])
+        self.upstreams = upstreams
         self.rotation.on_ejected = self.ejected
         self.rotation.on_rebuilt = self.subscriptions.rebalance
-        self.usable = {0}
-        self.asking = {}
-        self.verdicts = {}
-        self.refused_until = {}
 
     def new_connection(self, health: ServerHealth, upstream, profile, shared):
-        """A closed connection to the server; ``shared``: see ServerConnection."""
+        """A new connection to the server, still closed; ``shared``: see ServerConnection."""
         connection = ServerConnection(self.loop, self.codec, health, upstream, self.config.timeout, profile, shared)
         connection.process_counters = self.process_counters
         return connection
@@ -126,17 +148,17 @@ class ServerPool:
     @cython.cfunc
     @cython.inline
     @cython.exceptval(check=False)
-    def server_of_key(self, buf: cython.p_uchar) -> cython.int:
-        """The server of the key that the codec just found in ``buf``."""
-        codec: Codec = self.codec
-        if codec.key_decoded:
-            return self.rotation.continuum.route(cython.address(codec.decoded[0]), 0, codec.key_end)
-        return self.rotation.continuum.route(buf, codec.key_start, codec.key_end)
+    def server_of_key(self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request) -> cython.int:
+        """The server of a request's key; the request begins in ``buf`` at ``start``."""
+        if request.key_decoded:
+            return self.rotation.ring.route(cython.address(request.decoded[0]), 0, request.key_end)
+        return self.rotation.ring.route(buf, start + request.key_start, start + request.key_end)
 
     def server_of_all(self, keys: list) -> int:
-        """The server that has all of these keys, -1 when they live on several; that of PLACEHOLDER for no keys.
+        """The server that has all of these keys, -1 if they are on several servers; without keys as ``any_server``.
 
-        With distribution ``random`` keys say nothing, and the first draw is for all.
+        With the distribution ``random`` a key has no server of its own, so all keys get the one that the first key
+        draws.
         """
         key: bytes
         server: cython.int = -1
@@ -144,188 +166,231 @@ class ServerPool:
         if not keys:
             return self.any_server()
         for key in keys:
-            other = self.rotation.continuum.server_for(key)
+            other = self.rotation.ring.server_for(key)
             if server >= 0 and other != server:
                 return -1
             server = other
-            if self.rotation.continuum.draws:
+            if self.rotation.ring.is_random:
                 break
         return server
 
     @cython.cfunc
+    @cython.exceptval(-2, check=True)
+    def server_of_found(self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request) -> cython.int:
+        """As ``server_of_all``, for the keys that ``Codec.next_key`` finds; ``item`` is prepared."""
+        server: cython.int = -1
+        other: cython.int
+        item: Item = self.item
+        while self.codec.next_key(buf, start, request, item):
+            other = self.rotation.ring.route(buf, start + item.key_start, start + item.key_end)
+            if server >= 0 and other != server:
+                return -1
+            server = other
+            if self.rotation.ring.is_random:
+                break
+        return server if server >= 0 else self.any_server()
+
+    @cython.cfunc
     def connection(self, server: cython.int, client: cython.uint, profile: cython.int) -> ServerConnection:
-        """A client's connection to a server: always the same one, so that a client reads its own writes."""
+        """The connection to a server for a client: always the same, so that a client reads its own writes."""
         connections: list = cython.cast(Server, self.servers[server]).connections
         if profile != 0:
-            connections = self.open_profile(server, profile)
+            connections = self.connections_of(server, profile)
         if len(connections) == 1:
             return cython.cast(ServerConnection, connections[0])
         return cython.cast(ServerConnection, connections[client % len(connections)])
 
     @cython.cfunc
-    def open_profile(self, server: cython.int, profile: cython.int) -> list:
-        """The connections of another profile than the default one, made when they are first needed."""
+    def connections_of(self, server: cython.int, profile: cython.int) -> list:
+        """The connections of a profile other than 0 to a server, made with the first call."""
         kept: Server = self.servers[server]
-        connection: ServerConnection
-        first: ServerConnection = kept.connections[0]
-        while len(kept.others) <= profile:
-            kept.others.append(None)
-        if kept.others[profile] is None:
-            connections = []
-            for _ in range(len(kept.connections)):
-                connection = self.new_connection(first.health, first.upstream, profile, True)
-                connection.on_settled = lambda ready, refused: self.settled(profile, ready, refused)
-                connections.append(connection)
-            kept.others[profile] = connections
-            kept.everything.extend(connections)
-        return kept.others[profile]
+        connections: list
+        if profile != kept.recent_profile:
+            connections = kept.others.get(profile)
+            if connections is None:
+                connections = self.make_profile(server, profile)
+            kept.recent = connections
+            kept.recent_profile = profile
+        return kept.recent
 
-    # --- connections beside those that clients share -----------------------------------------------------------
+    def profile_connections(self, server: int, profile: int) -> list:
+        """As ``connections_of``."""
+        return self.connections_of(server, profile)
+
+    def make_profile(self, server: int, profile: int) -> list:
+        """Make the connections of a profile to a server, still closed."""
+        kept: Server = self.servers[server]
+        first: ServerConnection = kept.connections[0]
+        connections = []
+        for _ in range(len(kept.connections)):
+            connections.append(self.new_connection(first.health, first.upstream, profile, True))
+        kept.others[profile] = connections
+        kept.everything.extend(connections)
+        self.profiles.adopt(server, profile, connections)
+        return connections
+
+    def drop_profile(self, server: int, profile: int) -> None:
+        """Remove the connections of a profile to a server; they are closed."""
+        kept: Server = self.servers[server]
+        for connection in kept.others.pop(profile):
+            kept.everything.remove(connection)
+        kept.recent_profile = 0
+        kept.recent = None
+
+    # --- connections that clients do not share -----------------------------------------------------------------
 
     def open_extra(self, server: int, profile: int):
-        """A new connection to a server for ``private`` or ``subscriptions``; it opens with what is sent first."""
+        """A new connection to a server for ``private`` or ``subscriptions``; its first request opens it."""
         first: ServerConnection = cython.cast(Server, self.servers[server]).connections[0]
         connection = self.new_connection(first.health, first.upstream, profile, False)
         self.extra.add(connection)
         return connection
 
     def drop_extra(self, connection) -> None:
-        """It is closed for good."""
+        """Remove a connection that ``open_extra`` made; it is closed."""
         self.extra.discard(connection)
 
+    def keep(self, change: cython.Py_ssize_t) -> None:
+        """Count ``change`` more bytes for subscriptions, fewer if negative."""
+        self.loop.blocks.kept += change
+
+    def may_keep(self, held: cython.Py_ssize_t, more: cython.Py_ssize_t) -> bool:
+        """Whether a client with ``held`` bytes may have ``more`` for subscriptions: up to half of the limit for all."""
+        return self.loop.blocks.kept + more <= self.loop.blocks.most_kept and held + more <= (
+            self.loop.blocks.most_kept // 2
+        )
+
     def ask(self, request: bytes, done) -> None:
-        """Send a request of the proxy's own to any server; ``done``: see Errand."""
+        """Send a request of the proxy's own to any server; ``done``: see InternalRequest."""
         self.connection(max(self.find_server([]), 0), 0, 0).ask(request, done)
 
+    def ask_server(self, server: int, request: bytes, done, kind: int) -> None:
+        """As ``ask``, to one server; ``kind``: ``Request.expected`` for the reply."""
+        self.connection(server, 0, 0).ask(request, done, kind)
+
+    def may_be_busy(self) -> bool:
+        """Whether the only server may be busy with a script: a connection for scripts has waited for a reply for
+        BUSY_AFTER.
+
+        False in a pool of several servers.
+        """
+        connection: ServerConnection
+        found: cython.bint = False
+        if self.n_servers > 1:
+            return False
+        for connection in (*cython.cast(Server, self.servers[0]).everything, *self.extra):
+            found = found or (connection.shaped and is_silent(connection))
+        return found
+
+    def send_framed(self, server: int, request: Request, data: bytes, done) -> None:
+        """Send the request with the bytes ``data``, which may have been framed for any pool of the same protocol.
+
+        ``done``: see InternalRequest.
+        """
+        length: cython.Py_ssize_t = PyBytes_GET_SIZE(data)
+        block: cython.pointer[Block] = self.loop.blocks.take(length)
+        memcpy(block_bytes(block), PyBytes_AS_STRING(data), length)
+        try:
+            self.connection(server, 0, 0).send_request(InternalRequest(done), 0, request, block, 0, length)
+        finally:
+            self.loop.blocks.release(block)
+
+    def connects(self) -> int:
+        """How many connections to servers have been opened."""
+        return sum(upstream.connects for upstream in self.upstreams)
+
     def find_server(self, keys: list) -> int:
-        """As ``server_of_all``; -2 when no server is live."""
+        """As ``server_of_all``; -2 if no server is live."""
         return self.server_of_all(keys) if self.rotation.is_open() else -2
 
     def live_servers(self) -> list:
-        """Those that keys can belong to now, by index; all of them when none is live."""
+        """The live servers, by index; all servers if none is live."""
         live = [index for index, member in enumerate(self.rotation.members) if member.live]
         return live or list(range(self.n_servers))
 
-    def draws(self) -> bool:
-        """Whether keys say nothing about servers."""
-        return self.rotation.continuum.draws
+    def is_random(self) -> bool:
+        """Whether the distribution is ``random``: a key has no server of its own."""
+        return self.rotation.ring.is_random
+
+    def tell_guesses(self, address: str, count: int) -> None:
+        """Log that a client is closed after ``count`` wrong passwords."""
+        self.log.client_guesses(address, count, self.loop.now)
 
     def now(self) -> int:
         """The time of the event loop, in milliseconds."""
         return self.loop.now
 
+    def turn(self) -> int:
+        """The number of the event loop's turn."""
+        return self.loop.turn
+
     def look_by(self, moment: int) -> None:
-        """Have ``expire`` called at this moment at the latest."""
+        """Have ``expire`` called at the time ``moment``, in milliseconds, at the latest."""
         self.loop.wake_at = min(self.loop.wake_at, cython.cast(int64_t, moment))
 
     @cython.cfunc
     @cython.exceptval(-2, check=True)
     def expire(self) -> int64_t:
-        """Fail what is overdue, close what nobody needs; returns the moment to look again, or NEVER."""
+        """Run all deadlines of the pool; returns the time of the next check in ms, or NEVER."""
         server: Server
         connection: ServerConnection
         next_look: int64_t = NEVER
         for server in self.servers:
-            for connection in server.everything:
+            for connection in list(server.everything):
                 next_look = min(next_look, connection.expire())
         if self.extra:
             for connection in list(self.extra):
                 next_look = min(next_look, connection.expire())
         now = self.loop.now
-        for part in (self.private, self.subscriptions, self.health_checks, self.refreshing):
+        for part in (self.private, self.profiles, self.subscriptions, self.health_checks, self.refreshing, self.poll):
             moment = part.expire(now)
             if moment is not None:
                 next_look = min(next_look, cython.cast(int64_t, moment))
         return next_look
 
     def ejected(self, index: int) -> int:
-        """A server was ejected; returns the milliseconds until it is tried again."""
+        """A server was ejected; returns the milliseconds until its next health check."""
         connection: ServerConnection
-        for connection in cython.cast(Server, self.servers[index]).everything:
-            # What waits on it may have to be answered by the proxy now.
+        for connection in list(cython.cast(Server, self.servers[index]).everything):
+            # The proxy may now have to reply to the requests on these connections.
             self.loop.want_flush(connection)
         return self.health_checks.ejected(index)
 
-    def follow_server(self, index: int) -> None:
-        """The server has other addresses than before: leave the ones that are gone."""
+    def leave_stale_address(self, index: int) -> None:
+        """A server's addresses have changed: move the connections whose addresses are gone."""
         server: Server = self.servers[index]
         connection: ServerConnection
         for connection in list(server.everything):
-            connection.follow_server()
+            connection.leave_stale_address()
         self.private.follow_servers()
         self.subscriptions.follow_servers()
 
     def readmit(self, server: int) -> None:
-        """An ejected server is well again."""
+        """Reinstate an ejected server."""
         self.rotation.readmit(server)
 
     def count_failure(self, server: int) -> None:
-        """A check of a live server failed."""
+        """Count a failed health check of a live server."""
         self.rotation.count_failure(server)
 
     def error(self, text: str) -> bytes:
-        """An error reply of the pool's protocol."""
+        """An error reply in the pool's protocol."""
         return self.codec.error(text)
 
     def server_names(self) -> list:
         """Names of the servers, by index."""
         return [server.name for server in self.config.servers]
 
-    # --- whether servers take a profile ------------------------------------------------------------------------
-
-    def can_use(self, profile: int, client: Stream):
-        """Whether servers take connections of this profile; None while that is being found out.
-
-        Then the client is flushed, and so looks again at what it has, when it is known. The first server that says
-        yes or no speaks for the pool; when none can be reached the answer is yes, and requests will say what is wrong.
-        A no is good for ``server_retry_timeout``.
-        """
-        connection: ServerConnection
-        server: cython.int
-        # It is good for this one look: the client may ask about another profile next.
-        about, verdict = self.verdicts.pop(client, (0, None))
-        if profile in self.usable:
-            return True
-        if self.loop.now < self.refused_until.get(profile, 0):
-            return False
-        if verdict is not None and about == profile:
-            return verdict
-        if profile in self.asking:
-            self.asking[profile][client] = None
-            return None
-        self.verdicts = {}
-        self.asking[profile] = {client: None}
-        for server in range(self.n_servers):
-            connection = self.open_profile(server, profile)[0]
-            connection.preconnect()
-        about, verdict = self.verdicts.pop(client, (0, None))
-        return verdict
-
-    def settled(self, profile, ready, refused) -> None:
-        """A connection of this profile has become READY, or has failed."""
-        client: Stream
-        connection: ServerConnection
-        server: Server
-        if ready:
-            self.usable.add(profile)
-        elif refused:
-            self.refused_until[profile] = self.loop.now + self.config.server_retry_timeout
-        else:
-            for server in self.servers:
-                connection = server.others[profile][0] if len(server.others) > profile else None
-                if connection is not None and connection.is_opening():
-                    return
-        for client in self.asking.pop(profile, {}):
-            if client.fd >= 0:
-                self.verdicts[client] = (profile, not refused)
-                self.loop.want_flush(client)
+    def can_use(self, profile: int, client):
+        """Whether servers accept a profile; None while this is being tested, see ``Profiles``."""
+        return self.profiles.can_use(profile, client)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def any_server(self) -> cython.int:
-        """The server for requests that any one of them can answer: a live one, if there is one."""
+        """A server for requests that any server can answer: a live one, if there is one."""
         health: ServerHealth
-        server: cython.int = self.rotation.continuum.route(
+        server: cython.int = self.rotation.ring.route(
             cython.cast(cython.p_uchar, PyBytes_AS_STRING(PLACEHOLDER)), 0, PyBytes_GET_SIZE(PLACEHOLDER)
         )
         if cython.cast(ServerHealth, self.rotation.members[server]).down:
@@ -341,17 +406,18 @@ class ServerPool:
             server.connections[0].preconnect()
 
     def clients(self) -> list:
-        """The clients connected now."""
+        """The connected clients."""
         return self.find_clients(self)
 
     def statistics(self) -> list:
-        """Names and values of what this process knows of itself and of the pool, servers added up."""
+        """(name, value) of the figures of this process and of the pool, the servers' figures summed up."""
         health: ServerHealth
         i: cython.Py_ssize_t
         totals: list = [0] * len(SERVER_METRICS)
         now = time.time()
         figures = [
             ("pid", os.getpid()),
+            ("run_id", run_id(self.config.name)),
             ("uptime", int(now - self.started)),
             ("time", int(now)),
             ("version", __version__),
@@ -373,7 +439,7 @@ class ServerPool:
         return figures
 
     def server_statistics(self) -> list:
-        """For each server its name, and names and values of what this process knows of it."""
+        """(name, figures) of each server; figures: (name, value) pairs of this process."""
         health: ServerHealth
         i: cython.Py_ssize_t
         servers = []

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.net.stream cimport Stream
 from twemproxy.protocol.codec cimport Codec
+from twemproxy.protocol.request cimport Cursor
 from twemproxy.proxy.rotation cimport ServerHealth
 from twemproxy.stats.counters cimport Counter
 
@@ -10,38 +11,39 @@ cdef enum State:
     CLOSED
     RESOLVING
     CONNECTING
-    GREETING
+    HANDSHAKE
     READY
-    LEAVING
+    DRAINING
 
 
 cdef class ServerStream(Stream):
     cdef Codec codec
+    cdef Cursor cursor
     cdef ServerHealth health
     cdef readonly State state
     cdef readonly object upstream
     cdef list candidates
     cdef object candidate
-    cdef list greeting
+    cdef list handshake
     cdef int profile
     cdef public object on_settled
-    cdef int64_t patience
+    cdef int64_t open_timeout
     cdef int64_t open_by
-    cdef int offers
-    cdef int demanded
+    cdef int features
     cdef Counter* counters
     cdef Counter* process_counters
 
-    cdef bint lacks(self, int demand) noexcept
+    cdef bint lacks_features(self, int required_features) noexcept
     cdef bint is_opening(self) noexcept
     cdef bint is_ready(self) noexcept
     cdef int open(self) except -1
     cdef void set_open_by(self) noexcept
     cdef int connect_next(self, int error) except -1
     cdef int connected(self) except -1
-    cdef int greeted(self, bytes reply) except -1
+    cdef int on_handshake_reply(self, bytes reply) except -1
+    cdef int refuse_unsupported(self) except -1
     cdef int ready(self) except -1
     cdef int shut(self) except -1
     cdef int fail(self, int error, str reason) except -1
-    cdef int refuse(self, str reason, bint blame) except -1
+    cdef int refuse(self, str reason, bint counts_as_failure) except -1
     cdef int publish_gauges(self) except -1

@@ -1,10 +1,10 @@
-"""A stream to a server that opens itself: addresses, connect(2), the greeting.
+"""A stream to a server that opens itself: addresses, connect(2), the handshake.
 
-Compiled-only. Its states, and from each of them back to CLOSED:
+Compiled-only. Its states; each state can go back to CLOSED:
 
-    CLOSED -> (RESOLVING ->) CONNECTING -> (GREETING ->) READY (-> LEAVING)
+    CLOSED -> (RESOLVING ->) CONNECTING -> (HANDSHAKE ->) READY (-> DRAINING)
 
-``proxy.server_connection`` puts requests on it, and leaves it when the server has another address.
+``proxy.server_connection`` adds requests, and drains the stream when the server has another address.
 """
 
 import errno as errno_names
@@ -17,42 +17,44 @@ from cython.cimports.twemproxy.libc.socket import MSG_NOSIGNAL, SO_ERROR, SOL_SO
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.codec import Codec
+from cython.cimports.twemproxy.protocol.request import Cursor
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
 from cython.cimports.twemproxy.stats.counters import CURR_CONNECTIONS, SERVER_CONNECTIONS, TOTAL_CONNECTIONS
 
 INFO = cython.declare(cython.const[cython.int], 6)
-# What a server offers while nothing is known of it.
+# The features of a server while they are not known: all.
 EVERYTHING = cython.declare(cython.const[cython.int], -1)
 
 
 @cython.cclass
 class ServerStream(Stream):
-    """``patience``: how long it may take to become READY, in milliseconds, 0 for ever.
+    """``open_timeout``: the time from opening to READY, in milliseconds, 0 for no limit.
 
-    ``offers``: see ``Codec.offer``; ``demanded``: what requests ask for that were queued before it was known.
+    ``features``: see ``Codec.features_of``. ``cursor``: the cursor of the incomplete reply.
     """
 
     def __init__(self, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, profile: int) -> None:
-        """``upstream``: a ``proxy.upstream.Upstream``; ``profile``: see ``Codec.session``.
+        """``upstream``: a ``proxy.upstream.Upstream``. ``profile``: see ``Codec.session``.
 
-        ``on_settled(ready, refused)``, when set, is told whenever the stream has become READY, or failed, then with
-        whether the server did not like the greeting.
+        ``on_settled(ready, refused)``, when set, is called each time the stream has become READY or has failed;
+        ``refused``: whether the server does not accept the profile.
         """
         self.loop = loop
         self.codec = codec
+        self.cursor = Cursor()
         self.health = health
         self.upstream = upstream
         self.profile = profile
         self.counters = health.counters
         self.state = CLOSED
-        self.offers = EVERYTHING
+        self.features = EVERYTHING
 
     @cython.cfunc
     @cython.inline
     @cython.exceptval(check=False)
-    def lacks(self, demand: cython.int) -> cython.bint:
-        """Whether the server is known not to offer all of ``demand``."""
-        return self.state == READY and self.offers & demand != demand
+    def lacks_features(self, required_features: cython.int) -> cython.bint:
+        """Whether the stream is READY and its server lacks some of the ``required_features``."""
+        return self.state == READY and self.features & required_features != required_features
 
     @cython.cfunc
     @cython.inline
@@ -63,11 +65,11 @@ class ServerStream(Stream):
     @cython.cfunc
     @cython.exceptval(check=False)
     def is_opening(self) -> cython.bint:
-        """Whether it is on its way to READY."""
-        return self.state == RESOLVING or self.state == CONNECTING or self.state == GREETING
+        """Whether the stream is opening and not READY yet."""
+        return self.state == RESOLVING or self.state == CONNECTING or self.state == HANDSHAKE
 
-    def is_misplaced(self) -> bool:
-        """Whether it is connected to an address that the server no longer has."""
+    def is_stale(self) -> bool:
+        """Whether the stream is connected to an address that its server no longer has."""
         return self.fd >= 0 and not self.upstream.addresses.has(self.candidate)
 
     def preconnect(self) -> None:
@@ -91,14 +93,16 @@ class ServerStream(Stream):
     @cython.cfunc
     @cython.exceptval(check=False)
     def set_open_by(self) -> cython.void:
-        """Begin the time that opening may take."""
+        """Restart the time limit for opening."""
         self.open_by = NEVER
-        if self.patience > 0:
-            self.open_by = self.loop.now + self.patience
+        if self.open_timeout > 0:
+            self.open_by = self.loop.now + self.open_timeout
             self.loop.wake_at = min(self.loop.wake_at, self.open_by)
 
     def resolved(self, candidates: list, reason: str) -> None:
-        """The addresses of the server's host, in order of preference; none and why when there are none."""
+        """Connect to the addresses of the server's host, in order of preference; fail with ``reason`` without
+        addresses.
+        """
         if self.state != RESOLVING:
             return
         if candidates:
@@ -110,7 +114,7 @@ class ServerStream(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def connect_next(self, error: cython.int) -> cython.int:
-        """Try the next address; when none is left the connection fails with ``error``, the last one's."""
+        """Try the next address; without one, fail with ``error``, the errno of the last attempt."""
         fd: cython.int
         while self.candidates:
             self.candidate = self.candidates.pop(0)
@@ -143,42 +147,45 @@ class ServerStream(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def connected(self) -> cython.int:
-        """The socket is connected: greet the server, if there is something to say."""
+        """The socket is connected: begin the handshake, if there is one."""
         hello: bytes
-        self.state = GREETING
+        self.state = HANDSHAKE
         self.candidates = []
         self.counters[SERVER_CONNECTIONS] += 1
         self.process_counters[TOTAL_CONNECTIONS] += 1
         self.process_counters[CURR_CONNECTIONS] += 1
         if self.loop.verbosity >= INFO:
             self.upstream.log_connected()
-        self.greeting = self.upstream.greeting(self.profile)
-        if not self.greeting:
+        self.upstream.connects += 1
+        self.handshake = self.upstream.handshake(self.profile)
+        if not self.handshake:
             return self.ready()
-        self.offers = 0
-        hello = b"".join([request for _, request in self.greeting])
+        self.features = 0
+        hello = b"".join([request for _, request in self.handshake])
         if send(self.fd, PyBytes_AS_STRING(hello), PyBytes_GET_SIZE(hello), MSG_NOSIGNAL) != len(hello):
             return self.fail(EPIPE, "")
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def greeted(self, reply: bytes) -> cython.int:
-        """The reply to one step of the greeting."""
-        step: str = self.greeting.pop(0)[0]
+    def on_handshake_reply(self, reply: bytes) -> cython.int:
+        """The reply to one step of the handshake."""
+        step: str = self.handshake.pop(0)[0]
         problem: str = self.codec.handshake_problem(step, reply)
         if problem:
-            declined: cython.bint = self.codec.declines_profile(step)
+            declined: cython.bint = self.codec.declines_profile(step, problem)
             if declined and self.on_settled is not None:
                 self.on_settled(False, True)
-            # A server that does not speak what another profile wants is as good as before for the default one.
-            return self.refuse(f"{step} failed: {problem}", not declined)
-        self.offers |= self.codec.offer(step, reply)
-        if self.greeting:
+            # A server that does not accept another profile is still good for the default profile, and a script may keep
+            # it busy.
+            busy: cython.bint = self.codec.is_shaped(self.profile) and self.codec.is_transient_error(
+                cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)), 0, PyBytes_GET_SIZE(reply)
+            )
+            return self.refuse(f"{step} failed: {problem}", not declined and not busy)
+        self.features |= self.codec.features_of(step, reply)
+        if self.handshake:
             return 0
-        if self.offers & self.demanded != self.demanded:
-            # The server is as good as before for all other requests.
-            return self.refuse(self.codec.unmet(), False)
+        self.refuse_unsupported()
         return self.ready()
 
     @cython.cfunc
@@ -196,14 +203,14 @@ class ServerStream(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def shut(self) -> cython.int:
-        """Close the socket, in whatever state; what still has to go stays."""
-        if self.state >= GREETING:
+        """Close the socket, in whatever state; unsent bytes stay."""
+        if self.state >= HANDSHAKE:
             self.counters[SERVER_CONNECTIONS] -= 1
             self.process_counters[CURR_CONNECTIONS] -= 1
         self.close_socket()
         self.state = CLOSED
         self.candidates = []
-        self.offers = EVERYTHING
+        self.features = EVERYTHING
         return 0
 
     # --- for the owner ---------------------------------------------------------------------------------------
@@ -211,23 +218,29 @@ class ServerStream(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def fail(self, error: cython.int, reason: str) -> cython.int:
-        """It cannot be opened, or not used any more.
+        """The stream cannot be opened or used.
 
-        ``error`` is the errno, 0 when the server ended the connection; ``reason`` says more to the log.
+        ``error``: the errno, 0 when the server closed the connection. ``reason``: a detail for the log.
         """
         raise NotImplementedError
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def refuse(self, reason: str, blame: cython.bint) -> cython.int:
-        """As ``fail``, because of what the server said to the greeting, or does not offer.
+    def refuse(self, reason: str, counts_as_failure: cython.bint) -> cython.int:
+        """As ``fail``, because of a handshake reply or a missing feature.
 
-        ``blame``: whether it counts as a failure of the server's.
+        ``counts_as_failure``: whether this is a failure of the server.
         """
         raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def refuse_unsupported(self) -> cython.int:
+        """Fail the requests that need features the server lacks; called when the features are known."""
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def publish_gauges(self) -> cython.int:
-        """Bring this stream's part of the server's gauges up to date."""
+        """Update this stream's part of the server's gauges."""
         return 0

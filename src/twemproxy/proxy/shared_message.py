@@ -1,4 +1,4 @@
-"""A message for many clients, which is in memory once however many of them have not taken it yet.
+"""A message for many clients, of which memory has one copy.
 
 Compiled-only.
 """
@@ -13,7 +13,7 @@ from cython.cimports.twemproxy.net.send_queue import SendQueue
 @cython.final
 @cython.cclass
 class SharedMessage:
-    """Send queues hold its block, so it may go before they have sent it."""
+    """A message in a block; send queues hold the block, so this object may be freed before they have sent it."""
 
     def __init__(self, blocks: BlockPool, message: bytes) -> None:
         """``message`` is copied."""
@@ -29,7 +29,7 @@ class SharedMessage:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def append_to(self, out: SendQueue, beginning: bytes) -> cython.int:
-        """Put it last in a queue, with ``beginning`` in the place of as many of its first bytes."""
+        """Append the message to a queue, with ``beginning`` in place of its first bytes."""
         data: cython.p_uchar = block_bytes(self.block)
         replaced: cython.Py_ssize_t = min(PyBytes_GET_SIZE(beginning), self.length)
         if memcmp(data, PyBytes_AS_STRING(beginning), replaced) == 0:

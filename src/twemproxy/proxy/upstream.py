@@ -1,4 +1,4 @@
-"""What a server connection needs to know of its server besides bytes: addresses, greeting, messages.
+"""A server as its connections see it: addresses, handshake, error replies, log messages.
 
 Plain Python: called when a connection opens or fails, never per request.
 """
@@ -16,33 +16,33 @@ from twemproxy.proxy.keepalive import keep_alive
 _logger = get_logger(__name__)
 
 _WARN, _INFO = 4, 6
-"""Levels of nutcracker's scale, which the worker's verbosity is on."""
+"""Levels of nutcracker's scale, as in the worker's verbosity."""
 
 
-class Greeter(Protocol):
+class Handshake(Protocol):
     """The part of a codec that is used here."""
 
     def handshake(self, settings: PoolConfig, profile: int) -> list[tuple[str, bytes]]:
-        """The requests a new connection begins with."""
+        """(step, request) of the handshake of a new connection."""
 
     def error(self, text: str) -> bytes:
         """An error reply."""
 
     def missing_reply(self, request: bytes, resp3: bool) -> bytes:
-        """What a server without the keys of a plain read answers; empty for other requests."""
+        """The reply of a server without the keys of a plain read; empty for other requests."""
 
 
 OUR_FAULTS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""What connecting can fail with that says nothing about the server: there are no descriptors or no memory left."""
+"""Errors of connecting that are not the server's: no descriptors or no memory left."""
 
 
 def is_our_fault(error: int) -> bool:
-    """Whether an errno says nothing about the server."""
+    """Whether an errno is not caused by the server."""
     return error in OUR_FAULTS
 
 
 def error_text(error: int) -> str:
-    """The reason clients read for an errno; 0 is an end of stream."""
+    """The text for clients for an errno; 0 is an end of stream."""
     if is_our_fault(error):
         return f"the proxy cannot connect to the server: {os.strerror(error)}"
     return os.strerror(error) if error else "unknown"
@@ -52,16 +52,18 @@ class Upstream:
     """One server of a pool, as its connections see it."""
 
     def __init__(
-        self, pool: PoolConfig, server: ServerConfig, codec: Greeter, resolver: Resolver, clock: Clock
+        self, pool: PoolConfig, server: ServerConfig, codec: Handshake, resolver: Resolver, clock: Clock
     ) -> None:
         self.pool = pool
         self.server = server
         self.addresses = Addresses(pool, server, resolver, clock)
+        self.connects = 0
+        """Number of connections to the server that were opened."""
         self._codec = codec
         self._errors: dict[int, bytes] = {}
 
     def connect(self, candidate: Candidate) -> tuple[int, int]:
-        """Begin to connect: (descriptor, 0 or EINPROGRESS), or (-1, errno) when that failed at once."""
+        """Begin to connect: (descriptor, 0 or EINPROGRESS), or (-1, errno) if that failed at once."""
         family, address = candidate
         try:
             connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -79,45 +81,45 @@ class Upstream:
             return -1, result
         return connection.detach(), result
 
-    def greeting(self, profile: int) -> list[tuple[str, bytes]]:
-        """What a connection of this profile says first."""
+    def handshake(self, profile: int) -> list[tuple[str, bytes]]:
+        """(step, request) of the handshake of a connection of this profile."""
         return self._codec.handshake(self.pool, profile)
 
     def error_reply(self, error: int) -> bytes:
-        """What clients get for requests that fail with a connection, by errno."""
+        """The error reply for requests that fail with a connection, by errno."""
         if error not in self._errors:
             self._errors[error] = self._codec.error(error_text(error))
         return self._errors[error]
 
     def explanation(self, reason: str) -> bytes:
-        """What clients get when more can be said than what an errno means."""
+        """An error reply with a reason, for failures that an errno does not describe."""
         return self._codec.error(f"{reason} (server {self.server.pname} of pool {self.pool.name})")
 
     def down_reply(self) -> bytes:
-        """What clients get for requests to the server while it is ejected and keeps its keys."""
+        """The error reply for requests to the server while it is ejected and keeps its keys."""
         return self._codec.error(
             f"server {self.server.name} of pool {self.pool.name} is ejected "
             f"(on_server_down: {self.pool.on_server_down}), it gets requests again when it answers probes"
         )
 
     def missing_reply(self, request: bytes, resp3: bool) -> bytes:
-        """What a server without the keys of a read would answer; empty when the request has to fail."""
+        """The reply of a server without the keys of a read; empty if the request has to fail."""
         return self._codec.missing_reply(request, resp3) if self.pool.on_server_down == "miss" else b""
 
     def unresolved_reply(self, reason: str) -> bytes:
-        """What clients get while the server's name has no address."""
+        """The error reply while the server's name has no address."""
         return self.explanation(f"{error_text(errno.EHOSTDOWN)}: {reason}")
 
     def failure_level(self, error: int, requests: int) -> int:
-        """The log level of a failure: the end of an idle connection is no warning."""
+        """The log level of a failure: INFO for the end of an idle connection, otherwise WARN."""
         return _INFO if error == 0 and not requests else _WARN
 
     def log_connected(self) -> None:
-        """At INFO."""
+        """At INFO: a connection was opened."""
         _logger.info("%s: connected to server '%s'", self.pool.name, self.server.pname)
 
     def log_failed(self, level: int, error: int, reason: str, failed: int, resent: int) -> None:
-        """At ``level``: with so many requests failed, and so many that are sent again on another connection."""
+        """At ``level``: a connection has failed, and ``failed`` requests; ``resent`` are sent on another connection."""
         if error == 0:
             what = "closed by the server"
         else:
@@ -130,5 +132,5 @@ class Upstream:
         )
 
     def log_overdue(self, requests: int) -> None:
-        """At INFO: so many requests have waited for too long."""
+        """At INFO: ``requests`` requests are overdue."""
         _logger.info("%s: server '%s' did not answer %d requests in time", self.pool.name, self.server.pname, requests)

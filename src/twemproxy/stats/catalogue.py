@@ -13,14 +13,21 @@ class Metric(NamedTuple):
     name: str
     kind: Literal["counter", "gauge", "timestamp"]
     help: str
+    added: bool = False
+    """Whether nutcracker 0.5.0 lacks it: then only the full document has it."""
 
 
 PROCESS_METRICS = (
     Metric("total_connections", "counter", "connections ever created: listeners, clients and servers"),
     Metric("curr_connections", "gauge", "connections open now: listeners, clients and servers"),
-    Metric("memory_held", "gauge", "bytes held for requests and replies, the figure that --max-memory limits"),
-    Metric("memory_waiting", "gauge", "clients that are not read from at present because of --max-memory"),
-    Metric("memory_waits", "counter", "times that a client was not read from because of --max-memory"),
+    Metric(
+        "memory_held",
+        "gauge",
+        "bytes held for requests, replies and subscriptions, limited by --max-memory",
+        added=True,
+    ),
+    Metric("memory_waiting", "gauge", "clients from which nothing is read now because of --max-memory", added=True),
+    Metric("memory_waits", "counter", "times that reading from a client stopped because of --max-memory", added=True),
 )
 
 POOL_METRICS = (
@@ -46,5 +53,5 @@ SERVER_METRICS = (
     Metric("in_queue_bytes", "gauge", "current request bytes in incoming queue"),
     Metric("out_queue", "gauge", "# requests in outgoing queue"),
     Metric("out_queue_bytes", "gauge", "current request bytes in outgoing queue"),
-    Metric("requests_resent", "counter", "requests sent once more, on another connection"),
+    Metric("requests_resent", "counter", "requests sent once more on another connection", added=True),
 )

@@ -1,4 +1,4 @@
-"""Where each counter of a configuration stands in a worker's shared memory."""
+"""The position of each counter of a configuration in a worker's shared memory."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,7 @@ from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METR
 
 
 class CounterLayout:
-    """Positions, in 64-bit words: the process's counters, then each pool's with its servers' behind them.
+    """Positions, in 64-bit words: the process's counters, then each pool's, followed by those of its servers.
 
     Worker and supervisor compute it from the same configuration, so nothing but numbers is shared.
     """

@@ -78,26 +78,39 @@ def _sum(tables: Sequence[Sequence[int]], position: int, metrics: Sequence[Metri
     return values
 
 
-def render(snapshot: Snapshot, *, source: str, version: str, uptime: int, timestamp: int) -> bytes:
+def render(snapshot: Snapshot, *, source: str, version: str, uptime: int, timestamp: int, full: bool = False) -> bytes:
     """The document of the statistics port, with nutcracker's spacing (contract 8.2) and a final newline.
 
-    ``source``: the host's name; ``uptime``: seconds since the start; ``timestamp``: seconds since the epoch.
+    ``source``: the host's name; ``uptime``: seconds since the start; ``timestamp``: seconds since the epoch. ``full``:
+    with the metrics that nutcracker lacks, as the last members of the object they belong to.
     """
     head = (
         f'"service":"nutcracker", "source":{_quoted(source)}, "version":{_quoted(version)}, '
-        f'"uptime":{uptime}, "timestamp":{timestamp}, {_members(snapshot.values)}'
+        f'"uptime":{uptime}, "timestamp":{timestamp}, '
     )
-    pools = ",".join(_pool_member(pool) for pool in snapshot.pools)
-    return f"{{{head}, {pools}}}\n".encode() if pools else f"{{{head}}}\n".encode()
+    pools = ",".join(
+        _object(pool.name, pool.values, POOL_METRICS, full, ",".join(_server(server, full) for server in pool.servers))
+        for pool in snapshot.pools
+    )
+    return f"{{{head}{_members(snapshot.values, PROCESS_METRICS, full, pools)}}}\n".encode()
 
 
-def _pool_member(pool: PoolSnapshot) -> str:
-    servers = ",".join(f"{_quoted(server.name)}: {{{_members(server.values)}}}" for server in pool.servers)
-    return f"{_quoted(pool.name)}: {{{_members(pool.values)}, {servers}}}"
+def _server(server: ServerSnapshot, full: bool) -> str:
+    return _object(server.name, server.values, SERVER_METRICS, full)
 
 
-def _members(values: dict[str, int]) -> str:
-    return ", ".join(f'"{name}":{value}' for name, value in values.items())
+def _object(name: str, values: dict[str, int], metrics: Sequence[Metric], full: bool, objects: str = "") -> str:
+    return f"{_quoted(name)}: {{{_members(values, metrics, full, objects)}}}"
+
+
+def _members(values: dict[str, int], metrics: Sequence[Metric], full: bool, objects: str = "") -> str:
+    """nutcracker's metrics, then ``objects``, then the added metrics if the document is a full one."""
+    parts = [f'"{metric.name}":{values[metric.name]}' for metric in metrics if not metric.added]
+    if objects:
+        parts.append(objects)
+    if full:
+        parts += [f'"{metric.name}":{values[metric.name]}' for metric in metrics if metric.added]
+    return ", ".join(parts)
 
 
 def _quoted(text: str) -> str:

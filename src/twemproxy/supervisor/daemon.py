@@ -14,7 +14,7 @@ def daemonize() -> None:
     """
     _leave_parent()
     os.setsid()
-    # The session's leader ends next and the kernel tells its group so with SIGHUP.
+    # The session's leader ends next, and then the kernel sends SIGHUP to its group.
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Not being the leader any more, the process cannot get a terminal by opening one.
     _leave_parent()

@@ -53,7 +53,7 @@ class Listener:
     def _bind_path(self, path: str, permission: int) -> None:
         with suppress(FileNotFoundError):
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise FileExistsError(0, "a file that is not a socket is in the way")
+                raise FileExistsError(0, "the file at this path is not a socket")
             os.unlink(path)
         if permission:
             # Linux gives the file the mode of the socket. A chmod would come too late, and might meet another file.

@@ -20,7 +20,7 @@ def look_up(host: str, port: int) -> Resolved:
         return Resolved(host, port, error=reason)
     addresses = []
     for family, _, _, _, where in found:
-        # Of IPv4 there is nothing behind address and port.
+        # An IPv4 socket address has nothing after the port.
         ip, _, flow, scope = (*where, 0, 0)[:4]
         addresses.append((int(family), str(ip), int(flow), int(scope)))
     return Resolved(host, port, tuple(addresses))
@@ -51,5 +51,5 @@ def _answer(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Resolved], h
         if not answer.done():
             answer.set_result(resolved)
 
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with suppress(RuntimeError):  # the loop is closed: no caller waits any more
         loop.call_soon_threadsafe(deliver)

@@ -26,12 +26,13 @@ class Statistics:
         """The counters as they are now."""
         return snapshot.take(self.tables, self.layout, self._names)
 
-    def document(self) -> bytes:
-        """The document of the statistics port as of now."""
+    def document(self, full: bool) -> bytes:
+        """A document of the statistics port as of now: the ``full`` one, or nutcracker's."""
         return snapshot.render(
             self.take(),
             source=self._source,
             version=__version__,
             uptime=int(time.monotonic() - self._started),
             timestamp=int(time.time()),
+            full=full,
         )

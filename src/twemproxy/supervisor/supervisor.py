@@ -14,26 +14,34 @@ from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.options import Options
 from twemproxy.config.pools import Config
 from twemproxy.supervisor.daemon import daemonize
+from twemproxy.supervisor.descriptors import divide, raise_open_files_limit
 from twemproxy.supervisor.errors import StartError
-from twemproxy.supervisor.limits import client_limit, open_files_limit
 from twemproxy.supervisor.listeners import Listener, listen_for_stats, listen_on_pool
 from twemproxy.supervisor.pidfile import PidFile
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.supervisor.stats_log import StatsLog
-from twemproxy.supervisor.worker_process import WORKER_COMMAND
+from twemproxy.supervisor.worker_process import PYTHON_WORKER, WorkerProgram
 from twemproxy.supervisor.worker_slot import WorkerSlot
 from twemproxy.worker.messages import LogSettings, ReopenLog, SetLogLevel, Start, ToWorker
 
-DRAIN_TIME: Final = 10.0
-"""Seconds that requests in flight have after SIGTERM or SIGINT."""
+SETTLE_SHARE: Final = 0.8
+"""Part of the drain time in which pools go on serving, at most, until what is in flight has been answered."""
+CUT_OFF_SHARE: Final = 0.95
+"""Part of the drain time after which what is left is cut off, so that the process has ended when all of it is over."""
+PATIENCE_SHARE: Final = 0.2
+"""Part of the drain time that a server may say nothing while requests wait for it, and a client take nothing."""
 
 _VERSE: Final = "many keys, few wires / each to its own server, each reply in its turn"
 
 _logger = log.get_logger(__name__)
 
 
-def run(options: Options, *, workers: int = 1, worker_command: Sequence[str] = WORKER_COMMAND) -> int:
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that nothing is left to do for once everything has ended."""
+
+
+def run(options: Options, *, workers: int = 1, program: WorkerProgram = PYTHON_WORKER) -> int:
     """Run the proxy until a signal ends it; gives the exit status: 0, or 1 when it could not start or go on.
 
     The reason of a failure goes to standard error, and to the log file if there is one.
@@ -47,17 +55,19 @@ def run(options: Options, *, workers: int = 1, worker_command: Sequence[str] = W
     log.get_logger("asyncio").setLevel(log.WARN)
     if options.daemonize:
         daemonize()
-    return asyncio.run(Supervisor(options, workers, worker_command).run())
+    return asyncio.run(Supervisor(options, workers, program).run())
 
 
 class Supervisor:
     """One run of the proxy."""
 
-    def __init__(self, options: Options, workers: int, worker_command: Sequence[str]) -> None:
+    def __init__(self, options: Options, workers: int, program: WorkerProgram) -> None:
         self._options = options
         self._worker_count = workers
-        self._worker_command = worker_command
+        self._program = program
         self._stopping = asyncio.Event()
+        self._hurrying = asyncio.Event()
+        self._is_draining = False
         self._slots: list[WorkerSlot] = []
         self._stats_log: StatsLog | None = None
 
@@ -65,6 +75,13 @@ class Supervisor:
         """As the module's ``run``, with the log already open."""
         asyncio.get_running_loop().set_exception_handler(_log_exception)
         self._watch_signals()
+        try:
+            return await self._run()
+        finally:
+            # While the event loop closes, a signal would find its handler half gone, or kill the process.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+    async def _run(self) -> int:
         with ExitStack() as held:
             try:
                 if self._options.pid_file:
@@ -85,6 +102,7 @@ class Supervisor:
     async def _serve(self, held: ExitStack) -> None:
         """Open the sockets, run the workers, and come back when they have left."""
         config = load(self._options.conf_file)
+        _logger.log(log.NOTICE, "configuration file '%s'", self._options.conf_file)
         statistics = Statistics(config)
         stats_port = StatsPort(statistics.document)
         stats_listener = listen_for_stats(self._options.stats_addr, self._options.stats_port)
@@ -102,18 +120,19 @@ class Supervisor:
             await self._run_workers(config, doors)
 
     def _make_slots(self, config: Config, statistics: Statistics, listeners: Sequence[Listener]) -> None:
-        limit = client_limit(config, open_files_limit())
+        division = divide(config, raise_open_files_limit())
+        _logger.log(log.WARN if division.is_small() else log.INFO, "%s", division)
         memory = self._options.max_memory // self._worker_count
 
         def start() -> Start:
             settings = LogSettings(log.current_level(), self._options.log_path)
-            return Start(config, self._options.mbuf_size, settings, limit, memory)
+            return Start(config, self._options.mbuf_size, settings, division.clients, memory)
 
         resolver = Resolver()
         descriptors = [listener.socket.fileno() for listener in listeners]
-        for _ in range(self._worker_count):
+        for number in range(1, self._worker_count + 1):
             try:
-                slot = WorkerSlot(self._worker_command, statistics.layout, start, descriptors, resolver)
+                slot = WorkerSlot(self._program, number, statistics.layout, start, descriptors, resolver)
             except OSError as error:
                 raise StartError(f"no memory for the counters: {error.strerror}") from error
             statistics.tables.append(slot.table)
@@ -129,12 +148,47 @@ class Supervisor:
         finally:
             stop.cancel()
             announcement.cancel()
+        rest = await self._settle(workers) if self._stopping.is_set() else 0
         doors.close()
-        for slot in self._slots:
-            slot.drain(DRAIN_TIME if self._stopping.is_set() else 0)
+        self._drain(rest)
         await asyncio.wait(workers)
         for worker in workers:
             worker.result()
+
+    async def _settle(self, workers: Sequence[asyncio.Task[None]]) -> float:
+        """Have workers answer what is in flight while they go on serving; gives the seconds they have left to drain.
+
+        This keeps the time short in which no client is accepted, also when some server or client holds the end up.
+        """
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        for slot in self._slots:
+            slot.settle(self._patience)
+        settled = asyncio.create_task(self._wait_settled())
+        hurry = asyncio.create_task(self._hurrying.wait())
+        await asyncio.wait(
+            [settled, hurry, *workers],
+            timeout=SETTLE_SHARE * self._options.drain_time,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        settled.cancel()
+        hurry.cancel()
+        if self._hurrying.is_set():
+            return 0
+        return CUT_OFF_SHARE * self._options.drain_time - (loop.time() - started)
+
+    async def _wait_settled(self) -> None:
+        for slot in self._slots:
+            await slot.settled.wait()
+
+    @property
+    def _patience(self) -> float:
+        return PATIENCE_SHARE * self._options.drain_time
+
+    def _drain(self, timeout: float) -> None:
+        self._is_draining = True
+        for slot in self._slots:
+            slot.drain(max(timeout, 0), self._patience)
 
     async def _announce(self, config: Config) -> None:
         """Log that all workers accept clients, once they do."""
@@ -146,7 +200,8 @@ class Supervisor:
         _logger.log(log.NOTICE, "ready: %s", where)
 
     def _watch_signals(self) -> None:
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_IGN)
         loop = asyncio.get_running_loop()
         actions: tuple[tuple[signal.Signals, str, Callable[[], None] | None], ...] = (
             (signal.SIGUSR1, "", None),
@@ -186,8 +241,9 @@ class Supervisor:
     def _stop(self) -> None:
         """Drain the workers; called once more, cut the drain short."""
         if self._stopping.is_set():
-            for slot in self._slots:
-                slot.drain(0)
+            self._hurrying.set()
+            if self._is_draining:
+                self._drain(0)
         self._stopping.set()
 
     def _tell_workers(self, message: ToWorker) -> None:

@@ -1,4 +1,4 @@
-"""One worker process, from its start to its end: spawned, told what to do over its control socket, reaped."""
+"""One worker process, from its start to its end: spawned, controlled over its socket, reaped."""
 
 import asyncio
 import os
@@ -7,15 +7,26 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from twemproxy import log
 from twemproxy.worker.messages import MessageStream, Start, ToSupervisor, ToWorker, encode
 
-WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "twemproxy.worker.main")
-"""The control socket's descriptor is added as last argument."""
+
+class WorkerProgram(NamedTuple):
+    """How a worker is started; its standard input is the control socket."""
+
+    path: str
+    """The program's file."""
+    command: tuple[str, ...]
+    """The command line, beginning with the name it is started under; ``{number}`` becomes the worker's number."""
+
+
+NATIVE_WORKER: Final = WorkerProgram("/proc/self/exe", ("nutcracker: worker {number}",))
+"""The program that runs, whatever has become of its file: see ``twemproxy.launcher``."""
+PYTHON_WORKER: Final = WorkerProgram(sys.executable, (sys.executable, "-P", "-m", "twemproxy.worker.main"))
 SUPERVISORS_SIGNALS: Final = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -51,12 +62,13 @@ class WorkerProcess(asyncio.Protocol):
     @classmethod
     async def spawn(
         cls,
-        command: Sequence[str],
+        program: WorkerProgram,
+        number: int,
         start: Start,
         descriptors: Sequence[int],
         on_message: Callable[["WorkerProcess", ToSupervisor], None],
     ) -> "WorkerProcess":
-        """Start a worker and send it the first message.
+        """Start the worker of this number and send it the first message.
 
         ``descriptors``: those that go with it, see ``worker.messages``. ``on_message`` is called with what
         the worker says. Raises OSError when the system refuses.
@@ -66,7 +78,7 @@ class WorkerProcess(asyncio.Protocol):
         try:
             ours.setblocking(False)
             rest = _send_with_descriptors(ours, encode(start), descriptors)
-            self._process = _spawn([*command, str(theirs.fileno())], theirs.fileno())
+            self._process = _spawn(program, number, theirs)
         except BaseException:
             ours.close()
             raise
@@ -83,7 +95,7 @@ class WorkerProcess(asyncio.Protocol):
         return self._process.pid
 
     def send(self, message: ToWorker) -> None:
-        """Tell the worker something; one that is gone is told nothing."""
+        """Send the worker a message; a worker that has exited gets nothing."""
         if not self._transport.is_closing():
             self._transport.write(encode(message))
 
@@ -106,7 +118,7 @@ class WorkerProcess(asyncio.Protocol):
         try:
             messages = self._stream.feed(data)
         except msgspec.DecodeError as error:
-            _logger.critical("worker %d sends what is no message: %s", self.pid, error)
+            _logger.critical("worker %d sent an invalid message: %s", self.pid, error)
             self._transport.abort()
             return
         for message in messages:
@@ -129,11 +141,12 @@ class WorkerProcess(asyncio.Protocol):
         loop.add_reader(descriptor, reap)
 
 
-def _spawn(command: list[str], descriptor: int) -> subprocess.Popen[bytes]:
+def _spawn(program: WorkerProgram, number: int, control: socket.socket) -> subprocess.Popen[bytes]:
+    command = [word.replace("{number}", str(number)) for word in program.command]
     # Blocked rather than ignored: one that comes to the supervisor meanwhile is delivered afterwards.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(descriptor,))
+        return subprocess.Popen(command, executable=program.path, stdin=control.fileno())
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

@@ -10,8 +10,8 @@ from twemproxy import log
 from twemproxy.stats.layout import CounterLayout
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.resolver import Resolver
-from twemproxy.supervisor.worker_process import WorkerProcess
-from twemproxy.worker.messages import Drain, Ready, Resolve, Start, ToSupervisor, ToWorker
+from twemproxy.supervisor.worker_process import WorkerProcess, WorkerProgram
+from twemproxy.worker.messages import Drain, Ready, Resolve, Settle, Settled, Start, ToSupervisor, ToWorker
 
 FIRST_DELAY: Final = 0.1
 """Seconds before a dead worker is replaced; doubled each time up to LONGEST_DELAY."""
@@ -33,17 +33,21 @@ class WorkerSlot:
 
     def __init__(
         self,
-        command: Sequence[str],
+        program: WorkerProgram,
+        number: int,
         layout: CounterLayout,
         start: Callable[[], Start],
         listeners: Sequence[int],
         resolver: Resolver,
     ) -> None:
-        """``start``: makes the first message to a new process; ``listeners``: the listening sockets.
+        """``number``: the worker's, from 1; ``start``: makes the first message to a new process.
+
+        ``listeners``: the listening sockets.
 
         Raises OSError when there is no memory for the counters.
         """
-        self._command = command
+        self._program = program
+        self._number = number
         self._layout = layout
         self._start = start
         self._resolver = resolver
@@ -54,7 +58,10 @@ class WorkerSlot:
         self._descriptors = (self._memory_descriptor, *listeners)
         self.ready = asyncio.Event()
         """Set when a process of this slot has served."""
+        self.settled = asyncio.Event()
+        """Set when what ``settle`` asked for is done."""
         self._process: WorkerProcess | None = None
+        self._settle: Settle | None = None
         self._drain: Drain | None = None
         self._draining = asyncio.Event()
         self._kill_timer: asyncio.TimerHandle | None = None
@@ -78,7 +85,7 @@ class WorkerSlot:
                 self.table[position] = 0
             if asyncio.get_running_loop().time() - started > STEADY_TIME:
                 delay = FIRST_DELAY
-            _logger.log(log.ALERT, "%s, another one starts in %.1f s", end, delay)
+            _logger.log(log.ALERT, "%s; another worker starts in %.1f s", end, delay)
             await self._pause(delay)
             delay = min(delay * 2, LONGEST_DELAY)
 
@@ -87,12 +94,23 @@ class WorkerSlot:
         if self._process is not None:
             self._process.send(message)
 
-    def drain(self, timeout: float) -> None:
+    def settle(self, patience: float) -> None:
+        """Have the process answer what is in flight and go on serving; ``settled`` is set then.
+
+        ``patience``: seconds that silent servers get from now on.
+        """
+        self._settle = Settle(patience)
+        if self._process is None or not self.ready.is_set():
+            self.settled.set()
+        else:
+            self._process.send(self._settle)
+
+    def drain(self, timeout: float, patience: float) -> None:
         """Let the process finish what is in flight, for ``timeout`` seconds at most, and start no other one.
 
-        Another call can make the time shorter.
+        ``patience``: as in ``settle``. Another call can make the time shorter.
         """
-        self._drain = Drain(timeout)
+        self._drain = Drain(timeout, patience)
         self._draining.set()
         if self._process is not None:
             self._ask_to_leave(self._process, self._drain)
@@ -105,16 +123,20 @@ class WorkerSlot:
         self._kill_timer = loop.call_later(drain.timeout + CUT_OFF_TIME, self._kill, process)
 
     def _kill(self, process: WorkerProcess) -> None:
-        _logger.warning("worker %d does not leave, it is killed", process.pid)
+        _logger.warning("worker %d does not exit and is killed", process.pid)
         process.kill()
 
     async def _run_process(self) -> str:
         """Run a process to its end; gives how it ended."""
         try:
-            process = await WorkerProcess.spawn(self._command, self._start(), self._descriptors, self._on_message)
+            process = await WorkerProcess.spawn(
+                self._program, self._number, self._start(), self._descriptors, self._on_message
+            )
         except OSError as error:
             return f"a worker could not be started ({error.strerror or error})"
         self._process = process
+        if self._settle is not None:
+            process.send(self._settle)
         if self._drain is not None:
             self._ask_to_leave(process, self._drain)
         try:
@@ -136,6 +158,8 @@ class WorkerSlot:
             case Ready():
                 _logger.info("worker %d is ready", process.pid)
                 self.ready.set()
+            case Settled():
+                self.settled.set()
             case Resolve():
                 answer = asyncio.create_task(self._answer(process, message))
                 self._answers.add(answer)

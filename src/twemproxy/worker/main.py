@@ -1,6 +1,6 @@
-"""The worker process: ``python -P -m twemproxy.worker.main DESCRIPTOR``, started by the supervisor.
+"""The worker process, started by the supervisor: see ``supervisor.worker_process.WorkerProgram``.
 
-DESCRIPTOR is a unix stream socket on which the supervisor sends ``messages.Start`` first. The worker ends when
+Its standard input is a unix stream socket on which the supervisor sends ``messages.Start`` first. The worker ends when
 it was told to drain and has, or when the supervisor is gone.
 """
 
@@ -20,7 +20,7 @@ from twemproxy.net.event_loop import CallbackChannel
 from twemproxy.protocol.codec import Codec
 from twemproxy.protocol.memcache.codec import MemcacheCodec
 from twemproxy.protocol.redis.codec import RedisCodec
-from twemproxy.proxy.reactor import Reactor
+from twemproxy.proxy.data_plane import DataPlane
 from twemproxy.stats.counters import CounterTable
 from twemproxy.stats.layout import CounterLayout
 from twemproxy.worker.messages import (
@@ -31,6 +31,8 @@ from twemproxy.worker.messages import (
     Resolve,
     Resolved,
     SetLogLevel,
+    Settle,
+    Settled,
     Start,
     ToSupervisor,
     encode,
@@ -38,6 +40,7 @@ from twemproxy.worker.messages import (
 
 _logger = log.get_logger(__name__)
 
+STANDARD_INPUT = 0
 RECEIVE_SIZE = 65536
 MOST_DESCRIPTORS = 250
 """Per message: the kernel's limit (SCM_MAX_FD) is 253."""
@@ -51,6 +54,7 @@ IGNORED_SIGNALS = (
     signal.SIGTTOU,
     signal.SIGUSR1,
     signal.SIGUSR2,
+    signal.SIGXFSZ,
 )
 """A terminal sends its signals to the whole group; what they mean here the supervisor says in messages."""
 
@@ -101,14 +105,14 @@ class Control:
 
 
 class Resolutions:
-    """Host names being looked up by the supervisor, and who waits for them."""
+    """Host names that the supervisor is looking up, and the callbacks that wait for them."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
         self._waiting: dict[tuple[str, int], list[Callable[[Resolved], None]]] = {}
 
     def __call__(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
-        """Have ``callback`` called with the addresses; one question serves all who ask meanwhile."""
+        """Call ``callback`` with the addresses, later; one look-up serves all callers that ask in the meantime."""
         waiting = self._waiting.setdefault((host, port), [])
         waiting.append(callback)
         if len(waiting) == 1:
@@ -137,37 +141,39 @@ def serve(control: Control) -> None:
     os.close(descriptors[0])
     table = CounterTable(memory)
     resolutions = Resolutions(control)
-    reactor = Reactor(start.log.level, start.mbuf_size, start.client_limit, start.max_memory)
+    data_plane = DataPlane(start.log.level, start.mbuf_size, start.client_limit, start.max_memory)
     for pool, position, server_positions in zip(pools, layout.pools, layout.servers, strict=True):
-        reactor.add_pool(pool, codec_of(pool), table, position, server_positions, resolutions)
+        data_plane.add_pool(pool, codec_of(pool), table, position, server_positions, resolutions)
 
     def on_message() -> None:
         try:
             messages = control.receive()
         except (SupervisorGone, ConnectionResetError):
-            _logger.critical("the supervisor is gone, the worker ends")
+            _logger.critical("the supervisor is gone; the worker exits")
             os._exit(1)
         for message in messages:
             match message:
                 case Resolved():
                     resolutions.answered(message)
+                case Settle():
+                    data_plane.settle(message.patience, lambda: control.send(Settled()))
                 case Drain():
-                    reactor.drain(message.timeout)
+                    data_plane.drain(message.timeout, message.patience)
                 case SetLogLevel():
                     log.set_level(message.level)
-                    reactor.set_verbosity(message.level)
+                    data_plane.set_verbosity(message.level)
                 case ReopenLog():
                     reopen_log()
 
     channel = CallbackChannel(control.socket.fileno(), on_message)
-    reactor.loop.watch_reads(channel)
-    reactor.preconnect()
-    reactor.listen(descriptors[1:])
+    data_plane.loop.watch_reads(channel)
+    data_plane.preconnect()
+    data_plane.listen(descriptors[1:])
     control.send(Ready())
     # What lives now lives as long as the worker: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    reactor.run()
+    data_plane.run()
 
 
 def reopen_log() -> None:
@@ -178,11 +184,11 @@ def reopen_log() -> None:
         _logger.error("%s", error)
 
 
-def main(arguments: list[str]) -> int:
-    """Run a worker; ``arguments`` as in the module's docstring."""
+def main() -> int:
+    """Run a worker; gives its exit status."""
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    control = Control(int(arguments[1]))
+    control = Control(STANDARD_INPUT)
     try:
         serve(control)
     except (SupervisorGone, ConnectionResetError):
@@ -191,4 +197,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main())

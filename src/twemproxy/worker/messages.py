@@ -55,15 +55,28 @@ class ReopenLog(msgspec.Struct, frozen=True, tag=True):
     """Close and reopen the log file."""
 
 
+class Settle(msgspec.Struct, frozen=True, tag=True):
+    """Go on serving, and answer ``Settled`` once all requests that are on their way now have been answered."""
+
+    patience: float
+    """Seconds after which requests to a server that says nothing fail, from now on."""
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """Stop accepting and reading new requests, finish those in flight, then leave."""
 
     timeout: float
     """Seconds after which what is not finished is cut off."""
+    patience: float
+    """As in ``Settle``."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """The worker accepts clients."""
+
+
+class Settled(msgspec.Struct, frozen=True, tag=True):
+    """Answer to ``Settle``; the worker still serves."""
 
 
 class Resolve(msgspec.Struct, frozen=True, tag=True):
@@ -73,8 +86,8 @@ class Resolve(msgspec.Struct, frozen=True, tag=True):
     port: int
 
 
-ToWorker = Start | Resolved | SetLogLevel | ReopenLog | Drain
-ToSupervisor = Ready | Resolve
+ToWorker = Start | Resolved | SetLogLevel | ReopenLog | Settle | Drain
+ToSupervisor = Ready | Settled | Resolve
 
 _to_worker = msgspec.msgpack.Decoder(ToWorker)
 _to_supervisor = msgspec.msgpack.Decoder(ToSupervisor)

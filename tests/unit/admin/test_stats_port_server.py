@@ -1,4 +1,4 @@
-"""Whoever connects to the statistics port gets the whole document and a clean end, whatever they do."""
+"""Readers of the statistics port get the document that they request and a clean end, whatever other readers do."""
 
 import asyncio
 import socket
@@ -9,17 +9,22 @@ from contextlib import asynccontextmanager
 import pytest
 
 from twemproxy.admin import stats_port
-from twemproxy.admin.stats_port import StatsPort
+from twemproxy.admin.stats_port import StatsPort, request_line
 
 DOCUMENT = b'{"service":"nutcracker"}\n'
+FULL = b'{"service":"nutcracker", "added":1}\n'
+RESPONSE = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\ncache-control: no-store\r\n"
+    b"connection: close\r\n\r\n%s" % (len(FULL), FULL)
+)
 
 Port = tuple[str, int]
 
 
 @asynccontextmanager
 async def serving(document: Callable[[], bytes]) -> AsyncIterator[Port]:
-    """A statistics port on loopback."""
-    port = StatsPort(document)
+    """A statistics port on loopback; its full document is FULL."""
+    port = StatsPort(lambda full: FULL if full else document())
     listening = socket.create_server(("127.0.0.1", 0))
     address: Port = listening.getsockname()
     await port.open(listening)
@@ -93,10 +98,12 @@ def test_a_stuck_reader_stops_nobody_and_is_dropped(monkeypatch: pytest.MonkeyPa
         async with serving(lambda: documents.pop(0)) as address:
             stuck = socket.create_connection(address)
             stuck.setblocking(False)
+            while len(documents) > 1:
+                await asyncio.sleep(0)
             assert await read(address) == DOCUMENT
             got = 0
             with pytest.raises(ConnectionResetError):
-                # Taking little by little does not make the time longer.
+                # Reading slowly does not extend the timeout.
                 while part := await asyncio.get_running_loop().sock_recv(stuck, 4096):
                     got += len(part)
                     await asyncio.sleep(0.002)
@@ -123,24 +130,154 @@ def test_a_reader_that_never_closes_is_left(monkeypatch: pytest.MonkeyPatch) -> 
     run(scenario)
 
 
-def test_one_reader_too_many_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats_port, "MOST_READERS", 2)
+@pytest.mark.parametrize(
+    ("request_bytes", "answer"),
+    [
+        (b"GET /stats.json\n", FULL),
+        (b"GET /stats.json\r\n", FULL),
+        (b"GET /stats.json HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n", RESPONSE),
+        (b"GET /stats.json HTTP/1.0\n\n", RESPONSE),
+        *[
+            (line, DOCUMENT)
+            for line in (
+                *(
+                    b"\n",
+                    b"\r\n",
+                    b"stats.json\n",
+                    b"get /stats.json\r\n",
+                    b" GET /stats.json\r\n",
+                    b"\0",
+                    b"\xff" * 70_000,
+                ),
+                *(b"GET / HTTP/1.1\r\n\r\n", b"GET /stats HTTP/1.1\r\n\r\n", b"GET /stats.json/ HTTP/1.1\r\n\r\n"),
+                *(b"GET /stats.json HTTP/2\r\n\r\n", b"GET  /stats.json\r\n", b"POST /stats.json HTTP/1.1\r\n\r\n"),
+            )
+        ],
+    ],
+)
+def test_what_a_reader_asks_for(request_bytes: bytes, answer: bytes) -> None:
+    async def scenario() -> None:
+        async with serving(lambda: DOCUMENT) as address:
+            assert await read(address, request_bytes) == answer
+
+    run(scenario)
+
+
+def test_a_request_line_may_come_in_pieces() -> None:
+    line = b"GET /stats.json HTTP/1.1\r\n"
+    assert [request_line(line[:end]) for end in range(len(line))] == [None] * len(line)
+    assert request_line(line) == line.strip()
+    assert request_line(b"GET /stats.jsonp") == request_line(b"GET /stats.json HTTP/1.1\rx") == b""
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET /sta", b"GET /stats.json HTTP/1.1\r"])
+def test_a_reader_that_does_not_ask_gets_nutcrackers_document(beginning: bytes) -> None:
+    async def scenario() -> None:
+        async with serving(lambda: DOCUMENT) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(beginning)
+            assert await reader.read() == DOCUMENT
+            writer.close()
+
+    run(scenario)
+
+
+async def readers(address: Port, count: int) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connections that request the document, one after the other, and stay open."""
+    opened = []
+    for _ in range(count):
+        opened.append(await asyncio.open_connection(*address))
+        opened[-1][1].write(b"\n")
+    return opened
+
+
+def test_readers_that_stay_do_not_turn_others_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats_port, "MOST_READERS", 4)
+    monkeypatch.setattr(stats_port, "LINGER", 30)
 
     async def scenario() -> None:
         async with serving(lambda: DOCUMENT) as address:
-            kept = [await asyncio.open_connection(*address) for _ in range(2)]
-            for reader, _ in kept:
-                assert await reader.readline() == DOCUMENT
-            with pytest.raises(ConnectionResetError):
-                await read(address)
-            for _, writer in kept:
+            staying = await readers(address, 4)
+            for reader, _ in staying:
+                assert await reader.read() == DOCUMENT
+            for _ in range(20):
+                assert await read(address) == DOCUMENT
+            for _, writer in staying:
                 writer.close()
-            while True:  # until the port has noticed that the others are gone
-                try:
-                    assert await read(address) == DOCUMENT
-                    break
-                except ConnectionResetError:
-                    continue
+
+    run(scenario)
+
+
+def test_the_oldest_reader_that_does_not_read_goes_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats_port, "MOST_READERS", 4)
+    monkeypatch.setattr(stats_port, "MOST_UNSENT", 1 << 40)
+    documents = [bytes(20_000_000)] * 4 + [DOCUMENT] * 20
+
+    async def scenario() -> None:
+        async with serving(lambda: documents.pop(0)) as address:
+            stuck = [(await readers(address, 1))[0] for _ in range(4)]
+            while len(documents) > 20:
+                await asyncio.sleep(0)
+            assert await read(address) == DOCUMENT
+            with pytest.raises(ConnectionResetError):
+                await stuck[0][0].read()
+            # The place of this reader is enough for one reader after the other.
+            for _ in range(19):
+                assert await read(address) == DOCUMENT
+            for reader, writer in stuck[1:]:
+                assert len(await reader.readexactly(20_000_000)) == 20_000_000
+                writer.close()
+
+    run(scenario)
+
+
+def test_what_readers_do_not_take_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats_port, "MOST_UNSENT", 50_000_000)
+    made = 0
+
+    def document() -> bytes:
+        nonlocal made
+        made += 1
+        return bytes(30_000_000)
+
+    async def scenario() -> None:
+        async with serving(document) as address:
+            stuck = []
+            for number in range(5):
+                stuck += await readers(address, 1)
+                while made <= number:
+                    await asyncio.sleep(0)
+            for reader, _ in stuck[:-1]:
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+            # The last reader continues: there is always room for one document.
+            assert len(await stuck[-1][0].read()) == 30_000_000
+            for _, writer in stuck:
+                writer.close()
+
+    run(scenario)
+
+
+def test_readers_of_one_turn_share_a_document() -> None:
+    made = 0
+
+    def document() -> bytes:
+        nonlocal made
+        made += 1
+        return DOCUMENT
+
+    async def scenario() -> None:
+        async with serving(document) as address:
+            rude = [socket.create_connection(address) for _ in range(50)]
+            for connection in rude:
+                connection.sendall(b"\n")
+                connection.setblocking(False)
+            # The port has not run so far.
+            for connection in rude:
+                reader, writer = await asyncio.open_connection(sock=connection)
+                assert await reader.read() == DOCUMENT
+                writer.close()
+            assert made < 10
 
     run(scenario)
 

@@ -1,4 +1,4 @@
-"""``listen`` and server entries: what they mean."""
+"""The meaning of ``listen`` and of server entries."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""The documents that tools/generate_docs.py makes of tables are what it would make."""
+"""The documents that tools/generate_docs.py generates from tables are up to date."""
 
 import subprocess
 import sys

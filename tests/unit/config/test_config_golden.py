@@ -1,4 +1,4 @@
-"""What loads and what does not, compared with nutcracker's own verdicts (tools/take_config_verdicts.py)."""
+"""Which configurations load, compared with the verdicts of nutcracker (tools/take_config_verdicts.py)."""
 
 import json
 import re
@@ -18,13 +18,13 @@ WRAPPED = (
     *("servers 127.0.0.1:6379:4294967297", "servers 127.0.0.1:6379:99999999999"),
     *("value timeout 4294967296", "value timeout 4294967297", "value timeout 99999999999999999999"),
 )
-"""Numbers that nutcracker takes modulo 2**32; we refuse them."""
+"""Numbers that nutcracker takes modulo 2**32, and this proxy refuses."""
 
 REFUSED = (*WRAPPED, 'listen "/run/a\\0b"')
-"""The rest: a path with a NUL, which no socket can have."""
+"""All cases that only this proxy refuses; the last is a path with a NUL byte, which no socket can have."""
 
 ACCEPTED = ("value reuseport true",)
-"""Directives that are newer than the nutcracker asked."""
+"""Directives that are newer than the nutcracker of these verdicts."""
 
 REASONS = {
     "servers 127.0.0.1:6379:2147483648": "invalid weight above 2147483647",
@@ -32,7 +32,7 @@ REASONS = {
     'value "timeout\\0" x': '"timeout\\u0000" is unknown, did you mean "timeout"?',
     "line timeout: *a": "alias token (18) is disallowed",
 }
-"""Where we say something else than nutcracker."""
+"""Reasons that differ from those of nutcracker."""
 
 
 def load(case: dict[str, Any]) -> Any:
@@ -40,7 +40,7 @@ def load(case: dict[str, Any]) -> Any:
 
 
 def plain(text: str) -> str:
-    """Without quotes and colons, which the two place differently."""
+    """The text without quotes and colons, which nutcracker and this proxy place differently."""
     return re.sub(r"[\"':]", "", text)
 
 

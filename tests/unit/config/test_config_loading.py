@@ -1,4 +1,4 @@
-"""Loading: meanings, places in errors, order, suggestions."""
+"""Loading a configuration: values, the places in error messages, order, and suggestions."""
 
 import os
 from pathlib import Path
@@ -31,6 +31,7 @@ alpha:
   client_idle_timeout: 600000
   max_request_bytes: 1000000
   max_pipeline: 100
+  client_input_limit: 3000000
   client_output_limit: 2000000
   reuseport: true
   redis_auth: secret
@@ -61,7 +62,7 @@ def error_of(text: str) -> ConfigError:
 
 
 def pool(*lines: str) -> str:
-    """A file of one good pool and these lines; the first of them is line 5."""
+    """A file with one valid pool and these lines; the first of them is line 5."""
     text = "alpha:\n  listen: 127.0.0.1:22121\n  servers:\n    - 127.0.0.1:6379:1\n"
     return text + "".join(f"  {line}\n" for line in lines)
 
@@ -96,6 +97,7 @@ def test_every_directive_reaches_its_field() -> None:
             client_idle_timeout=600000,
             max_request_bytes=1000000,
             max_pipeline=100,
+            client_input_limit=3000000,
             client_output_limit=2000000,
             reuseport=True,
             redis_auth="secret",
@@ -227,7 +229,8 @@ def test_sample_configuration_has_its_five_kinds_of_pools() -> None:
             ["allow_commands: flush_al"],
             (5, 19),
             'pool "alpha": directive "allow_commands" names "flush_al", which needs no permission or does not exist; '
-            'those that do are: flush_all, did you mean "flush_all"?',
+            "those that do are: flush_all, stats|cachedump, stats|detail, stats|reset, verbosity, "
+            'did you mean "flush_all"?',
         ),
         (
             ["partial_reads: misses"],

@@ -1,4 +1,4 @@
-"""What clients accept as an answer, and what they call wrong: an instrument that finds nothing proves nothing."""
+"""Which replies the clients accept and which they report as wrong: a check that finds nothing proves nothing."""
 
 import random
 
@@ -110,7 +110,7 @@ def test_excuses_end_with_the_first_write_after_the_trouble(register: Register) 
     assert register.check(None) is None
     shard.end_trouble()
     assert register.check(register.value(3)) is None
-    # Sent before the end, answered after it.
+    # Sent before the end of the trouble, answered after it.
     register.acknowledge(register.send(), meanwhile)
     assert register.check(None) is None
     register.acknowledge(register.send(), shard.epoch)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twemproxy.hashing import HASHES
+from twemproxy.hashing.placement import ketama
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 RING = json.loads((GOLDEN / "ring.json").read_text())
@@ -17,9 +18,9 @@ THREE = [b"10.0.0.1:6379", b"10.0.0.2:6379", b"10.0.0.3:6379"]
 
 
 @pytest.fixture(scope="session")
-def continuum(flavour):
-    """Makes a continuum; what is not given is the default of a pool, with equal weights."""
-    make = flavour("twemproxy.hashing.continuum").Continuum
+def make_ring(flavour):
+    """Makes a ring; the default values are those of a pool, with equal weights."""
+    make = flavour("twemproxy.hashing.ring").Ring
 
     def with_defaults(names=THREE, weights=None, distribution="ketama", hash="fnv1a_64", hash_tag=b"", seed=1):
         return make(distribution, hash, hash_tag, names, weights or [1] * len(names), seed)
@@ -33,9 +34,9 @@ def hash_bytes(flavour):
 
 
 @pytest.mark.parametrize("case", RING["cases"], ids=lambda case: f"{case['name']}-{case['hash']}")
-def test_ring_vectors(continuum, case):
+def test_ring_vectors(make_ring, case):
     servers = case["servers_sorted"]
-    ring = continuum(
+    ring = make_ring(
         [server["name"].encode() for server in servers],
         [server["weight"] for server in servers],
         case["distribution"],
@@ -53,9 +54,9 @@ def test_ring_vectors(continuum, case):
 
 
 @pytest.mark.parametrize("pool", LIVE["pools"], ids=range(len(LIVE["pools"])))
-def test_pools_asked_of_a_live_nutcracker(continuum, pool):
+def test_pools_asked_of_a_live_nutcracker(make_ring, pool):
     names = [name.encode() for name in pool["names"]]
-    ring = continuum(names, pool["weights"], pool["distribution"], pool["hash"], pool["hash_tag"].encode())
+    ring = make_ring(names, pool["weights"], pool["distribution"], pool["hash"], pool["hash_tag"].encode())
     ring.rebuild([index not in pool["ejected"] for index in range(len(names))])
     assert [ring.server_for(bytes.fromhex(key)) for key in LIVE["keys"]] == pool["owners"]
 
@@ -83,30 +84,30 @@ def test_pools_asked_of_a_live_nutcracker(continuum, pool):
     ],
 )
 @pytest.mark.parametrize("distribution", ["ketama", "modula"])
-def test_hash_tag(continuum, tag, key, hashed, distribution):
+def test_hash_tag(make_ring, tag, key, hashed, distribution):
     names = [b"server%03d" % i for i in range(101)]
-    tagged = continuum(names, distribution=distribution, hash="murmur", hash_tag=tag)
-    untagged = continuum(names, distribution=distribution, hash="murmur")
+    tagged = make_ring(names, distribution=distribution, hash="murmur", hash_tag=tag)
+    untagged = make_ring(names, distribution=distribution, hash="murmur")
     assert tagged.server_for(key) == untagged.server_for(hashed)
 
 
 @pytest.mark.parametrize("distribution", ["ketama", "modula"])
-def test_an_empty_key_has_the_value_0(continuum, distribution):
-    ring = continuum(distribution=distribution, hash="jenkins", hash_tag=b"{}")
+def test_an_empty_key_has_the_value_0(make_ring, distribution):
+    ring = make_ring(distribution=distribution, hash="jenkins", hash_tag=b"{}")
     assert ring.server_for(b"") == ring.points()[0][1]
 
 
 @pytest.mark.parametrize("distribution", ["ketama", "modula", "random"])
-def test_a_single_server_owns_everything(continuum, distribution):
-    ring = continuum([b"only"], distribution=distribution)
+def test_a_single_server_owns_everything(make_ring, distribution):
+    ring = make_ring([b"only"], distribution=distribution)
     assert {ring.server_for(key) for key in (b"", b"a", b"b", b"\xff" * 99)} == {0}
     ring.rebuild([False])
     assert ring.server_for(b"a") == 0
 
 
 @pytest.mark.parametrize("distribution", ["ketama", "modula", "random"])
-def test_only_live_servers_own_keys(continuum, distribution):
-    ring = continuum(weights=[3, 1, 2], distribution=distribution)
+def test_only_live_servers_own_keys(make_ring, distribution):
+    ring = make_ring(weights=[3, 1, 2], distribution=distribution)
     everything = ring.points()
     keys = [b"key-%d" % i for i in range(500)]
     ring.rebuild([True, False, True])
@@ -119,8 +120,8 @@ def test_only_live_servers_own_keys(continuum, distribution):
     assert ring.points() == everything
 
 
-def test_ejection_moves_only_the_keys_of_the_ejected(continuum):
-    ring = continuum()
+def test_ejection_moves_only_the_keys_of_the_ejected(make_ring):
+    ring = make_ring()
     keys = [b"key-%d" % i for i in range(500)]
     before = [ring.server_for(key) for key in keys]
     ring.rebuild([True, False, True])
@@ -128,31 +129,31 @@ def test_ejection_moves_only_the_keys_of_the_ejected(continuum):
     assert [b for a, b in zip(before, after, strict=True) if a != 1] == [a for a in before if a != 1]
 
 
-def test_of_equal_points_the_first_owns(continuum):
-    ring = continuum([b"same", b"same"])
+def test_of_equal_points_the_first_owns(make_ring):
+    ring = make_ring([b"same", b"same"])
     assert len(ring.points()) == 320
     assert {ring.server_for(b"key-%d" % i) for i in range(300)} == {0}
 
 
-def test_modula_with_huge_weights(continuum, hash_bytes):
+def test_modula_with_huge_weights(make_ring, hash_bytes):
     weights = [4294967290, 4, 4294967295]
-    ring = continuum(weights=weights, distribution="modula", hash="murmur")
+    ring = make_ring(weights=weights, distribution="modula", hash="murmur")
     keys = [b"key-%d" % i for i in range(200)]
     assert [ring.server_for(key) for key in keys] == [
         0 if hash_bytes("murmur", key) < weights[0] else 1 for key in keys
     ]
 
 
-def test_random_draws_evenly_whatever_the_weights(continuum):
-    ring = continuum(weights=[100, 1, 1], distribution="random", seed=3)
+def test_random_draws_evenly_whatever_the_weights(make_ring):
+    ring = make_ring(weights=[100, 1, 1], distribution="random", seed=3)
     draws = collections.Counter(ring.server_for(b"same key") for _ in range(6000))
     assert set(draws) == {0, 1, 2}
     assert all(1800 < count < 2200 for count in draws.values())
 
 
-def test_random_follows_its_seed(continuum):
+def test_random_follows_its_seed(make_ring):
     def draws(seed):
-        ring = continuum(distribution="random", seed=seed)
+        ring = make_ring(distribution="random", seed=seed)
         return [ring.server_for(b"key") for _ in range(50)]
 
     assert draws(7) == draws(7)
@@ -161,8 +162,8 @@ def test_random_follows_its_seed(continuum):
 
 def test_flavours_draw_alike(both_flavours):
     compiled, interpreted = (
-        module.Continuum("random", "fnv1a_64", b"", THREE, [1, 1, 1], 12345)
-        for module in both_flavours("twemproxy.hashing.continuum")
+        module.Ring("random", "fnv1a_64", b"", THREE, [1, 1, 1], 12345)
+        for module in both_flavours("twemproxy.hashing.ring")
     )
     assert [compiled.server_for(b"k") for _ in range(300)] == [interpreted.server_for(b"k") for _ in range(300)]
 
@@ -175,9 +176,9 @@ def test_flavours_draw_alike(both_flavours):
     data=st.data(),
 )
 def test_the_owner_is_that_of_the_first_point_at_or_above(
-    continuum, hash_bytes, distribution, hash, weights, keys, data
+    make_ring, hash_bytes, distribution, hash, weights, keys, data
 ):
-    ring = continuum([b"server%d" % i for i in range(len(weights))], weights, distribution, hash)
+    ring = make_ring([b"server%d" % i for i in range(len(weights))], weights, distribution, hash)
     live = data.draw(st.lists(st.booleans(), min_size=len(weights), max_size=len(weights)).filter(any))
     ring.rebuild(live)
     points = ring.points()
@@ -192,6 +193,20 @@ def test_the_owner_is_that_of_the_first_point_at_or_above(
         assert ring.server_for(key) == points[first % len(points)][1]
 
 
+@given(
+    weights=st.lists(st.integers(1, 3) | st.integers(1, 2**31 - 1), min_size=1, max_size=30),
+    rounds=st.lists(st.sets(st.integers(0, 29)), max_size=5),
+)
+def test_ketama_points_are_the_same_however_servers_left_and_came_back(make_ring, weights, rounds):
+    names = [b"server%d" % i for i in range(len(weights))]
+    ring = make_ring(names, weights, "ketama", "fnv1a_64")
+    for ejected in [set(), *rounds]:
+        live = [index for index in range(len(weights)) if index not in ejected]
+        if live:
+            ring.rebuild([index in live for index in range(len(weights))])
+            assert ring.points() == ketama(names, weights, live)[0]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -204,11 +219,11 @@ def test_the_owner_is_that_of_the_first_point_at_or_above(
         {"weights": [1, 0, 1]},
     ],
 )
-def test_what_makes_no_continuum_is_refused(continuum, arguments):
+def test_what_makes_no_continuum_is_refused(make_ring, arguments):
     with pytest.raises(ValueError):
-        continuum(**arguments)
+        make_ring(**arguments)
 
 
-def test_rebuild_wants_a_truth_for_every_server(continuum):
+def test_rebuild_wants_a_truth_for_every_server(make_ring):
     with pytest.raises(ValueError):
-        continuum().rebuild([True, True])
+        make_ring().rebuild([True, True])

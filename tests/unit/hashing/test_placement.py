@@ -3,7 +3,7 @@ import pytest
 from twemproxy.hashing import DISTRIBUTIONS
 from twemproxy.hashing.placement import PLACEMENTS, digest_counts, ketama, modula, random
 
-# Server counts up to 400 whose equal shares come out below 40 digests in single precision.
+# Server counts up to 400 whose equal shares are less than 40 digests in single precision.
 SHORT_SHARES = {
     *(25, 47, 50, 55, 61, 71, 94, 100, 107, 109, 110, 115, 122, 142, 159, 163, 188, 193, 200, 209, 214),
     *(

@@ -1,8 +1,9 @@
-"""The loop as the control plane uses it: descriptors to read, a time to wake up, and defects that spread no further."""
+"""The event loop as the control plane uses it: readable descriptors, a time to wake up, and contained defects."""
 
 import gc
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from twemproxy.net.event_loop import CallbackChannel, EventLoop
 
 READ_SIZE = 16384
-# Its constructor's parameters are Cython's, which the type checker does not see.
+# The parameters of its constructor are Cython's, which the type checker does not see.
 make_loop: Any = EventLoop
 
 
@@ -83,7 +84,7 @@ def test_a_forgotten_channel_is_not_told(loop: EventLoop, pair: tuple[socket.soc
 
 
 def test_one_of_a_batch_may_make_the_loop_forget_the_others(loop: EventLoop) -> None:
-    """Whoever is told first, the others' descriptors may be closed and used anew by then."""
+    """The first callback makes the loop forget all channels; their descriptors could be closed and reused."""
     pairs = [socket.socketpair() for _ in range(10)]
     told: list[int] = []
     channels: list[CallbackChannel] = []
@@ -155,3 +156,34 @@ def test_a_fresh_pool_of_blocks_holds_nothing(loop: EventLoop) -> None:
     assert loop.blocks.allocated == 0
     assert loop.blocks.trim() == 0
     assert loop.blocks.read_size >= READ_SIZE
+
+
+def test_the_clock_stands_still_while_a_turn_takes_too_long(
+    loop: EventLoop, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """The time of a long turn does not count towards the timeouts of peers."""
+    ours, theirs = pair
+
+    def work() -> None:
+        ours.recv(100)
+        time.sleep(0.3)
+
+    watch(loop, ours, work)
+    theirs.send(b"x")
+    loop.run_once()
+    before, began = loop.now, time.monotonic()
+    theirs.send(b"x")
+    loop.run_once()
+    loop.wake_at = loop.now
+    loop.run_once()
+    assert time.monotonic() - began >= 0.3
+    assert 0 <= loop.now - before < 200
+
+
+def test_the_clock_goes_on_while_the_loop_waits(loop: EventLoop) -> None:
+    loop.wake_at = loop.now
+    loop.run_once()
+    before = loop.now
+    loop.wake_at = before + 300
+    loop.run_once()
+    assert loop.now - before >= 299

@@ -1,4 +1,4 @@
-"""Tables of words: each finds exactly its own, wherever in a buffer they stand."""
+"""Tables of words: each table finds exactly its own words."""
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -29,7 +29,7 @@ def table(flavour: Load) -> MakeTable:
 
 
 def neighbours(name: bytes) -> list[bytes]:
-    """What a name is easily taken for."""
+    """Words that are easily mistaken for a name."""
     return [name[:-1], name[1:], name + b"a", name + b"\0", b"a" + name, name + name, name[:-1] + b"\xe1", name + b" "]
 
 

@@ -1,21 +1,22 @@
-"""A pool, its servers and its clients, as far as subscriptions ask for them."""
+"""A fake pool, its servers and its clients, as far as subscriptions use them."""
 
 import errno
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from harness.resp import arguments, error
+from harness.resp import arguments, error, message_end
 from harness.subscribing import confirmation, message, pattern_message
 from twemproxy.protocol.redis.codec import RedisCodec
-from twemproxy.proxy.subscriptions import Subscriptions
+from twemproxy.proxy.pubsub import Subscriptions
+from twemproxy.proxy.topics import TopicRequest
 
 TIMEOUT = 100
 REFUSED = error("NOPERM no")
 
 
 class FakeConnection:
-    """``requests``: what the server has not answered. ``subscribed``: what it sends, as (kind, name)."""
+    """``requests``: requests without an answer so far; ``subscribed``: the server's subscriptions, as (kind, name)."""
 
     def __init__(self, pool: "FakePool", server: int) -> None:
         self.pool = pool
@@ -30,20 +31,25 @@ class FakeConnection:
 
     def write(self, data: bytes) -> None:
         assert self in self.pool.extra, "written to a connection that nobody knows any more"
-        request = arguments(data)
-        self.history.append(b" ".join(request).decode())
         if not self.open and self.server in self.pool.down:
             self.fail()
             return
         self.open = True
-        self.requests.append(request)
+        while data:
+            end = message_end(data)
+            self.requests.append(arguments(data[:end]))
+            self.history.append(b" ".join(self.requests[-1]).decode())
+            data = data[end:]
 
     def abandon(self) -> None:
         self.on_settled = self.listener = None
         self.shut()
 
-    def is_misplaced(self) -> bool:
+    def is_stale(self) -> bool:
         return self.misplaced
+
+    def take_unread(self) -> None:
+        assert self.open
 
     def give_up(self, error: int, reason: str) -> None:
         assert self.open
@@ -56,34 +62,37 @@ class FakeConnection:
         self.subscribed.clear()
 
     def fail(self) -> None:
-        """It ends."""
+        """End the connection."""
         self.shut()
         if self.on_settled is not None:
             self.on_settled(False, False)
 
     def say(self, message: bytes) -> None:
-        """The server sends this."""
+        """Let the server send this message."""
         assert self.listener is not None
         self.listener(message)
 
     def answer(self, count: int = 0) -> None:
-        """The server answers the first so many requests, or all there are."""
+        """Let the server answer the first ``count`` requests, or all of them for 0."""
         for _ in range(count or len(self.requests)):
             if not self.requests:
                 return
-            word, name = self.requests.popleft()
+            word, *names = self.requests.popleft()
             kind = word.decode().replace("unsubscribe", "subscribe")
-            if "un" in word.decode():
-                self.subscribed.discard((kind, name))
-            elif (kind, name) in self.pool.forbidden.get(self.server, ()):
+            if kind == word.decode() and self.pool.forbidden.get(self.server, set()) & {(kind, name) for name in names}:
                 self.say(REFUSED)
                 continue
-            else:
-                self.subscribed.add((kind, name))
-            self.say(confirmation(word.decode(), name, len(self.subscribed)))
+            for name in names:
+                if self.listener is None:
+                    return
+                if kind != word.decode():
+                    self.subscribed.discard((kind, name))
+                else:
+                    self.subscribed.add((kind, name))
+                self.say(confirmation(word.decode(), name, len(self.subscribed)))
 
     def publish(self, name: bytes, text: bytes) -> None:
-        """Something is published at the server; patterns are those that end in an asterisk, and their beginnings."""
+        """Publish at the server; a pattern is the beginning of a name, followed by an asterisk."""
         for kind, topic in sorted(self.subscribed):
             if kind == "psubscribe" and name.startswith(topic.removesuffix(b"*")):
                 self.say(pattern_message(topic, name, text))
@@ -92,7 +101,7 @@ class FakeConnection:
 
 
 class FakePool:
-    """The first byte of a name tells its server, or the next one that is live.
+    """The first byte of a name determines its server; if that server is not live, a live server is used.
 
     ``down``: servers that refuse connections at once. ``forbidden``: topics that servers refuse.
     """
@@ -109,9 +118,11 @@ class FakePool:
         self.given_up: list[str] = []
         self.time = 1000
         self.look_at = 0
+        self.kept = 0
+        self.most_kept = 1 << 30
         self.subscriptions = Subscriptions(self)
 
-    def draws(self) -> bool:
+    def is_random(self) -> bool:
         return self.random
 
     def server_of_all(self, names: list[bytes]) -> int:
@@ -145,27 +156,48 @@ class FakePool:
     def look_by(self, moment: int) -> None:
         self.look_at = moment
 
+    def keep(self, change: int) -> None:
+        self.kept += change
+        assert self.kept >= 0
+
+    def may_keep(self, held: int, more: int) -> bool:
+        return max(self.kept, held) + more <= self.most_kept
+
     def link(self, server: int) -> FakeConnection:
-        """The one connection to a server."""
+        """The only connection to a server."""
         [connection] = [connection for connection in self.extra if connection.server == server]
         return connection
 
     def links(self) -> list[int]:
-        """Servers there are connections to."""
+        """The servers that have a connection."""
         return sorted(connection.server for connection in self.extra)
 
     def answer(self) -> None:
-        """All servers answer everything."""
-        for connection in list(self.extra):
-            connection.answer()
+        """Let all servers answer all requests, before and after all pending work is done."""
+        for _ in range(2):
+            for connection in list(self.extra):
+                connection.answer()
+            self.work()
+
+    def work(self) -> None:
+        """Do all pending work."""
+        while self.subscriptions.expire(self.time) == self.time:
+            pass
 
 
 class FakeClient:
-    """``answers``: what it was told of its requests: True, or an error. ``got``: its messages."""
+    """``answers``: the result of each request, True or an error. ``got``: the messages.
 
-    def __init__(self, pool: FakePool) -> None:
+    ``piece``: how many topics the client takes in a turn.
+    """
+
+    def __init__(self, pool: FakePool, piece: int = 1000) -> None:
+        self.piece = piece
+        self.pool = pool
         self.subscriptions = pool.subscriptions
         self.request: tuple[str, list[bytes]] | None = None
+        self.asked: TopicRequest | None = None
+        self.topics: dict[str, dict[bytes, None]] = defaultdict(dict)
         self.woken = False
         self.ended = ""
         self.answers: list[bytes | bool] = []
@@ -183,25 +215,60 @@ class FakeClient:
     def cut_off(self, why: str) -> None:
         if not self.ended:
             self.ended = why
-            self.request = None
-            self.subscriptions.drop(self)
+            self._drop()
+
+    def leave(self) -> None:
+        """Leave, and do all pending work."""
+        self._drop()
+        self.pool.work()
+
+    def _drop(self) -> None:
+        if self.asked is not None:
+            self.asked.end()
+        self.request = self.asked = None
+        self.subscriptions.drop(self, self.topics)
+        self.topics = defaultdict(dict)
+
+    def has(self) -> set[tuple[str, bytes]]:
+        """The topics that are confirmed to the client."""
+        return {(kind, name) for kind, names in self.topics.items() for name in names}
+
+    def unsubscribe(self, kind: str, *names: bytes) -> None:
+        """Unsubscribe from these topics."""
+        for name in names:
+            self.topics[kind].pop(name, None)
+        self.subscriptions.unsubscribe(self, kind, names)
 
     def ask(self, kind: str, *names: bytes) -> bytes | bool:
-        """Subscribe; what it is told at once."""
+        """Subscribe; returns the result of the request, or False while there is none."""
         assert self.request is None
         self.request = kind, list(names)
-        return self.plan()
+        self.asked = self.subscriptions.begin(self, kind)
+        self.asked.ask(list(names))
+        return self.go_on()
 
-    def plan(self) -> bytes | bool:
-        """Its request is planned again."""
+    def go_on(self) -> bytes | bool:
+        """Continue the request; returns its result, or False while there is none."""
         assert self.request is not None
+        assert self.asked is not None
         self.woken = False
-        told = self.subscriptions.subscribe(self, *self.request)
-        if told is not False:
-            self.request = None
-            self.answers.append(told)
+        if not self.asked.is_settled():
+            return False
+        told = self.asked.error or True
+        kind, names = self.request
+        if told is True:
+            assert self.asked.take(self.piece) == names[: self.piece]
+            self.topics[kind] |= dict.fromkeys(names[: self.piece])
+            if len(names) > self.piece:
+                self.request = kind, names[self.piece :]
+                self.woken = True
+                return False
+        self.asked.end()
+        self.request = self.asked = None
+        self.answers.append(told)
         return told
 
     def turn(self) -> bytes | bool:
-        """The event loop has come round; gives what it is told now, False for nothing."""
-        return self.plan() if self.woken and self.request else False
+        """Do all pending work and continue a woken client; returns the result of its request, or False."""
+        self.pool.work()
+        return self.go_on() if self.woken and self.request else False

@@ -1,4 +1,4 @@
-"""What is known of a server's addresses while its name is looked up, changes, or cannot be looked up."""
+"""The addresses of a server while its name is looked up, changes, or cannot be looked up."""
 
 import logging
 import socket
@@ -22,7 +22,7 @@ def at(*ips: str) -> list[Candidate]:
 
 
 class FakePool:
-    """A pool with these servers, its clock, and a name server that answers when it is told to."""
+    """A pool with these servers and its own clock; ``answer`` is the reply of its name server."""
 
     def __init__(self, *hosts: str, refresh: int = 0, timeout: int = 0) -> None:
         listen = ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1))
@@ -46,16 +46,16 @@ class FakePool:
         assert moment >= self.time
         self.look_at = moment
 
-    def follow_server(self, index: int) -> None:
+    def leave_stale_address(self, index: int) -> None:
         self.followed.append(index)
 
     def answer(self, *ips: str) -> None:
-        """To the oldest question; without addresses it is an error."""
+        """Answer the oldest question; without addresses the answer is an error."""
         host, callback = self.questions.pop(0)
         callback(Resolved(host, 6379, tuple((socket.AF_INET, ip, 0, 0) for ip in ips), "" if ips else "no such name"))
 
     def until_question(self) -> int:
-        """Let time pass until a name is looked up; gives how long that took."""
+        """Let time pass until a name is looked up; returns how long that took."""
         began = self.time
         while True:
             due = self.refreshing.expire(self.time)
@@ -66,7 +66,7 @@ class FakePool:
 
 
 class Heard(list[tuple[list[Candidate], str]]):
-    """What a connection was told."""
+    """The answers that a connection gets."""
 
     def __call__(self, candidates: list[Candidate], reason: str) -> None:
         self.append((candidates, reason))
@@ -77,7 +77,7 @@ def place(host: str) -> Address:
 
 
 def known(pool: FakePool, *ips: str) -> Addresses:
-    """The addresses of the only server, once it was looked up."""
+    """The addresses of the only server after one lookup with this answer."""
     [addresses] = pool.addresses
     addresses.resolve(Heard())
     pool.answer(*ips)
@@ -86,7 +86,7 @@ def known(pool: FakePool, *ips: str) -> Addresses:
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
-    """The messages logged, with their levels."""
+    """The logged messages with their levels."""
     lines: list[str] = []
 
     class Lines(logging.Handler):
@@ -190,7 +190,7 @@ def test_last_addresses_are_used_while_the_name_server_fails(refresh: int) -> No
     addresses.resolve(heard)
     pool.answer()
     assert heard == [(at(ONE), "no such name")]
-    # Nobody has to wait for the next failure, but where nothing is refreshed somebody has to ask.
+    # No client waits for the next failure; without refresh, the use of the old addresses starts a lookup.
     assert addresses.candidates() == at(ONE)
     assert len(pool.questions) == (0 if refresh else 1)
     addresses.doubt()
@@ -246,7 +246,7 @@ def test_names_are_looked_up_at_start_and_again_and_again() -> None:
     assert pool.look_at == pool.time
     assert pool.until_question() == 0
     for answer in [(ONE,), (), (ONE,), (OTHER,)]:
-        # The next one is not due before this one has its answer, however long that takes.
+        # The next lookup is not due before this lookup is answered, however long that takes.
         pool.refreshing.expire(pool.time + 2 * REFRESH)
         assert len(pool.questions) == 1
         pool.time += 100
@@ -279,7 +279,7 @@ def test_connections_are_told_of_a_change_of_the_set() -> None:
 
 
 def test_without_refresh_names_are_looked_up_at_start_all_the_same() -> None:
-    """So that the log tells of a name that cannot be looked up before a client is concerned."""
+    """Thus a name that cannot be looked up is logged before a client needs it."""
     pool = FakePool("127.0.0.1", NAME)
     pool.refreshing.expire(pool.time)
     assert len(pool.questions) == 1

@@ -1,4 +1,4 @@
-"""When servers are probed, and what comes of it; time is the test's."""
+"""When servers are probed, and what follows from the results; the test controls the time."""
 
 import errno
 from collections.abc import Callable
@@ -15,7 +15,7 @@ CHECK = 200
 
 
 class FakeConnection:
-    """A probe under way."""
+    """A probe that is running."""
 
     def __init__(self, server: int) -> None:
         self.server = server
@@ -34,14 +34,14 @@ class FakeConnection:
         self.closed = True
 
     def answer(self, reply: bytes, answered: bool = True) -> None:
-        """The reply, or an error in its place."""
+        """Answer the probe with this reply, or with an error instead."""
         assert self.done is not None
         self.done(reply, answered)
         assert self.closed
 
 
 class FakePool:
-    """Two servers; ``events`` is what the pool was told."""
+    """A pool of two servers; ``events``: its calls of ``readmit`` and ``count_failure``."""
 
     def __init__(self, **settings: int) -> None:
         config = {"server_retry_timeout": RETRY, "probe_successes": 1, "health_check_interval": 0, "timeout": 0}
@@ -76,7 +76,7 @@ class FakePool:
         self.events.append(("failure", server))
 
     def until_probe(self) -> tuple[int, FakeConnection]:
-        """Let time pass until a probe is under way: after how long, and the probe."""
+        """Let time pass until a probe is running; returns how long that took, and the probe."""
         began = self.time
         while not self.open:
             due = self.checks.expire(self.time)

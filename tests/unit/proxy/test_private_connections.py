@@ -1,11 +1,14 @@
-"""Who has which server connection for itself, how many there may be, and how long they are kept."""
+"""Which client has which private server connection, how many there may be, and how long they are kept."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig
-from twemproxy.proxy.private_connections import IDLE_TIME, PrivateConnections, Reservations
+from twemproxy.protocol.redis.codec import RedisCodec
+from twemproxy.protocol.redis.session import SCRIPTS_PROFILE
+from twemproxy.proxy.pinned_connections import IDLE_TIME, KEPT_TIME, PrivateConnections, Reservations
 
 MULTI = b"*1\r\n$5\r\nMULTI\r\n"
 PING = b"*1\r\n$4\r\nPING\r\n"
@@ -14,7 +17,7 @@ TIMEOUT = 400
 
 
 class FakeConnection:
-    """A server connection the other end of which is the test."""
+    """A server connection; the test is its server."""
 
     def __init__(self, server: int, profile: int) -> None:
         self.finished = False
@@ -27,6 +30,13 @@ class FakeConnection:
         self.busy = False
         self.full = False
         self.misplaced = False
+        self.shaped = profile & SCRIPTS_PROFILE != 0
+
+    def distrust(self) -> None:
+        self.shaped = True
+
+    def is_shaped(self) -> bool:
+        return self.shaped
 
     def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
         self.asked.append((request, done))
@@ -45,19 +55,19 @@ class FakeConnection:
     def is_idle(self) -> bool:
         return not (self.closed or self.busy or self.asked)
 
-    def is_misplaced(self) -> bool:
+    def is_stale(self) -> bool:
         return self.misplaced
 
     def has_room(self, client: object) -> bool:
         return not self.full
 
     def answer(self, *replies: bytes) -> None:
-        """The server answers the oldest of what it was asked."""
+        """Let the server answer the oldest requests with these replies."""
         for reply in replies:
             self.asked.pop(0)[1](reply, True)
 
     def fail(self) -> None:
-        """It fails, and so does what it was asked."""
+        """Let the connection fail, and all its requests."""
         for _, done in self.asked:
             done(b"-ERR Connection refused\r\n", False)
         self.asked.clear()
@@ -74,8 +84,10 @@ class FakePool:
             listen=ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1)),
             servers=(),
             blocking_connections=limit,
+            databases=16,
             timeout=TIMEOUT,
         )
+        self.codec = RedisCodec()
         self.opened: list[FakeConnection] = []
         self.dropped: list[FakeConnection] = []
         self.time = 1000
@@ -102,10 +114,22 @@ class FakePool:
 class FakeClient:
     """A client that counts how often it was woken."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "10.0.0.1") -> None:
         self.waits = False
         self.woken = 0
         self.has_left = False
+        self.lapses = 0
+        self.where = address
+        self.own: Any = None
+
+    def address(self) -> str:
+        return self.where
+
+    def reservations(self) -> Any:
+        return self.own
+
+    def lapse(self) -> None:
+        self.lapses += 1
 
     def awaits_replies(self) -> bool:
         return self.waits
@@ -124,13 +148,14 @@ class House:
         self.pool = FakePool(limit)
         self.private = PrivateConnections(self.pool)
 
-    def client(self) -> tuple[FakeClient, Reservations]:
+    def client(self, address: str = "10.0.0.1") -> tuple[FakeClient, Reservations]:
         """A new client and its reservations."""
-        client = FakeClient()
-        return client, Reservations(client, self.private)
+        client = FakeClient(address)
+        client.own = Reservations(client, self.private)
+        return client, client.own
 
     def idle(self, server: int = 0, profile: int = 0) -> FakeConnection:
-        """A connection that was used and given back."""
+        """A connection that was used and then released."""
         _, reservations = self.client()
         assert reservations.reserve(server, profile) is True
         connection = reservations.use(server)
@@ -139,7 +164,7 @@ class House:
         return connection
 
     def open(self) -> list[FakeConnection]:
-        """The connections that are not closed."""
+        """The open connections."""
         return [connection for connection in self.pool.opened if not connection.closed]
 
 
@@ -169,7 +194,7 @@ def test_nothing_overtakes_what_is_on_its_way(house: House) -> None:
     client.waits = False
     assert reservations.reserve(0, 0) is True
     reservations.use(0)
-    # What is on its way now is on the private connection, and in order there.
+    # Earlier requests are now on the private connection, so the order is kept.
     client.waits = True
     assert reservations.awaits_replies()
     assert reservations.reserve(0, 0) is True
@@ -222,7 +247,7 @@ def test_a_failure_later(house: House) -> None:
     assert client.woken == 1
     problem = reservations.reserve(0, 0, (MULTI,), kept=True)
     assert problem == b"-ERR the server connection of the transaction or blocking command failed\r\n"
-    # It is not asked any more, and no other one is opened in its place.
+    # The failed connection gets no requests, and no other connection is opened in its place.
     assert house.pool.opened[0].asked == []
     assert len(house.pool.opened) == 1
     reservations.give_back(True)
@@ -241,7 +266,7 @@ def test_no_room(house: House) -> None:
     assert reservations.reserve(0, 0, kept=True) is True
 
 
-# --- patience --------------------------------------------------------------------------------------------------------
+# --- requests without a timeout --------------------------------------------------------------------------------------
 
 
 def test_only_what_is_patient_waits_for_ever(house: House) -> None:
@@ -276,7 +301,7 @@ def test_getting_ready_does_not_take_for_ever(house: House) -> None:
     assert (connection.timeout, reservations.is_patient()) == (0, True)
 
 
-# --- giving back -----------------------------------------------------------------------------------------------------
+# --- release ---------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_kept_stays(house: House) -> None:
@@ -408,7 +433,7 @@ def test_one_in_use_does_not_expire(house: House) -> None:
     assert len(house.open()) == 1
 
 
-# --- the cap ---------------------------------------------------------------------------------------------------------
+# --- the limit -------------------------------------------------------------------------------------------------------
 
 
 def test_the_cap(house: House) -> None:
@@ -439,7 +464,7 @@ def test_idle_ones_make_room(house: House) -> None:
 
 
 def test_too_many_for_one_client(house: House) -> None:
-    """It can still give back what it has got."""
+    """The client can still release the connections that it has."""
     _, reservations = house.client()
     assert [reservations.reserve(server, 0, (PING,)) for server in range(2)] == [False, False]
     assert isinstance(reservations.reserve(2, 0, (PING,)), bytes)
@@ -464,3 +489,119 @@ def test_a_client_that_sends_nothing_more_finishes_what_is_patient(house: House)
     assert client.has_left
     house.pool.opened[0].can_finish = False
     assert not reservations.finish()
+
+
+def test_one_address_cannot_have_all() -> None:
+    house = House(8)
+    clients = [house.client() for _ in range(7)]
+    for _, reservations in clients[:6]:
+        assert reservations.reserve(0, 0) is True
+    refusal = (
+        b"-ERR the clients of 10.0.0.1 use 6 of the 8 private server connections of pool p, their share:"
+        b" 'blocking_connections' in its configuration allows more\r\n"
+    )
+    assert clients[6][1].reserve(0, 0) == refusal
+    _, other = house.client("10.0.0.2")
+    assert other.reserve(0, 0) is True
+    clients[0][1].give_back(False)
+    assert clients[6][1].reserve(0, 0) is True
+    assert house.private.in_use == 7
+
+
+def test_an_address_that_is_lost_meanwhile_counts_as_before(house: House) -> None:
+    """A socket that was reset has no peer address any more; that can happen at any moment."""
+    client, reservations = house.client()
+    answers = iter(["10.0.0.1"])
+    client.address = lambda: next(answers, "a unix socket")  # type: ignore[method-assign]
+    assert reservations.reserve(0, 0) is True
+    reservations.give_back(False)
+    assert house.private.in_use == 0
+    _, other = house.client("a unix socket")
+    assert other.reserve(0, 0) is True
+    other.give_back(False)
+
+
+def test_several_addresses_leave_something_for_the_next() -> None:
+    """Each address gets three quarters of the connections that earlier addresses have left."""
+    house = House(1000)
+    got = []
+    for number in range(5):
+        before = house.private.in_use
+        while house.client(f"10.0.0.{number}")[1].reserve(0, 0) is True:
+            pass
+        got.append(house.private.in_use - before)
+    assert got == [750, 188, 47, 12, 3]
+
+
+def test_a_client_that_is_silent_for_long_does_not_keep_one(house: House) -> None:
+    client, reservations = house.client()
+    assert reservations.reserve(0, 0, kept=True) is True
+    reservations.use(0)
+    [connection] = house.pool.opened
+    house.pool.time += KEPT_TIME - 1
+    assert house.private.expire(house.pool.time) == house.pool.time + 1
+    reservations.use(0)
+    house.pool.time += 1
+    assert house.private.expire(house.pool.time) == house.pool.time + KEPT_TIME - 1
+    house.pool.time += KEPT_TIME - 1
+    client.waits = True
+    assert house.private.expire(house.pool.time) == house.pool.time + KEPT_TIME
+    assert not connection.closed
+    client.waits = False
+    assert house.private.expire(house.pool.time) is None
+    assert (connection.closed, client.lapses, house.private.in_use) == (True, 1, 0)
+
+
+def test_what_is_no_longer_kept_does_not_lapse(house: House) -> None:
+    client, reservations = house.client()
+    assert reservations.reserve(0, 0, kept=True) is True
+    reservations.use(0)
+    reservations.keep_no_longer()
+    house.pool.time += KEPT_TIME
+    assert house.private.expire(house.pool.time) is None
+    assert (client.lapses, house.private.in_use) == (0, 1)
+
+
+# --- after a script --------------------------------------------------------------------------------------------------
+
+
+def fence_reply(connection: FakeConnection) -> bytes:
+    """The correct reply to the fence that was sent on this connection."""
+    [(request, _)] = connection.asked
+    assert request.startswith(b"*2\r\n$4\r\necho\r\n$16\r\n")
+    return request.removeprefix(b"*2\r\n$4\r\necho\r\n")
+
+
+@pytest.mark.parametrize("by_profile", [True, False])
+def test_the_next_client_gets_a_connection_on_which_nothing_is_left_of_a_script(by_profile: bool) -> None:
+    house = House()
+    profile = SCRIPTS_PROFILE if by_profile else 0
+    _, reservations = house.client()
+    assert reservations.reserve(0, profile) is True
+    connection = house.pool.opened[0]
+    reservations.use(0)
+    if not by_profile:
+        reservations.distrust()
+    reservations.give_back(True)
+    assert house.private.in_use == 1
+    _, second = house.client()
+    assert second.reserve(0, profile) is True
+    assert len(house.pool.opened) == 2, "it is not known yet whether something is left"
+    connection.answer(fence_reply(connection))
+    assert house.private.in_use == 1
+    _, third = house.client()
+    assert third.reserve(0, profile) is True
+    assert len(house.pool.opened) == 2
+
+
+@pytest.mark.parametrize("left", [b"$6\r\nFORGED\r\n", b"-BUSY\r\n", None])
+def test_what_a_script_has_left_closes_the_connection(left: bytes | None) -> None:
+    house = House()
+    connection = house.idle(profile=SCRIPTS_PROFILE)
+    if left is None:
+        for _, done in connection.asked:
+            done(b"-ERR Connection refused\r\n", False)
+    else:
+        connection.answer(left)
+    assert house.pool.dropped == [connection]
+    assert house.private.in_use == 0

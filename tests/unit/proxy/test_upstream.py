@@ -1,4 +1,4 @@
-"""What a server connection is told of its server: how connecting began, and errors for clients."""
+"""The server of a server connection: how connecting begins, and errors for clients."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from twemproxy.proxy.upstream import Upstream, error_text
 
 
 class Unused:
-    """What is not needed for servers without a name."""
+    """Stands for objects that are used only for servers with a name."""
 
     def __call__(self, host: str, port: int, callback: object) -> None:
         raise AssertionError("nothing has to be looked up")

@@ -1,7 +1,9 @@
-"""The document's bytes are nutcracker's, and the sums over workers are right."""
+"""The document has the same bytes as nutcracker's, and the sums over workers are correct."""
 
 import json
 import re
+
+import pytest
 
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS
 from twemproxy.stats.layout import CounterLayout
@@ -10,27 +12,26 @@ from twemproxy.stats.snapshot import PoolNames, Snapshot, render, take
 NAMES = [PoolNames("be", ("127.0.0.1:29379",)), PoolNames("alpha", ("first", "127.0.0.1:29380"))]
 LAYOUT = CounterLayout([len(pool.servers) for pool in NAMES])
 
-# Taken from nutcracker 0.5.0 in front of two pools, one after the other: nothing had happened to it yet. The figures of
-# memory and "requests_resent" are ours.
+# Taken from nutcracker 0.5.0 with two pools, before any traffic.
 NUTCRACKER = (
     '{"service":"nutcracker", "source":"vm", "version":"0.5.0", "uptime":1, "timestamp":1795366841, '
-    '"total_connections":2, "curr_connections":2, "memory_held":0, "memory_waiting":0, "memory_waits":0, '
+    '"total_connections":2, "curr_connections":2, '
     '"be": {"client_eof":0, "client_err":0, "client_connections":0, "server_ejects":0, "forward_error":0, '
     '"fragments":0, "127.0.0.1:29379": {"server_eof":0, "server_err":0, "server_timedout":0, '
     '"server_connections":0, "server_ejected_at":0, "requests":0, "request_bytes":0, "responses":0, '
-    '"response_bytes":0, "in_queue":0, "in_queue_bytes":0, "out_queue":0, "out_queue_bytes":0, "requests_resent":0}},'
+    '"response_bytes":0, "in_queue":0, "in_queue_bytes":0, "out_queue":0, "out_queue_bytes":0}},'
     '"alpha": {"client_eof":0, "client_err":0, "client_connections":0, "server_ejects":0, "forward_error":0, '
     '"fragments":0, "first": {"server_eof":0, "server_err":0, "server_timedout":0, "server_connections":0, '
     '"server_ejected_at":0, "requests":0, "request_bytes":0, "responses":0, "response_bytes":0, '
-    '"in_queue":0, "in_queue_bytes":0, "out_queue":0, "out_queue_bytes":0, "requests_resent":0},'
+    '"in_queue":0, "in_queue_bytes":0, "out_queue":0, "out_queue_bytes":0},'
     '"127.0.0.1:29380": {"server_eof":0, "server_err":0, "server_timedout":0, "server_connections":0, '
     '"server_ejected_at":0, "requests":0, "request_bytes":0, "responses":0, "response_bytes":0, '
-    '"in_queue":0, "in_queue_bytes":0, "out_queue":0, "out_queue_bytes":0, "requests_resent":0}}}\n'
+    '"in_queue":0, "in_queue_bytes":0, "out_queue":0, "out_queue_bytes":0}}}\n'
 )
 
 
 def table(**values: int) -> list[int]:
-    """A worker's table in which the named counters of every scope have these values and all others are 0."""
+    """A worker's table in which the named counters have these values in every scope; all others are 0."""
     words = [0] * LAYOUT.length
     scopes = [(0, PROCESS_METRICS), *((position, POOL_METRICS) for position in LAYOUT.pools)]
     scopes += [(position, SERVER_METRICS) for positions in LAYOUT.servers for position in positions]
@@ -40,19 +41,46 @@ def table(**values: int) -> list[int]:
     return words
 
 
-def document(snapshot: Snapshot) -> bytes:
-    return render(snapshot, source="vm", version="0.5.0", uptime=1, timestamp=1795366841)
+def document(snapshot: Snapshot, full: bool = False) -> bytes:
+    return render(snapshot, source="vm", version="0.5.0", uptime=1, timestamp=1795366841, full=full)
 
 
-def test_the_document_is_nutcrackers_byte_for_byte_with_our_figures() -> None:
+def test_the_document_is_nutcrackers_byte_for_byte() -> None:
     words = table(total_connections=2, curr_connections=2)
     assert document(take([words], LAYOUT, NAMES)) == NUTCRACKER.encode()
 
 
+def test_added_metrics_are_the_last_members_of_their_object() -> None:
+    made = document(take([table(total_connections=2, curr_connections=2)], LAYOUT, NAMES), full=True).decode()
+    for metrics in (PROCESS_METRICS, POOL_METRICS, SERVER_METRICS):
+        for metric in metrics:
+            if metric.added:
+                assert f', "{metric.name}":0' in made
+                made = re.sub(rf', "{metric.name}":0(?=[,}}])', "", made)
+    assert made == NUTCRACKER
+
+
+def objects(document: dict[str, object]) -> dict[str, dict[str, object]]:
+    """Members that are objects: agents of Datadog and Telegraf take them for pools, and within pools for servers."""
+    return {name: value for name, value in document.items() if isinstance(value, dict)}
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_every_object_is_a_pool_or_a_server(full: bool) -> None:
+    made = json.loads(document(take([table()], LAYOUT, NAMES), full))
+    assert {pool: list(objects(members)) for pool, members in objects(made).items()} == {
+        pool.pool: list(pool.servers) for pool in NAMES
+    }
+    assert not any(objects(server) for pool in objects(made).values() for server in objects(pool).values())
+
+
 def test_every_word_of_the_table_is_shown_in_its_place() -> None:
     words = list(range(1000, 1000 + LAYOUT.length))
-    shown = [int(number) for number in re.findall(rb":(1\d\d\d)\b", document(take([words], LAYOUT, NAMES)))]
-    assert shown == words
+    made = document(take([words], LAYOUT, NAMES), full=True)
+    assert sorted(int(number) for number in re.findall(rb":(1\d\d\d)\b", made)) == words
+    first = json.loads(made)["alpha"]["first"]
+    assert list(first) == [metric.name for metric in SERVER_METRICS]
+    assert list(first.values()) == words[LAYOUT.servers[1][0] :][: len(SERVER_METRICS)]
 
 
 def test_counters_and_gauges_of_all_workers_are_summed() -> None:
@@ -93,7 +121,8 @@ def test_names_are_escaped_and_nothing_else_is() -> None:
 
 def test_without_pools_the_document_is_still_json() -> None:
     layout = CounterLayout([])
-    assert json.loads(document(take([[1, 2, 3, 4, 5]], layout, [])))["curr_connections"] == 2
+    made = [json.loads(document(take([[1, 2, 3, 4, 5]], layout, []), full)) for full in (False, True)]
+    assert [shown["curr_connections"] for shown in made] == [2, 2]
 
 
 def test_gauges_are_all_positions_of_gauges() -> None:

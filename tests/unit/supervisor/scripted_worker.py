@@ -1,15 +1,19 @@
-"""A worker that does what its clients tell it to: how the supervisor copes is easiest seen with a script.
+"""A worker that executes the commands of its clients, for tests of the supervisor.
 
-``python scripted_worker.py MODE DESCRIPTOR``. MODE is ``serve``, or ``exit`` to end before serving.
-Clients send lines; each is a command of ``_Worker.obey`` and gets one line back.
+``python scripted_worker.py MODE``; its standard input is the control socket. MODE is ``serve``, or ``exit`` to end
+before serving.
+
+Clients send lines; each is a command of ``_Worker.obey`` and gets a reply of one line.
 """
 
 import asyncio
 import mmap
 import os
+import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 from twemproxy import log
 from twemproxy.stats.catalogue import SERVER_METRICS
@@ -22,6 +26,8 @@ from twemproxy.worker.messages import (
     Resolve,
     Resolved,
     SetLogLevel,
+    Settle,
+    Settled,
     Start,
     encode,
 )
@@ -46,6 +52,8 @@ class _Worker:
         self.answers: asyncio.Queue[Resolved] = asyncio.Queue()
         self.clients: list[asyncio.Task[None] | None] = []
         self.obstinate = False
+        self.unsettled = False
+        self.patience = 0.0
         log.configure(start.log)
 
     async def run(self, control: socket.socket) -> None:
@@ -83,10 +91,15 @@ class _Worker:
                     self.drained.set_result(message.timeout)
                 elif message.timeout == 0 and not self.obstinate:
                     os._exit(0)
+            case Settle():
+                self.patience = message.patience
+                if not self.unsettled:
+                    self.control.write(encode(Settled()))
             case SetLogLevel():
                 log.set_level(message.level)
             case ReopenLog():
-                log.reopen()
+                with suppress(log.LogError):
+                    log.reopen()
             case Resolved():
                 self.answers.put_nowait(message)
 
@@ -100,7 +113,7 @@ class _Worker:
         await writer.wait_closed()
 
     async def obey(self, words: list[str]) -> str:
-        """Carry out a command: its name and arguments; gives the reply."""
+        """Execute a command, which is a name with arguments; returns the reply."""
         match words:
             case ["pid"]:
                 return str(os.getpid())
@@ -119,6 +132,8 @@ class _Worker:
                 log.get_logger("scripted").error("%s", text)
             case ["limit"]:
                 return str(self.start.client_limit)
+            case ["files"]:
+                return str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             case ["mbuf"]:
                 return str(self.start.mbuf_size)
             case ["memory"]:
@@ -140,6 +155,12 @@ class _Worker:
                 return f"finished, {await self.drained:g} s to go"
             case ["never-finish"]:
                 await asyncio.Future()
+            case ["never-settle"]:
+                self.unsettled = True
+            case ["settle"]:
+                self.control.write(encode(Settled()))
+            case ["patience"]:
+                return f"{self.patience:g}"
             case ["never-leave"]:
                 self.obstinate = True
             case _:
@@ -147,13 +168,13 @@ class _Worker:
         return "ok"
 
 
-def main(mode: str, descriptor: int) -> int:
+def main(mode: str) -> int:
     if mode == "exit":
         return 3
-    control = socket.socket(fileno=descriptor)
+    control = socket.socket(fileno=0)
     asyncio.run(_Worker(control).run(control))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    sys.exit(main(sys.argv[1]))

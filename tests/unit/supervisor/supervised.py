@@ -1,4 +1,4 @@
-"""A supervisor as a process of its own, with scripted workers, and connections to talk to them."""
+"""A supervisor in a process of its own, with scripted workers, and connections to these workers."""
 
 import json
 import os
@@ -12,23 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from harness.ports import free_port
+from harness.proxy import environment
 from harness.waiting import wait_until
 
 GRACE = 30.0
-"""Seconds after which a supervisor told to end counts as hanging."""
+"""Seconds after which a supervisor that has to end counts as hanging."""
 WORKER = Path(__file__).with_name("scripted_worker.py")
 
 _LAUNCH = """
 import json, sys
 from twemproxy.config.options import Options
 from twemproxy.supervisor.supervisor import run
-options, more = json.loads(sys.argv[1])
-sys.exit(run(Options(**options), **more))
+from twemproxy.supervisor.worker_process import WorkerProgram
+options, workers, command = json.loads(sys.argv[1])
+program = WorkerProgram(command[0], tuple(command))
+sys.exit(run(Options(**options), workers=workers, program=program))
 """
 
 
 def configure(folder: Path, *listens: str) -> None:
-    """Write nutcracker.yml with one pool per listen, named pool0, pool1, ..."""
+    """Write nutcracker.yml with one pool for each of ``listens``, named pool0, pool1 and so on."""
     pools = [
         f"pool{index}:\n  listen: {listen}\n  redis: true\n  servers:\n    - 127.0.0.1:1:1 s0\n"
         for index, listen in enumerate(listens)
@@ -37,12 +40,12 @@ def configure(folder: Path, *listens: str) -> None:
 
 
 class Supervised:
-    """A supervisor run in a folder, with a configuration, log file and ports of its own unless given."""
+    """A supervisor that runs in a folder, with its own configuration, log file and ports unless they are given."""
 
     def __init__(
         self, folder: Path, *, mode: str = "serve", workers: int = 1, preamble: str = "", **options: Any
     ) -> None:
-        """``mode``: of the scripted worker; ``preamble``: Python to run in the process before anything else."""
+        """``mode``: the mode of the scripted worker; ``preamble``: Python code that the process runs first."""
         self.folder = folder
         self.port = free_port()
         self.stats_port = free_port()
@@ -59,10 +62,11 @@ class Supervised:
             "stats_port": self.stats_port,
         }
         command = [sys.executable, str(WORKER), mode]
-        arguments = [{**defaults, **options}, {"workers": workers, "worker_command": command}]
+        arguments = [{**defaults, **options}, workers, command]
         self.process = subprocess.Popen(
             [sys.executable, "-c", preamble + _LAUNCH, json.dumps(arguments)],
             cwd=folder,
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -70,16 +74,16 @@ class Supervised:
 
     @property
     def log(self) -> str:
-        """What is in its log file."""
+        """The contents of the log file."""
         return self.log_path.read_text() if self.log_path.exists() else ""
 
     def wait_log(self, text: str) -> None:
-        """Wait for a text in its log file; AssertionError if it ends without."""
+        """Wait for a text in the log file; AssertionError if the supervisor ends without it."""
         wait_until(lambda: text in self.log or self._ended(), f"'{text}' is logged")
         assert text in self.log, self.log + str(self.end())
 
     def wait_ready(self) -> None:
-        """Wait until its workers serve. It must log at level NOTICE or have a TCP port."""
+        """Wait until the workers serve. The supervisor must log at level NOTICE or have a TCP port."""
         if self._says_when_ready:
             self.wait_log("ready: ")
         else:
@@ -87,12 +91,12 @@ class Supervised:
             self.ask("pid")
 
     def ask(self, *commands: str) -> list[str]:
-        """Send a worker commands on a fresh connection; gives its replies."""
+        """Send commands to a worker on a new connection; returns the replies."""
         with self.client() as client:
             return [client.ask(command) for command in commands]
 
     def client(self, path: Path | None = None) -> "Client":
-        """A fresh connection to the first pool, or to a unix socket; it is closed with the context."""
+        """A new connection to the first pool, or to a unix socket; ``close_clients`` closes it."""
         if path:
             connection = socket.socket(socket.AF_UNIX)
             connection.connect(str(path))
@@ -107,7 +111,7 @@ class Supervised:
             client.close()
 
     def stats(self) -> dict[str, Any]:
-        """The document of the stats port."""
+        """The document of the statistics port."""
         with socket.create_connection(("127.0.0.1", self.stats_port), GRACE) as connection:
             text = read_to_end(connection)
         document = json.loads(text)
@@ -118,7 +122,7 @@ class Supervised:
         self.process.send_signal(number)
 
     def end(self) -> tuple[int, str]:
-        """Wait for its end; gives its exit status and what it said on standard error."""
+        """Wait for the end; returns the exit status and the output on standard error."""
         _, said = self.process.communicate(timeout=GRACE)
         return self.process.returncode, said
 
@@ -144,7 +148,7 @@ class Client:
         self.connection.sendall(command.encode() + b"\n")
 
     def reply(self) -> str:
-        """The next line, empty at the end of the stream or when it is broken."""
+        """The next line; empty at the end of the stream, or if the connection is reset."""
         try:
             return self._lines.readline().decode().rstrip("\n")
         except ConnectionResetError:
@@ -155,7 +159,7 @@ class Client:
         return self.reply()
 
     def close(self) -> None:
-        """Close it; more than once does no harm."""
+        """Close the connection; it may be closed already."""
         self._lines.close()
         self.connection.close()
 
@@ -176,7 +180,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 @contextmanager
 def supervised(folder: Path, **arguments: Any) -> Iterator[Supervised]:
-    """A supervisor that is up, and is ended with the context; see ``Supervised``."""
+    """A running supervisor, which ends with the context; see ``Supervised``."""
     supervisor = Supervised(folder, **arguments)
     try:
         supervisor.wait_ready()
@@ -188,7 +192,7 @@ def supervised(folder: Path, **arguments: Any) -> Iterator[Supervised]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process, other than one that waits to be reaped."""
+    """Whether the process exists and is not a zombie."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -196,10 +200,10 @@ def is_alive(pid: int) -> bool:
 
 
 def mode_of(path: Path) -> int:
-    """Permission bits of a file."""
+    """The permission bits of a file."""
     return path.stat().st_mode & 0o777
 
 
 def descriptors_of(pid: int) -> Sequence[str]:
-    """Where the first three descriptors of a process lead."""
+    """The targets of the first three descriptors of a process."""
     return [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)]

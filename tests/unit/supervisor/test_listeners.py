@@ -1,4 +1,4 @@
-"""Listening sockets: options, modes, what may be replaced and what is left behind."""
+"""Listening sockets: options, modes, which files they replace, and which files they leave."""
 
 import os
 import socket
@@ -57,7 +57,7 @@ def test_backlog_is_passed_as_it_is(tmp_path: Path) -> None:
         waiting.append(socket.socket(socket.AF_UNIX))
         waiting[-1].setblocking(False)
     waiting[0].connect(path)
-    with pytest.raises(BlockingIOError):  # a backlog of 0 leaves room for one
+    with pytest.raises(BlockingIOError):  # a backlog of 0 leaves room for one connection
         waiting[1].connect(path)
     for client in waiting:
         client.close()
@@ -92,7 +92,7 @@ def test_a_unix_socket_has_its_mode_from_the_first_moment(
             modes.append(mode_of(path))
 
     def chmod(*arguments: object) -> None:
-        # What stands at the path by then need not be the socket.
+        # By then another file than the socket may be at the path.
         raise AssertionError(arguments)
 
     monkeypatch.setattr(socket, "socket", Watched)
@@ -126,7 +126,7 @@ def test_anything_else_in_the_way_stays_and_is_an_error(tmp_path: Path, kind: st
         path.mkdir()
     else:
         path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StartError, match=r"failed: a file that is not a socket is in the way$"):
+    with pytest.raises(StartError, match=r"failed: the file at this path is not a socket$"):
         listen_on_pool(pool(Address(path=str(path)), str(path)))
     assert os.path.lexists(path)
 

@@ -1,4 +1,4 @@
-"""Pid file, client limit and name look-ups, each by itself."""
+"""The pid file and name lookups, each by itself."""
 
 import asyncio
 import os
@@ -6,14 +6,11 @@ import socket
 import threading
 from pathlib import Path
 
-import msgspec
 import pytest
 from supervised import mode_of
 
-from twemproxy.config.pools import Address, Config, ListenConfig, PoolConfig, ServerConfig
 from twemproxy.supervisor import resolver
 from twemproxy.supervisor.errors import StartError
-from twemproxy.supervisor.limits import RESERVED_FILES, client_limit
 from twemproxy.supervisor.pidfile import PidFile
 from twemproxy.supervisor.resolver import MOST_AT_A_TIME, Resolver, look_up
 from twemproxy.worker.messages import Resolved
@@ -55,40 +52,6 @@ def test_pid_file_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(StartError) as refused:
         PidFile(path)
     assert str(refused.value) == f"opening pid file '{path}' failed: No such file or directory"
-
-
-def config(*pools: tuple[int, int]) -> Config:
-    """Pools by (servers, server_connections)."""
-    server = ServerConfig("s", "s", Address("h", 1), 1)
-    listen = ListenConfig("l", Address("l", 1))
-    return Config(
-        tuple(
-            PoolConfig("p", listen, (server,) * servers, server_connections=connections)
-            for servers, connections in pools
-        )
-    )
-
-
-@pytest.mark.parametrize(
-    ("open_files", "pools", "limit"),
-    [
-        (40, [(1, 1)], 6),  # what nutcracker shows with ulimit -n 40
-        (1024, [(10, 1), (2, 3)], 1024 - 11 - 7 - 32),
-        (40, [(8, 1)], 1),
-        (10, [(1, 1)], 1),
-        (0, [(1, 1)], 0),
-    ],
-)
-def test_client_limit(open_files: int, pools: list[tuple[int, int]], limit: int) -> None:
-    assert client_limit(config(*pools), open_files) == limit
-
-
-def test_client_limit_with_what_redis_pools_may_need() -> None:
-    server = ServerConfig("s", "s", Address("h", 1), 1)
-    pool = PoolConfig("p", ListenConfig("l", Address("l", 1)), (server,) * 3, redis=True, server_connections=2)
-    assert client_limit(Config((pool,)), 1024) == 1024 - 1 - 3 * (2 * 2 + 1) - 128 - RESERVED_FILES
-    more = msgspec.structs.replace(pool, blocking_connections=20, auto_eject_hosts=True)
-    assert client_limit(Config((more,)), 1024) == 1024 - 1 - 3 * (2 * 2 + 1 + 1) - 20 - RESERVED_FILES
 
 
 def test_look_up_gives_numeric_addresses() -> None:

@@ -1,4 +1,4 @@
-"""The supervisor's life: start, reasons for not starting, signals, statistics, the end. Workers are scripted."""
+"""The supervisor: start, failed starts, signals, statistics and the end, with scripted workers."""
 
 import os
 import signal
@@ -47,9 +47,10 @@ def test_a_whole_life(tmp_path: Path) -> None:
 
 
 def test_the_client_limit_follows_the_limit_on_open_files(tmp_path: Path) -> None:
-    preamble = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))\n"
+    preamble = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (60, 80))\n"
     with supervised(tmp_path, preamble=preamble) as proxy:
-        assert proxy.ask("limit") == [str(60 - 1 - 3 - 60 // 8 - 32)]
+        assert proxy.ask("limit", "files") == [str(80 - 2 - 80 // 20 - 32), "80"]
+        assert "WARN supervisor.supervisor: at most 42 clients: of 80 open files (ulimit -n), 2 are" in proxy.log
 
 
 def test_workers_share_the_memory(tmp_path: Path) -> None:
@@ -65,11 +66,11 @@ def test_the_banner_is_never_filtered(tmp_path: Path) -> None:
     assert said.startswith("nutcracker: worker ")
 
 
-# Reasons for not starting
+# Failed starts
 
 
 def check_refused(proxy: Supervised, reason: str, *more: str) -> None:
-    """It has ended with status 1 and said why on standard error and in the log, each once."""
+    """Check that it ended with status 1 and gave the reason on standard error and in the log, once each."""
     status, said = proxy.end()
     assert said.splitlines() == [f"nutcracker: {reason}", *more]
     assert status == 1
@@ -334,5 +335,5 @@ def test_idle_it_does_nothing(tmp_path: Path) -> None:
             time.sleep(1.5)
             return switches() == before
 
-        # The last things to come: the end of the reader of the statistics, and of the thread that looked up.
+        # The last wakeups are for the end of the statistics reader and of the lookup thread.
         wait_until(sleeps_through, "it does not wake up any more")

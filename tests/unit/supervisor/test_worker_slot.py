@@ -1,8 +1,11 @@
-"""Workers that crash, hang or are told to leave: clients wait, counters stay, the end comes in time."""
+"""Workers that crash, hang or have to leave: clients wait, counters persist, and the end comes in time."""
 
 import os
+import re
 import signal
 import socket
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,15 +30,15 @@ def test_a_crashed_worker_is_replaced(tmp_path: Path, command: str, reason: str)
         successor = proxy.ask("pid")[0]
         assert successor not in ("", worker)
         assert not is_alive(int(worker))
-        assert f"worker {worker} {reason}, another one starts in 0.1 s" in proxy.log
+        assert f"worker {worker} {reason}; another worker starts in 0.1 s" in proxy.log
 
 
 def test_clients_wait_while_there_is_no_worker(tmp_path: Path) -> None:
     with supervised(tmp_path) as proxy:
         proxy.ask("exit 1")
-        proxy.wait_log("another one starts in 0.1 s")
+        proxy.wait_log("another worker starts in 0.1 s")
         proxy.ask("exit 1")
-        proxy.wait_log("another one starts in 0.2 s")
+        proxy.wait_log("another worker starts in 0.2 s")
         waiting = [proxy.client() for _ in range(5)]
         replies = {client.ask("pid") for client in waiting}
         assert len(replies) == 1
@@ -56,7 +59,7 @@ def test_a_worker_that_cannot_be_talked_to_is_replaced(tmp_path: Path, command: 
         worker = proxy.ask("pid")[0]
         with proxy.client() as client:
             client.send(command)
-            proxy.wait_log("another one starts")
+            proxy.wait_log("another worker starts")
         assert proxy.ask("pid") != [worker]
         assert not is_alive(int(worker))
 
@@ -88,7 +91,7 @@ def refused(proxy: Supervised) -> bool:
     except ConnectionRefusedError:
         return True
     except ConnectionResetError:
-        # It was in the queue of the socket that is being closed at this moment.
+        # The connection was in the queue of a listening socket that is just being closed.
         return False
     return False
 
@@ -100,7 +103,57 @@ def test_a_request_in_flight_is_finished(tmp_path: Path, number: signal.Signals)
             client.ask("pid")
             client.send("finish-when-drained")
             proxy.send_signal(number)
-            assert client.reply() == "finished, 10 s to go"
+            assert re.fullmatch(r"finished, 4\.\d+ s to go", client.reply())
+        assert proxy.end() == (0, "")
+
+
+def test_it_serves_until_its_workers_have_settled(tmp_path: Path) -> None:
+    with supervised(tmp_path, drain_time=50) as proxy:
+        client = proxy.client()
+        assert client.ask("never-settle") == "ok"
+        proxy.send_signal(signal.SIGTERM)
+        wait_until(lambda: client.ask("patience") == "10", "the worker has to settle")
+        assert proxy.ask("patience") == ["10"]
+        assert proxy.stats()["service"] == "nutcracker"
+        assert client.ask("settle") == "ok"
+        wait_until(lambda: refused(proxy), "new clients are refused")
+        assert client.ask("pid")
+        client.connection.close()
+        assert proxy.end() == (0, "")
+
+
+def test_a_worker_that_does_not_settle_has_a_part_of_the_drain_time(tmp_path: Path) -> None:
+    with supervised(tmp_path, drain_time=1) as proxy:
+        with proxy.client() as client:
+            assert client.ask("never-settle") == "ok"
+            client.send("finish-when-drained")
+            proxy.send_signal(signal.SIGTERM)
+            assert re.fullmatch(r"finished, 0(\.[01]\d*)? s to go", client.reply())
+        assert proxy.end() == (0, "")
+
+
+@pytest.mark.parametrize("drain_time", [0, 1000])
+def test_the_end_at_once(tmp_path: Path, drain_time: int) -> None:
+    with supervised(tmp_path, drain_time=drain_time) as proxy:
+        with proxy.client() as client:
+            assert client.ask("never-settle") == "ok"
+            client.send("finish-when-drained")
+            proxy.send_signal(signal.SIGTERM)
+            if drain_time:
+                proxy.wait_log("SIGTERM")
+                proxy.send_signal(signal.SIGTERM)
+            assert client.reply() == "finished, 0 s to go"
+        assert proxy.end() == (0, "")
+
+
+def test_a_worker_that_dies_while_it_settles_is_replaced(tmp_path: Path) -> None:
+    with supervised(tmp_path, drain_time=1000) as proxy:
+        client = proxy.client()
+        assert client.ask("never-settle") == "ok"
+        proxy.send_signal(signal.SIGTERM)
+        wait_until(lambda: client.ask("patience") == "200", "the worker has to settle")
+        client.ask("exit 1")
+        # The next worker has nothing to settle.
         assert proxy.end() == (0, "")
 
 
@@ -119,7 +172,16 @@ def test_while_draining_nobody_is_accepted_and_a_second_signal_cuts_it_short(tmp
             assert proxy.end() == (0, "")
             assert client.reply() == ""
         assert not is_alive(worker)
-        assert "does not leave" not in proxy.log
+        assert "does not exit" not in proxy.log
+
+
+def test_signals_at_the_very_end_change_nothing(tmp_path: Path) -> None:
+    with supervised(tmp_path) as proxy:
+        while proxy.process.poll() is None:
+            proxy.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                proxy.process.wait(0.001)
+        assert proxy.end() == (0, "")
 
 
 def test_a_worker_that_does_not_leave_is_killed(tmp_path: Path) -> None:
@@ -129,7 +191,7 @@ def test_a_worker_that_does_not_leave_is_killed(tmp_path: Path) -> None:
         wait_until(lambda: refused(proxy), "it has begun to drain")
         proxy.send_signal(signal.SIGTERM)
         assert proxy.end() == (0, "")
-        assert f"worker {worker} does not leave, it is killed" in proxy.log
+        assert f"worker {worker} does not exit and is killed" in proxy.log
         assert not is_alive(worker)
 
 
@@ -137,14 +199,14 @@ def test_it_ends_while_no_worker_is_there(tmp_path: Path) -> None:
     with supervised(tmp_path) as proxy:
         for delay in ("0.1", "0.2", "0.4", "0.8"):
             proxy.ask("exit 1")
-            proxy.wait_log(f"another one starts in {delay} s")
+            proxy.wait_log(f"another worker starts in {delay} s")
         proxy.send_signal(signal.SIGTERM)
         assert proxy.end() == (0, "")
 
 
 def test_a_signal_before_it_is_ready_ends_it(tmp_path: Path) -> None:
-    proxy = Supervised(tmp_path, pid_file="pid")
-    # Its signal handlers are older than its pid file.
+    proxy = Supervised(tmp_path, pid_file="pid", drain_time=1000)
+    # The signal handlers are installed before the pid file is written.
     wait_until(lambda: (tmp_path / "pid").exists(), "it is starting")
     os.kill(proxy.process.pid, signal.SIGTERM)
     assert proxy.end()[0] == 0

@@ -1,18 +1,19 @@
 cimport cython
 
-from twemproxy.protocol.codec cimport (
-    COMPLETE, MALFORMED, MUTED, NEED_MORE, REST_OF_LINE, TO_EACH, TO_KEY, TO_NOBODY, VALUES, Codec, Frame,
-)
+from twemproxy.protocol.codec cimport Codec
 from twemproxy.protocol.memcache.lines cimport find_newline
 from twemproxy.protocol.name_table cimport NameTable
+from twemproxy.protocol.request cimport (
+    COMPLETE, MALFORMED, NOREPLY, NEED_MORE, REST_OF_LINE, SCATTER, TO_KEY, REJECT, VALUES, Cursor, Frame, Request,
+)
 
-# What the argument with the length of a data block is.
+# The result of reading the length of a data block.
 cdef enum Length:
     GOOD_LENGTH
-    ODD_LENGTH       # one that memcached may understand, but not as it should be written
-    LARGE_LENGTH     # more than any memcached takes
-    ENDLESS_LENGTH   # more than any memcached understands
-    NO_LENGTH        # no number
+    ODD_LENGTH       # a number in an unusual form that memcached may accept
+    LARGE_LENGTH     # more than any memcached accepts
+    ENDLESS_LENGTH   # more than any memcached can parse
+    NO_LENGTH        # not a number
 
 
 cdef class ClassicRequests(Codec):
@@ -24,11 +25,9 @@ cdef class ClassicRequests(Codec):
     cdef Py_ssize_t token_start
     cdef Py_ssize_t token_end
     cdef bint token_clean
+    cdef Py_ssize_t line_start
     cdef Py_ssize_t line_end
     cdef Py_ssize_t content_end
-    cdef Py_ssize_t keys_at
-    cdef Py_ssize_t time_start
-    cdef Py_ssize_t time_end
     cdef Py_ssize_t length
     cdef bint last_is_noreply
 
@@ -39,6 +38,8 @@ cdef class ClassicRequests(Codec):
     @cython.final
     cdef bint is_key(self) noexcept nogil
     @cython.final
+    cdef void take_key(self, Request request) noexcept nogil
+    @cython.final
     cdef bint is_unsigned(self, const unsigned char* buf, int bits) noexcept nogil
     @cython.final
     cdef bint is_at_most(self, const unsigned char* buf, unsigned long long most) noexcept nogil
@@ -47,22 +48,22 @@ cdef class ClassicRequests(Codec):
     @cython.final
     cdef int keyword(self, const unsigned char* buf) noexcept nogil
     @cython.final
-    cdef int count_surplus(self, const unsigned char* buf, Py_ssize_t at) noexcept nogil
+    cdef int count_surplus(self, const unsigned char* buf, Py_ssize_t at, Request request) noexcept nogil
     @cython.final
     cdef Length read_length(self, const unsigned char* buf) noexcept nogil
     @cython.final
-    cdef Frame refuse(self, int problem) noexcept nogil
+    cdef Frame refuse(self, Request request, int problem) noexcept nogil
     @cython.final
-    cdef Frame malformed(self, int problem) noexcept nogil
+    cdef Frame malformed(self, Request request, int problem) noexcept nogil
     @cython.final
-    cdef Frame find_line(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+    cdef Frame find_line(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end, Cursor cursor, Request request) noexcept nogil
     @cython.final
-    cdef Frame read_retrieval(self, const unsigned char* buf, Py_ssize_t at, int form) noexcept nogil
+    cdef Frame read_retrieval(self, const unsigned char* buf, Py_ssize_t at, int form, Request request) noexcept nogil
     @cython.final
-    cdef Frame read_storage(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t at, Py_ssize_t end, int form) noexcept nogil
+    cdef Frame read_storage(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t at, Py_ssize_t end, int form, Cursor cursor, Request request) noexcept nogil
     @cython.final
-    cdef Frame read_block(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end, Length length, int problem) noexcept nogil
+    cdef Frame read_block(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end, Length length, int problem, Cursor cursor, Request request) noexcept nogil
     @cython.final
-    cdef Frame read_change(self, const unsigned char* buf, Py_ssize_t at, int form) noexcept nogil
+    cdef Frame read_change(self, const unsigned char* buf, Py_ssize_t at, int form, Request request) noexcept nogil
     @cython.final
-    cdef Frame read_delete(self, const unsigned char* buf, Py_ssize_t at) noexcept nogil
+    cdef Frame read_delete(self, const unsigned char* buf, Py_ssize_t at, Request request) noexcept nogil

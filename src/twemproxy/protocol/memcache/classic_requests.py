@@ -1,8 +1,9 @@
-"""Requests of memcached's classic text protocol: lines, their arguments, and data blocks.
+"""Frames requests of memcached's classic text protocol: lines, their arguments, and data blocks.
 
-Sans-IO, dual. The wire format is memcached's doc/protocol.txt. A request goes to a connection that clients share, so
-what is COMPLETE and not refused is one that every memcached reads the same way: one line, one data block if the
-command has one, one reply. What a memcached might read otherwise is refused here, and its data block dropped.
+Sans-IO, dual. The wire format is memcached's doc/protocol.txt. A request goes to a connection that clients share. So a
+request that is COMPLETE and not refused is one that every memcached reads in the same way: one line, one data block if
+the command has one, one reply. A request that some memcached might read otherwise is refused, and its data block
+discarded.
 """
 
 from array import array
@@ -13,21 +14,23 @@ import cython
 from twemproxy.protocol.memcache.commands import COMMANDS, KIND_NAMES
 
 if not cython.compiled:
-    from twemproxy.protocol.codec import (
-        COMPLETE,
-        MALFORMED,
-        MUTED,
-        NEED_MORE,
-        REST_OF_LINE,
-        TO_EACH,
-        TO_KEY,
-        TO_NOBODY,
-        VALUES,
-        Codec,
-        Frame,
-    )
+    from twemproxy.protocol.codec import Codec
     from twemproxy.protocol.memcache.lines import find_newline
     from twemproxy.protocol.name_table import NameTable
+    from twemproxy.protocol.request import (
+        COMPLETE,
+        MALFORMED,
+        NEED_MORE,
+        NOREPLY,
+        REJECT,
+        REST_OF_LINE,
+        SCATTER,
+        TO_KEY,
+        VALUES,
+        Cursor,
+        Frame,
+        Request,
+    )
 
     Length = int
     GOOD_LENGTH, ODD_LENGTH, LARGE_LENGTH, ENDLESS_LENGTH, NO_LENGTH = range(5)
@@ -36,13 +39,13 @@ if not cython.compiled:
 MOST_KEY = cython.declare(cython.const[cython.Py_ssize_t], 250)
 MOST_LINE = cython.declare(cython.const[cython.Py_ssize_t], 2048)
 MOST_KEYS_LINE = cython.declare(cython.const[cython.Py_ssize_t], 16 * 1024 * 1024)
-# Blanks in front of a line beyond MOST_LINE, as for memcached, which closes its connection at more.
+# Most blanks before a line that is longer than MOST_LINE; memcached closes a connection with more.
 MOST_LEADING_BLANKS = cython.declare(cython.const[cython.Py_ssize_t], 100)
 MOST_ACCEPTED = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024 * 1024)
 MOST_DECLARED = cython.declare(cython.const[cython.Py_ssize_t], 2147483645)
-# The smallest number of 32 bits, without its sign.
+# The absolute value of the smallest signed number of 32 bits.
 MOST_NEGATIVE = cython.declare(cython.const[cython.ulonglong], 2147483648)
-# Digits of the largest number there is.
+# Most digits of a number of 64 bits.
 MOST_DIGITS = cython.declare(cython.const[cython.Py_ssize_t], 20)
 
 # commands.Form, for C.
@@ -62,21 +65,23 @@ BAD_DATA = cython.declare(cython.const[cython.int], 6)
 TOO_LARGE = cython.declare(cython.const[cython.int], 7)
 LONG_LINE = cython.declare(cython.const[cython.int], 18)
 
-# Words that arguments may be, in the order of their rows.
-KEYWORDS = ("noreply", "0", "servers", "sizes_enable", "sizes_disable")
-NOREPLY = cython.declare(cython.const[cython.int], 0)
+# Arguments with a meaning, in the order of their rows.
+KEYWORDS = ("noreply", "0", "sizes_enable", "sizes_disable")
+NOREPLY_WORD = cython.declare(cython.const[cython.int], 0)
 ZERO = cython.declare(cython.const[cython.int], 1)
 
 
 @cython.cclass
 class ClassicRequests(Codec):
-    """Reads lines. ``content_end`` and ``line_end``: the positions behind a line's last argument and behind the line.
+    """Reads lines. The fields that change are about the last line read, and valid until the next one.
 
-    ``token_start`` to ``token_end`` is the argument read last, ``token_clean`` whether it has no control characters.
+    ``line_start``, ``content_end``, ``line_end``: the positions of the line's beginning, after its last argument, and
+    after its end. ``token_start`` to ``token_end``: the current argument; ``token_clean``: it has no control
+    characters. ``length``: the result of ``read_length``.
     """
 
     def __init__(self, allowed: Collection[str]) -> None:
-        """``allowed``: the commands that need permission and have it, by name."""
+        """``allowed``: names of the commands that need permission and have it."""
         Codec.__init__(self)
         self.names = NameTable([command.name for command in COMMANDS], any_case=False)
         self.keywords = NameTable(KEYWORDS, any_case=False)
@@ -87,11 +92,9 @@ class ClassicRequests(Codec):
         self.token_start = 0
         self.token_end = 0
         self.token_clean = True
+        self.line_start = 0
         self.line_end = 0
         self.content_end = 0
-        self.keys_at = 0
-        self.time_start = 0
-        self.time_end = 0
         self.length = 0
         self.last_is_noreply = False
 
@@ -102,7 +105,7 @@ class ClassicRequests(Codec):
     @cython.nogil
     @cython.exceptval(check=False)
     def next_token(self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Read the argument at ``at``, or the next behind it; returns the position behind the argument."""
+        """Read the next argument at or after ``at``; returns the position after it."""
         end: cython.Py_ssize_t = self.content_end
         while at < end and buf[at] == ord(b" "):
             at += 1
@@ -121,7 +124,7 @@ class ClassicRequests(Codec):
     @cython.nogil
     @cython.exceptval(check=False)
     def has_token(self) -> cython.bint:
-        """Whether there was one more argument."""
+        """Whether ``next_token`` has found an argument."""
         return self.token_end > self.token_start
 
     @cython.final
@@ -130,15 +133,25 @@ class ClassicRequests(Codec):
     @cython.nogil
     @cython.exceptval(check=False)
     def is_key(self) -> cython.bint:
-        """Whether the argument can be a key."""
+        """Whether the current argument is a valid key."""
         return self.token_clean and 0 < self.token_end - self.token_start <= MOST_KEY
+
+    @cython.final
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def take_key(self, request: Request) -> cython.void:
+        """Make the current argument the request's key."""
+        request.key_start = self.token_start - self.line_start
+        request.key_end = self.token_end - self.line_start
 
     @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
     def is_unsigned(self, buf: cython.pointer[cython.const[cython.uchar]], bits: cython.int) -> cython.bint:
-        """Whether the argument, from ``token_start`` on, is a decimal that fits so many bits."""
+        """Whether the argument, from ``token_start`` on, is a decimal number that fits into ``bits`` bits."""
         return self.is_at_most(buf, ((cython.cast(cython.ulonglong, 1) << (bits - 1)) - 1) * 2 + 1)
 
     @cython.final
@@ -146,7 +159,7 @@ class ClassicRequests(Codec):
     @cython.nogil
     @cython.exceptval(check=False)
     def is_at_most(self, buf: cython.pointer[cython.const[cython.uchar]], most: cython.ulonglong) -> cython.bint:
-        """Whether the argument, from ``token_start`` on, is a decimal up to ``most``, which is above 9."""
+        """Whether the argument, from ``token_start`` on, is a decimal number up to ``most``, which is above 9."""
         at: cython.Py_ssize_t = self.token_start
         value: cython.ulonglong = 0
         digit: cython.ulonglong
@@ -167,7 +180,7 @@ class ClassicRequests(Codec):
     @cython.nogil
     @cython.exceptval(check=False)
     def is_exptime(self, buf: cython.pointer[cython.const[cython.uchar]]) -> cython.bint:
-        """Whether the argument, from ``token_start`` on, is a time: a decimal of 32 bits, perhaps negative."""
+        """Whether the argument, from ``token_start`` on, is a time: a signed decimal number of 32 bits."""
         good: cython.bint
         if self.token_start < self.token_end and buf[self.token_start] == ord(b"-"):
             self.token_start += 1
@@ -188,17 +201,19 @@ class ClassicRequests(Codec):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def count_surplus(self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t) -> cython.int:
-        """How many arguments are left from ``at`` on; sets ``last_is_noreply`` of the last argument of all.
+    def count_surplus(
+        self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, request: Request
+    ) -> cython.int:
+        """Count the arguments from ``at`` on; ``last_is_noreply``: set to whether the line's last argument is noreply.
 
-        None of them is forwarded: noreply, because every request on a shared connection must have a reply, the
-        others because memcached disregards them.
+        These arguments are stripped: noreply, because every request on a shared connection must have a reply, and the
+        others because memcached ignores them.
         """
         count: cython.int = 0
-        self.cut_start = at
-        self.cut_end = self.content_end
+        request.strip_start = at - self.line_start
+        request.strip_end = self.content_end - self.line_start
         while True:
-            self.last_is_noreply = self.token_end - self.token_start == 7 and self.keyword(buf) == NOREPLY
+            self.last_is_noreply = self.token_end - self.token_start == 7 and self.keyword(buf) == NOREPLY_WORD
             if at == self.content_end:
                 return count
             at = self.next_token(buf, at)
@@ -211,10 +226,11 @@ class ClassicRequests(Codec):
     @cython.nogil
     @cython.exceptval(check=False)
     def read_length(self, buf: cython.pointer[cython.const[cython.uchar]]) -> Length:
-        """What the argument says of a data block's length; sets ``length`` for all but the last two answers.
+        """Read the argument as the length of a data block; sets ``length``, except for ENDLESS_LENGTH and NO_LENGTH.
 
-        memcached takes numbers as strtol(3) does: with white space, which no separator is, or a sign in front, and
-        with white space or a NUL behind. It may read a block where such a length stands, so none may be overlooked.
+        memcached reads numbers as strtol(3) does: white space other than blanks, or a sign, may come before the digits,
+        and white space or a NUL after them. It may read a data block after such a length, so all these forms are
+        recognized.
         """
         at: cython.Py_ssize_t = self.token_start
         first: cython.Py_ssize_t
@@ -250,18 +266,18 @@ class ClassicRequests(Codec):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def refuse(self, problem: cython.int) -> Frame:
-        """A whole request that gets an error."""
-        self.problem = problem
-        self.route = TO_NOBODY
+    def refuse(self, request: Request, problem: cython.int) -> Frame:
+        """The result for a complete request that gets an error."""
+        request.problem = problem
+        request.route = REJECT
         return COMPLETE
 
     @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def malformed(self, problem: cython.int) -> Frame:
-        self.problem = problem
+    def malformed(self, request: Request, problem: cython.int) -> Frame:
+        request.problem = problem
         return MALFORMED
 
     @cython.final
@@ -273,50 +289,56 @@ class ClassicRequests(Codec):
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
+        cursor: Cursor,
+        request: Request,
     ) -> Frame:
-        """COMPLETE when the line at ``start`` is whole and not too long; its command is then in ``command``."""
-        newline: cython.Py_ssize_t = find_newline(buf, start + self.resume_at, end)
+        """COMPLETE if the line at ``start`` is complete and not too long; sets ``command``."""
+        newline: cython.Py_ssize_t = find_newline(buf, start + cursor.at, end)
+        self.line_start = start
         self.content_end = newline if newline >= 0 else end
         self.line_end = self.content_end + 1
         if newline > start and buf[newline - 1] == ord(b"\r"):
             self.content_end -= 1
         while newline >= 0 and self.content_end > start and buf[self.content_end - 1] == ord(b" "):
             self.content_end -= 1
-        self.end = self.line_end
+        cursor.length = self.line_end - start
         self.next_token(buf, start)
-        self.command = self.names.find(buf, self.token_start, self.token_end)
+        request.command = self.names.find(buf, self.token_start, self.token_end)
         if self.line_end - start > MOST_LINE and (
             self.line_end - start > MOST_KEYS_LINE
             or self.token_start - start > MOST_LEADING_BLANKS
-            or self.command < 0
-            or self.forms[self.command] != RETRIEVAL
+            or request.command < 0
+            or self.forms[request.command] != RETRIEVAL
         ):
-            return self.malformed(LONG_LINE)
-        self.resume_at = 0
+            return self.malformed(request, LONG_LINE)
+        cursor.at = 0
         if newline < 0:
-            self.resume_at = end - start
-            self.needed = end - start + 1
+            cursor.at = end - start
+            cursor.needed = end - start + 1
             return NEED_MORE
         return COMPLETE
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def pass_over(
+    def skip_request(
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
+        cursor: Cursor,
+        request: Request,
     ) -> Frame:
-        if self.resume_at == 0:
-            # The line is there: it is a data block that is not.
-            self.swallow = self.needed - (end - start)
-        elif self.command >= 0 and self.forms[self.command] == RETRIEVAL:
-            self.swallow = REST_OF_LINE
+        if cursor.at == 0:
+            # The line is complete, and the data block is not.
+            request.discard = cursor.needed - (end - start)
+        elif request.command >= 0 and self.forms[request.command] == RETRIEVAL:
+            request.discard = REST_OF_LINE
         else:
-            # Behind its end may be a data block, which must not be taken for commands; it has at most MOST_LINE bytes.
+            # A data block may follow this line and must not be read as commands; the line has up to MOST_LINE bytes.
             return NEED_MORE
-        self.end = end
+        cursor.at = 0
+        cursor.length = end - start
         return COMPLETE
 
     @cython.final
@@ -324,31 +346,35 @@ class ClassicRequests(Codec):
     @cython.nogil
     @cython.exceptval(check=False)
     def read_retrieval(
-        self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, form: cython.int
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        at: cython.Py_ssize_t,
+        form: cython.int,
+        request: Request,
     ) -> Frame:
-        self.items = 0
+        request.items = 0
         if form == RETRIEVAL_TOUCH:
             at = self.next_token(buf, at)
             if not self.has_token():
-                return self.refuse(UNKNOWN)
+                return self.refuse(request, UNKNOWN)
             if not self.is_exptime(buf):
-                return self.refuse(BAD_EXPTIME)
-            self.time_start = self.token_start
-            self.time_end = self.token_end
-        self.keys_at = at
+                return self.refuse(request, BAD_EXPTIME)
+            request.prefix_start = self.token_start - self.line_start
+            request.prefix_end = self.token_end - self.line_start
+        request.items_start = at - self.line_start
+        request.items_end = self.content_end - self.line_start
         while True:
             at = self.next_token(buf, at)
             if not self.has_token():
                 break
             if not self.is_key():
-                return self.refuse(BAD_LINE)
-            self.key_start = self.token_start
-            self.key_end = self.token_end
-            self.items += 1
-        if self.items == 0:
-            return self.refuse(UNKNOWN)
-        self.route = TO_KEY if self.items == 1 else TO_EACH
-        self.merge = VALUES
+                return self.refuse(request, BAD_LINE)
+            self.take_key(request)
+            request.items += 1
+        if request.items == 0:
+            return self.refuse(request, UNKNOWN)
+        request.route = TO_KEY if request.items == 1 else SCATTER
+        request.merge = VALUES
         return COMPLETE
 
     @cython.final
@@ -362,13 +388,14 @@ class ClassicRequests(Codec):
         at: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
         form: cython.int,
+        cursor: Cursor,
+        request: Request,
     ) -> Frame:
         problem: cython.int = NO_PROBLEM
         length: Length
         surplus: cython.int
         at = self.next_token(buf, at)
-        self.key_start = self.token_start
-        self.key_end = self.token_end
+        self.take_key(request)
         if not self.is_key():
             problem = BAD_LINE
         at = self.next_token(buf, at)
@@ -379,20 +406,20 @@ class ClassicRequests(Codec):
             problem = BAD_LINE
         at = self.next_token(buf, at)
         if not self.has_token():
-            return self.refuse(UNKNOWN)
+            return self.refuse(request, UNKNOWN)
         length = self.read_length(buf)
         if form == CAS:
             at = self.next_token(buf, at)
             if not self.has_token():
-                return self.read_block(buf, start, end, length, UNKNOWN)
+                return self.read_block(buf, start, end, length, UNKNOWN, cursor, request)
             if not self.is_unsigned(buf, 64):
                 problem = BAD_LINE
-        surplus = self.count_surplus(buf, at)
+        surplus = self.count_surplus(buf, at, request)
         if surplus > 1:
             problem = UNKNOWN
         elif self.last_is_noreply:
-            self.expected |= MUTED
-        return self.read_block(buf, start, end, length, problem)
+            request.expected |= NOREPLY
+        return self.read_block(buf, start, end, length, problem, cursor, request)
 
     @cython.final
     @cython.cfunc
@@ -405,31 +432,33 @@ class ClassicRequests(Codec):
         end: cython.Py_ssize_t,
         length: Length,
         problem: cython.int,
+        cursor: Cursor,
+        request: Request,
     ) -> Frame:
-        """Take the data block behind a line that has this ``problem``, or none."""
+        """Read the data block after a line with this ``problem``, which may be NO_PROBLEM."""
         body: cython.Py_ssize_t
         if length == NO_LENGTH:
-            return self.refuse(BAD_LINE if problem == NO_PROBLEM else problem)
+            return self.refuse(request, BAD_LINE if problem == NO_PROBLEM else problem)
         if length == ENDLESS_LENGTH:
-            # Where the block ends is anybody's guess, and it must not be taken for commands.
-            return self.malformed(BAD_LINE)
+            # The end of the block is unknown, and the block must not be read as commands.
+            return self.malformed(request, BAD_LINE)
         if problem == NO_PROBLEM and length == ODD_LENGTH:
             problem = BAD_LINE
         if problem == NO_PROBLEM and length == LARGE_LENGTH:
             problem = TOO_LARGE
         if problem != NO_PROBLEM:
-            self.swallow = self.length + 2
-            return self.refuse(problem)
+            request.discard = self.length + 2
+            return self.refuse(request, problem)
         body = self.line_end + self.length + 2
         if body > end:
-            self.needed = body - start
+            cursor.needed = body - start
             return NEED_MORE
-        self.end = body
+        cursor.length = body - start
         if buf[body - 2] != ord(b"\r") or buf[body - 1] != ord(b"\n"):
             if buf[body - 1] != ord(b"\n"):
-                self.swallow = REST_OF_LINE
-            return self.refuse(BAD_DATA)
-        self.route = TO_KEY
+                request.discard = REST_OF_LINE
+            return self.refuse(request, BAD_DATA)
+        request.route = TO_KEY
         return COMPLETE
 
     @cython.final
@@ -437,56 +466,60 @@ class ClassicRequests(Codec):
     @cython.nogil
     @cython.exceptval(check=False)
     def read_change(
-        self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, form: cython.int
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        at: cython.Py_ssize_t,
+        form: cython.int,
+        request: Request,
     ) -> Frame:
         good_key: cython.bint
         good_number: cython.bint
         at = self.next_token(buf, at)
         good_key = self.is_key()
-        self.key_start = self.token_start
-        self.key_end = self.token_end
+        self.take_key(request)
         at = self.next_token(buf, at)
         if not self.has_token():
-            return self.refuse(UNKNOWN)
+            return self.refuse(request, UNKNOWN)
         good_number = self.is_unsigned(buf, 64) if form == ARITHMETIC else self.is_exptime(buf)
-        if self.count_surplus(buf, at) > 1:
-            return self.refuse(UNKNOWN)
+        if self.count_surplus(buf, at, request) > 1:
+            return self.refuse(request, UNKNOWN)
         if self.last_is_noreply:
-            self.expected |= MUTED
+            request.expected |= NOREPLY
         if not good_key:
-            return self.refuse(BAD_LINE)
+            return self.refuse(request, BAD_LINE)
         if not good_number:
-            return self.refuse(BAD_DELTA if form == ARITHMETIC else BAD_EXPTIME)
-        self.route = TO_KEY
+            return self.refuse(request, BAD_DELTA if form == ARITHMETIC else BAD_EXPTIME)
+        request.route = TO_KEY
         return COMPLETE
 
     @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def read_delete(self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t) -> Frame:
+    def read_delete(
+        self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, request: Request
+    ) -> Frame:
         good_key: cython.bint
         zero: cython.bint
         surplus: cython.int
         at = self.next_token(buf, at)
         if not self.has_token():
-            return self.refuse(UNKNOWN)
+            return self.refuse(request, UNKNOWN)
         good_key = self.is_key()
-        self.key_start = self.token_start
-        self.key_end = self.token_end
+        self.take_key(request)
         self.next_token(buf, at)
         zero = self.keyword(buf) == ZERO
         self.token_end = self.token_start
-        surplus = self.count_surplus(buf, at)
+        surplus = self.count_surplus(buf, at, request)
         if surplus > 2:
-            return self.refuse(UNKNOWN)
+            return self.refuse(request, UNKNOWN)
         if self.last_is_noreply:
-            self.expected |= MUTED
+            request.expected |= NOREPLY
         if surplus > 0 and not (zero if surplus == 2 else zero or self.last_is_noreply):
-            return self.refuse(BAD_DELETE)
+            return self.refuse(request, BAD_DELETE)
         if surplus == 2 and not self.last_is_noreply:
-            return self.refuse(BAD_DELETE)
+            return self.refuse(request, BAD_DELETE)
         if not good_key:
-            return self.refuse(BAD_LINE)
-        self.route = TO_KEY
+            return self.refuse(request, BAD_LINE)
+        request.route = TO_KEY
         return COMPLETE

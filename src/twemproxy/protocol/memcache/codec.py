@@ -1,7 +1,7 @@
-"""The memcached protocol: splitting and merging requests, and everything the proxy says in it.
+"""The memcached protocol: splits and merges requests, and makes all replies of the proxy.
 
-Sans-IO, dual. ``MemcacheRequests`` and ``MemcacheReplies`` find the messages, this class on top of them knows what to
-do with them.
+Sans-IO, dual. ``MemcacheRequests`` and ``MemcacheReplies`` frame the messages; this subclass adds the rest of the
+codec.
 """
 
 import re
@@ -10,31 +10,31 @@ from collections.abc import Collection
 
 import cython
 
-from twemproxy.protocol.memcache import local
+from twemproxy.protocol.memcache import builtin_commands, statistics
 from twemproxy.protocol.memcache.commands import COMMANDS, META_GET_WRITING_FLAGS, MISSES, Form
 from twemproxy.protocol.memcache.errors import LIMITED, META_UNSUPPORTED, TEXTS, Problem, error_line, server_error
+from twemproxy.protocol.plan import MORE
 
 if not cython.compiled:
     from typing import Any
 
-    from twemproxy.protocol.codec import STATUS, VALUES, Merge
     from twemproxy.protocol.memcache.lines import find_newline
-    from twemproxy.protocol.memcache.replies import MemcacheReplies
+    from twemproxy.protocol.memcache.reply_parser import MemcacheReplies
     from twemproxy.protocol.plan import Plan
+    from twemproxy.protocol.request import STATUS, VALUES, Item, Merge, Request
 
 # Rows in commands.WORDS.
 END_ROW = cython.declare(cython.const[cython.int], 7)
 VALUE_ROW = cython.declare(cython.const[cython.int], 8)
 OK_ROW = cython.declare(cython.const[cython.int], 11)
 # commands.Form.RETRIEVAL_TOUCH, for C.
-META = cython.declare(cython.const[cython.int], 7)
 RETRIEVAL_TOUCH = cython.declare(cython.const[cython.int], 3)
-# Bytes of the word VALUE and the blank behind it.
+# Length of the word VALUE and the blank after it.
 VALUE_WORD = cython.declare(cython.const[cython.Py_ssize_t], 6)
-# Other arguments in front of a VALUE's length.
+# Arguments of a VALUE line between the word and the length.
 VALUE_ARGUMENTS = cython.declare(cython.const[cython.int], 2)
 
-# The step of the handshake, and the offer, that requests.META_KNOWN stands for.
+# The step of the handshake, and the feature that request_parser.META_KNOWN requires.
 VERSION_STEP = "version"
 META_OFFER = 1
 FIRST_WITH_META = (1, 6, 10)
@@ -45,13 +45,14 @@ _VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
 @cython.final
 @cython.cclass
 class MemcacheCodec(MemcacheReplies):
-    """One per pool and worker; see ``protocol.codec`` for what every method promises."""
+    """The codec of one pool in one worker; see ``protocol.codec`` for the methods."""
 
     def __init__(self, allowed: Collection[str] = ()) -> None:
-        """``allowed``: the commands that need permission and have it, by name."""
+        """``allowed``: names of the commands that need permission and have it."""
         MemcacheReplies.__init__(self, list(allowed))
+        self.errors_end_values = True
+        self.permitted = frozenset(allowed)
         self.only_reads = array("i", [command.only_reads for command in COMMANDS])
-        self.writing_flags = array("i", [chr(byte) in META_GET_WRITING_FLAGS for byte in range(256)])
 
     # --- sending again ---------------------------------------------------------------------------------------
 
@@ -64,25 +65,13 @@ class MemcacheCodec(MemcacheReplies):
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.bint:
-        """Commands that only read, without the flags with which a meta command does more."""
+        """True for commands that only read."""
         at: cython.Py_ssize_t = start
         row: cython.int
         while at < end and buf[at] > ord(b" "):
             at += 1
         row = self.names.find(buf, start, at)
-        if row < 0 or not self.only_reads[row]:
-            return False
-        if self.forms[row] != META:
-            return True
-        while at < end and buf[at] == ord(b" "):
-            at += 1
-        while at < end and buf[at] > ord(b" "):
-            at += 1
-        while at + 1 < end and buf[at] != ord(b"\r") and buf[at] != ord(b"\n"):
-            if buf[at] == ord(b" ") and self.writing_flags[buf[at + 1]]:
-                return False
-            at += 1
-        return True
+        return row >= 0 and self.only_reads[row] != 0
 
     # --- splitting and merging -------------------------------------------------------------------------------
 
@@ -93,20 +82,42 @@ class MemcacheCodec(MemcacheReplies):
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        request: Request,
+        item: Item,
     ) -> cython.void:
-        self.item_end = self.keys_at
-        self.next_item(buf, end)
+        item.end = request.items_start
+        item.last = request.items_end
+        self.next_item(buf, start, item)
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def next_item(self, buf: cython.pointer[cython.const[cython.uchar]], end: cython.Py_ssize_t) -> cython.void:
-        """The item is the key with the last blank in front of it."""
-        self.item_end = self.next_token(buf, self.item_end)
-        self.key_start = self.token_start
-        self.key_end = self.token_end
-        self.item_start = self.token_start - 1
+    def next_item(
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, item: Item
+    ) -> cython.void:
+        """An item is a key with the blank before it."""
+        self.content_end = start + item.last
+        item.end = self.next_token(buf, start + item.end) - start
+        item.key_start = self.token_start - start
+        item.key_end = self.token_end - start
+        item.start = item.key_start - 1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def skip_items(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        merge: Merge,
+        count: cython.Py_ssize_t,
+    ) -> cython.Py_ssize_t:
+        self.content_end = end
+        while count > 0:
+            at = self.next_token(buf, at)
+            count -= 1
+        return at
 
     @cython.cfunc
     @cython.nogil
@@ -115,15 +126,16 @@ class MemcacheCodec(MemcacheReplies):
         self,
         out: cython.p_uchar,
         buf: cython.pointer[cython.const[cython.uchar]],
-        command: cython.int,
+        start: cython.Py_ssize_t,
+        request: Request,
         items: cython.Py_ssize_t,
     ) -> cython.Py_ssize_t:
-        at: cython.Py_ssize_t = self.names.put(out, 0, command)
+        at: cython.Py_ssize_t = self.names.put(out, 0, request.command)
         i: cython.Py_ssize_t
-        if self.forms[command] == RETRIEVAL_TOUCH:
+        if self.forms[request.command] == RETRIEVAL_TOUCH:
             out[at] = ord(b" ")
             at += 1
-            for i in range(self.time_start, self.time_end):
+            for i in range(start + request.prefix_start, start + request.prefix_end):
                 out[at] = buf[i]
                 at += 1
         return at
@@ -139,29 +151,31 @@ class MemcacheCodec(MemcacheReplies):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def is_mergeable(
+    def find_values(
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
         merge: Merge,
         items: cython.Py_ssize_t,
-    ) -> cython.bint:
+    ) -> cython.Py_ssize_t:
         row: cython.int = self.read_word(buf, start, end)
-        self.item_start = start
+        good: cython.bint
         if merge == STATUS:
-            return row == OK_ROW
-        if merge != VALUES:
-            return not self.is_error(buf, start, end)
-        # An error may stand behind values, in the place of END.
-        return (
-            (row == END_ROW or row == VALUE_ROW)
-            and end - start >= 5
-            and buf[end - 5] == ord(b"E")
-            and buf[end - 4] == ord(b"N")
-            and buf[end - 3] == ord(b"D")
-            and (end - start == 5 or buf[end - 6] == ord(b"\n"))
-        )
+            good = row == OK_ROW
+        elif merge != VALUES:
+            good = not self.is_error(buf, start, end)
+        else:
+            # An error may follow values, in place of END.
+            good = (
+                (row == END_ROW or row == VALUE_ROW)
+                and end - start >= 5
+                and buf[end - 5] == ord(b"E")
+                and buf[end - 4] == ord(b"N")
+                and buf[end - 3] == ord(b"D")
+                and (end - start == 5 or buf[end - 6] == ord(b"\n"))
+            )
+        return start if good else -1
 
     @cython.cfunc
     @cython.nogil
@@ -213,7 +227,13 @@ class MemcacheCodec(MemcacheReplies):
         out[4] = ord(b"\n")
         return 5
 
-    # --- in words --------------------------------------------------------------------------------------------
+    # --- rare, ordinary Python -------------------------------------------------------------------------------
+
+    def piece_head(self, prefix: bytes) -> bytes:
+        return prefix
+
+    def piece(self, head: bytes, items: bytes, arguments: int) -> bytes:
+        return b"%b%b\r\n" % (head, items)
 
     def match_values(self, reply: bytes, keys: "list[bytes]") -> "list[tuple[int, int]] | None":
         unclaimed: dict[bytes, list[tuple[int, int]]] = {}
@@ -230,40 +250,44 @@ class MemcacheCodec(MemcacheReplies):
             places.append(found.pop(0) if found else (0, 0))
         return None if any(unclaimed.values()) else places
 
-    def merge_in_words(self, replies: "list[tuple[str, bytes]]") -> bytes:
-        return local.merge_statistics(replies)
+    def merge_replies(self, replies: "list[tuple[str, bytes]]") -> bytes:
+        return statistics.join(replies)
 
-    def refusal(self, request: bytes) -> bytes:
+    def refusal(self, request: Request) -> bytes:
         name = reason = ""
-        if self.command >= 0:
-            name = COMMANDS[self.command].name
-            reason = COMMANDS[self.command].refusal
-        return error_line(TEXTS[Problem(self.problem)].format(name=name, reason=reason))
+        if request.command >= 0:
+            name = COMMANDS[request.command].name
+            reason = COMMANDS[request.command].refusal
+        return error_line(TEXTS[Problem(request.problem)].format(name=name, reason=reason))
 
-    def large_refusal(self, limit: int) -> bytes:
-        has_block = self.command >= 0 and COMMANDS[self.command].form in (Form.STORAGE, Form.CAS, Form.META_SET)
+    def large_refusal(self, request: Request, limit: int) -> bytes:
+        command: cython.int = request.command
+        has_block = command >= 0 and COMMANDS[command].form in (Form.STORAGE, Form.CAS, Form.META_SET)
         problem = Problem.TOO_LARGE if has_block else Problem.LONG_LINE
         return error_line(LIMITED.format(text=TEXTS[problem], limit=limit))
 
-    def malformation(self, text: str = "") -> bytes:
-        return error_line(text or TEXTS[Problem(self.problem)])
+    def malformation(self, request: Request) -> bytes:
+        return error_line(TEXTS[Problem(request.problem)])
 
-    def missing_reply(self, request: bytes, resp3: bool) -> bytes:
-        if not self.repeats(request):
-            return b""
-        return MISSES.get(request.split(None, 1)[0].decode(), b"")
+    def missing_reply(self, data: bytes, resp3: bool) -> bytes:
+        """Includes mg, which must not be sent twice, but changes nothing if the key is missing."""
+        name, *words = data.split()
+        writes = (
+            any(word[0] in META_GET_WRITING_FLAGS for word in words[1:]) if name == b"mg" else not self.repeats(data)
+        )
+        return b"" if writes else MISSES.get(name.decode(), b"")
 
     def error(self, text: str) -> bytes:
         return server_error(text)
 
-    def plan(self, request: bytes, session: "Any") -> "Plan":
-        return local.answer(request, session)
+    def plan(self, data: bytes, request: Request, session: "Any", complete: bool = True) -> "Plan":
+        return builtin_commands.plan(self, data, session) if complete else MORE
 
     def session(self, pool: "Any", client: "Any") -> "Any":
-        return local.Session(pool)
+        return builtin_commands.Session(pool, client)
 
     def handshake(self, settings: "Any", profile: int) -> "list[tuple[str, bytes]]":
-        """What a server understands follows from its version."""
+        """Asks for the server's version, which shows its features."""
         return [(VERSION_STEP, b"version\r\n")]
 
     def handshake_problem(self, step: str, reply: bytes) -> str:
@@ -277,12 +301,12 @@ class MemcacheCodec(MemcacheReplies):
     def is_well(self, reply: bytes) -> bool:
         return reply.startswith(b"VERSION ")
 
-    def offer(self, step: str, reply: bytes) -> int:
-        """A version of another form is that of another server, of which nothing bad is known."""
+    def features_of(self, step: str, reply: bytes) -> int:
+        """A version in another form is that of another server, which is assumed to have all features."""
         found = _VERSION.match(reply)
         if found and tuple(int(number or 0) for number in found.groups()) < FIRST_WITH_META:
             return 0
         return META_OFFER
 
-    def unmet(self) -> str:
+    def missing_feature_text(self) -> str:
         return META_UNSUPPORTED

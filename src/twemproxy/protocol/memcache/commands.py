@@ -1,7 +1,7 @@
-"""The memcached commands: how a line of each is read, where it goes, and what it is answered with.
+"""The memcached commands: how a line of each is read, its route, and its replies.
 
-The source of the commands is memcached's doc/protocol.txt; limits and the texts of errors are those of
-memcached 1.6.18, taken from its answers. A command's position in ``COMMANDS`` is its row number in compiled code.
+The source of the commands is memcached's doc/protocol.txt; limits and error texts are those of memcached 1.6.18, taken
+from its replies. A command's position in ``COMMANDS`` is its row number in compiled code.
 """
 
 import enum
@@ -11,7 +11,7 @@ from twemproxy.protocol.memcache.errors import Problem
 
 
 class Form(enum.IntEnum):
-    """How the arguments of a line are read. Compiled code uses the values."""
+    """The arguments of a line. Compiled code uses the values."""
 
     STORAGE = 0
     """``key flags exptime bytes``, then a data block."""
@@ -32,37 +32,37 @@ class Form(enum.IntEnum):
     META_SET = 8
     """``key bytes``, then flags; then a data block."""
     META_NOOP = 9
-    """Nothing; the proxy answers."""
+    """None; the proxy replies."""
     VERSION = 10
-    """Nothing; any server answers."""
+    """None; any server replies."""
     VERBOSITY = 11
     """``level``, for every server."""
     FLUSH_ALL = 12
     """An optional ``delay``, for every server."""
     STATS = 13
-    """Nothing or ``servers`` for the proxy, anything else for every server."""
+    """See ``STATISTICS``; any other argument for every server."""
     QUIT = 14
-    """Nothing; the connection ends."""
+    """None; the connection closes."""
     REFUSED = 15
     """Not available through the proxy."""
 
 
 class Word(NamedTuple):
-    """A word that a line of a server begins with."""
+    """The first word of a server's line."""
 
     name: str
     follows: "Follows"
 
 
 class Follows(enum.IntEnum):
-    """What comes behind the word in a line of a server. Compiled code uses the values."""
+    """What follows the word in a server's line. Compiled code uses the values."""
 
     NOTHING_MORE = 0
-    """The rest of the line, and the reply is complete."""
+    """The rest of the line, which ends the reply."""
     BLOCK = 1
     """``key flags bytes``, the rest of the line and a data block; then another line."""
     LAST_BLOCK = 2
-    """``bytes``, the rest of the line and a data block; then the reply is complete."""
+    """``bytes``, the rest of the line and a data block, which ends the reply."""
     LINES = 3
     """The rest of the line, then another line."""
 
@@ -93,21 +93,21 @@ WORDS = (
     Word("EX", Follows.NOTHING_MORE),
     Word("ME", Follows.NOTHING_MORE),
 )
-"""Every word a reply may have. The three errors come first; a word's position is its bit in a mask."""
+"""All words of replies. The three errors come first; a word's position is its bit in a mask."""
 
 NUMBER = len(WORDS)
-"""The bit of a line that begins with a digit, in place of a word."""
+"""The bit of a line that begins with a number instead of a word."""
 
 ERRORS = "ERROR CLIENT_ERROR SERVER_ERROR"
 
 
 class ReplyKind(NamedTuple):
-    """What a request can be answered with, beside errors."""
+    """The possible replies to a request, besides errors."""
 
     words: str
-    """Separated by spaces; ``#`` is a number."""
-    nominal: str = ""
-    """Those that a quiet request does without."""
+    """Separated by blanks; ``#`` is a number."""
+    suppressible: str = ""
+    """The words that a quiet request suppresses."""
 
 
 REPLY_KINDS = {
@@ -119,19 +119,19 @@ REPLY_KINDS = {
     "touch": ReplyKind("TOUCHED NOT_FOUND"),
     "ok": ReplyKind("OK"),
     "stats": ReplyKind("STAT ITEM PREFIX END OK RESET"),
-    "meta get": ReplyKind("HD VA EN", nominal="EN"),
-    "meta set": ReplyKind("HD NS EX NF", nominal="HD"),
-    "meta delete": ReplyKind("HD NF EX", nominal="HD"),
-    "meta arithmetic": ReplyKind("HD VA NF NS EX", nominal="HD VA"),
+    "meta get": ReplyKind("HD VA EN", suppressible="EN"),
+    "meta set": ReplyKind("HD NS EX NF", suppressible="HD"),
+    "meta delete": ReplyKind("HD NF EX", suppressible="HD"),
+    "meta arithmetic": ReplyKind("HD VA NF NS EX", suppressible="HD VA"),
     "meta debug": ReplyKind("ME EN"),
 }
-"""By name. A kind's position is what ``Codec.expected`` holds; the first is that of the greeting."""
+"""By name. A kind's position is its value in ``Request.expected``; the first kind is that of the handshake."""
 
 KIND_NAMES = tuple(REPLY_KINDS)
 
 
 def word_mask(words: str) -> int:
-    """The bits of these words, separated by spaces, and of ``#`` for a number."""
+    """The mask of these words, separated by blanks; ``#`` is a number."""
     names = [word.name for word in WORDS]
     return sum(1 << (NUMBER if word == "#" else names.index(word)) for word in words.split())
 
@@ -142,20 +142,20 @@ class Command(NamedTuple):
     name: str
     form: Form
     reply: str
-    """One of REPLY_KINDS; empty when no server is asked."""
+    """A name in REPLY_KINDS; empty if no server gets the request."""
     summary: str
     too_few: Problem = Problem.UNKNOWN
-    """The answer to a line with too few arguments."""
+    """The error for a line with too few arguments."""
     bad_flag: Problem = Problem.UNKNOWN
-    """The answer to a flag given twice (meta commands)."""
+    """The error for a flag that is given twice (meta commands)."""
     bad_key: Problem = Problem.BAD_LINE
-    """The answer to a key that is no base64 (meta commands)."""
+    """The error for a key that is not base64 (meta commands)."""
     only_reads: bool = False
-    """It changes nothing on its server; mg unless it has one of META_GET_WRITING_FLAGS."""
+    """It changes nothing on its server. mg may: the first mg that finds a stale item gets the right to renew it."""
     permission: bool = False
-    """Only ``allow_commands`` makes it available."""
+    """Available only with ``allow_commands``."""
     refusal: str = ""
-    """Why it is REFUSED, a clause about "it"; empty for the others."""
+    """Why it is REFUSED, a clause about "it"; empty for other commands."""
 
 
 _STORE = "Stores a value under a key"
@@ -164,8 +164,13 @@ _ONE_SERVER = "it administers a single server, ask that server directly"
 COMMANDS = (
     Command("get", Form.RETRIEVAL, "retrieval", "Values of keys.", only_reads=True),
     Command("gets", Form.RETRIEVAL, "retrieval", "Values of keys, each with its cas unique.", only_reads=True),
-    Command("gat", Form.RETRIEVAL_TOUCH, "retrieval", "As get, and sets the time to live."),
-    Command("gats", Form.RETRIEVAL_TOUCH, "retrieval", "As gets, and sets the time to live."),
+    Command("gat", Form.RETRIEVAL_TOUCH, "retrieval", "Values of keys; also sets their time to live."),
+    Command(
+        "gats",
+        Form.RETRIEVAL_TOUCH,
+        "retrieval",
+        "Values of keys, each with its cas unique; also sets their time to live.",
+    ),
     Command("set", Form.STORAGE, "storage", f"{_STORE}."),
     Command("add", Form.STORAGE, "storage", f"{_STORE} that has none."),
     Command("replace", Form.STORAGE, "storage", f"{_STORE} that has one."),
@@ -181,7 +186,6 @@ COMMANDS = (
         Form.META,
         "meta get",
         "Value and metadata of a key.",
-        only_reads=True,
         bad_flag=Problem.DUPLICATE_FLAG,
         bad_key=Problem.BAD_BASE64,
     ),
@@ -197,7 +201,7 @@ COMMANDS = (
         "md",
         Form.META,
         "meta delete",
-        "Removes a key, or marks it stale.",
+        "Removes a key, or marks it as stale.",
         bad_flag=Problem.BAD_OR_DUPLICATE_FLAG,
         bad_key=Problem.BAD_BASE64,
     ),
@@ -219,11 +223,11 @@ COMMANDS = (
         bad_flag=Problem.BAD_LINE,
         bad_key=Problem.BAD_LINE,
     ),
-    Command("mn", Form.META_NOOP, "", "Answered once everything before it is."),
+    Command("mn", Form.META_NOOP, "", "Replies after all earlier requests have replies."),
     Command("version", Form.VERSION, "version", "The version of a server.", only_reads=True),
-    Command("verbosity", Form.VERBOSITY, "ok", "How much every server logs."),
+    Command("verbosity", Form.VERBOSITY, "ok", "Sets how much every server logs.", permission=True),
     Command("flush_all", Form.FLUSH_ALL, "ok", "Invalidates every key on every server.", permission=True),
-    Command("stats", Form.STATS, "stats", "Figures of the proxy, or of every server."),
+    Command("stats", Form.STATS, "stats", "Figures of the servers, added up, or of the proxy."),
     Command("quit", Form.QUIT, "", "Ends the connection."),
     *(
         Command(name, Form.REFUSED, "", summary, refusal=_ONE_SERVER)
@@ -242,24 +246,44 @@ COMMANDS = (
     ),
 )
 
-PERMITTED_BY_DIRECTIVE = tuple(command.name for command in COMMANDS if command.permission)
+STATISTICS = {
+    "": "figures of the servers, added up",
+    "items": "figures of the servers' items, added up by slab class",
+    "slabs": "figures of the servers' memory, added up by slab class",
+    "sizes": "numbers of items by size, added up",
+    "settings": "settings on which all servers agree; limits are added up",
+    "proxy": "figures of the proxy for the pool",
+    "servers": "the proxy's figures for each server",
+}
+"""The kinds of statistics that the proxy makes, by the argument of stats, and their descriptions."""
+
+STATISTICS_WITH_PERMISSION = ("cachedump", "detail", "reset")
+"""Arguments of stats that show other clients' keys, or have an effect on all clients."""
+
+PERMITTED_BY_DIRECTIVE = tuple(
+    sorted(
+        [
+            *(command.name for command in COMMANDS if command.permission),
+            *(f"stats|{argument}" for argument in STATISTICS_WITH_PERMISSION),
+        ]
+    )
+)
 """Names that ``allow_commands`` takes."""
 
-
-META_GET_WRITING_FLAGS = "NRT"
-"""Flags with which mg makes an item, says who is to renew it, or sets its time to live."""
+META_GET_WRITING_FLAGS = b"NRT"
+"""Flags with which mg changes something even if the key is missing, or its reply is about a key that it makes."""
 
 MISSES = {"get": b"END\r\n", "gets": b"END\r\n", "mg": b"EN\r\n", "me": b"EN\r\n"}
-"""What a server answers to a read when it has none of the keys."""
+"""The reply of a server to a read if it has none of the keys."""
 
 
 class FlagKind(enum.IntEnum):
-    """What follows the letter of a meta flag. Compiled code uses the values."""
+    """The argument after the letter of a meta flag. Compiled code uses the values."""
 
     UNKNOWN = 0
     """There is no such flag."""
     BARE = 1
-    """Nothing; anything is ignored."""
+    """None; other bytes are ignored."""
     UNSIGNED_32 = 2
     UNSIGNED_64 = 3
     SIGNED_32 = 4
@@ -280,19 +304,19 @@ META_SET_FLAGS = {
     "O": FlagKind.OPAQUE,
     "M": FlagKind.MODE,
 }
-"""The flags of ms. Those of other commands are left to the server; these are not, because a server that does not
-like them might take the data block for commands."""
+"""The flags of ms. Flags of other commands are left to the server; those of ms are not, because a server that rejects
+a flag might read the data block as commands."""
 
 MODES = "EAPRSeaprs"
-"""What flag M of ms may say: add, append, prepend, replace, set."""
+"""Values of flag M of ms: add, append, prepend, replace, set."""
 
 MOST_KEY = 250
-"""Bytes of a key, as it is written."""
+"""Most bytes of a key, as it is written."""
 MOST_LINE = 2048
-"""Bytes of a line, its end included. memcached closes a connection with a longer one."""
+"""Most bytes of a line with its end. memcached closes a connection with a longer one."""
 MOST_KEYS_LINE = 16 * 1024 * 1024
-"""Bytes of a line of get or gets. memcached has no limit."""
+"""Most bytes of a line of get or gets. memcached has no limit."""
 MOST_ACCEPTED = 1024 * 1024 * 1024
-"""Bytes of a value. memcached cannot be told to take larger ones."""
+"""Most bytes of a value. memcached cannot be configured to accept larger ones."""
 MOST_DECLARED = 2147483645
-"""Bytes of a value that memcached understands, to say that they are too many."""
+"""The largest length of a value that memcached parses, so that it can reject the value as too large."""

@@ -1,13 +1,13 @@
-"""Everything the memcached side of the proxy says on its own account, once.
+"""All error texts of the memcached side of the proxy.
 
-Texts that memcached has are memcached's, so that clients recognise them; the others name what, where and what to do.
+Texts that memcached has are memcached's, so that clients recognise them; other texts say what, where and what to do.
 """
 
 import enum
 
 
 class Problem(enum.IntEnum):
-    """Why a request is not forwarded. Compiled code uses the values; ``TEXTS`` has what clients read."""
+    """Why a request is not forwarded. Compiled code uses the values; ``TEXTS`` has the texts for clients."""
 
     NONE = 0
     UNKNOWN = 1
@@ -57,7 +57,7 @@ TEXTS = {
     Problem.LINE_FEED_IN_KEY: "CLIENT_ERROR a key may not contain a line feed, not even in base64",
     Problem.ENDLESS_STATISTICS: (
         "CLIENT_ERROR 'stats sizes_enable' and 'stats sizes_disable' are not available through this proxy: memcached"
-        " does not say where its answer to them ends, ask that server directly"
+        " does not mark the end of its reply, ask that server directly"
     ),
     Problem.MANY_FLAGS: "CLIENT_ERROR options flags too long",
 }
@@ -65,8 +65,8 @@ TEXTS = {
 LIMITED = "{text}: 'max_request_bytes' in the configuration of the pool is {limit}"
 
 META_UNSUPPORTED = (
-    "meta commands need memcached 1.6.10 or newer: an older one answers them otherwise, and takes the data block of ms"
-    " for commands"
+    "meta commands need memcached 1.6.10 or newer: an older one replies differently, and runs the data block of ms as"
+    " commands"
 )
 
 
@@ -77,5 +77,5 @@ def error_line(text: str) -> bytes:
 
 
 def server_error(text: str) -> bytes:
-    """The line that says why a server did not answer."""
+    """The error line that says why a server did not answer."""
     return error_line("SERVER_ERROR " + text)

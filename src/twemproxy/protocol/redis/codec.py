@@ -1,6 +1,6 @@
-"""The redis protocol: splitting and merging requests, and everything the proxy says in it.
+"""The redis protocol: splits and merges requests, and makes all replies of the proxy.
 
-Sans-IO, dual. ``RespFraming`` finds the messages, this class on top of it knows what to do with them.
+Sans-IO, dual. ``RespFraming`` frames the messages; this subclass adds the rest of the codec.
 """
 
 from array import array
@@ -8,67 +8,117 @@ from collections.abc import Collection
 
 import cython
 
-from twemproxy.protocol.redis import planning, subscribing
+from twemproxy.protocol.redis import planning, pubsub_commands
+from twemproxy.protocol.redis.command_discovery import Lookups
 from twemproxy.protocol.redis.command_reply import Available
-from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS, SUBCOMMANDS
+from twemproxy.protocol.redis.commands import (
+    BY_NAME,
+    COMMAND_INFO,
+    COMMANDS,
+    REFUSED_CONTAINERS,
+    SUBCOMMANDS,
+    denied_commands,
+    with_categories,
+)
+from twemproxy.protocol.redis.empty_replies import missing_reply
 from twemproxy.protocol.redis.errors import (
     CROSS_SERVER,
     DENIED,
-    KEYLESS,
+    MANY_ARGUMENTS,
     NOT_ALLOWED,
     PROTOCOL_ERRORS,
     REFUSALS,
     TOO_LARGE,
     UNBALANCED_QUOTES,
+    UNFENCED,
+    UNFIT,
+    count_errors,
     error_reply,
+    keyless,
+    not_available,
 )
-from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, encode_request, split_inline
-from twemproxy.protocol.redis.keys import keys_of
-from twemproxy.protocol.redis.lookups import Lookups
-from twemproxy.protocol.redis.misses import missing_reply
+from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, encode_line, encode_request
+from twemproxy.protocol.redis.keys import MOST_LOOKED_UP, keys_of
+from twemproxy.protocol.redis.resp_encoder import bulk
+from twemproxy.protocol.redis.scripts import LONGEST as LONGEST_SCRIPT
 from twemproxy.protocol.redis.scripts import ScriptMemory
-from twemproxy.protocol.redis.session import Session, database_of
+from twemproxy.protocol.redis.session import RESP3_PROFILE, SCRIPTS_PROFILE, Session, database_of, profile_of
+from twemproxy.protocol.redis.subscription_messages import answers, comes_from_anywhere
+from twemproxy.protocol.redis.versions import Versions
 
 if not cython.compiled:
     from typing import Any
 
-    from twemproxy.protocol.codec import IN_WORDS, RESP3, SUM, VALUES, Merge, put_number
+    from twemproxy.protocol.codec import put_number
     from twemproxy.protocol.plan import Plan
     from twemproxy.protocol.redis.framing import RespFraming
+    from twemproxy.protocol.request import CUSTOM, RESP3, STATUS, SUM, VALUES, Item, Merge, Request
 
+# framing.MAX_BULK.
+MAX_BULK = cython.declare(cython.const[cython.Py_ssize_t], 512 * 1024 * 1024)
 # commands.Routing, for C.
-EACH_PAIR_STATUS = cython.declare(cython.const[cython.int], 3)
 REFUSED = cython.declare(cython.const[cython.int], 7)
-# Digits of a number of keys, of which a request has no more than framing.MAX_ARGUMENTS.
+# Most digits of a number of keys: a request has up to framing.MAX_ARGUMENTS.
 MOST_COUNT = cython.declare(cython.const[cython.Py_ssize_t], 10)
-# Position in errors.REFUSALS.
+_CLIENT_ID = encode_request([b"CLIENT", b"ID"])
+# Positions in errors.REFUSALS.
 NOT_AVAILABLE = cython.declare(cython.const[cython.int], 3)
-# Position in errors.PROTOCOL_ERRORS.
-HTTP_REQUEST = cython.declare(cython.const[cython.int], 6)
+NO_INTEGER = cython.declare(cython.const[cython.int], 4)
+TOO_MANY_KEYS = cython.declare(cython.const[cython.int], 5)
+NEGATIVE_KEYS = cython.declare(cython.const[cython.int], 6)
+
+# Length of a fence's token.
+TOKEN = cython.declare(cython.const[cython.Py_ssize_t], 16)
 
 AUTH_STEP = "AUTH"
 HELLO_STEP = "HELLO 3"
 OTHER_DATABASE_STEP = "SELECT of another database"
+ECHO_STEP = "ECHO"
+FIRST_TOKEN = b"0123456789abcdef"
+NOT_NOW = ("BUSY ", "LOADING ", "MASTERDOWN ")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def put_token(
+    out: cython.p_uchar, at: cython.Py_ssize_t, token: cython.pointer[cython.const[cython.uchar]]
+) -> cython.Py_ssize_t:
+    """Write a fence's token as a bulk string at ``out[at]``; returns the position after it."""
+    i: cython.Py_ssize_t
+    out[at] = ord(b"$")
+    out[at + 1] = ord(b"1")
+    out[at + 2] = ord(b"6")
+    out[at + 3] = ord(b"\r")
+    out[at + 4] = ord(b"\n")
+    for i in range(TOKEN):
+        out[at + 5 + i] = token[i]
+    out[at + 21] = ord(b"\r")
+    out[at + 22] = ord(b"\n")
+    return at + 23
 
 
 @cython.final
 @cython.cclass
 class RedisCodec(RespFraming):
-    """One per pool and worker; see ``protocol.codec`` for what every method promises.
+    """The codec of one pool in one worker; see ``protocol.codec`` for the methods.
 
-    ``available``: what clients of the pool can use, a ``command_reply.Available``.
+    ``available``: the commands that clients of the pool can use, a ``command_reply.Available``.
     """
 
     def __init__(self, permitted: Collection[str] = (), denied: Collection[str] = ()) -> None:
-        """``permitted``: commands that need permission and have it; ``denied``: those that are refused as well.
+        """``permitted``: the commands that need permission and have it. ``denied``: further commands that are refused.
 
-        Both name commands, or sub-commands as ``config|set``.
+        Both have names of commands, of sub-commands as ``config|set``, and of categories as ``@scripting``.
         """
         RespFraming.__init__(self)
-        self.permitted = frozenset(permitted)
-        self.denied = frozenset(denied)
+        self.permitted = with_categories(permitted)
+        self.denied = denied_commands(denied)
         self.scripts = ScriptMemory()
+        self.script_digests = self.scripts.digests
         self.lookups = Lookups()
+        self.echo = BY_NAME["echo"]
+        self.versions = Versions()
         self.readonly = array("i", [command.readonly for command in COMMANDS])
         row: cython.Py_ssize_t
         available: list[str] = []
@@ -76,7 +126,7 @@ class RedisCodec(RespFraming):
             command = COMMANDS[row]
             if self.permission_refusal(command.name, command.permission):
                 self.routing[row] = REFUSED
-            elif self.routing[row] != REFUSED:
+            elif self.routing[row] != REFUSED and command.name not in REFUSED_CONTAINERS:
                 available.append(command.name)
         self.available = Available(
             tuple(available),
@@ -84,6 +134,20 @@ class RedisCodec(RespFraming):
         )
 
     # --- sending again ---------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def has_script(
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, request: Request
+    ) -> cython.bint:
+        at: cython.Py_ssize_t = self.read_bulk(buf, start + request.items_start, start + request.items_end, MAX_BULK)
+        if at < 0 or self.number > LONGEST_SCRIPT:
+            return False
+        body: bytes = buf[at - 2 - self.number : at - 2]
+        if body not in self.script_digests:
+            return False
+        self.script_digests.move_to_end(body)
+        return True
 
     @cython.cfunc
     @cython.nogil
@@ -94,7 +158,7 @@ class RedisCodec(RespFraming):
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.bint:
-        """Commands that redis flags as readonly; a sub-command is none."""
+        """True for commands that redis flags as readonly, except sub-commands."""
         at: cython.Py_ssize_t = start
         name: cython.Py_ssize_t
         row: cython.int
@@ -120,24 +184,47 @@ class RedisCodec(RespFraming):
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        request: Request,
+        item: Item,
     ) -> cython.void:
-        at: cython.Py_ssize_t = self.read_length(buf, start + 1, end)
-        self.item_end = self.read_bulk(buf, at, end)
-        self.next_item(buf, end)
+        item.arguments = 2 if request.merge == STATUS else 1
+        item.end = request.items_start
+        item.last = request.items_end
+        self.next_item(buf, start, item)
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def next_item(self, buf: cython.pointer[cython.const[cython.uchar]], end: cython.Py_ssize_t) -> cython.void:
+    def next_item(
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, item: Item
+    ) -> cython.void:
+        end: cython.Py_ssize_t = start + item.last
         at: cython.Py_ssize_t
-        self.item_start = self.item_end
-        at = self.read_bulk(buf, self.item_start, end)
-        self.key_start = at - 2 - self.number
-        self.key_end = at - 2
-        if self.step == 2:
-            at = self.read_bulk(buf, at, end)
-        self.item_end = at
+        item.start = item.end
+        at = self.read_bulk(buf, start + item.start, end, MAX_BULK)
+        item.key_start = at - 2 - self.number - start
+        item.key_end = at - 2 - start
+        if item.arguments == 2:
+            at = self.read_bulk(buf, at, end, MAX_BULK)
+        item.end = at - start
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def skip_items(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        merge: Merge,
+        count: cython.Py_ssize_t,
+    ) -> cython.Py_ssize_t:
+        if merge == STATUS:
+            count *= 2
+        while count > 0:
+            at = self.read_bulk(buf, at, end, MAX_BULK)
+            count -= 1
+        return at
 
     @cython.cfunc
     @cython.nogil
@@ -146,19 +233,20 @@ class RedisCodec(RespFraming):
         self,
         out: cython.p_uchar,
         buf: cython.pointer[cython.const[cython.uchar]],
-        command: cython.int,
+        start: cython.Py_ssize_t,
+        request: Request,
         items: cython.Py_ssize_t,
     ) -> cython.Py_ssize_t:
         at: cython.Py_ssize_t
         out[0] = ord(b"*")
-        at = put_number(out, 1, items * (2 if self.routing[command] == EACH_PAIR_STATUS else 1) + 1)
+        at = put_number(out, 1, items * (2 if request.merge == STATUS else 1) + 1)
         out[at] = ord(b"\r")
         out[at + 1] = ord(b"\n")
         out[at + 2] = ord(b"$")
-        at = put_number(out, at + 3, self.names.length_of(command))
+        at = put_number(out, at + 3, self.names.length_of(request.command))
         out[at] = ord(b"\r")
         out[at + 1] = ord(b"\n")
-        at = self.names.put(out, at + 2, command)
+        at = self.names.put(out, at + 2, request.command)
         out[at] = ord(b"\r")
         out[at + 1] = ord(b"\n")
         return at + 2
@@ -166,23 +254,23 @@ class RedisCodec(RespFraming):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def is_mergeable(
+    def find_values(
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
         merge: Merge,
         items: cython.Py_ssize_t,
-    ) -> cython.bint:
-        self.item_start = start + 1
+    ) -> cython.Py_ssize_t:
+        at: cython.Py_ssize_t
         if merge == VALUES:
             if buf[start] != ord(b"*"):
-                return False
-            self.item_start = self.read_length(buf, start + 1, end)
-            return self.number == items
+                return -1
+            at = self.read_length(buf, start + 1, end)
+            return at if self.number == items else -1
         if merge == SUM:
-            return self.is_count(buf, start, end)
-        return merge == IN_WORDS or buf[start] == ord(b"+")
+            return start + 1 if self.is_count(buf, start, end) else -1
+        return start + 1 if merge == CUSTOM or buf[start] == ord(b"+") else -1
 
     @cython.cfunc
     @cython.nogil
@@ -193,7 +281,7 @@ class RedisCodec(RespFraming):
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.bint:
-        """Whether a complete reply is a number of keys: those of any number of servers can be added."""
+        """Whether a complete reply is a number of keys, so that the sum over any number of servers cannot overflow."""
         at: cython.Py_ssize_t = start + 1
         if buf[start] != ord(b":") or end - start > MOST_COUNT + 3:
             return False
@@ -213,10 +301,15 @@ class RedisCodec(RespFraming):
         key_start: cython.Py_ssize_t,
         key_end: cython.Py_ssize_t,
     ) -> cython.Py_ssize_t:
-        """Elements come in the order of the keys, which ``is_mergeable`` has counted."""
-        self.resume_at = 0
-        self.frame_reply(buf, start, end)
-        return self.end
+        """Elements are in the order of the keys; ``find_values`` has checked their number."""
+        at: cython.Py_ssize_t = start
+        left: cython.Py_ssize_t = 1
+        while left > 0:
+            at = self.read_value(buf, at, end)
+            if at < 0:
+                return start
+            left += self.inner - 1
+        return at
 
     @cython.cfunc
     @cython.nogil
@@ -249,8 +342,8 @@ class RedisCodec(RespFraming):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def put_missing(self, out: cython.p_uchar) -> cython.Py_ssize_t:
-        if self.expected & RESP3:
+    def put_missing(self, out: cython.p_uchar, expected: cython.uchar) -> cython.Py_ssize_t:
+        if expected & RESP3:
             out[0] = ord(b"_")
             out[1] = ord(b"\r")
             out[2] = ord(b"\n")
@@ -284,7 +377,7 @@ class RedisCodec(RespFraming):
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.bint:
-        """-LOADING, -BUSY and -OOM, as whole words."""
+        """True for -LOADING, -BUSY and -OOM, as whole words."""
         length: cython.Py_ssize_t = 0
         if buf[start] != ord(b"-"):
             return False
@@ -314,39 +407,85 @@ class RedisCodec(RespFraming):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def is_unasked(
+    def is_push(
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.bint:
-        """A push message of RESP3."""
+        """True for a push message of RESP3."""
         return buf[start] == ord(b">")
 
-    # --- in words --------------------------------------------------------------------------------------------
+    # --- fences ----------------------------------------------------------------------------------------------
 
-    def rewrite(self, request: bytes) -> bytes:
-        line = request.rstrip(b"\n").removesuffix(b"\r")
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_fence(self, out: cython.p_uchar, token: cython.pointer[cython.const[cython.uchar]]) -> cython.Py_ssize_t:
+        """The fence is ECHO."""
+        at: cython.Py_ssize_t
+        out[0] = ord(b"*")
+        out[1] = ord(b"2")
+        out[2] = ord(b"\r")
+        out[3] = ord(b"\n")
+        out[4] = ord(b"$")
+        out[5] = ord(b"4")
+        out[6] = ord(b"\r")
+        out[7] = ord(b"\n")
+        at = self.names.put(out, 8, self.echo)
+        out[at] = ord(b"\r")
+        out[at + 1] = ord(b"\n")
+        return put_token(out, at + 2, token)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_fence_reply(
+        self, out: cython.p_uchar, token: cython.pointer[cython.const[cython.uchar]]
+    ) -> cython.Py_ssize_t:
+        return put_token(out, 0, token)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def put_urgent_fence(
+        self, out: cython.p_uchar, token: cython.pointer[cython.const[cython.uchar]]
+    ) -> cython.Py_ssize_t:
+        """The fence is a command that does not exist: servers that are busy or loading still report that."""
+        out[0] = ord(b"*")
+        out[1] = ord(b"1")
+        out[2] = ord(b"\r")
+        out[3] = ord(b"\n")
+        return put_token(out, 4, token)
+
+    # --- rare, ordinary Python -------------------------------------------------------------------------------
+
+    def rewrite(self, data: bytes) -> bytes:
+        line = data.rstrip(b"\n").removesuffix(b"\r")
         try:
-            arguments = split_inline(line)
+            return encode_line(line)
         except UnbalancedQuotes:
             raise ValueError(UNBALANCED_QUOTES) from None
-        if arguments and arguments[0].lower() in (b"post", b"host:"):
-            raise ValueError(PROTOCOL_ERRORS[HTTP_REQUEST])
-        return encode_request(arguments) if arguments else b""
 
-    def refusal(self, request: bytes) -> bytes:
-        command = COMMANDS[self.command]
-        if self.problem == NOT_AVAILABLE:
+    def piece_head(self, prefix: bytes) -> bytes:
+        return prefix[prefix.index(b"\n") + 1 :]
+
+    def piece(self, head: bytes, items: bytes, arguments: int) -> bytes:
+        return b"*%d\r\n%b%b" % (arguments + 1, head, items)
+
+    def refusal(self, request: Request) -> bytes:
+        command = COMMANDS[request.command]
+        if request.problem == NOT_AVAILABLE:
             denied = self.permission_refusal(command.name, command.permission)
-            if denied:
-                return error_reply(denied)
-        return error_reply(REFUSALS[self.problem].format(name=command.name, reason=command.refusal))
+            return error_reply(denied) if denied else not_available(command.name, command.refusal)
+        if request.problem in (NO_INTEGER, TOO_MANY_KEYS, NEGATIVE_KEYS):
+            return error_reply(count_errors(command.name)[request.problem - NO_INTEGER].format(name=command.name))
+        return error_reply(REFUSALS[request.problem].format(name=command.name))
 
     def permission_refusal(self, name: str, needed: bool) -> str:
-        """Why this pool's configuration refuses a command, or a sub-command by its full name; empty when it does not.
+        """Why this pool's configuration refuses a command, or a sub-command by its full name; empty if it does not.
 
-        ``needed``: whether it is available only with permission.
+        ``needed``: whether the command is available only with permission.
         """
         container = name.split("|")[0]
         if name in self.denied or container in self.denied:
@@ -355,79 +494,99 @@ class RedisCodec(RespFraming):
             return NOT_ALLOWED.format(name=name)
         return ""
 
-    def large_refusal(self, limit: int) -> bytes:
+    def identity(self) -> bytes:
+        return b"" if self.permission_refusal("client|unblock", True) else _CLIENT_ID
+
+    def large_refusal(self, request: Request, limit: int) -> bytes:
         return error_reply(TOO_LARGE.format(limit=limit))
 
-    def keys(self, request: bytes, servers: int) -> "list[bytes]":
-        return keys_of(COMMAND_INFO[COMMANDS[self.command].name], decode_request(request))
+    def keys(self, data: bytes, request: Request, servers: int) -> "list[bytes]":
+        name: str = COMMANDS[request.command].name
+        if request.arguments > MOST_LOOKED_UP:
+            raise ValueError(MANY_ARGUMENTS.format(name=name, most=MOST_LOOKED_UP))
+        return keys_of(COMMAND_INFO[name], decode_request(data))
 
     def keys_refusal(self, reason: str = "") -> bytes:
         return error_reply(reason or CROSS_SERVER)
 
-    def only_refusal(self, request: bytes, servers: int) -> bytes:
-        return error_reply(KEYLESS.format(name=COMMANDS[self.command].name, servers=servers))
+    def only_refusal(self, request: Request, servers: int) -> bytes:
+        return keyless(COMMANDS[request.command].name, servers)
 
-    def malformation(self, text: str = "") -> bytes:
-        found: str = bytes([self.found]).decode("utf-8", "surrogateescape")
-        return error_reply("ERR " + (text or PROTOCOL_ERRORS[self.problem].format(found=found)))
+    def malformation(self, request: Request) -> bytes:
+        found: str = bytes([request.found]).decode("utf-8", "surrogateescape")
+        return error_reply("ERR " + PROTOCOL_ERRORS[request.problem].format(found=found))
 
-    def missing_reply(self, request: bytes, resp3: bool) -> bytes:
-        return missing_reply(decode_request(request), resp3)
+    def missing_reply(self, data: bytes, resp3: bool) -> bytes:
+        return missing_reply(decode_request(data), resp3)
 
     def error(self, text: str) -> bytes:
         return error_reply("ERR " + text)
 
-    def routing_key(self, request: bytes) -> bytes:
-        """The key that routes the request just framed, which is routed TO_KEY."""
-        start: cython.Py_ssize_t = self.end - len(request)
-        return request[self.key_start - start : self.key_end - start]
-
-    def plan(self, request: bytes, session: "Any") -> "Plan":
-        return planning.plan(self, request, session)
+    def plan(self, data: bytes, request: Request, session: "Any", complete: bool = True) -> "Plan":
+        return planning.plan(self, data, request, session, complete)
 
     def session(self, pool: "Any", client: "Any") -> "Any":
         return Session(pool, client)
 
-    def note(self, request: bytes) -> None:
-        self.scripts.note(request)
+    def remember_script(self, data: bytes) -> None:
+        self.scripts.remember_script(data)
 
-    def repaired(self, request: bytes, reply: bytes) -> bytes:
-        return self.scripts.repaired(request, reply)
+    def retry_form(self, data: bytes, reply: bytes) -> bytes:
+        return self.scripts.retry_form(data, reply)
 
     # --- subscriptions -------------------------------------------------------------------------------------------
 
-    def subscription(self, kind: str, name: bytes) -> bytes:
-        return subscribing.subscription(kind, name)
+    def subscription(self, kind: str, names: "list[bytes]", begins: bool) -> bytes:
+        return pubsub_commands.subscription(kind, names, begins)
 
-    def unsubscription(self, kind: str, name: bytes) -> bytes:
-        return subscribing.unsubscription(kind, name)
+    def answer_head(self, kind: str, begins: bool) -> bytes:
+        return pubsub_commands.ANSWERED[kind, begins]
+
+    def answers_subscription(self, message: bytes, head: bytes, name: bytes) -> bool:
+        return answers(message, head, name)
 
     def read_message(self, message: bytes) -> "tuple[str, str, bytes]":
-        return subscribing.read_message(message)
+        return pubsub_commands.read_message(message)
+
+    def published_kind(self, request: Request) -> str:
+        return pubsub_commands.published_kind(COMMANDS[request.command].name)
+
+    def matches_pattern(self, pattern: bytes, name: bytes) -> bool:
+        return pubsub_commands.matches_pattern(pattern, name)
 
     def comes_from_anywhere(self, kind: str, name: bytes) -> bool:
-        return subscribing.comes_from_anywhere(kind, name)
+        return comes_from_anywhere(kind, name)
 
-    # --- greetings -----------------------------------------------------------------------------------------------
+    # --- handshakes -----------------------------------------------------------------------------------------------
 
     def handshake(self, settings: "Any", profile: int) -> "list[tuple[str, bytes]]":
         steps = []
         database = database_of(profile, settings)
         if settings.redis_auth:
             steps.append((AUTH_STEP, encode_request([b"AUTH", settings.redis_auth.encode()])))
-        if profile % 2:
+        if profile & RESP3_PROFILE:
             steps.append((HELLO_STEP, encode_request([b"HELLO", b"3"])))
         if database != settings.redis_db:
             steps.append((OTHER_DATABASE_STEP, encode_request([b"SELECT", b"%d" % database])))
         elif database:
             steps.append((f"SELECT {database}", encode_request([b"SELECT", b"%d" % database])))
+        if profile & SCRIPTS_PROFILE:
+            steps.append((ECHO_STEP, encode_request([b"ECHO", FIRST_TOKEN])))
         return steps
+
+    def turned(self, settings: "Any", profile: int, wanted: int) -> int:
+        database = database_of(wanted, settings)
+        return profile_of(3 if profile & RESP3_PROFILE else 2, database, bool(profile & SCRIPTS_PROFILE), settings)
+
+    def turn(self, settings: "Any", profile: int) -> bytes:
+        return encode_request([b"SELECT", b"%d" % database_of(profile, settings)])
 
     def handshake_problem(self, step: str, reply: bytes) -> str:
         if not reply.startswith(b"-"):
-            return ""
+            right = step != ECHO_STEP or reply == bulk(FIRST_TOKEN)
+            return "" if right else "the reply is not what was sent"
         text = reply[1:].rstrip().decode("utf-8", "replace")
-        # A server without a password needs none: the connection is as good as an authenticated one.
+        # A server without a password needs none: the connection is as good as authenticated.
         if step == AUTH_STEP and ("without any password configured" in text or "no password is set" in text):
             return ""
         return text
@@ -438,5 +597,14 @@ class RedisCodec(RespFraming):
     def is_well(self, reply: bytes) -> bool:
         return reply == b"+PONG\r\n"
 
-    def declines_profile(self, step: str) -> bool:
-        return step in (HELLO_STEP, OTHER_DATABASE_STEP)
+    def declines_profile(self, step: str, problem: str) -> bool:
+        return step in (HELLO_STEP, OTHER_DATABASE_STEP, ECHO_STEP) and not problem.startswith(NOT_NOW)
+
+    def is_shaped(self, profile: int) -> bool:
+        return bool(profile & SCRIPTS_PROFILE)
+
+    def unfit_reply(self) -> bytes:
+        return error_reply(UNFIT)
+
+    def unfenced_reply(self) -> bytes:
+        return error_reply(UNFENCED)

@@ -1,19 +1,22 @@
 """The replies to COMMAND and its sub-commands, about the commands that are available through the proxy.
 
-Shapes and error texts are redis's. Left out of what redis tells: refused commands, the sub-commands
-of a container that name no key, and the arguments in COMMAND DOCS.
+Formats and error texts are redis's. Left out are refused commands, a container's sub-commands without keys, and the
+arguments in COMMAND DOCS.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from fnmatch import translate
 from functools import cache, partial
 from typing import NamedTuple
 
+from twemproxy.protocol.plan import Answer
 from twemproxy.protocol.redis.commands import COMMAND_INFO, SUBCOMMANDS, CommandInfo, KeySpec, Routing, fits_arity
+from twemproxy.protocol.redis.connection_commands import CLIENT_SUBCOMMANDS
 from twemproxy.protocol.redis.errors import WRONG_ARITY, error_reply
+from twemproxy.protocol.redis.inline import count_arguments, decode_some
 from twemproxy.protocol.redis.keys import keys_of_spec, sort_keys
-from twemproxy.protocol.redis.replies import array, bulk, integer, mapping, null, status
+from twemproxy.protocol.redis.resp_encoder import array, bulk, integer, mapping, null, status
 
 _HELP = """\
 COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
@@ -40,16 +43,22 @@ _SPEC_FIELDS = {
     "keynum": ("keynumidx", "firstkey", "keystep"),
     "unknown": (),
 }
-"""What the values of a key specification's step are called, by kind of step."""
+"""The names of the values in a key specification's step, by kind of step."""
+
+_NAMES_A_STEP = 32
 
 _LONGEST_PATTERN = 128
-"""Characters; patterns are compiled and cached, so a client may not send one of any size."""
+"""Most characters of a pattern; patterns are compiled and cached, so they must not be of any size."""
+
+
+_ARGUMENTS_PER_STEP, _KEYS_PER_STEP = 500, 100
+"""For GETKEYS: arguments that a step decodes, and keys that a step writes."""
 
 
 class Available(NamedTuple):
-    """What the clients of a pool can use: commands by name, and what is refused of their sub-commands by full name.
+    """The commands that clients of a pool can use, by name. ``without``: refused sub-commands, by full name.
 
-    ``version``: of the protocol in which they are told.
+    ``version``: the version of the protocol for the reply.
     """
 
     commands: tuple[str, ...]
@@ -88,12 +97,11 @@ def _key_spec(spec: KeySpec, version: int) -> bytes:
 
 
 def _subcommands(info: CommandInfo, available: Available) -> dict[str, CommandInfo]:
-    """Those available: of COMMAND the ones answered here, of another container the ones that are not refused."""
+    """The available sub-commands: of CLIENT and COMMAND those that the proxy answers, of others those not refused."""
     return {
         name: sub
         for name, sub in info.subcommands.items()
-        if name not in available.without
-        and (SUBCOMMANDS[name].routing != Routing.REFUSED or name.removeprefix("command|") in _SUBCOMMANDS)
+        if name not in available.without and (SUBCOMMANDS[name].routing != Routing.REFUSED or name in _ANSWERED)
     }
 
 
@@ -161,85 +169,187 @@ def _all_details(available: Available) -> bytes:
     return array(_info(name, COMMAND_INFO[name], available) for name in available.commands)
 
 
-def _details(arguments: Sequence[str], available: Available) -> bytes:
-    if not arguments:
-        return _all_details(available)
-    found = ((name, _find(name, available)) for name in map(str.lower, arguments))
-    return array(null(available.version) if info is None else _info(name, info, available) for name, info in found)
-
-
 @cache
 def _all_documentation(available: Available) -> bytes:
     return _fields({name: _docs(COMMAND_INFO[name], available) for name in available.commands}, available.version)
 
 
-def _documentation(arguments: Sequence[str], available: Available) -> bytes:
-    if not arguments:
-        return _all_documentation(available)
-    found = {name: _find(name, available) for name in map(str.lower, arguments)}
-    told = {name: _docs(info, available) for name, info in found.items() if info is not None}
-    return _fields(told, available.version)
+@cache
+def _encoded(available: Available, encode: Callable[[str, CommandInfo, Available], bytes]) -> dict[bytes, bytes]:
+    """A cache of the results of ``encode``, by lower-case name; at most one per available command."""
+    return {}
+
+
+def _told(
+    name: bytes, encode: Callable[[str, CommandInfo, Available], bytes], known: dict[bytes, bytes], available: Available
+) -> bytes | None:
+    """The encoded description of the command with this lower-case name; None without such a command."""
+    if name not in known:
+        word = name.decode("utf-8", "surrogateescape")
+        if word not in COMMAND_INFO and word not in SUBCOMMANDS:
+            return None
+        info = _find(word, available)
+        known[name] = b"" if info is None else encode(word, info, available)
+    return known[name] or None
+
+
+def _names(request: bytes) -> Iterator[list[bytes]]:
+    """The arguments of COMMAND INFO or COMMAND DOCS, in lower case, a few at a time."""
+    _, at = decode_some(request, 0, 2, 0)
+    while True:
+        names, at = decode_some(request, at, _NAMES_A_STEP)
+        if not names:
+            return
+        yield [name.lower() for name in names]
+
+
+def _details(request: bytes, available: Available) -> Generator[bytes | None, None, Answer]:
+    """COMMAND INFO [name ...]."""
+    count = count_arguments(request) - 2
+    if not count:
+        return Answer(_all_details(available))
+    known, unknown = _encoded(available, _info), null(available.version)
+    yield b"*%d\r\n" % count
+    for names in _names(request):
+        yield b"".join([_told(name, _info, known, available) or unknown for name in names])
+    return Answer(b"")
+
+
+def _documentation(request: bytes, available: Available) -> Generator[bytes | None, None, Answer]:
+    """COMMAND DOCS [name ...]."""
+    if count_arguments(request) == 2:
+        return Answer(_all_documentation(available))
+    known = _encoded(available, _named_docs)
+    found: dict[bytes, bytes] = {}
+    for names in _names(request):
+        for name in names:
+            if told := _told(name, _named_docs, known, available):
+                found[name] = told
+        yield b""
+    return Answer(mapping(((bulk(name), told) for name, told in found.items()), available.version))
+
+
+def _named_docs(name: str, info: CommandInfo, available: Available) -> bytes:
+    return _docs(info, available)
+
+
+def _with_subcommands(available: Available) -> Iterator[tuple[str, CommandInfo]]:
+    """All available commands by name, and their sub-commands by full name."""
+    for name in available.commands:
+        info = COMMAND_INFO[name]
+        yield name, info
+        yield from _subcommands(info, available).items()
 
 
 def _list(arguments: Sequence[str], available: Available) -> bytes:
-    names: Iterable[str] = available.commands
+    every = _with_subcommands(available)
     match [argument.lower() for argument in arguments]:
         case []:
-            pass
+            names = [name for name, _ in every]
         case ["filterby", "module", _]:
-            names = ()
+            names = []
         case ["filterby", "aclcat", category]:
-            names = (name for name in available.commands if f"@{category}" in COMMAND_INFO[name].categories)
+            names = [name for name, info in every if f"@{category}" in info.categories]
         case ["filterby", "pattern", pattern] if len(pattern) <= _LONGEST_PATTERN:
-            names = filter(re.compile(translate(pattern)).match, available.commands)
+            matches = re.compile(translate(pattern)).match
+            names = [name for name, _ in every if matches(name)]
         case _:
             return error_reply("ERR syntax error")
     return array(map(bulk, names))
 
 
-def _keys(arguments: Sequence[str], available: Available, with_flags: bool = False) -> bytes:
-    """The keys of a request, for GETKEYSANDFLAGS each with the flags of the specification that finds it."""
+def _keys(request: bytes, available: Available, with_flags: bool = False) -> Generator[bytes | None, None, Answer]:
+    """The keys of a request; for GETKEYSANDFLAGS each with the flags of its key specification."""
+    arguments: list[bytes] = []
+    at = 0
+    while True:
+        words, at = decode_some(request, at, _ARGUMENTS_PER_STEP)
+        if not words:
+            break
+        arguments += words
+        yield b""
+    arguments = arguments[2:]
     own_name = "command|getkeysandflags" if with_flags else "command|getkeys"
     if len(arguments) + 2 < -COMMAND_INFO["command"].subcommands[own_name].arity:
-        return error_reply(WRONG_ARITY.format(name=own_name))
-    info = _find(arguments[0].lower(), available)
-    if info is None:
-        return error_reply("ERR Invalid command specified")
-    if not fits_arity(info.arity, len(arguments)):
-        return error_reply("ERR Invalid number of arguments specified for command")
-    subcommand = "|".join(arguments[:2]).lower()
-    if subcommand in available.without:
-        return error_reply("ERR Invalid command specified")
+        return Answer(error_reply(WRONG_ARITY.format(name=own_name)))
+    first = [word.decode("utf-8", "surrogateescape").lower() for word in arguments[:2]]
+    info = _find(first[0], available)
+    subcommand = "|".join(first)
+    if info is None or subcommand in available.without:
+        return Answer(error_reply("ERR Invalid command specified"))
     info = info.subcommands.get(subcommand, info)
-    request = [argument.encode("utf-8", "surrogateescape") for argument in arguments]
-    found: list[tuple[bytes, tuple[str, ...]]]
-    if arguments[0].lower() in ("sort", "sort_ro"):
-        found = [(key, ("RO", "access") if i == 0 else ("OW", "update")) for i, key in enumerate(sort_keys(request)[0])]
-    else:
-        found = [(key, spec.flags) for spec in info.key_specs for key in keys_of_spec(spec, request)]
-    if not found:
-        return error_reply("ERR The command has no key arguments")
-    if with_flags:
-        return array(array((bulk(key), _statuses(flags, available.version))) for key, flags in found)
-    return array(bulk(key) for key, _ in found)
+    if all("not_key" in spec.flags for spec in info.key_specs):
+        return Answer(error_reply("ERR The command has no key arguments"))
+    if not fits_arity(info.arity, len(arguments)):
+        return Answer(error_reply("ERR Invalid number of arguments specified for command"))
+    found = _found_keys(first[0], info, arguments)
+    total = sum(len(keys) for keys, _ in found)
+    lacks_keys = not total or any(
+        spec.find_keys[0] == "keynum" and not keys_of_spec(spec, arguments) for spec in info.key_specs
+    )
+    if lacks_keys and "no_mandatory_keys" not in info.flags:
+        return Answer(error_reply("ERR Invalid arguments specified for command"))
+    yield b"*%d\r\n" % total
+    for keys, flags in found:
+        told = _statuses(flags, available.version)
+        for at in range(0, len(keys), _KEYS_PER_STEP):
+            piece = map(bulk, keys[at : at + _KEYS_PER_STEP])
+            yield b"".join([array((key, told)) for key in piece] if with_flags else piece)
+    return Answer(b"")
+
+
+def _found_keys(name: str, info: CommandInfo, arguments: list[bytes]) -> list[tuple[list[bytes], tuple[str, ...]]]:
+    """The keys of each key specification, with its flags."""
+    if name == "sort":
+        keys, _ = sort_keys(arguments)
+        return [(keys[:1], ("RO", "access")), (keys[1:], ("OW", "update"))]
+    if name in ("set", "bitfield"):
+        return [(arguments[1:2], _set_flags(arguments) if name == "set" else _bitfield_flags(arguments))]
+    specs = [spec for spec in info.key_specs if "not_key" not in spec.flags]
+    return [(keys_of_spec(spec, arguments), spec.flags) for spec in specs]
+
+
+def _set_flags(arguments: list[bytes]) -> tuple[str, ...]:
+    """The flags of the key of SET, which depend on its options."""
+    reads = any(option.lower() == b"get" for option in arguments[3:])
+    return ("RW", "access", "update") if reads else ("OW", "update")
+
+
+def _bitfield_flags(arguments: list[bytes]) -> tuple[str, ...]:
+    """The flags of the key of BITFIELD, which depend on its operations."""
+    at = 2
+    while at < len(arguments):
+        length = {b"get": 3, b"overflow": 2}.get(arguments[at].lower(), 0)
+        if not length or at + length > len(arguments):
+            return ("RW", "access", "update")
+        at += length
+    return ("RO", "access")
 
 
 _SUBCOMMANDS: dict[str, Callable[[Sequence[str], Available], bytes]] = {
     "count": _count,
-    "docs": _documentation,
-    "getkeys": _keys,
-    "getkeysandflags": partial(_keys, with_flags=True),
     "help": _help,
-    "info": _details,
     "list": _list,
 }
 
 
+IN_STEPS: dict[str, Callable[[bytes, Available], Generator[bytes | None, None, Answer]]] = {
+    "docs": _documentation,
+    "getkeys": _keys,
+    "getkeysandflags": partial(_keys, with_flags=True),
+    "info": _details,
+}
+"""Sub-commands that can take long, and their functions for whole requests; see ``protocol.plan.Steps``."""
+
+_ANSWERED = frozenset((*CLIENT_SUBCOMMANDS, *(f"command|{name}" for name in (*_SUBCOMMANDS, *IN_STEPS))))
+"""Full names of sub-commands that the proxy answers."""
+
+
 def command_reply(arguments: Sequence[bytes], available: Available) -> bytes:
-    """The reply to COMMAND with these arguments, the name itself not among them."""
+    """The reply to COMMAND with these arguments, without the name; not for sub-commands in IN_STEPS."""
     words = [argument.decode("utf-8", "surrogateescape") for argument in arguments]
     if not words:
-        return _details((), available)
+        return _all_details(available)
     answer = _SUBCOMMANDS.get(words[0].lower())
     if answer is None:
         return error_reply(f"ERR unknown subcommand '{words[0][:128]}'. Try COMMAND HELP.")

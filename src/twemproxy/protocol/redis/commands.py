@@ -1,16 +1,18 @@
-"""The redis commands: how a request of each finds its server, and why some cannot pass a proxy.
+"""The redis commands: how a request of each finds its server, and why the proxy refuses some.
 
-What redis and valkey themselves say about their commands is ``COMMAND_INFO``, data made by
-tools/generate_command_info.py. What a proxy must decide on top of it are the tables of this module. The
-routing of a command follows from its flags and its first key specification unless a table here names it.
+``COMMAND_INFO`` is the servers' own description of their commands, made by tools/generate_command_info.py. The tables
+of this module have the decisions of the proxy. The routing of a command follows from its flags and its first key
+specification unless a table here has the command.
 """
 
 import enum
-from collections.abc import Mapping
-from pathlib import Path
+import os
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 import msgspec
+
+from twemproxy.protocol.redis.errors import CLUSTER_DISABLED
 
 _T = TypeVar("_T")
 
@@ -32,9 +34,9 @@ class CommandInfo(msgspec.Struct, frozen=True):
     summary: str
     group: str
     arity: int
-    """Number of arguments, the name counted; negative for at least that many."""
+    """Number of arguments with the name; negative for a minimum."""
     keys: tuple[int, int, int]
-    """First key, last key (negative: from the end), step; zeros for none, or none at a fixed position."""
+    """First key, last key (negative: from the end), step; zeros without a key at a fixed position."""
     since: str = ""
     complexity: str = ""
     doc_flags: tuple[str, ...] = ()
@@ -47,11 +49,11 @@ class CommandInfo(msgspec.Struct, frozen=True):
     subcommands: dict[str, "CommandInfo"] = {}
     """By full name, such as ``object|encoding``."""
     own_name: str = ""
-    """What a server that was asked for it calls it itself, which is another name when it has been renamed there."""
+    """The server's own name for the command, which differs from the requested one if it has been renamed there."""
 
 
 class Routing(enum.IntEnum):
-    """How a request finds its server. Compiled code uses the values; from LOCAL on, requests are planned."""
+    """How a request finds its server. Compiled code uses the values; LOCAL to BY_SUBCOMMAND are planned."""
 
     KEY = 0
     """The whole request goes to the server of the key at argument ``first_key``."""
@@ -62,27 +64,29 @@ class Routing(enum.IntEnum):
     EACH_PAIR_STATUS = 3
     """One request per server with that server's keys and values; one status for all."""
     COUNTED_KEYS = 4
-    """As KEY, but argument ``numkeys`` says how many keys there are: with none, ``first_key`` is no key."""
+    """As KEY, but argument ``numkeys`` is the number of keys: if it is 0, ``first_key`` is not a key."""
     ANY_SERVER = 5
-    """No key, and any one server can answer."""
+    """No key; any server can answer."""
     ONLY_SERVER = 6
-    """About a single server, so only a pool of one can answer."""
+    """About a single server, so it is available in pools of one server only."""
     REFUSED = 7
-    """Known to redis, not available through the proxy: ``refusal`` says why."""
+    """Known to redis, but not available through the proxy: ``refusal`` says why."""
     LOCAL = 8
     """The proxy answers."""
     SEARCHED_KEYS = 9
-    """The whole request goes to the server of its keys, once something else in it has been looked at."""
+    """The whole request goes to the server of its keys, after other arguments have been checked."""
     BLOCKING = 10
-    """To the server of its keys, on a connection of the client's own."""
+    """To the server of its keys, on a private connection."""
     EVERY_SERVER = 11
-    """To every server of the pool; ``merge`` says what becomes of the replies."""
+    """To every server of the pool; ``merge`` says how the replies are merged."""
     TRANSACTION = 12
-    """It begins or ends a transaction, or belongs to one: on a connection of the client's own."""
+    """Begins or ends a transaction, or belongs to one: on a private connection."""
     SUBSCRIPTION = 13
-    """What clients subscribe to, or end: one connection to each server brings it for all of them."""
+    """Subscribes or unsubscribes; the proxy has one connection to each server for the subscriptions of all clients."""
     BY_SUBCOMMAND = 14
     """A container whose sub-commands have rows of their own in ``SUBCOMMANDS``."""
+    CHANNEL = 15
+    """To the server of the channel at argument ``first_key``; channels are spread over the servers as keys are."""
 
 
 class Command(NamedTuple):
@@ -91,10 +95,10 @@ class Command(NamedTuple):
     name: str
     """In lower case."""
     arity: int
-    """Number of arguments, the name counted; negative for at least that many.
+    """Number of arguments with the name; negative for a minimum.
 
-    It is the servers' own, but a container's asks for the key too. So a request that satisfies it has the
-    argument ``first_key``; where keys are counted, it has the argument ``numkeys``.
+    The arity is the servers' own, except that a container's includes the key. So a request with this arity has the
+    argument ``first_key``, and if keys are counted, the argument ``numkeys``.
     """
     routing: Routing
     first_key: int
@@ -104,18 +108,20 @@ class Command(NamedTuple):
     numkeys: int
     """Argument index of the number of keys, 0 for none."""
     one_key: int
-    """A request of at most so many arguments has one key, or as many as it counts; a longer one may have more."""
+    """Largest number of arguments at which a request is known to have one key, or as many as it counts."""
     readonly: bool
     summary: str
     since: str
-    """Version of redis, or of valkey, that brought the command."""
+    """The version of redis or valkey in which the command is new."""
     group: str
     refusal: str
-    """Why the command is REFUSED, a clause about "it"; empty for the others."""
+    """Why the command is REFUSED, for ``errors.not_available``; empty for other commands."""
     merge: str = ""
-    """How the replies of EVERY_SERVER become one, a name in ``whole_pool.MERGES``."""
+    """How the replies of EVERY_SERVER are merged, a name in ``fan_out_commands.MERGES``."""
     permission: bool = False
-    """Only ``allow_commands`` makes it available."""
+    """Available only with ``allow_commands``."""
+    behind_keys: int = 0
+    """Number of arguments that must follow counted keys."""
 
 
 _ROUTING = {
@@ -129,18 +135,19 @@ _ROUTING = {
     ),
     Routing.ONLY_SERVER: (
         "acl|dryrun acl|getuser acl|list acl|log acl|users commandlog|get commandlog|len function|stats latency|doctor"
-        " latency|graph latency|histogram latency|history latency|latest memory|doctor memory|malloc-stats memory|stats"
+        " latency|graph memory|doctor memory|malloc-stats memory|stats pfdebug"
     ),
     Routing.LOCAL: (
         "acl|whoami auth client command config|get echo hello info lolwut ping quit reset role select time"
     ),
-    Routing.SEARCHED_KEYS: "copy move sort sort_ro xread xreadgroup",
+    Routing.SEARCHED_KEYS: "copy move msetex sort sort_ro xread xreadgroup",
     Routing.BLOCKING: "migrate",
     Routing.TRANSACTION: "discard exec multi unwatch watch",
+    Routing.CHANNEL: "publish spublish",
     Routing.SUBSCRIPTION: "psubscribe punsubscribe ssubscribe subscribe sunsubscribe unsubscribe",
-    Routing.BY_SUBCOMMAND: "acl commandlog config function latency memory module pubsub script slowlog",
+    Routing.BY_SUBCOMMAND: "acl cluster commandlog config function latency memory module pubsub script slowlog",
 }
-"""Commands, and sub-commands, whose routing does not follow from their key specifications."""
+"""Commands and sub-commands whose routing does not follow from their key specifications."""
 
 _MERGES = {
     "sum": "dbsize latency|reset slowlog|len",
@@ -152,45 +159,53 @@ _MERGES = {
     "subscribers": "pubsub|numpat pubsub|numsub pubsub|shardnumsub",
     "one done": "function|kill script|kill",
     "cursor": "scan",
+    "latest": "latency|latest",
+    "history": "latency|history",
+    "histogram": "latency|histogram",
     "all alike": (
         "acl|deluser acl|load acl|save acl|setuser bgrewriteaof bgsave commandlog|reset config|resetstat config|rewrite"
         " config|set debug flushall flushdb function|delete function|flush function|load function|restore"
-        " memory|purge module|load module|loadex module|unload save script|flush script|load shutdown slowlog|reset"
-        " swapdb"
+        " memory|purge module|load module|loadex module|unload pfselftest save script|flush script|load shutdown"
+        " slowlog|reset swapdb"
     ),
 }
-"""What goes to every server, by how the replies become one."""
+"""Commands that go to every server, by the name of the merge of their replies."""
 
 _PERMISSIONS = (
     "acl|deluser acl|dryrun acl|getuser acl|list acl|load acl|log acl|save acl|setuser acl|users bgrewriteaof bgsave"
-    " commandlog|reset config|resetstat config|rewrite config|set debug flushall flushdb function|flush function|kill"
-    " function|restore keys latency|reset memory|purge migrate module|load module|loadex module|unload save script|kill"
-    " shutdown slowlog|reset swapdb"
+    " client|unblock commandlog|reset config|resetstat config|rewrite config|set debug flushall flushdb"
+    " function|delete function|flush function|load function|restore keys latency|reset memory|purge migrate"
+    " module|load module|loadex module|unload pfdebug pfselftest save script|flush shutdown slowlog|reset swapdb"
 )
-"""What can destroy or stall what every client of a server needs."""
+"""Commands that can destroy or block what all clients of a server use."""
 
-_CHANNELS = "publish spublish"
-"""Commands the first argument of which is a channel; channels are spread over the servers as keys are."""
+_DIRECTED = "blmpop bzmpop lmpop zmpop"
+"""Commands whose counted keys are followed by a direction."""
 
 _CONNECTION_STATE = "it changes the state of a connection that other clients share"
 _ONE_SERVER = "it administers a single server, ask that server directly"
 _NO_KEY = "it names no key that says which server to ask"
 
 _REFUSALS = {
-    _CONNECTION_STATE: "asking himport monitor psync readonly readwrite replconf script|debug sync",
-    _ONE_SERVER: "backup cluster clusterscan failover hotkeys replicaof restore-asking slaveof",
+    _CONNECTION_STATE: "himport monitor psync replconf script|debug sync",
+    _ONE_SERVER: "backup failover hotkeys replicaof restore-asking slaveof",
+    CLUSTER_DISABLED: "asking readonly readwrite",
+    "it needs a cluster, which this pool is not: SCAN goes through the keys of all its servers": "clusterscan",
 }
-"""Commands that are refused for a reason their flags do not tell."""
+"""Commands that are refused for a reason that their flags do not show."""
+
+REFUSED_CONTAINERS = {"cluster": CLUSTER_DISABLED}
+"""Containers whose sub-commands are all refused, and why."""
 
 _REFUSED_FLAGS = {"admin": _ONE_SERVER}
-"""Flags, of COMMAND INFO, that refuse a command unless its routing is in a table of this module."""
+"""Flags, of COMMAND INFO, with which a command is refused unless its routing is in a table of this module."""
 
 ANY_NUMBER = 2**31 - 1
-"""Of arguments: more than redis takes."""
+"""More arguments than redis accepts."""
 
 
 def _by_name(names: Mapping[_T, str]) -> dict[str, _T]:
-    """A table of space-separated names turned over."""
+    """The inverse of a table of space-separated names."""
     return {name: value for value, listed in names.items() for name in listed.split()}
 
 
@@ -199,9 +214,15 @@ _MERGE_OF = _by_name(_MERGES)
 _REFUSAL_OF = _by_name(_REFUSALS)
 
 
+def _container_refusal(name: str) -> str:
+    """Why the container of this sub-command refuses all of them; empty for a command, or if it does not."""
+    container, bar, _ = name.partition("|")
+    return REFUSED_CONTAINERS.get(container, "") if bar else ""
+
+
 def _routing(name: str, info: CommandInfo) -> Routing | None:
-    """The routing of a command by the tables of this module, or by its flags; None when its keys decide."""
-    if name in _REFUSAL_OF:
+    """The routing of a command by the tables of this module, or by its flags; None if its keys decide."""
+    if name in _REFUSAL_OF or _container_refusal(name):
         return Routing.REFUSED
     if name in _ROUTING_OF:
         return _ROUTING_OF[name]
@@ -214,15 +235,15 @@ def _routing(name: str, info: CommandInfo) -> Routing | None:
 
 def _refusal(name: str, info: CommandInfo) -> str:
     """Why a command is refused."""
-    if name in _REFUSAL_OF:
-        return _REFUSAL_OF[name]
+    if reason := _REFUSAL_OF.get(name) or _container_refusal(name):
+        return reason
     return next((reason for flag, reason in _REFUSED_FLAGS.items() if flag in info.flags), _NO_KEY)
 
 
 def _positions(info: CommandInfo) -> tuple[int, int, int]:
     """(first key, step from key to key, argument with the number of keys) by the first key specification.
 
-    A container has the positions of its sub-commands, which agree where they have keys.
+    A container has the positions of its sub-commands, which all have their keys in the same place.
     """
     for spec in info.key_specs:
         match spec.begin_search, spec.find_keys:
@@ -253,16 +274,16 @@ def _one_key(info: CommandInfo, first_key: int) -> int:
 
 def command_row(name: str, info: CommandInfo) -> Command:
     """The row of a command, or of a sub-command by its full name."""
-    first_key, key_step, numkeys = (1, 0, 0) if name in _CHANNELS.split() else _positions(info)
-    arity = info.arity
     routing = _routing(name, info)
+    first_key, key_step, numkeys = (1, 0, 0) if routing == Routing.CHANNEL else _positions(info)
+    arity = info.arity
     if routing is None and not first_key:
         routing = Routing.REFUSED
     elif routing is None:
         routing = Routing.COUNTED_KEYS if numkeys else Routing.KEY
         if info.subcommands:
             arity = min(arity, -1 - first_key)
-    if routing not in (Routing.KEY, Routing.COUNTED_KEYS, *_SPLIT):
+    if routing not in (Routing.KEY, Routing.COUNTED_KEYS, Routing.CHANNEL, *_SPLIT):
         first_key = key_step = numkeys = 0
     return Command(
         name=name,
@@ -279,21 +300,36 @@ def command_row(name: str, info: CommandInfo) -> Command:
         refusal=_refusal(name, info) if routing == Routing.REFUSED else "",
         merge=_MERGE_OF.get(name, ""),
         permission=name in _PERMISSIONS.split(),
+        behind_keys=1 if name in _DIRECTED.split() else 0,
     )
 
 
 _SPLIT = (Routing.EACH_KEY_SUM, Routing.EACH_KEY_VALUES, Routing.EACH_PAIR_STATUS)
 
 
+_WITHOUT_VALUES = (
+    *(Routing.LOCAL, Routing.BLOCKING, Routing.EVERY_SERVER, Routing.TRANSACTION, Routing.SUBSCRIPTION),
+    Routing.BY_SUBCOMMAND,
+)
+
+
+def carries_no_value(command: Command) -> bool:
+    """Whether the proxy decodes all of a command's arguments, none of which needs to be large.
+
+    FUNCTION is the only container with an argument that may be large, that of FUNCTION RESTORE.
+    """
+    return command.routing in _WITHOUT_VALUES and command.name != "function"
+
+
 def fits_arity(arity: int, arguments: int) -> bool:
-    """Whether so many arguments, the name counted, are what a command with this arity takes."""
+    """Whether a command with this arity accepts this number of arguments with the name."""
     return arguments == arity if arity > 0 else arguments >= -arity
 
 
-COMMAND_INFO: dict[str, CommandInfo] = msgspec.json.decode(
-    Path(__file__).with_name("command_info.json").read_bytes(), type=dict[str, CommandInfo]
-)
-"""What servers say about their commands, by lower-case name, in order of name."""
+# Not with pathlib: its import takes longer than reading the file.
+with open(os.path.join(os.path.dirname(__file__), "command_info.json"), "rb") as _file:
+    COMMAND_INFO: dict[str, CommandInfo] = msgspec.json.decode(_file.read(), type=dict[str, CommandInfo])
+"""The servers' own descriptions of their commands, by lower-case name, in order of name."""
 
 COMMANDS: tuple[Command, ...] = tuple(command_row(name, info) for name, info in sorted(COMMAND_INFO.items()))
 """In order of name. A command's position is its row number in compiled code."""
@@ -306,16 +342,71 @@ SUBCOMMANDS: dict[str, Command] = {
     for container in sorted(COMMAND_INFO)
     for name, info in sorted(COMMAND_INFO[container].subcommands.items())
 }
-"""Rows of sub-commands by full name, such as ``object|encoding``; they count where the container is BY_SUBCOMMAND."""
+"""Rows of sub-commands by full name, such as ``object|encoding``; used if the container is BY_SUBCOMMAND."""
 
-PERMITTED_BY_DIRECTIVE: tuple[str, ...] = tuple(
-    sorted({*_PERMISSIONS.split(), *(name.split("|")[0] for name in _PERMISSIONS.split())})
-)
-"""Names that ``allow_commands`` takes: of commands, and of commands whose sub-commands need permission."""
+_RUN_SCRIPTS = "eval eval_ro evalsha evalsha_ro fcall fcall_ro"
+"""Commands that run a script or a function; denying ``eval`` denies all of them, because each can run any script."""
 
 _DENIABLE_CONTAINERS = ("client", "command", *_ROUTING[Routing.BY_SUBCOMMAND].split())
+"""Containers whose sub-commands can be denied one by one."""
+
+
+def _categories() -> dict[str, set[str]]:
+    """Names by category, such as ``@scripting``; a container replaces sub-commands that cannot be denied alone."""
+    members: dict[str, set[str]] = {}
+    for container, info in COMMAND_INFO.items():
+        for category in info.categories if container not in _ROUTING[Routing.BY_SUBCOMMAND].split() else ():
+            members.setdefault(category, set()).add(container)
+        for name, sub in info.subcommands.items():
+            for category in sub.categories:
+                members.setdefault(category, set()).add(name if container in _DENIABLE_CONTAINERS else container)
+    return members
+
+
+CATEGORIES: dict[str, frozenset[str]] = {name: frozenset(names) for name, names in sorted(_categories().items())}
+"""The commands and sub-commands of each of the servers' own ACL categories."""
+
+
+_FIXED_REPLIES = (
+    "function|flush function|help function|kill function|stats script|exists script|flush script|help script|kill"
+)
+"""Commands about scripts with which a client cannot decide the text of their replies."""
+
+SHAPES_REPLIES: frozenset[str] = CATEGORIES["@scripting"].difference(_FIXED_REPLIES.split())
+"""Commands with which a client may decide the text of replies, line ends included; commands of modules may, too.
+
+Scripts do. Of the others, FUNCTION LOAD, FUNCTION LIST and SCRIPT LOAD do, on redis 7.0 or valkey 9.
+"""
+
+
+def with_categories(names: Iterable[str]) -> frozenset[str]:
+    """These names, and the names of the commands in these categories."""
+    return frozenset(names).union(*(CATEGORIES.get(name, ()) for name in names))
+
+
+def denied_commands(names: Iterable[str]) -> frozenset[str]:
+    """All names that these names of ``deny_commands`` deny."""
+    denied = with_categories(names)
+    return denied.union(_RUN_SCRIPTS.split()) if "eval" in names else denied
+
+
+_MORE_WITH_PERMISSION = ("client|kill", "config|get")
+"""Commands that do more with permission: CLIENT KILL closes other clients, and CONFIG GET asks the servers."""
+
+_with_permission = (*_PERMISSIONS.split(), *_MORE_WITH_PERMISSION)
+_needing_permission = {*_with_permission, *(name.split("|")[0] for name in _with_permission)}
+
+PERMITTED_BY_DIRECTIVE: tuple[str, ...] = tuple(
+    sorted(
+        {
+            *_needing_permission,
+            *(name for name, members in CATEGORIES.items() if not members.isdisjoint(_needing_permission)),
+        }
+    )
+)
+"""Names for ``allow_commands``: of commands that need permission, their containers and their categories."""
 
 DENIED_BY_DIRECTIVE: tuple[str, ...] = tuple(
-    sorted({*BY_NAME, *(name for name in SUBCOMMANDS if name.split("|")[0] in _DENIABLE_CONTAINERS)})
+    sorted({*BY_NAME, *CATEGORIES, *(name for name in SUBCOMMANDS if name.split("|")[0] in _DENIABLE_CONTAINERS)})
 )
-"""Names that ``deny_commands`` takes."""
+"""Names for ``deny_commands``."""

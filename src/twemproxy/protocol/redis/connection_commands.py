@@ -1,8 +1,9 @@
-"""HELLO, CLIENT, AUTH, RESET and the like: what a client says about its connection, and asks about it.
+"""HELLO, CLIENT, AUTH, RESET and similar commands, about a client's own connection.
 
-Shapes and texts are redis's. The proxy answers for the clients of one pool.
+Formats and texts are redis's. The proxy answers for the clients of one pool.
 """
 
+import hmac
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,26 +21,27 @@ from twemproxy.protocol.redis.errors import (
     UNKNOWN_USER,
     WRONG_ARITY,
     error_reply,
+    not_available,
 )
-from twemproxy.protocol.redis.replies import OK, array, bulk, integer, mapping, null, text
-from twemproxy.protocol.redis.session import REPLY_OFF, REPLY_ON, REPLY_SKIP, Client, Session, profile_of
-
-SPOKEN_VERSION = "7.4.0"
-"""The redis whose behaviour the proxy's own answers follow; what clients take for the server's version."""
+from twemproxy.protocol.redis.resp_encoder import OK, array, bulk, integer, mapping, null
+from twemproxy.protocol.redis.session import REPLY_OFF, REPLY_ON, REPLY_SKIP, Session, profile_of
 
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,9}")
 _NAME = re.compile(rb"[!-~]*")
 _ATTRIBUTE = re.compile(rb"[ -~]*")
+LONGEST_NAME = 256
+"""Most bytes of a client's name, and of the name and the version of its library."""
+
 _SHARED_LENGTH = 64
-"""What libraries say about themselves is mostly shorter."""
+"""Most bytes of library names and versions that clients share; most are shorter."""
 
 
 LocalAnswer = Callable[[list[bytes], Session], bytes | None]
-"""From arguments and session to the reply, or None when it cannot be told yet."""
+"""From arguments and session to the reply, or None if the request has to wait."""
 
 
 def wrong_arity(name: str) -> bytes:
-    """The error for too few or too many arguments."""
+    """The error for a wrong number of arguments."""
     return error_reply(WRONG_ARITY.format(name=name))
 
 
@@ -47,11 +49,13 @@ def authenticate(user: bytes, password: bytes, session: Session) -> bytes:
     """The reply to a user name and password."""
     if not session.password:
         return error_reply(NO_PASSWORD_SET)
-    if user != b"default":
-        session.authenticated = False
-        return error_reply(UNKNOWN_USER)
-    session.authenticated = password == session.password
-    return OK if session.authenticated else error_reply(BAD_PASSWORD)
+    right = hmac.compare_digest(password, session.password)
+    session.authenticated = right and user == b"default"
+    if session.authenticated:
+        session.wrong_passwords = 0
+        return OK
+    session.count_wrong_password()
+    return error_reply(BAD_PASSWORD if user == b"default" else UNKNOWN_USER)
 
 
 def auth(arguments: list[bytes], session: Session) -> bytes:
@@ -62,7 +66,7 @@ def auth(arguments: list[bytes], session: Session) -> bytes:
 
 
 def select(arguments: list[bytes], session: Session) -> bytes | None:
-    """SELECT database. Where a pool has one, clients that select the default 0 mean just that one."""
+    """SELECT database. In a pool with one database, the default 0 means that database."""
     if not _INTEGER.fullmatch(arguments[1]):
         return error_reply(NOT_AN_INTEGER)
     database = int(arguments[1])
@@ -74,7 +78,8 @@ def select(arguments: list[bytes], session: Session) -> bytes | None:
         return error_reply(out_of_range(session))
     if session.client.awaits_replies():
         return None
-    usable = session.pool.can_use(profile_of(session.protocol, database, session.pool.config), session.client)
+    profile = profile_of(session.protocol, database, session.scripts, session.pool.config)
+    usable = session.pool.can_use(profile, session.client)
     if not usable:
         return None if usable is None else error_reply(DB_REFUSED.format(database=database))
     session.database = database
@@ -82,7 +87,7 @@ def select(arguments: list[bytes], session: Session) -> bytes | None:
 
 
 def out_of_range(session: Session) -> str:
-    """The text of the error for a database that the pool does not have."""
+    """The error text for a database that the pool does not have."""
     if session.databases == 1:
         return DB_OUT_OF_RANGE.format(database=session.database)
     return DBS_OUT_OF_RANGE.format(databases=session.databases)
@@ -92,7 +97,7 @@ def reset(arguments: list[bytes], session: Session) -> bytes | None:
     """RESET."""
     if (session.profile != 0 or session.transaction.server is not None) and session.client.awaits_replies():
         return None
-    session.pool.subscriptions.drop(session.client)
+    session.pool.subscriptions.drop(session.client, session.topics)
     session.client.reservations().give_back(False)
     session.begin()
     return b"+RESET\r\n"
@@ -108,10 +113,11 @@ def hello(arguments: list[bytes], session: Session) -> bytes | None:
         if protocol not in (2, 3):
             return error_reply(NO_PROTOCOL)
     if protocol != session.protocol and session.client.awaits_replies():
-        # What was sent before must be done before anything travels on another server connection.
+        # Earlier requests must be complete before a request goes to another server connection.
         return None
     if protocol == 3 and session.protocol != 3:
-        usable = session.pool.can_use(profile_of(3, session.database, session.pool.config), session.client)
+        profile = profile_of(3, session.database, session.scripts, session.pool.config)
+        usable = session.pool.can_use(profile, session.client)
         if not usable:
             return None if usable is None else error_reply(NO_PROTOCOL)
     name = None
@@ -131,12 +137,16 @@ def hello(arguments: list[bytes], session: Session) -> bytes | None:
             return error_reply(f"ERR Syntax error in HELLO option '{shown}'")
     if not session.authenticated:
         return error_reply(HELLO_NEEDS_AUTH)
+    versions = session.pool.codec.versions
+    if not versions.are_known(session):
+        return None
     if name is not None and (problem := _set_name(name, session)) != OK:
         return problem
     session.protocol = protocol
+    server, version = versions.greeting()
     fields = {
-        "server": bulk("redis"),
-        "version": bulk(SPOKEN_VERSION),
+        "server": bulk(server),
+        "version": bulk(version),
         "proto": integer(protocol),
         "id": integer(session.client.number()),
         "mode": bulk("standalone"),
@@ -150,6 +160,8 @@ def hello(arguments: list[bytes], session: Session) -> bytes | None:
 
 
 def _set_name(name: bytes, session: Session) -> bytes:
+    if len(name) > LONGEST_NAME:
+        return error_reply(f"ERR Client names have at most {LONGEST_NAME} bytes here.")
     if not _NAME.fullmatch(name):
         return error_reply("ERR Client names cannot contain spaces, newlines or special characters.")
     session.name = name
@@ -161,6 +173,8 @@ def _setinfo(arguments: list[bytes], session: Session) -> bytes:
     if attribute not in (b"lib-name", b"lib-ver"):
         shown = arguments[2][:128].decode("utf-8", "replace")
         return error_reply(f"ERR Unrecognized option '{shown}'")
+    if len(value) > LONGEST_NAME:
+        return error_reply(f"ERR {attribute.decode()} has at most {LONGEST_NAME} bytes here.")
     if not _ATTRIBUTE.fullmatch(value) or b" " in value:
         return error_reply(f"ERR {attribute.decode()} cannot contain spaces, newlines or special characters.")
     if len(value) <= _SHARED_LENGTH:
@@ -174,119 +188,8 @@ def _setinfo(arguments: list[bytes], session: Session) -> bytes:
 
 @lru_cache(maxsize=64)
 def _shared(value: bytes) -> bytes:
-    """The same bytes for all who say the same: thousands of clients have the same library."""
+    """One object for equal values: thousands of clients use the same library."""
     return value
-
-
-def _line(client: Client) -> str:
-    """What CLIENT LIST says about a client."""
-    session: Session | None = client.session
-    known = client.description()
-    fields: dict[str, object] = {
-        "id": client.number(),
-        **known,
-        "name": session.name.decode() if session else "",
-        **_doings(session),
-        "user": "default",
-        "resp": session.protocol if session else 2,
-        "lib-name": session.library.decode() if session else "",
-        "lib-ver": session.library_version.decode() if session else "",
-    }
-    return " ".join(f"{name}={value}" for name, value in fields.items()) + "\n"
-
-
-def _doings(session: Session | None) -> dict[str, object]:
-    """Fields about what a client is in the middle of."""
-    if session is None:
-        return {"flags": "N", "db": 0, "sub": 0, "psub": 0, "ssub": 0, "multi": -1}
-    flags = ("P" if session.subscribed else "") + ("x" if session.transaction.open else "")
-    return {
-        "flags": flags or "N",
-        "db": session.database if session.databases > 1 else 0,
-        "sub": len(session.topics["subscribe"]),
-        "psub": len(session.topics["psubscribe"]),
-        "ssub": len(session.topics["ssubscribe"]),
-        "multi": 0 if session.transaction.open else -1,
-    }
-
-
-def _list(arguments: list[bytes], session: Session) -> bytes:
-    clients = session.pool.clients()
-    match [argument.upper() for argument in arguments[2:]]:
-        case []:
-            pass
-        case [b"TYPE", kind]:
-            if kind not in (b"NORMAL", b"MASTER", b"REPLICA", b"SLAVE", b"PUBSUB"):
-                return error_reply(f"ERR Unknown client type '{arguments[3][:128].decode('utf-8', 'replace')}'")
-            clients = [client for client in clients if _is_kind(client, kind.decode().lower())]
-        case [b"ID", _, *_]:
-            if not all(_INTEGER.fullmatch(number) for number in arguments[3:]):
-                return error_reply("ERR Invalid client ID")
-            wanted = {int(number) for number in arguments[3:]}
-            clients = [client for client in clients if client.number() in wanted]
-        case _:
-            return error_reply(SYNTAX_ERROR)
-    clients.sort(key=lambda client: client.number())
-    return text("".join(_line(client) for client in clients), session.protocol)
-
-
-def _is_kind(client: Client, kind: str) -> bool:
-    """Whether a client is of a TYPE; there are no replicas."""
-    subscribed = client.session is not None and client.session.subscribed
-    return kind == ("pubsub" if subscribed else "normal")
-
-
-def _kill(arguments: list[bytes], session: Session) -> bytes:
-    """CLIENT KILL address, or CLIENT KILL filter value ...; only clients of the same pool are found."""
-    chosen = session.pool.clients()
-    if len(arguments) == 3:
-        chosen = [
-            client for client in chosen if client.description()["addr"] == arguments[2].decode("utf-8", "replace")
-        ]
-        if not chosen:
-            return error_reply("ERR No such client")
-        _end(chosen, session)
-        return OK
-    if len(arguments) % 2:
-        return error_reply(SYNTAX_ERROR)
-    skip_me = True
-    for option, value in zip(arguments[2::2], arguments[3::2], strict=True):
-        wanted = value.decode("utf-8", "replace")
-        match option.upper():
-            case b"ID":
-                if not _INTEGER.fullmatch(value) or int(value) < 1:
-                    return error_reply("ERR client-id should be greater than 0")
-                chosen = [client for client in chosen if client.number() == int(value)]
-            case b"ADDR" | b"LADDR" as field:
-                chosen = [client for client in chosen if client.description()[field.decode().lower()] == wanted]
-            case b"TYPE":
-                if wanted.lower() not in ("normal", "master", "replica", "slave", "pubsub"):
-                    return error_reply(f"ERR Unknown client type '{wanted[:128]}'")
-                chosen = [client for client in chosen if _is_kind(client, wanted.lower())]
-            case b"USER":
-                if wanted != "default":
-                    return error_reply(f"ERR No such user '{wanted[:128]}'")
-            case b"MAXAGE":
-                if not _INTEGER.fullmatch(value) or int(value) < 1:
-                    return error_reply("ERR maxage is not an integer or out of range")
-                chosen = [client for client in chosen if int(str(client.description()["age"])) >= int(value)]
-            case b"SKIPME" if wanted.lower() in ("yes", "no"):
-                skip_me = wanted.lower() == "yes"
-            case _:
-                return error_reply(SYNTAX_ERROR)
-    if skip_me:
-        chosen = [client for client in chosen if client is not session.client]
-    return integer(_end(chosen, session))
-
-
-def _end(clients: list[Client], session: Session) -> int:
-    """Cut these clients off, the one who asks only after the reply; gives how many there were."""
-    for client in clients:
-        if client is not session.client:
-            client.cut_off("killed by a client")
-    if any(client is session.client for client in clients):
-        session.killed = True
-    return len(clients)
 
 
 def _reply(arguments: list[bytes], session: Session) -> bytes:
@@ -294,10 +197,10 @@ def _reply(arguments: list[bytes], session: Session) -> bytes:
     mode = modes.get(arguments[2].upper())
     if mode is None:
         return error_reply(SYNTAX_ERROR)
-    # Skipping once changes nothing for a client that wants no replies at all.
+    # SKIP has no effect for a client that wants no replies.
     if not (mode == REPLY_SKIP and session.replies == REPLY_OFF):
         session.replies = mode
-        session.skipping = False
+        session.skips_reply = False
     return OK
 
 
@@ -320,7 +223,7 @@ ID
 INFO
     Return what is known of this connection.
 KILL <ip:port> | (ID|ADDR|LADDR|TYPE|USER|MAXAGE|SKIPME) <value> [...]
-    End connections.
+    End connections; others than this one only with permission.
 LIST [TYPE <type> | ID <id> [...]]
     Return what is known of all connections.
 NO-EVICT (ON|OFF), NO-TOUCH (ON|OFF)
@@ -331,6 +234,8 @@ SETINFO (LIB-NAME|LIB-VER) <value>
     Say what the client library is.
 SETNAME <name>
     Name this connection.
+UNBLOCK <client-id> [TIMEOUT|ERROR]
+    End what a connection waits for; only with permission.
 HELP
     Print this help.
 """
@@ -339,16 +244,18 @@ _SUBCOMMANDS: dict[bytes, tuple[int, int, LocalAnswer]] = {
     b"getname": (2, 2, lambda _, session: bulk(session.name) if session.name else null(session.protocol)),
     b"help": (2, 2, lambda _arguments, _session: array(b"+" + line.encode() + b"\r\n" for line in _HELP.splitlines())),
     b"id": (2, 2, lambda _, session: integer(session.client.number())),
-    b"info": (2, 2, lambda _, session: text(_line(session.client), session.protocol)),
-    b"kill": (3, 2**31, _kill),
-    b"list": (2, 2**31, _list),
     b"no-evict": (3, 3, _switch("no_evict")),
     b"no-touch": (3, 3, _switch("no_touch")),
     b"reply": (3, 3, _reply),
     b"setinfo": (4, 4, _setinfo),
     b"setname": (3, 3, lambda arguments, session: _set_name(arguments[2], session)),
 }
-"""Sub-commands of CLIENT: fewest and most arguments, and what answers."""
+"""Sub-commands of CLIENT: fewest and most arguments, and the function; ``client_list`` has the others."""
+
+CLIENT_SUBCOMMANDS: tuple[str, ...] = tuple(
+    f"client|{name.decode()}" for name in (*_SUBCOMMANDS, b"info", b"kill", b"list", b"unblock")
+)
+"""The full names of the sub-commands that the proxy answers."""
 
 _REFUSED = {
     b"caching": "it needs client tracking",
@@ -358,7 +265,6 @@ _REFUSED = {
     b"pause": "it stops every client of a server, ask that server directly",
     b"tracking": "it needs a connection of its own to every server",
     b"trackinginfo": "it needs client tracking",
-    b"unblock": "what a client waits for is not known to be undone, CLIENT KILL ends the client",
     b"unpause": "it starts every client of a server, ask that server directly",
 }
 """Sub-commands of CLIENT that are not available, and why, a clause about "it"."""
@@ -369,7 +275,7 @@ def client(arguments: list[bytes], session: Session) -> bytes | None:
     name = arguments[1].lower()
     shown = arguments[1][:128].decode("utf-8", "replace")
     if name in _REFUSED:
-        return error_reply(f"ERR 'client|{shown.lower()}' is not available through this proxy: {_REFUSED[name]}")
+        return not_available(f"client|{shown.lower()}", _REFUSED[name])
     if name not in _SUBCOMMANDS:
         return error_reply(f"ERR unknown subcommand '{shown}'. Try CLIENT HELP.")
     fewest, most, answer = _SUBCOMMANDS[name]

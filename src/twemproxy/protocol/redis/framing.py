@@ -1,53 +1,71 @@
-"""RESP2 and RESP3 framing: where requests and replies end, and which server a request asks for.
+"""RESP2 and RESP3 framing: the ends of requests and replies, and the routes of requests.
 
-Sans-IO, dual. The wire format is redis.io's "RESP protocol description". Requests are held to what every redis
-accepts, because they are forwarded byte for byte on connections that clients share: what a server would close
-its connection for must not get that far.
+Sans-IO, dual. The wire format is redis.io's "RESP protocol description". Requests must be valid for every redis,
+because they are forwarded byte for byte on connections that clients share: a request for which a server would close its
+connection must not be forwarded.
 """
 
 from array import array
 
 import cython
 
-from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS
+from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS, SHAPES_REPLIES, carries_no_value
+from twemproxy.protocol.redis.keys import MOST_LOOKED_UP, places_of_keys
 from twemproxy.protocol.redis.scripts import SCRIPT_FORMS
+from twemproxy.protocol.redis.session import SCRIPTS_PROFILE
 
 if not cython.compiled:
-    from twemproxy.protocol.codec import (
+    from twemproxy.protocol.codec import Codec
+    from twemproxy.protocol.foreign import begins_as_http, count_words, names_http_version, word_end, word_start
+    from twemproxy.protocol.name_table import NameTable
+    from twemproxy.protocol.request import (
         ARGUMENTS,
+        COLOCATED,
         COMPLETE,
+        EMPTY,
+        FOREIGN,
+        INLINE,
         MALFORMED,
         NEED_MORE,
-        PLANNED,
+        REJECT,
         REST_OF_LINE,
-        REWRITE,
-        SKIP,
+        SCATTER,
+        SINGLE_SERVER,
+        SLOW_PATH,
         STATUS,
         SUM,
         TO_ANY,
-        TO_EACH,
+        TO_CHANNEL,
         TO_KEY,
-        TO_NOBODY,
-        TO_ONLY,
-        TO_SAME,
         VALUES,
-        Codec,
+        Cursor,
         Frame,
+        Item,
+        Request,
     )
-    from twemproxy.protocol.name_table import NameTable
 
-# Limits of redis itself: number of arguments (INT_MAX), length of a string (proto-max-bulk-len), of an inline request
+# Limits of redis itself: number of arguments (INT_MAX), length of a string (proto-max-bulk-len), and both for clients
+# that have not authenticated.
 MAX_ARGUMENTS = cython.declare(cython.const[cython.Py_ssize_t], 2147483647)
 MAX_BULK = cython.declare(cython.const[cython.Py_ssize_t], 512 * 1024 * 1024)
-# and of a line with a number.
+CONFINED_ARGUMENTS = cython.declare(cython.const[cython.Py_ssize_t], 10)
+CONFINED_BULK = cython.declare(cython.const[cython.Py_ssize_t], 16 * 1024)
+# Most bytes of an inline request and of a line with a number; most digits of a number.
 MAX_LINE = cython.declare(cython.const[cython.Py_ssize_t], 64 * 1024)
 MOST_DIGITS = cython.declare(cython.const[cython.Py_ssize_t], 10)
+# Most bytes of a string in a reply: it may be longer than clients' strings, as a DUMP of a large list is.
+MAX_REPLY_BULK = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024 * 1024)
+# Most bytes of a request that the proxy has to look into as a whole: copying it is some milliseconds' work.
+MOST_PLANNED = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
 # Longest status or error line of a server; redis has no limit, its longest are a few KB.
 MAX_STATUS = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
-# Arguments below this index are looked at again when framing resumes; no command has its first key behind.
+# Arguments below this index are read again when framing continues; no command has its first key after them.
 LOOKED_AT = cython.declare(cython.const[cython.Py_ssize_t], 4)
 
-# What read_length and read_bulk return instead of a position.
+# Arguments of a request in which keys are searched, see ``keys.MOST_LOOKED_UP``.
+MOST_ARGUMENTS = cython.declare(cython.Py_ssize_t, MOST_LOOKED_UP)
+
+# Returned by read_length and read_bulk instead of a position.
 INCOMPLETE = cython.declare(cython.const[cython.Py_ssize_t], -1)
 BROKEN = cython.declare(cython.const[cython.Py_ssize_t], -2)
 TOO_LONG = cython.declare(cython.const[cython.Py_ssize_t], -3)
@@ -58,13 +76,16 @@ BAD_BULK = cython.declare(cython.const[cython.int], 2)
 NO_BULK = cython.declare(cython.const[cython.int], 3)
 NO_BULK_END = cython.declare(cython.const[cython.int], 4)
 BIG_INLINE = cython.declare(cython.const[cython.int], 5)
-BIG_MULTIBULK = cython.declare(cython.const[cython.int], 7)
-BIG_BULK = cython.declare(cython.const[cython.int], 8)
+BIG_MULTIBULK = cython.declare(cython.const[cython.int], 6)
+BIG_BULK = cython.declare(cython.const[cython.int], 7)
+UNAUTHENTICATED_MULTIBULK = cython.declare(cython.const[cython.int], 8)
+UNAUTHENTICATED_BULK = cython.declare(cython.const[cython.int], 9)
 WRONG_ARITY = cython.declare(cython.const[cython.int], 2)
 NOT_AVAILABLE = cython.declare(cython.const[cython.int], 3)
 NO_INTEGER = cython.declare(cython.const[cython.int], 4)
 TOO_MANY_KEYS = cython.declare(cython.const[cython.int], 5)
 NEGATIVE_KEYS = cython.declare(cython.const[cython.int], 6)
+TOO_LARGE_HERE = cython.declare(cython.const[cython.int], 7)
 
 # commands.Routing, for C.
 KEY = cython.declare(cython.const[cython.int], 0)
@@ -75,6 +96,7 @@ COUNTED_KEYS = cython.declare(cython.const[cython.int], 4)
 ANY_SERVER = cython.declare(cython.const[cython.int], 5)
 ONLY_SERVER = cython.declare(cython.const[cython.int], 6)
 LOCAL = cython.declare(cython.const[cython.int], 8)
+CHANNEL = cython.declare(cython.const[cython.int], 15)
 
 
 @cython.cfunc
@@ -98,7 +120,7 @@ def decimal_length(number: cython.longlong) -> cython.Py_ssize_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def is_resp3(kind: cython.uchar) -> cython.bint:
-    """Whether a length-prefixed value of this kind exists in RESP3 beside those of RESP2."""
+    """Whether this type byte is that of a length-prefixed value that only RESP3 has."""
     return (
         kind == ord(b"%")
         or kind == ord(b"~")
@@ -111,27 +133,56 @@ def is_resp3(kind: cython.uchar) -> cython.bint:
 
 @cython.cclass
 class RespFraming(Codec):
-    """``number`` is the last length or count read, -1 for a null."""
+    """``number``: the last length or count read, -1 for a null. ``inner``: see ``read_value``.
+
+    ``needed``: after INCOMPLETE, the position that the bytes must reach. ``problem``, ``found``: after BROKEN, as in
+    ``Request``. All are valid until the next part of a message is read.
+    """
 
     def __init__(self) -> None:
         Codec.__init__(self)
         self.number = 0
         self.inner = 0
-        self.step = 1
-        self.arguments = 0
+        self.needed = 0
+        self.problem = 0
+        self.found = 0
         self.names = NameTable([command.name for command in COMMANDS], any_case=True)
         for command in COMMANDS:
             if max(command.first_key, command.numkeys) >= LOOKED_AT:
                 raise ValueError(f"the first key of {command.name} is out of reach")
         self.arity = array("i", [command.arity for command in COMMANDS])
-        self.routing = array("i", [command.routing for command in COMMANDS])
+        # Commands that the proxy decodes as a whole have one value here; ``planning`` distinguishes them.
+        self.routing = array("i", [LOCAL if carries_no_value(command) else command.routing for command in COMMANDS])
         self.first_key = array("i", [command.first_key for command in COMMANDS])
         self.numkeys = array("i", [command.numkeys for command in COMMANDS])
+        self.behind_keys = array("i", [command.behind_keys for command in COMMANDS])
         self.one_key = array("i", [command.one_key for command in COMMANDS])
         self.container = array("i", [bool(COMMAND_INFO[command.name].subcommands) for command in COMMANDS])
         self.script_form = array("i", [SCRIPT_FORMS.get(command.name, 0) for command in COMMANDS])
+        self.needs = array("i", [SCRIPTS_PROFILE * (command.name in SHAPES_REPLIES) for command in COMMANDS])
+        places = [places_of_keys(command, COMMAND_INFO[command.name]) for command in COMMANDS]
+        self.keys_first = array("i", [place.first for place in places])
+        self.keys_last = array("i", [place.last for place in places])
+        self.keys_step = array("i", [place.step for place in places])
+        self.counted_first = array("i", [place.counted for place in places])
 
     # --- requests --------------------------------------------------------------------------------------------
+
+    @cython.final
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def bad_count(self) -> cython.int:
+        """The problem with ``number`` as a number of arguments."""
+        return UNAUTHENTICATED_MULTIBULK if 0 <= self.number <= MAX_ARGUMENTS else BAD_MULTIBULK
+
+    @cython.final
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def bad_length(self) -> cython.int:
+        """The problem with ``number`` as the length of an argument."""
+        return UNAUTHENTICATED_BULK if 0 <= self.number <= MAX_BULK else BAD_BULK
 
     @cython.final
     @cython.cfunc
@@ -140,7 +191,7 @@ class RespFraming(Codec):
     def read_length(
         self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
-        """Read the decimal line at ``at`` into ``number``; returns the position behind its CR LF."""
+        """Read the decimal line at ``at`` into ``number``; returns the position after its CR LF."""
         first: cython.Py_ssize_t
         number: cython.Py_ssize_t = 0
         negative: cython.bint = at < end and buf[at] == ord(b"-")
@@ -170,7 +221,7 @@ class RespFraming(Codec):
     def bad_line(
         self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
-        """The verdict on a line at ``at`` that is no number: as in redis it falls with the line's end."""
+        """The result for a line at ``at`` that is not a number; as in redis, BROKEN comes with the line's end."""
         first: cython.Py_ssize_t = at
         while at < end and buf[at] != ord(b"\r"):
             at += 1
@@ -183,12 +234,15 @@ class RespFraming(Codec):
     @cython.nogil
     @cython.exceptval(check=False)
     def read_bulk(
-        self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        most: cython.Py_ssize_t,
     ) -> cython.Py_ssize_t:
-        """Read the bulk string at ``at``: its bytes are the ``number`` ones before the CR LF it ends with.
+        """Read the bulk string at ``at``, of up to ``most`` bytes: its ``number`` bytes are before the final CR LF.
 
-        Returns the position behind. After INCOMPLETE ``needed`` is the position the bytes must reach; after
-        BROKEN ``problem`` is set.
+        Returns the position after it, INCOMPLETE or BROKEN.
         """
         body: cython.Py_ssize_t
         if at >= end:
@@ -202,8 +256,11 @@ class RespFraming(Codec):
         if body == INCOMPLETE:
             self.needed = end + 1
             return INCOMPLETE
-        if body < 0 or self.number < 0 or self.number > MAX_BULK:
+        if body < 0:
             self.problem = BIG_BULK if body == TOO_LONG else BAD_BULK
+            return BROKEN
+        if self.number < 0 or self.number > most:
+            self.problem = self.bad_length()
             return BROKEN
         at = body + self.number
         if at + 2 > end:
@@ -218,29 +275,30 @@ class RespFraming(Codec):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def more(self, start: cython.Py_ssize_t, at: cython.Py_ssize_t, left: cython.Py_ssize_t) -> Frame:
-        """NEED_MORE: the next look begins with the bytes at ``at``, with ``left`` arguments or values to go."""
-        self.resume_at = at - start
-        self.resume_left = left
-        self.needed = self.needed - start
+    def more(self, cursor: Cursor, start: cython.Py_ssize_t, at: cython.Py_ssize_t, left: cython.Py_ssize_t) -> Frame:
+        """NEED_MORE: framing continues with the bytes at ``at``, with ``left`` arguments or values to read."""
+        cursor.at = at - start
+        cursor.left = left
+        cursor.needed = self.needed - start
         return NEED_MORE
 
     @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def malformed(self, problem: cython.int) -> Frame:
-        self.problem = problem
+    def malformed(self, request: Request, problem: cython.int) -> Frame:
+        request.problem = problem
+        request.found = self.found
         return MALFORMED
 
     @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def refuse(self, problem: cython.int) -> Frame:
-        """A whole request that gets an error."""
-        self.problem = problem
-        self.route = TO_NOBODY
+    def refuse(self, request: Request, problem: cython.int) -> Frame:
+        """The result for a complete request that gets an error."""
+        request.problem = problem
+        request.route = REJECT
         return COMPLETE
 
     @cython.cfunc
@@ -251,6 +309,9 @@ class RespFraming(Codec):
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
+        confined: cython.bint,
+        cursor: Cursor,
+        request: Request,
     ) -> Frame:
         at: cython.Py_ssize_t
         after: cython.Py_ssize_t
@@ -258,107 +319,159 @@ class RespFraming(Codec):
         index: cython.Py_ssize_t = 0
         key: cython.Py_ssize_t = 0
         count: cython.Py_ssize_t = 0
+        count_start: cython.Py_ssize_t = 0
         n_keys: cython.Py_ssize_t = -1
-        self.expected = 0
-        self.repairable = False
+        most_bulk: cython.Py_ssize_t = CONFINED_BULK if confined else MAX_BULK
+        request.expected = 0
+        request.retryable = False
+        request.profile_needed = 0
+        request.discard = 0
         if buf[start] != ord(b"*"):
-            return self.frame_inline(buf, start, end)
+            return self.frame_inline(buf, start, end, cursor, request)
         at = self.read_length(buf, start + 1, end)
         if at == INCOMPLETE:
             self.needed = end + 1
-            return self.more(start, start, 0)
-        if at < 0 or self.number > MAX_ARGUMENTS:
-            return self.malformed(BIG_MULTIBULK if at == TOO_LONG else BAD_MULTIBULK)
+            return self.more(cursor, start, start, 0)
+        if at < 0:
+            return self.malformed(request, BIG_MULTIBULK if at == TOO_LONG else BAD_MULTIBULK)
+        if self.number > (CONFINED_ARGUMENTS if confined else MAX_ARGUMENTS):
+            return self.malformed(request, self.bad_count())
         if self.number <= 0:
-            self.end = at
-            return SKIP
-        left = self.arguments = self.number
+            cursor.at = 0
+            cursor.length = at - start
+            return EMPTY
+        left = request.arguments = self.number
         while left > 0:
-            if index == LOOKED_AT and self.resume_at > 0:
-                at = start + self.resume_at
-                left = self.resume_left
-                self.resume_at = 0
-            after = self.read_bulk(buf, at, end)
+            if index == LOOKED_AT and cursor.at > 0:
+                at = start + cursor.at
+                left = cursor.left
+                cursor.at = 0
+            after = self.read_bulk(buf, at, end, most_bulk)
             if after == INCOMPLETE:
                 if index < LOOKED_AT:
-                    return self.more(start, start, 0)
-                return self.more(start, at, left)
+                    return self.more(cursor, start, start, 0)
+                return self.more(cursor, start, at, left)
             if after == BROKEN:
-                return MALFORMED
+                return self.malformed(request, self.problem)
             if index == 0:
-                self.command = self.names.find(buf, after - 2 - self.number, after - 2)
-                if self.command >= 0:
-                    key = self.first_key[self.command]
-                    count = self.numkeys[self.command]
+                request.command = self.names.find(buf, after - 2 - self.number, after - 2)
+                request.items_start = after - start
+                if request.command >= 0:
+                    key = self.first_key[request.command]
+                    count = self.numkeys[request.command]
             elif index == key:
-                self.key_start = after - 2 - self.number
-                self.key_end = after - 2
+                request.key_start = after - 2 - self.number - start
+                request.key_end = after - 2 - start
             if index == count and count > 0:
                 n_keys = self.number
-                self.item_start = after - 2 - self.number
-                self.item_end = after - 2
+                count_start = after - 2 - n_keys
             at = after
             index += 1
             left -= 1
-        self.end = at
-        self.resume_at = 0
-        if self.command < 0:
-            self.route = PLANNED
+        cursor.length = at - start
+        cursor.at = 0
+        request.items_end = at - start
+        if request.command < 0:
+            request.route = SLOW_PATH
             return COMPLETE
-        if count > 0 and n_keys >= 0 and self.arguments >= -self.arity[self.command]:
-            # Digits only, few enough for any number of arguments: what is longer or other is no count of keys.
-            self.items = self.read_integer(buf, self.item_start, self.item_end) if n_keys <= 10 else -1
-            after = decimal_length(self.items)
-            if after != n_keys or not ord(b"0") <= buf[self.item_end - 1] <= ord(b"9"):
-                return self.refuse(NO_INTEGER)
-            if self.items < 0:
-                return self.refuse(NEGATIVE_KEYS)
-        return self.route_request()
+        if count > 0 and n_keys >= 0 and request.arguments >= -self.arity[request.command]:
+            # The shortest form of a decimal number with up to 10 digits; other arguments are not a number of keys.
+            request.items = self.read_integer(buf, count_start, count_start + n_keys) if n_keys <= 10 else -1
+            after = decimal_length(request.items)
+            if after != n_keys or not ord(b"0") <= buf[count_start + n_keys - 1] <= ord(b"9"):
+                return self.refuse(request, NO_INTEGER)
+            if request.items < 0:
+                return self.refuse(request, NEGATIVE_KEYS)
+        if at - start > MOST_PLANNED and self.routing[request.command] == LOCAL:
+            return self.refuse(request, TOO_LARGE_HERE)
+        return self.route_request(request)
 
     @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def route_request(self) -> Frame:
+    def route_request(self, request: Request) -> Frame:
         """COMPLETE, with the route of the command just read."""
-        arity: cython.int = self.arity[self.command]
-        routing: cython.int = self.routing[self.command]
-        n: cython.Py_ssize_t = self.arguments
+        command: cython.int = request.command
+        arity: cython.int = self.arity[command]
+        routing: cython.int = self.routing[command]
+        n: cython.Py_ssize_t = request.arguments
         if (arity > 0 and n != arity) or n < -arity or (routing == EACH_PAIR_STATUS and n % 2 == 0):
-            if routing == KEY and n > 1 and self.container[self.command]:
+            if routing == KEY and n > 1 and self.container[command]:
                 # A sub-command without a key, or with too few arguments.
-                self.route = PLANNED
+                request.route = SLOW_PATH
                 return COMPLETE
-            return self.refuse(WRONG_ARITY)
+            return self.refuse(request, WRONG_ARITY)
         if routing == KEY:
-            self.route = TO_KEY if n <= self.one_key[self.command] else TO_SAME
+            request.route = TO_KEY if n <= self.one_key[command] else COLOCATED
         elif routing == EACH_KEY_VALUES or routing == EACH_KEY_SUM or routing == EACH_PAIR_STATUS:
-            self.step = 2 if routing == EACH_PAIR_STATUS else 1
-            self.items = (n - 1) // self.step
-            self.route = TO_EACH if self.items > 1 else TO_KEY
+            request.items = (n - 1) // (2 if routing == EACH_PAIR_STATUS else 1)
+            request.route = SCATTER if request.items > 1 else TO_KEY
             if routing == EACH_KEY_VALUES:
-                self.merge = VALUES
+                request.merge = VALUES
             elif routing == EACH_KEY_SUM:
-                self.merge = SUM
+                request.merge = SUM
             else:
-                self.merge = STATUS
+                request.merge = STATUS
         elif routing == COUNTED_KEYS:
-            if self.items > n - self.numkeys[self.command] - 1:
-                return self.refuse(TOO_MANY_KEYS)
-            self.route = TO_ONLY
-            if self.items > 0:
-                self.route = TO_KEY if self.items == 1 and n <= self.one_key[self.command] else TO_SAME
-            self.repairable = self.script_form[self.command] > 0
-            self.notable = self.script_form[self.command] > 1
+            if request.items > n - self.numkeys[command] - 1 - self.behind_keys[command]:
+                return self.refuse(request, TOO_MANY_KEYS)
+            request.route = SINGLE_SERVER
+            if request.items > 0:
+                request.route = TO_KEY if request.items == 1 and n <= self.one_key[command] else COLOCATED
+            request.profile_needed = self.needs[command]
+            request.retryable = self.script_form[command] > 0
+            request.remembers_script = self.script_form[command] > 1
+        elif routing == CHANNEL:
+            request.route = TO_CHANNEL
         elif routing >= LOCAL:
-            self.route = PLANNED
+            request.route = SLOW_PATH
         elif routing == ANY_SERVER:
-            self.route = TO_ANY
+            request.route = TO_ANY
         elif routing == ONLY_SERVER:
-            self.route = TO_ONLY
+            request.route = SINGLE_SERVER
         else:
-            return self.refuse(NOT_AVAILABLE)
+            return self.refuse(request, NOT_AVAILABLE)
         return COMPLETE
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def begin_keys(self, request: Request, item: Item) -> cython.bint:
+        item.index = 1
+        item.end = request.items_start
+        return (
+            self.keys_first[request.command] + self.counted_first[request.command] > 0
+            and request.arguments <= MOST_ARGUMENTS
+        )
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def next_key(
+        self, buf: cython.pointer[cython.const[cython.uchar]], start: cython.Py_ssize_t, request: Request, item: Item
+    ) -> cython.bint:
+        first: cython.Py_ssize_t = self.keys_first[request.command]
+        last: cython.Py_ssize_t = self.keys_last[request.command]
+        counted: cython.Py_ssize_t = self.counted_first[request.command]
+        index: cython.Py_ssize_t
+        at: cython.Py_ssize_t
+        if last < 0:
+            last += request.arguments
+        while item.end < request.items_end:
+            at = self.read_bulk(buf, start + item.end, start + request.items_end, MAX_BULK)
+            if at < 0:
+                break
+            item.end = at - start
+            index = item.index
+            item.index += 1
+            if (first > 0 and first <= index <= last and (index - first) % self.keys_step[request.command] == 0) or (
+                counted > 0 and counted <= index < counted + request.items
+            ):
+                item.key_start = at - 2 - self.number - start
+                item.key_end = at - 2 - start
+                return True
+        return False
 
     @cython.final
     @cython.cfunc
@@ -369,86 +482,120 @@ class RespFraming(Codec):
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
+        cursor: Cursor,
+        request: Request,
     ) -> Frame:
-        """A request typed as a line: SKIP when it is blank, else REWRITE."""
-        at: cython.Py_ssize_t = start + self.resume_at
+        """Frame a request in one line: EMPTY if it is blank, FOREIGN for HTTP, otherwise INLINE."""
+        at: cython.Py_ssize_t = start + cursor.at
         blank: cython.bint = True
         i: cython.Py_ssize_t
         while at < end and buf[at] != ord(b"\n"):
             at += 1
         if at - start > MAX_LINE:
-            return self.malformed(BIG_INLINE)
+            return self.malformed(request, BIG_INLINE)
         if at == end:
             self.needed = end + 1
-            return self.more(start, at, 0)
-        self.resume_at = 0
-        self.end = at + 1
+            return self.more(cursor, start, at, 0)
+        cursor.at = 0
+        cursor.length = at + 1 - start
         for i in range(start, at):
             if buf[i] != ord(b" ") and not 9 <= buf[i] <= 13:
                 blank = False
                 break
         if blank:
-            return SKIP
-        return REWRITE
+            return EMPTY
+        return FOREIGN if self.is_http(buf, start, at) else INLINE
 
+    @cython.final
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def pass_over(
+    def is_http(
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Whether a line is HTTP, and not a command whose last argument looks like HTTP."""
+        arity: cython.int
+        words: cython.Py_ssize_t
+        command: cython.int
+        if begins_as_http(buf, start, end):
+            return True
+        if not names_http_version(buf, start, end):
+            return False
+        start = word_start(buf, start, end)
+        command = self.names.find(buf, start, word_end(buf, start, end))
+        if command < 0:
+            return True
+        arity = self.arity[command]
+        words = count_words(buf, start, end)
+        return (arity > 0 and words != arity) or words < -arity
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def skip_request(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        cursor: Cursor,
+        request: Request,
     ) -> Frame:
         at: cython.Py_ssize_t
         after: cython.Py_ssize_t = 0
         left: cython.Py_ssize_t
-        self.swallow_arguments = 0
+        request.discard_arguments = 0
         if buf[start] != ord(b"*"):
-            self.end = end
-            self.swallow = REST_OF_LINE
+            cursor.at = 0
+            cursor.length = end - start
+            request.discard = REST_OF_LINE
             return COMPLETE
         at = self.read_length(buf, start + 1, end)
         if at < 0:
             return NEED_MORE
         left = self.number
         while left > 0:
-            after = self.read_bulk(buf, at, end)
+            after = self.read_bulk(buf, at, end, MAX_BULK)
             if after < 0:
                 break
             at = after
             left -= 1
-        self.end = at
-        self.swallow = ARGUMENTS
-        self.swallow_arguments = left
+        cursor.at = 0
+        cursor.length = at - start
+        request.discard = ARGUMENTS
+        request.discard_arguments = left
         if at < end and self.read_length(buf, at + 1, end) >= 0:
-            # The argument has begun.
-            self.end = end
-            self.swallow = self.needed - end
-            self.swallow_arguments = left - 1
+            # The length of the argument is known.
+            cursor.length = end - start
+            request.discard = self.needed - end
+            request.discard_arguments = left - 1
         return COMPLETE
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def pass_argument(
+    def skip_argument(
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
+        cursor: Cursor,
+        request: Request,
     ) -> Frame:
         at: cython.Py_ssize_t
         if buf[start] != ord(b"$"):
             self.found = buf[start]
-            return self.malformed(NO_BULK)
+            return self.malformed(request, NO_BULK)
         at = self.read_length(buf, start + 1, end)
         if at == INCOMPLETE:
-            self.needed = end - start + 1
+            cursor.needed = end - start + 1
             return NEED_MORE
         if at < 0 or self.number < 0 or self.number > MAX_BULK:
-            return self.malformed(BIG_BULK if at == TOO_LONG else BAD_BULK)
-        self.end = at
-        self.swallow = self.number + 2
+            return self.malformed(request, BIG_BULK if at == TOO_LONG else BAD_BULK)
+        cursor.length = at - start
+        request.discard = self.number + 2
         return COMPLETE
 
     # --- replies ---------------------------------------------------------------------------------------------
@@ -460,10 +607,9 @@ class RespFraming(Codec):
     def read_value(
         self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
-        """Read the value at ``at``; returns the position behind it, for an aggregate behind its first line.
+        """Read the value at ``at``; returns the position after it, for an aggregate after its first line.
 
-        ``inner`` becomes how many more values belong to it. After INCOMPLETE ``needed`` is the position the bytes
-        must reach; after BROKEN ``problem`` is set.
+        ``inner``: set to the number of values that belong to it. INCOMPLETE and BROKEN as in ``read_bulk``.
         """
         kind: cython.uchar
         after: cython.Py_ssize_t
@@ -495,6 +641,9 @@ class RespFraming(Codec):
         if self.number == -1:
             return after
         if kind == ord(b"$") or kind == ord(b"=") or kind == ord(b"!"):
+            if self.number > MAX_REPLY_BULK:
+                self.problem = BIG_BULK
+                return BROKEN
             after += self.number
             if after + 2 > end:
                 self.needed = after + 2
@@ -503,10 +652,13 @@ class RespFraming(Codec):
                 self.problem = NO_BULK_END
                 return BROKEN
             return after + 2
+        if self.number > MAX_ARGUMENTS:
+            self.problem = BIG_MULTIBULK
+            return BROKEN
         if kind == ord(b"%"):
             self.inner = 2 * self.number
         elif kind == ord(b"|"):
-            # An attribute stands before the value it belongs to and does not count as one.
+            # An attribute precedes the value that it belongs to, and does not count as a value.
             self.inner = 2 * self.number + 1
         else:
             self.inner = self.number
@@ -539,21 +691,23 @@ class RespFraming(Codec):
         buf: cython.pointer[cython.const[cython.uchar]],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
+        expected: cython.uchar,
+        cursor: Cursor,
     ) -> Frame:
         at: cython.Py_ssize_t = start
         after: cython.Py_ssize_t
         left: cython.Py_ssize_t = 1
-        if self.resume_at > 0:
-            at = start + self.resume_at
-            left = self.resume_left
-            self.resume_at = 0
+        if cursor.at > 0:
+            at = start + cursor.at
+            left = cursor.left
+            cursor.at = 0
         while left > 0:
             after = self.read_value(buf, at, end)
             if after == INCOMPLETE:
-                return self.more(start, at, left)
+                return self.more(cursor, start, at, left)
             if after < 0:
                 return MALFORMED
             left += self.inner - 1
             at = after
-        self.end = at
+        cursor.length = at - start
         return COMPLETE

@@ -1,18 +1,20 @@
-"""What becomes of the requests that have no place on the fast path.
+"""Plans the requests that are not on the fast path.
 
-Plain Python: the commands that the proxy answers, those for the whole pool, those that need a connection of their own,
-and every request of a client that is in the middle of something (a transaction, say) are told apart here.
+Plain Python, for the commands that the proxy answers, commands for the whole pool, commands that need a private
+connection, and all requests of clients with a special state, such as a transaction.
 """
 
-from functools import cached_property
-from typing import Any
+from collections.abc import Generator
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
-from twemproxy.protocol.plan import PASS, Answer, Plan, Push, ToPrivate, ToServer
-from twemproxy.protocol.redis import local, subscribing, transactions, whole_pool
+from twemproxy.protocol.plan import MORE, PASS, Answer, Ask, Plan, Push, Steps, ToPrivate, ToServer
+from twemproxy.protocol.redis import builtin_commands, fan_out_commands, pubsub_commands, transactions
 from twemproxy.protocol.redis.commands import (
     BY_NAME,
     COMMAND_INFO,
     COMMANDS,
+    SHAPES_REPLIES,
     SUBCOMMANDS,
     Command,
     CommandInfo,
@@ -23,80 +25,146 @@ from twemproxy.protocol.redis.commands import (
 from twemproxy.protocol.redis.connection_commands import out_of_range, wrong_arity
 from twemproxy.protocol.redis.errors import (
     CROSS_SERVER,
+    DENIED,
     EXEC_REFUSED,
     IN_SUBSCRIPTION,
     IN_TRANSACTION,
-    KEYLESS,
+    MANY_ARGUMENTS,
+    MOST_SHOWN,
     NO_AUTH,
+    NO_ECHO,
     ONE_SERVER_ONLY,
     PATTERNS,
-    REFUSALS,
     UNKNOWN_SUBCOMMAND,
     WHILE_WATCHING,
     error_reply,
+    keyless,
+    not_available,
     unknown_command,
 )
-from twemproxy.protocol.redis.inline import decode_request, encode_request
-from twemproxy.protocol.redis.keys import blocks, keys_of, other_databases, sort_keys
-from twemproxy.protocol.redis.session import REPLY_ON, REPLY_SKIP, Session
+from twemproxy.protocol.redis.inline import LONGEST_NAME, count_arguments, decode_request, decode_some, encode_request
+from twemproxy.protocol.redis.keys import MOST_LOOKED_UP, NAMES_DATABASES, blocks, keys_of, other_databases, sort_keys
+from twemproxy.protocol.redis.session import REPLY_ON, REPLY_SKIP, Session, profile_of
 
-TO_KEY, PLANNED, TO_NOBODY = 0, 6, 7
-"""Of ``codec.Route``; compiled code has it."""
+TO_KEY, SLOW_PATH, REJECT = 0, 6, 7
+"""Values of ``request.Route``, for plain Python."""
 
 _NOT_QUEUED = ("discard", "exec", "multi", "watch")
 _KEYLESS_IN_TRANSACTION = ("echo", "ping", "time", "unwatch")
 _AT_ONCE = ("quit", "reset")
 _NOT_RENAMED = (Routing.REFUSED, Routing.LOCAL, Routing.TRANSACTION, Routing.SUBSCRIPTION)
 _IN_SUBSCRIPTION = ("ping", *_AT_ONCE)
-_NOT_WHILE_WATCHING = ("hello", "select")
 
 _MOVES_OFFSET = encode_request([b"PUBLISH", b"__twemproxy:wait", b""])
-"""WAIT is about the writes of its own connection: this makes one, which replicas have after all earlier ones."""
+"""WAIT is about the writes of its own connection: this is one, which replicas receive after all earlier writes."""
 
 
-def plan(codec: Any, request: bytes, session: Session) -> Plan:
-    """As ``Codec.plan``; ``codec`` has just framed the request."""
-    session.skipping = session.replies == REPLY_SKIP
-    planned = _Request(codec, request, session).plan()
-    if isinstance(planned, Answer) and not isinstance(planned, Push) and session.replies != REPLY_ON:
+def plan(codec: Any, data: bytes, request: Any, session: Session, complete: bool = True) -> Plan:
+    """As ``Codec.plan``."""
+    session.skips_reply = session.replies == REPLY_SKIP
+    try:
+        planned: Plan = _Request(codec, data, request, session, complete).plan()
+    except _Incomplete:
+        return MORE
+    if session.replies == REPLY_ON:
+        return planned
+    if isinstance(planned, Steps) and not planned.messages:
+        return planned._replace(work=_without_reply(planned.work))
+    return _unanswered(planned)
+
+
+_P = TypeVar("_P", bound=Plan)
+
+
+def _unanswered(planned: _P) -> _P:
+    """The plan for a client that wants no reply."""
+    if isinstance(planned, Answer) and not isinstance(planned, Push):
         return planned._replace(reply=b"")
     return planned
 
 
+def _without_reply(
+    work: Generator[bytes | None, None, Answer | Ask],
+) -> Generator[bytes | None, None, Answer | Ask]:
+    """The work for a client that wants no reply."""
+    try:
+        while True:
+            part = next(work)
+            yield part and b""
+    except StopIteration as end:
+        plan: Answer | Ask = end.value
+        return _unanswered(plan)
+
+
 class _Pending(Exception):
-    """It cannot be told yet what a command is."""
+    """The request has to wait for the description of its command."""
+
+
+class _Incomplete(Exception):
+    """All bytes of the request are needed."""
 
 
 class _Refused(Exception):
-    """A request that is answered with an error reply."""
+    """The request gets an error reply."""
 
     def __init__(self, reply: bytes) -> None:
         self.reply = reply
 
 
 class _Request:
-    """A request, with the row and the description that it goes by, once ``_identify`` has found them."""
+    """A request; ``row`` and ``info``: the row and description of its command, set by ``_identify``."""
 
-    def __init__(self, codec: Any, request: bytes, session: Session) -> None:
+    def __init__(self, codec: Any, beginning: bytes, request: Any, session: Session, complete: bool) -> None:
+        """``beginning``: the request's first bytes, ``complete``: all of them.
+
+        ``request``: the result of framing, a ``protocol.request.Request``.
+        """
         self.codec = codec
+        self.beginning = beginning
+        self.complete = complete
         self.request = request
         self.session = session
-        if codec.command >= 0:
-            self.name: str = COMMANDS[codec.command].name
+        if request.command >= 0:
+            self.name: str = COMMANDS[request.command].name
         else:
-            self.name = self.arguments[0].lower().decode("utf-8", "surrogateescape")
+            self.name = self.first[0].lower().decode("utf-8", "surrogateescape")
         self.row: Command | None = None
         self.info: CommandInfo | None = None
 
+    @property
+    def data(self) -> bytes:
+        """The bytes of the request. Raises _Incomplete if there are only the first ones."""
+        if not self.complete:
+            raise _Incomplete
+        return self.beginning
+
     @cached_property
     def arguments(self) -> list[bytes]:
-        """What it is made of, its name first."""
-        return decode_request(self.request)
+        """The arguments, with the name. Raises _Refused if there are too many to decode."""
+        if count_arguments(self.beginning) > MOST_LOOKED_UP:
+            name = self.row.name if self.row else self.name
+            raise _Refused(error_reply(MANY_ARGUMENTS.format(name=name, most=MOST_LOOKED_UP)))
+        return decode_request(self.data)
+
+    @cached_property
+    def first(self) -> list[bytes]:
+        """The beginnings of the first two arguments, its name among them; there may be one only."""
+        words = self._first(2)
+        if len(words) < min(2, count_arguments(self.beginning)):
+            raise _Incomplete
+        return words
+
+    def _first(self, most: int) -> list[bytes]:
+        """The beginnings of up to ``most`` arguments: those that are in the bytes."""
+        try:
+            return decode_some(self.beginning, 0, most, LONGEST_NAME)[0]
+        except ValueError:
+            raise _Incomplete from None
 
     def plan(self) -> Plan:
-        """What becomes of it."""
+        """The plan for the request."""
         session, routing = self.session, self._first_routing()
-        if not session.authenticated and not local.needs_no_authentication(self.name):
+        if not session.authenticated and not builtin_commands.needs_no_authentication(self.name):
             return Answer(error_reply(NO_AUTH))
         fits_subscription = self.name in _IN_SUBSCRIPTION or routing == Routing.SUBSCRIPTION
         try:
@@ -105,13 +173,17 @@ class _Request:
             if session.transaction.open and self.name not in _AT_ONCE:
                 return self._in_transaction()
             if session.transaction.watching:
-                if self.name in _NOT_WHILE_WATCHING:
+                if self.name == "hello":
                     return Answer(error_reply(WHILE_WATCHING.format(name=self.name)))
                 if routing != Routing.TRANSACTION and session.client.reservations().awaits_replies():
                     return None
-            if self.codec.route != PLANNED:
+            if self.request.route != SLOW_PATH:
+                if self.request.profile_needed:
+                    self._join_scripts(self.name)
                 return PASS
             row = self._identify()
+            if self._shapes_replies(row):
+                self._join_scripts(row.name)
             return self._by_routing(row)
         except _Pending:
             return None
@@ -119,48 +191,80 @@ class _Request:
             return Answer(refused.reply)
 
     def _in_subscription(self) -> Plan:
-        """A request that does not fit in there: that it is none at all comes first."""
-        if self.codec.route == TO_NOBODY:
+        """The error for a request that is not allowed during a subscription; the request's own errors come first."""
+        if self.request.route == REJECT:
             return PASS
         name = self.name
-        if self.codec.command < 0:
+        if self.request.command < 0:
             self._learn()
-        elif len(self.arguments) > 1:
-            whole = f"{name}|{self.arguments[1].decode('utf-8', 'replace').lower()}"
+        elif len(self.first) > 1:
+            whole = f"{name}|{self.first[1].decode('utf-8', 'replace').lower()}"
             name = whole if whole in COMMAND_INFO[name].subcommands else name
         text = IN_SUBSCRIPTION.format(name=name)
         if name == "exec":
             text = EXEC_REFUSED.format(reason=text.removeprefix("ERR "))
         return Answer(error_reply(text))
 
-    # --- what it is ----------------------------------------------------------------------------------------------
+    # --- connections for scripts ---------------------------------------------------------------------------------
+
+    def _shapes_replies(self, row: Command) -> bool:
+        """Whether the client may decide the text of replies with this command, line ends included."""
+        known = row.name in BY_NAME or row.name in SUBCOMMANDS
+        return row.name in SHAPES_REPLIES or not known
+
+    def _join_scripts(self, name: str) -> None:
+        """Use server connections for clients that run scripts, from now on and for good.
+
+        Raises _Pending while that has to wait, _Refused if the proxy cannot tell replies apart on these servers.
+        """
+        session = self.session
+        if session.scripts:
+            return
+        if session.client.awaits_replies():
+            # Earlier requests must be complete before a request goes to another connection.
+            raise _Pending
+        self._check_scripts(name)
+        session.scripts = True
+
+    def _check_scripts(self, name: str) -> None:
+        """As ``_join_scripts``, but only checks."""
+        session = self.session
+        profile = profile_of(session.protocol, session.database, True, session.pool.config)
+        usable = session.pool.can_use(profile, session.client)
+        if usable is None:
+            raise _Pending
+        if not usable:
+            raise _Refused(error_reply(NO_ECHO.format(name=name)))
+
+    # --- the command ---------------------------------------------------------------------------------------------
 
     def _first_routing(self) -> Routing | None:
-        """The routing of the command itself, whatever its sub-command; None for one that is not in the table."""
-        return COMMANDS[self.codec.command].routing if self.codec.command >= 0 else None
+        """The routing of the command itself, not of its sub-command; None for a command that is not in the table."""
+        return COMMANDS[self.request.command].routing if self.request.command >= 0 else None
 
     def _identify(self) -> Command:
-        """Find the row of the request, that of a sub-command or of a command that only servers know included.
+        """Find the row of the request, also for a sub-command or a command that is not in the table.
 
-        Raises _Refused when it may not pass, or there is none.
+        Raises _Refused for a command that is refused or does not exist.
         """
-        if self.codec.command < 0:
+        if self.request.command < 0:
             return self._learn()
-        row = COMMANDS[self.codec.command]
+        row = COMMANDS[self.request.command]
         self.row, self.info = row, COMMAND_INFO[row.name]
-        if self.codec.route == TO_NOBODY:
+        if self.request.route == REJECT:
             raise _Refused(self.codec.refusal(self.request))
-        if self.info.subcommands and (row.routing != Routing.KEY or self.codec.route == PLANNED):
+        if self.info.subcommands and (row.routing != Routing.KEY or self.request.route == SLOW_PATH):
             self._go_down(row, self.info)
         if self.row.routing == Routing.REFUSED:
-            raise _Refused(error_reply(REFUSALS[3].format(name=self.row.name, reason=self.row.refusal)))
+            raise _Refused(not_available(self.row.name, self.row.refusal))
         return self.row
 
     def _go_down(self, container: Command, info: CommandInfo) -> None:
-        """Take the row of the sub-command; that of CLIENT and COMMAND have none, but may be denied."""
-        word = self.arguments[1].decode("utf-8", "replace") if len(self.arguments) > 1 else ""
+        """Use the row of the sub-command; CLIENT and COMMAND keep their own row, but sub-commands may be denied."""
+        word = self.first[1].decode("utf-8", "replace") if len(self.first) > 1 else ""
         name = f"{container.name}|{word.lower()}"
         row = SUBCOMMANDS.get(name)
+        self.session.subcommand = row.name if row is not None else ""
         if row is not None:
             self._check_permission(name, row.permission)
         if container.routing == Routing.LOCAL:
@@ -171,13 +275,13 @@ class _Request:
         self.row, self.info = row, info.subcommands[name]
 
     def _no_subcommand(self, container: str) -> _Refused:
-        """What to raise when a container has no such sub-command."""
-        word = self.arguments[1].decode("utf-8", "replace") if len(self.arguments) > 1 else ""
+        """The exception for a container without such a sub-command."""
+        word = self.first[1].decode("utf-8", "replace") if len(self.first) > 1 else ""
         text = UNKNOWN_SUBCOMMAND.format(name=word[:128], container=container.upper())
         return _Refused(error_reply(text) if word else wrong_arity(container))
 
     def _check_arity(self, name: str, arity: int) -> None:
-        if not fits_arity(arity, len(self.arguments)):
+        if not fits_arity(arity, count_arguments(self.beginning)):
             raise _Refused(wrong_arity(name))
 
     def _check_permission(self, name: str, needed: bool) -> None:
@@ -185,14 +289,14 @@ class _Request:
             raise _Refused(error_reply(text))
 
     def _learn(self) -> Command:
-        """Ask a server what a command is that the table does not have."""
+        """Ask a server for the description of a command that is not in the table."""
         known, found = self.codec.lookups.find(self.name, self.session)
         if not known:
             raise _Pending
         if isinstance(found, bytes):
             raise _Refused(found)
         if found is None:
-            raise _Refused(unknown_command(self.arguments))
+            raise _Refused(unknown_command(self._first(MOST_SHOWN)))
         if found.own_name != self.name and found.own_name in BY_NAME:
             return self._renamed(COMMANDS[BY_NAME[found.own_name]])
         row = command_row(self.name, found)
@@ -204,18 +308,21 @@ class _Request:
                 raise self._no_subcommand(self.name)
             self.info = subcommands[word]
             row = command_row(f"{self.name}|{word}", self.info)
+        if not self.codec.denied.isdisjoint(self.info.categories):
+            raise _Refused(error_reply(DENIED.format(name=row.name)))
         if row.routing == Routing.REFUSED and "admin" not in self.info.flags:
-            # Nobody knows whether there is a key in it.
-            row = row._replace(routing=Routing.ONLY_SERVER)
+            # The command may have a key that is not in its description, unless its tips say that it is for all servers.
+            merge = "" if "@dangerous" in self.info.categories else fan_out_commands.merge_of_tips(self.info.tips)
+            row = row._replace(routing=Routing.EVERY_SERVER if merge else Routing.ONLY_SERVER, merge=merge)
         elif row.routing == Routing.REFUSED:
-            raise _Refused(error_reply(REFUSALS[3].format(name=row.name, reason=row.refusal)))
+            raise _Refused(not_available(row.name, row.refusal))
         self.row = row
         return row
 
     def _renamed(self, row: Command) -> Command:
-        """The row of a command of the table that has another name at the servers, if that can do without the table's.
+        """The row of a command that servers have under another name, if the proxy does not need the name in the table.
 
-        One that is about the connection would be about everybody's.
+        Refused are commands about the connection, because clients share server connections.
         """
         name = row.name
         self.row, self.info = row, COMMAND_INFO[name]
@@ -224,13 +331,13 @@ class _Request:
         if self.info.subcommands and row.routing != Routing.KEY:
             self._go_down(row, self.info)
         if self.row.routing in _NOT_RENAMED:
-            raise _Refused(error_reply(REFUSALS[3].format(name=self.name, reason=f"it is another name for '{name}'")))
+            raise _Refused(not_available(self.name, f"it is another name for '{name}'"))
         return self.row
 
-    # --- where it goes -------------------------------------------------------------------------------------------
+    # --- the server ----------------------------------------------------------------------------------------------
 
     def _keys(self) -> list[bytes]:
-        """All its keys."""
+        """All keys of the request."""
         row, info, arguments = self.row, self.info, self.arguments
         assert row is not None
         assert info is not None
@@ -240,8 +347,11 @@ class _Request:
                 raise _Refused(error_reply(PATTERNS.format(name=row.name)))
             return keys
         keys = keys_of(info, arguments)
+        if row.behind_keys and keys and arguments[-1] is keys[-1]:
+            # The arguments after the keys are missing, so the last argument is not a key; the server will report that.
+            return []
         if row.name == "migrate":
-            # With KEYS there is an empty one in the place of the only one.
+            # With KEYS, the argument of the single key is empty.
             return [key for key in keys if key]
         if not keys and row.first_key and not row.numkeys:
             # A channel, or the key of a container's sub-commands, which all have it in the same place.
@@ -249,10 +359,13 @@ class _Request:
         return keys
 
     def _server(self) -> int:
-        """The server that has all its keys."""
-        if self.codec.route == TO_KEY:
-            return self._found(self.session.pool.find_server([self.codec.routing_key(self.request)]))
-        return self._found(self.session.pool.find_server(self._keys()))
+        """The server that has all keys of the request."""
+        if self.request.route == TO_KEY:
+            data = self.beginning if self.request.key_end <= len(self.beginning) else self.data
+            key = data[self.request.key_start : self.request.key_end]
+            return self._found(self.session.pool.find_server([key]))
+        # An only server has all keys.
+        return self._found(self.session.pool.find_server(self._keys() if self._servers() > 1 else []))
 
     def _found(self, server: int) -> int:
         if server >= 0:
@@ -263,7 +376,7 @@ class _Request:
         return len(self.session.pool.server_names())
 
     def _only_server(self) -> int:
-        """The server of a pool that has but one."""
+        """The only server of a pool with one server."""
         assert self.row is not None
         if self._servers() > 1:
             raise _Refused(error_reply(ONE_SERVER_ONLY.format(name=self.row.name, servers=self._servers())))
@@ -272,19 +385,22 @@ class _Request:
     def _by_routing(self, row: Command) -> Plan:
         session = self.session
         match row.routing:
+            case Routing.LOCAL if row.name == "config|get" and self._is_permitted(row.name):
+                return fan_out_commands.parameters(self.data, session)
             case Routing.LOCAL:
-                return local.answer(self.arguments, session)
+                return builtin_commands.plan(self.data, session)
             case Routing.TRANSACTION:
                 return transactions.plan(row.name, self.arguments, session)
             case Routing.SUBSCRIPTION:
-                return subscribing.plan(row, self.arguments, session)
+                return pubsub_commands.plan(row, self.data, session)
             case Routing.EVERY_SERVER if row.merge == "one done":
-                # A script that runs lets nothing pass on its own connection, nor SELECT on another.
+                # On a connection with a running script nothing else is processed, and SELECT is refused on any
+                # connection.
                 return self._on_private(row, 0)
             case Routing.EVERY_SERVER:
                 return self._everywhere(row)
             case Routing.BLOCKING if row.merge:
-                # WAIT and WAITAOF: for all writes up to now.
+                # WAIT and WAITAOF: for all writes so far.
                 return self._on_private(row, session.profile, _MOVES_OFFSET)
             case Routing.BLOCKING:
                 return self._block()
@@ -292,6 +408,8 @@ class _Request:
                 return self._searched(row)
             case Routing.ANY_SERVER:
                 return ToServer(self._found(session.pool.find_server([])))
+            case Routing.ONLY_SERVER if row.name == "function|stats":
+                return self._beside_scripts()
             case Routing.ONLY_SERVER:
                 return ToServer(self._only_server())
             case Routing.COUNTED_KEYS:
@@ -299,85 +417,119 @@ class _Request:
         return ToServer(self._server())
 
     def _check_keys(self, row: Command) -> None:
-        """Where keys are counted there must be some, unless a pool has one server."""
+        """Refuse a request without keys if its keys are counted, unless the pool has one server."""
         if self._servers() > 1 and not self._keys():
-            raise _Refused(error_reply(KEYLESS.format(name=row.name, servers=self._servers())))
+            raise _Refused(keyless(row.name, self._servers()))
 
     def _everywhere(self, row: Command) -> Plan:
         self._check_databases(row)
-        self._see_scripts(row)
-        return whole_pool.plan(row, self.request, self.arguments, self.session)
-
-    def _see_scripts(self, row: Command) -> None:
-        """Remember what SCRIPT LOAD and EVAL bring, and forget with SCRIPT FLUSH."""
         if row.name == "script|load":
-            self.codec.scripts.remember(self.arguments[2])
-        elif row.name in ("eval", "eval_ro"):
-            self.codec.scripts.remember(self.arguments[1])
-        elif row.name == "script|flush":
+            remember = partial(self.codec.scripts.remember, self.arguments[2])
+            return fan_out_commands.load_script(row, self.data, self._servers(), remember)
+        if row.name == "script|flush":
             self.codec.scripts.forget()
+        return fan_out_commands.plan(row, self.data, self.arguments, self.session)
 
     def _searched(self, row: Command) -> Plan:
         if row.name in ("xread", "xreadgroup") and blocks(self.arguments):
             return self._block()
+        if row.name == "msetex":
+            return fan_out_commands.set_many(self.data, self.session)
         self._check_databases(row)
         return ToServer(self._server())
 
     def _check_databases(self, row: Command) -> None:
-        """Databases that the request names must be the pool's; what is no number is the server's to refuse."""
+        """Refuse databases that the pool does not have; the server rejects words that are not numbers."""
         session = self.session
-        for word in other_databases(row.name, self.arguments):
+        for word in other_databases(row.name, self.arguments) if row.name in NAMES_DATABASES else ():
             number = int(word) if word.isdigit() and len(word) < 10 else -1
             known = number < session.databases if session.databases > 1 else number == session.database
             if not known and number >= 0:
                 raise _Refused(error_reply(out_of_range(session)))
 
-    # --- on connections of the client's own ------------------------------------------------------------------------
+    # --- on private connections ------------------------------------------------------------------------------------
 
     def _block(self) -> Plan:
-        """Send it where it harms nobody by waiting."""
-        server = self._server()
-        ready = self.session.client.reservations().reserve(server, self.session.profile, patient=True)
+        """Send a blocking request on a private connection."""
+        if self.request.command < 0 and self._servers() > 1 and not self._keys():
+            raise _Refused(error_reply(ONE_SERVER_ONLY.format(name=self.name, servers=self._servers())))
+        return self._reserve(self._server(), self.session.profile)
+
+    def _beside_scripts(self) -> Plan:
+        """Send the request to the only server, without scripts or SELECT before it; a busy server refuses SELECT."""
+        session = self.session
+        server, config = self._only_server(), session.pool.config
+        return self._reserve(server, profile_of(session.protocol, config.redis_db, False, config), turns=False)
+
+    def _reserve(self, server: int, profile: int, *, turns: bool = True) -> Plan:
+        """Send the request on a private connection to the server, which is released after the reply.
+
+        ``profile``, ``turns``: see ``Reservations.reserve``.
+        """
+        ready = self.session.client.reservations().reserve(server, profile, patient=True, turns=turns)
         if isinstance(ready, bytes):
             raise _Refused(ready)
         return ToPrivate(server, last=True) if ready else None
 
     def _on_private(self, row: Command, profile: int, *before: bytes) -> Plan:
-        """Send it to every server, where nothing but ``before`` stands before it."""
+        """Send the request to every server on private connections, after the requests ``before``.
+
+        An existing connection is used without SELECT, which a busy server refuses.
+        """
         session = self.session
         reservations = session.client.reservations()
         everything_ready = True
         for server in range(self._servers()):
-            ready = reservations.reserve(server, profile, before, patient=True)
+            ready = reservations.reserve(server, profile, before, patient=True, turns=False)
             if isinstance(ready, bytes):
                 if session.client.awaits_replies():
                     return None
-                # Not those that are kept: something may be watched there.
+                # Connections that are kept stay: keys may be watched there.
                 reservations.give_back(True)
                 raise _Refused(ready)
             everything_ready = everything_ready and ready
         if not everything_ready:
             return None
-        return whole_pool.on_private(row, self.request, self._servers())
+        return fan_out_commands.on_private(row, self.data, self._servers())
 
     def _in_transaction(self) -> Plan:
-        """Queue it at the server of the transaction, if it can be a part of it."""
+        """Queue the request at the server of the transaction, if it can be part of it."""
         session, routing = self.session, self._first_routing()
-        if self.name in _NOT_QUEUED and self.codec.route != TO_NOBODY:
+        if self.name in _NOT_QUEUED and self.request.route != REJECT:
             return transactions.plan(self.name, self.arguments, session)
         try:
             server: int | None = None
             row = self._identify()
             if self.name not in _KEYLESS_IN_TRANSACTION:
+                if self._is_about_server(row):
+                    return transactions.queue(b"", self._only_server(), session)
                 if routing == Routing.LOCAL or row.routing in (Routing.LOCAL, Routing.SUBSCRIPTION):
                     raise _Refused(error_reply(IN_TRANSACTION.format(name=row.name)))
                 server = self._server_in_transaction(row)
             elif self._servers() == 1:
                 server = self._only_server()
-            self._see_scripts(row)
+            shapes_replies = self._shapes_replies(row)
+            if shapes_replies and not session.scripts:
+                self._check_scripts(row.name)
         except _Refused as refused:
             return transactions.refuse(refused.reply, session)
-        return transactions.queue(self.request, server, session)
+        if row.name == "script|flush":
+            self.codec.scripts.forget()
+        planned = transactions.queue(self.data if server is None else b"", server, session)
+        if shapes_replies and isinstance(planned, ToPrivate):
+            session.scripts = True
+            session.client.reservations().distrust()
+        return planned
+
+    def _is_permitted(self, name: str) -> bool:
+        """Whether the pool has the permission for a command that does more with it."""
+        return not self.codec.permission_refusal(name, True)
+
+    def _is_about_server(self, row: Command) -> bool:
+        """Whether a command that the proxy usually answers goes to the only server of the pool."""
+        if self._servers() > 1:
+            return False
+        return row.name == "info" or (row.name == "config|get" and self._is_permitted(row.name))
 
     def _server_in_transaction(self, row: Command) -> int:
         self._check_databases(row)

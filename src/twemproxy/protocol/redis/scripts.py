@@ -1,63 +1,72 @@
-"""Scripts that clients have shown: what repairs an EVALSHA that its server does not know.
+"""The memory of scripts: it makes an EVAL from an EVALSHA whose script a server does not know.
 
-Plain Python. The body of every EVAL and SCRIPT LOAD is remembered by its digest, the latest ones up to a total size.
+Plain Python. The bodies of each EVAL that has run and each SCRIPT LOAD that has succeeded are kept by their digests,
+the latest ones, up to a total size.
 """
 
 import hashlib
 from collections import OrderedDict
 
-from twemproxy.protocol.redis.inline import decode_request, encode_request
+from twemproxy.protocol.redis.inline import decode_request, decode_some, encode_request
 
 SCRIPT_CALLS = {"eval": "", "eval_ro": "", "evalsha": "eval", "evalsha_ro": "eval_ro"}
-"""Commands that run a script, and the one that runs it by its body where this one has a digest."""
+"""The commands that run a script; for one with a digest, the command that runs the script by its body."""
 
 SCRIPT_FORMS = {name: 1 if by_body else 2 for name, by_body in SCRIPT_CALLS.items()}
-"""1 for a script by its digest, 2 by its body."""
+"""1 for a command with a digest, 2 for a command with a body."""
 
 MOST_BYTES = 16 * 1024 * 1024
-"""Of all remembered scripts together; a longer one is not remembered."""
+"""Most bytes of all scripts together."""
 
-OVERHEAD = 256
-"""Bytes that a script takes beside its body."""
+LONGEST = 64 * 1024
+"""Most bytes of a script that is kept: a short EVALSHA must not become a request of any length."""
 
-_UNKNOWN = b"-NOSCRIPT No matching script"
+OVERHEAD = 512
+"""Bytes of memory that a script takes besides its body."""
+
+_UNKNOWN = b"-NOSCRIPT No matching script. Please use EVAL.\r\n"
+"""The error of redis and valkey for an unknown script. A script that replies with the same error runs twice."""
 
 
 class ScriptMemory:
-    """The scripts of one pool."""
+    """The scripts of one pool. ``digests``: the digest of each body, the latest one last."""
 
     def __init__(self) -> None:
-        self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
+        self.digests: OrderedDict[bytes, bytes] = OrderedDict()
+        self._bodies: dict[bytes, bytes] = {}
         self._size = 0
 
     def remember(self, body: bytes) -> None:
-        """Keep a script, and forget the oldest when there are too many."""
+        """Keep a script; drop the oldest ones if the total is too large."""
+        if len(body) > LONGEST:
+            return
+        if body in self.digests:
+            self.digests.move_to_end(body)
+            return
         digest = hashlib.sha1(body, usedforsecurity=False).hexdigest().encode()
-        if digest in self._bodies:
-            self._bodies.move_to_end(digest)
-            return
-        if len(body) + OVERHEAD > MOST_BYTES:
-            return
+        self.digests[body] = digest
         self._bodies[digest] = body
         self._size += len(body) + OVERHEAD
         while self._size > MOST_BYTES:
-            _, forgotten = self._bodies.popitem(last=False)
+            forgotten, digest = self.digests.popitem(last=False)
+            self._bodies.pop(digest, None)
             self._size -= len(forgotten) + OVERHEAD
 
     def forget(self) -> None:
-        """The servers have been told to forget theirs."""
+        """Drop all scripts, because the servers drop theirs."""
+        self.digests.clear()
         self._bodies.clear()
         self._size = 0
 
-    def note(self, request: bytes) -> None:
-        """Remember the script of an EVAL."""
-        name, body, *_ = decode_request(request)
+    def remember_script(self, request: bytes) -> None:
+        """Keep the script of an EVAL that has run."""
+        [name, body], _ = decode_some(request, 0, 2)
         if not SCRIPT_CALLS[name.decode().lower()]:
             self.remember(body)
 
-    def repaired(self, request: bytes, reply: bytes) -> bytes:
-        """The EVAL for an EVALSHA that got this error; empty when the error is another, or the script not known."""
-        if not reply.startswith(_UNKNOWN):
+    def retry_form(self, request: bytes, reply: bytes) -> bytes:
+        """The EVAL for an EVALSHA with this error; empty for another error or an unknown script."""
+        if reply != _UNKNOWN:
             return b""
         name, digest, *rest = decode_request(request)
         body = self._bodies.get(digest.lower())

@@ -1,85 +1,125 @@
-"""The state of one client connection of a redis pool, and what the proxy offers it."""
+"""The state of one client connection of a redis pool, and the parts of the proxy that it uses."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
 REPLY_ON, REPLY_OFF, REPLY_SKIP = range(3)
-"""Whether a client wants replies; SKIP: not to its next request. ``proxy.client`` knows the values."""
+"""The replies that a client wants; SKIP: not the next one. ``proxy.client`` uses the values."""
+
+RESP3_PROFILE, SCRIPTS_PROFILE = 1, 2
+"""Bits of a profile: connections with version 3 of the protocol; connections for clients that run scripts."""
 
 RESP3 = 0x20
-"""In ``expected``; ``protocol.codec`` has it for compiled code."""
+"""In ``expected``; ``protocol.request`` has it for compiled code."""
+
+MOST_WRONG_PASSWORDS = 10
+"""The number of wrong passwords in a row after which the connection closes."""
 
 SUBSCRIBES = ("subscribe", "psubscribe", "ssubscribe")
-"""The commands that subscribe, which also say what kind of topic it is to."""
+"""The commands that subscribe; each is also the name of the kind of its topics."""
 
 _NO_TOPICS: Mapping[str, dict[bytes, None]] = MappingProxyType({kind: {} for kind in SUBSCRIBES})
-"""Of clients that have not subscribed to anything."""
+"""The topics of all clients without a subscription."""
 
 
 class Reservations(Protocol):
-    """A client's private connections, see ``proxy.private_connections``."""
+    """A client's private connections, see ``proxy.pinned_connections``."""
 
     def reserve(
-        self, server: int, profile: int, before: Sequence[bytes] = (), *, patient: bool = False, kept: bool = False
+        self,
+        server: int,
+        profile: int,
+        before: Sequence[bytes] = (),
+        *,
+        patient: bool = False,
+        kept: bool = False,
+        turns: bool = True,
     ) -> bytes | bool:
-        """Have one to a server: whether it is ready, or an error reply."""
+        """Reserve one to a server: whether it is ready, or an error reply."""
 
     def awaits_replies(self) -> bool:
-        """Whether what was sent last went to one, and is not answered."""
+        """Whether the last request went to a private connection and has no reply yet."""
+
+    def blocked_at(self) -> tuple[int, bytes] | None:
+        """The server with a request that may take for ever, and its reply to CLIENT ID on that connection."""
 
     def keep_no_longer(self) -> None:
-        """All are given back with the next last reply."""
+        """The client keeps no connection after the next reply."""
 
     def give_back(self, answered: bool) -> None:
-        """Give those back that are not kept; all of them when not all is ``answered``."""
+        """Give back the connections that the client does not keep; all of them if not ``answered``."""
+
+    def distrust(self) -> None:
+        """From now on the client may decide the text of replies on its connections."""
 
 
 class Client(Protocol):
-    """What is asked of a client's connection."""
+    """The part of ``proxy.client.ClientConnection`` that is used here."""
 
     session: Any
 
     def number(self) -> int:
-        """Tells the pool's clients apart; grows with every one."""
+        """The client's number: unique among the clients of a pool, larger than all earlier ones."""
 
     def awaits_replies(self) -> bool:
-        """Whether requests of its are on their way; it is flushed whenever a reply has come."""
+        """Whether requests of the client have no reply yet; the client is flushed after each reply."""
 
     def description(self) -> dict[str, object]:
         """Fields of CLIENT LIST that are about the socket, in order."""
 
     def cut_off(self, why: str) -> None:
-        """End the connection now; ``why`` is for the log."""
+        """Close the connection now; ``why``: the reason for the log."""
 
     def wake(self) -> None:
-        """Have its next request planned again."""
+        """Have the client's next request planned again."""
 
     def is_blocked(self) -> bool:
-        """Whether it waits for something that may take for ever."""
+        """Whether the client waits for a reply that may never arrive."""
 
     def reservations(self) -> Reservations:
-        """Its private connections."""
+        """The client's private connections."""
+
+
+class TopicRequest(Protocol):
+    """A request for topics, see ``proxy.pubsub``."""
+
+    error: bytes
+
+    def ask(self, names: list[bytes]) -> None:
+        """Subscribe to these topics at servers."""
+
+    def may_ask(self) -> bool:
+        """Whether the request may ask for more topics; if not, the client is woken when it may."""
+
+    def is_settled(self) -> bool:
+        """Whether all topics are confirmed or the request has failed; if not, the client is woken when that is so."""
+
+    def take(self, most: int) -> list[bytes]:
+        """Subscribe the client to up to ``most`` of the next topics; returns their names, none at the end."""
+
+    def end(self) -> None:
+        """End the request; topics that it has not taken are released."""
 
 
 class Subscriptions(Protocol):
-    """What the pool's clients have subscribed to, see ``proxy.subscriptions``."""
+    """The subscriptions of the pool's clients, see ``proxy.pubsub``."""
 
-    def subscribe(self, client: Client, kind: str, names: Sequence[bytes]) -> bytes | bool:
-        """Whether the client gets the messages now, or an error reply."""
+    def begin(self, client: Client, kind: str) -> TopicRequest:
+        """A client's request for topics of a kind, without topics yet."""
 
     def unsubscribe(self, client: Client, kind: str, names: Iterable[bytes]) -> None:
-        """It wants them no more."""
+        """Unsubscribe the client from these topics, which should be few."""
 
-    def drop(self, client: Client) -> None:
-        """It wants nothing more."""
+    def drop(self, client: Client, topics: Mapping[str, dict[bytes, None]]) -> None:
+        """Unsubscribe the client from everything; ``topics``: all its topics by kind, which are removed from it."""
 
     def subscribers(self, kind: str, name: bytes) -> tuple[int, int]:
-        """How many clients get a topic's messages, and at how many servers it is asked for."""
+        """(clients that get a topic's messages, servers that have confirmed the topic)."""
 
 
 class Pool(Protocol):
-    """What is asked of a client's pool."""
+    """The part of ``proxy.server_pool.ServerPool`` that is used here."""
 
     config: Any
     codec: Any
@@ -88,53 +128,71 @@ class Pool(Protocol):
     subscriptions: Subscriptions
 
     def clients(self) -> list[Client]:
-        """Those connected now."""
+        """The connected clients."""
 
     def statistics(self) -> Iterable[tuple[str, object]]:
-        """Names and values of the proxy's own figures."""
+        """(name, value) of the proxy's own figures."""
 
     def can_use(self, profile: int, client: Client) -> bool | None:
-        """Whether servers take connections of this profile; None while that is found out, see ``Codec.plan``."""
+        """Whether servers accept a profile; None while this is being tested, see ``Codec.plan``."""
 
     def server_names(self) -> list[str]:
         """Names of the servers, by index."""
 
     def find_server(self, keys: list[bytes]) -> int:
-        """The server that has all of these keys: -1 when there are several, -2 when no server is live."""
+        """The server that has all of these keys: -1 if they are on several servers, -2 if no server is live."""
 
-    def draws(self) -> bool:
-        """Whether servers are drawn at random, so that keys say nothing about them."""
+    def is_random(self) -> bool:
+        """Whether the distribution is ``random``: a key has no server of its own."""
 
     def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
         """Send a request of the proxy's own to any server; ``done`` gets the reply, and whether it is a server's."""
 
+    poll: Any
+    """Sends requests to every server, see ``proxy.server_poll``."""
+
+    def may_be_busy(self) -> bool:
+        """Whether the only server may be busy with a client's script; False in a pool of several servers."""
+
+    def connects(self) -> int:
+        """How many connections to servers have been opened."""
+
     def now(self) -> int:
         """Milliseconds of a steady clock."""
 
+    def tell_guesses(self, address: str, count: int) -> None:
+        """Log that a client is closed after ``count`` wrong passwords."""
+
 
 class Transaction:
-    """Where a client is between WATCH or MULTI and EXEC.
+    """A client's state from WATCH or MULTI to EXEC.
 
-    ``server``: where it takes place, None while no key has told. ``watching``: keys are watched there. ``open``: MULTI
-    was sent. ``queued``: requests without keys that came before the server was known, and ``before``: what the server
-    has been sent first, once it is; ``begun``: it has answered that. ``failed``: EXEC will do nothing.
+    ``server``: the server of the transaction, None before the first key. ``watching``: keys are watched there.
+    ``open``: MULTI was sent. ``queued``: requests without keys that were sent before the server was known. ``before``:
+    the first requests to the server, once it is known; ``begun``: the server has answered them. ``failed``: EXEC will
+    do nothing. ``lapsed``: EXEC will do nothing either, because the client was silent for so long that its connection
+    was given up.
     """
 
-    __slots__ = ("before", "begun", "failed", "open", "queued", "server", "watching")
+    __slots__ = ("before", "begun", "failed", "lapsed", "open", "queued", "server", "watching")
 
     def __init__(self) -> None:
         self.server: int | None = None
-        self.watching = self.open = self.begun = self.failed = False
+        self.watching = self.open = self.begun = self.failed = self.lapsed = False
         self.queued: list[bytes] = []
         self.before: tuple[bytes, ...] = ()
 
 
 _NO_TRANSACTION = Transaction()
-"""Of clients that are in none; nothing about it ever changes."""
+"""The transaction of all clients without one; it never changes."""
 
 
 class Session:
-    """The state of one client connection. There are many that never do anything rare: they share what says so."""
+    """The state of one client connection. Clients without subscriptions or transactions share the objects for them.
+
+    ``scripts``: the client has run scripts, so its requests go to connections of a profile for that. ``subcommand``:
+    the full name of the last planned sub-command.
+    """
 
     __slots__ = (
         *(
@@ -148,7 +206,18 @@ class Session:
             "no_evict",
             "no_touch",
         ),
-        *("password", "pool", "protocol", "replies", "skipping", "topics", "transaction"),
+        *(
+            "password",
+            "pool",
+            "protocol",
+            "replies",
+            "scripts",
+            "skips_reply",
+            "subcommand",
+            "topics",
+            "transaction",
+            "wrong_passwords",
+        ),
     )
 
     def __init__(self, pool: Pool, client: Client) -> None:
@@ -156,18 +225,21 @@ class Session:
         self.client = client
         self.password = pool.config.redis_auth.encode()
         self.killed = False
+        self.wrong_passwords = 0
         self.library = self.library_version = b""
+        self.subcommand = ""
         self.begin()
 
     def begin(self) -> None:
-        """As when the connection was new, but for what the client said about its library."""
+        """Set the state of a new connection, except for the name and version of the client's library."""
         self.authenticated = not self.password
         self.name = b""
         self.replies = REPLY_ON
-        self.skipping = False
+        self.skips_reply = False
         self.protocol = 2
         self.database: int = self.pool.config.redis_db
         self.no_evict = self.no_touch = False
+        self.scripts = False
         self.transaction = _NO_TRANSACTION
         self.topics = _NO_TOPICS
 
@@ -179,37 +251,37 @@ class Session:
     @property
     def profile(self) -> int:
         """The profile of server connections for the client's requests."""
-        return profile_of(self.protocol, self.database, self.pool.config)
+        return profile_of(self.protocol, self.database, self.scripts, self.pool.config)
 
     @property
     def expected(self) -> int:
-        """What is expected of replies."""
+        """The session's part of ``Request.expected``."""
         return RESP3 if self.protocol == 3 else 0
 
     @property
     def subscribed(self) -> bool:
-        """Whether there is any topic it gets messages of."""
+        """Whether the client has any subscription."""
         return any(self.topics.values())
 
     def begin_transaction(self) -> Transaction:
-        """The client's transaction, which from now on there is."""
+        """The client's transaction, started if there is none."""
         if self.transaction is _NO_TRANSACTION:
             self.transaction = Transaction()
         return self.transaction
 
     def end_transaction(self) -> None:
-        """There is none any more."""
+        """End the client's transaction."""
         self.transaction = _NO_TRANSACTION
 
-    def add_topic(self, kind: str, name: bytes) -> None:
-        """It gets the messages of this topic."""
+    def topics_of(self, kind: str) -> dict[bytes, None]:
+        """The client's topics of a kind, which may be changed."""
         if self.topics is _NO_TOPICS:
             self.topics = {each: {} for each in SUBSCRIBES}
-        self.topics[kind][name] = None
+        return self.topics[kind]
 
     @property
-    def attended(self) -> bool:
-        """Whether what becomes of a request depends on more than the request."""
+    def needs_planning(self) -> bool:
+        """Whether the plan for a request depends on the session's state."""
         transaction = self.transaction
         return (
             not self.authenticated
@@ -218,46 +290,63 @@ class Session:
             or (self.protocol == 2 and self.subscribed)
         )
 
+    def count_wrong_password(self) -> None:
+        """Count a wrong password; if there are too many, log that."""
+        self.wrong_passwords += 1
+        if self.guesses:
+            address = str(self.client.description()["addr"])
+            self.pool.tell_guesses(address, self.wrong_passwords)
+
     @property
-    def queues_to(self) -> int:
-        """The server that has begun the client's transaction, -1 while there is none."""
+    def guesses(self) -> bool:
+        """Whether the connection closes because of wrong passwords."""
+        return self.wrong_passwords >= MOST_WRONG_PASSWORDS
+
+    @property
+    def transaction_server(self) -> int:
+        """The server that has begun the client's transaction, -1 for none."""
         transaction = self.transaction
-        if not (transaction.open and transaction.begun) or transaction.server is None:
+        if not (transaction.open and transaction.begun) or transaction.lapsed or transaction.server is None:
             return -1
         return transaction.server
 
-    def taken(self) -> None:
-        """A planned request is on its way."""
-        if self.skipping and self.replies == REPLY_SKIP:
+    def on_dispatched(self) -> None:
+        """A planned request was sent or answered."""
+        if self.skips_reply and self.replies == REPLY_SKIP:
             self.replies = REPLY_ON
-        self.skipping = False
+        self.skips_reply = False
 
-    def spoilt(self) -> None:
-        """A request got an error without being looked at: it cannot be a part of a transaction."""
+    def on_rejected(self) -> None:
+        """A request got an error without a plan: an open transaction fails."""
         self.transaction.failed = self.transaction.open
 
-    def ended(self) -> None:
-        """The client is gone."""
-        self.pool.subscriptions.drop(self.client)
+    def lapsed(self) -> None:
+        """The client was silent for too long, so its private connection was given up, with its transaction."""
+        if self.transaction is not _NO_TRANSACTION:
+            self.transaction.lapsed = True
+
+    def on_close(self) -> None:
+        """The client is closed."""
+        self.pool.subscriptions.drop(self.client, self.topics)
 
     @property
     def message_beginning(self) -> bytes:
-        """What messages of version 2 begin with in the client's version, in the place of as many bytes."""
+        """The first byte of messages in the client's version of the protocol."""
         return b">" if self.protocol == 3 else b"*"
 
 
-def profile_of(protocol: int, database: int, config: Any) -> int:
-    """The profile of connections that speak this protocol and have selected this database.
+def profile_of(protocol: int, database: int, scripts: bool, config: Any) -> int:
+    """The profile of connections with this version of the protocol and this database.
 
-    0 is version 2 and the pool's own database. The lowest bit tells the version, the others how far the database is
-    from the pool's own.
+    0 is version 2 and the pool's own database. ``scripts``: for clients that run scripts, see ``proxy.fenced``. The
+    bits above RESP3_PROFILE and SCRIPTS_PROFILE are the distance of the database from the pool's own.
     """
     distance: int = (database - config.redis_db) % config.databases
-    return distance * 2 + (protocol == 3)
+    return distance * 4 + scripts * SCRIPTS_PROFILE + (protocol == 3) * RESP3_PROFILE
 
 
 def database_of(profile: int, config: Any) -> int:
-    """The database that connections of a profile have selected."""
+    """The database of connections with this profile."""
     if config.databases == 1:
         return int(config.redis_db)
-    return int((config.redis_db + profile // 2) % config.databases)
+    return int((config.redis_db + profile // 4) % config.databases)

@@ -1,9 +1,10 @@
-"""WATCH, MULTI and EXEC: on a server connection of the client's own, at the server of the first key.
+"""WATCH, MULTI and EXEC: on a private connection of the client, to the server of the first key.
 
-Plain Python. MULTI goes to the server with the first request that has a key, and that waits until the server has
-accepted it, so nothing is ever executed that was meant to be queued. A request that cannot be a part of the transaction
-gets its error at once, and EXEC then does nothing, as in redis. What is watched goes with its connection: when that is
-lost, EXEC says so. Source: redis.io, "Transactions".
+Plain Python. MULTI goes to the server with the first request that has a key, and this request waits until the server
+has accepted MULTI, so no request runs that should be queued. A request that cannot be part of the transaction gets its
+error at once, and EXEC then does nothing, as in redis. Watched keys depend on the connection: if it is lost, EXEC
+reports that. A client that is silent for a minute loses the connection, and its EXEC does nothing. Source: redis.io,
+"Transactions".
 """
 
 from twemproxy.protocol.plan import Answer, Plan, ToPrivate
@@ -11,6 +12,7 @@ from twemproxy.protocol.redis.errors import (
     CROSS_SERVER,
     DISCARD_WITHOUT_MULTI,
     EXEC_ABORTED,
+    EXEC_LAPSED,
     EXEC_LOST,
     EXEC_WITHOUT_MULTI,
     NESTED_MULTI,
@@ -19,11 +21,11 @@ from twemproxy.protocol.redis.errors import (
     error_reply,
 )
 from twemproxy.protocol.redis.inline import encode_request
-from twemproxy.protocol.redis.replies import OK
+from twemproxy.protocol.redis.resp_encoder import OK
 from twemproxy.protocol.redis.session import Session
 
 MOST_QUEUED = 1000
-"""Requests without keys that are kept until the first key tells the server."""
+"""Most requests without keys that are kept until the first key determines the server."""
 
 MOST_QUEUED_BYTES = 1024 * 1024
 
@@ -32,7 +34,7 @@ _QUEUED = b"+QUEUED\r\n"
 
 
 def plan(name: str, arguments: list[bytes], session: Session) -> Plan:
-    """What becomes of WATCH, UNWATCH, MULTI, EXEC and DISCARD; in a transaction UNWATCH is queued instead."""
+    """The plan for WATCH, UNWATCH, MULTI, EXEC and DISCARD; in a transaction UNWATCH is queued instead."""
     match name:
         case "watch":
             return _watch(arguments[1:], session)
@@ -47,8 +49,13 @@ def plan(name: str, arguments: list[bytes], session: Session) -> Plan:
 
 
 def queue(request: bytes, server: int | None, session: Session) -> Plan:
-    """A request in a transaction, for the server of its keys, or for any server."""
+    """The plan for a request in a transaction.
+
+    ``request``: its bytes, if ``server`` is None. ``server``: that of its keys, None for any server.
+    """
     transaction = session.transaction
+    if transaction.lapsed:
+        return Answer(_QUEUED)
     if transaction.server is None:
         if server is None:
             if len(transaction.queued) == MOST_QUEUED or sum(map(len, transaction.queued)) > MOST_QUEUED_BYTES:
@@ -65,12 +72,12 @@ def queue(request: bytes, server: int | None, session: Session) -> Plan:
 
 
 def _is_elsewhere(server: int, session: Session) -> bool:
-    """Whether this is another server than that of the transaction. Where servers are drawn, all keys are everywhere."""
-    return server != session.transaction.server and not session.pool.draws()
+    """Whether this is not the server of the transaction. With the distribution ``random`` every server has all keys."""
+    return server != session.transaction.server and not session.pool.is_random()
 
 
 def refuse(reply: bytes, session: Session) -> Answer:
-    """The request is answered with this error, and the transaction fails."""
+    """Reply with this error; the transaction fails."""
     session.transaction.failed = True
     return Answer(reply)
 
@@ -86,13 +93,13 @@ def _begin(server: int, session: Session) -> bytes | bool:
 
 
 def _end(session: Session) -> None:
-    """With the next request to the server there is no transaction any more, and nothing is watched."""
+    """End the transaction and the watching; the connection is given back after the reply to the next request."""
     session.client.reservations().keep_no_longer()
     session.end_transaction()
 
 
 def _drop(reply: bytes, session: Session) -> Plan:
-    """As ``_end``, but the server is not told: it notices that the connection is gone. The answer is this reply."""
+    """As ``_end``, but the connection is closed, which ends the transaction at the server. Replies with ``reply``."""
     if session.client.awaits_replies():
         return None
     session.client.reservations().give_back(False)
@@ -125,6 +132,8 @@ def _unwatch(session: Session) -> Plan:
     transaction = session.transaction
     if not transaction.watching or transaction.server is None:
         return Answer(OK)
+    if transaction.lapsed:
+        return _drop(OK, session)
     server = transaction.server
     ready = session.client.reservations().reserve(server, session.profile)
     if isinstance(ready, bytes):
@@ -148,6 +157,10 @@ def _exec(session: Session) -> Plan:
         return Answer(error_reply(EXEC_WITHOUT_MULTI))
     if transaction.failed:
         return _drop(error_reply(EXEC_ABORTED), session)
+    if transaction.lapsed:
+        # The reply is that of a changed key: clients start again after it.
+        nothing = b"_\r\n" if session.protocol == 3 else b"*-1\r\n"
+        return _drop(nothing if transaction.watching else error_reply(EXEC_LAPSED), session)
     if transaction.server is None:
         if not transaction.queued:
             _end(session)

@@ -1,24 +1,24 @@
-"""What a server may be sent: one request, whatever the client sent, and its reply is the client's."""
+"""Checks of forwarded requests: a server gets exactly one request, and replies to it exactly once."""
 
 from typing import Any
 
-from feeding import COMPLETE, MUTED, QUIET, TO_ALL, TO_ANY, TO_EACH, TO_KEY
+from feeding import BROADCAST, COMPLETE, NOREPLY, QUIET, SCATTER, TO_ANY, TO_KEY
 
 from twemproxy.protocol.memcache.commands import COMMANDS, MOST_KEY, Form
 
-FORWARDED = (TO_KEY, TO_ANY, TO_EACH, TO_ALL)
+FORWARDED = (TO_KEY, TO_ANY, SCATTER, BROADCAST)
 META = (Form.META, Form.META_SET)
-# Where the last argument may be spelt like noreply: memcached takes it for a key there, or for the name of statistics.
+# Forms whose last argument may be spelt like noreply: memcached takes it for a key, or for the name of statistics.
 KEYS_ONLY = (Form.RETRIEVAL, Form.RETRIEVAL_TOUCH, Form.STATS)
 PLACE_OF_LENGTH = {Form.STORAGE: 4, Form.CAS: 4, Form.META_SET: 2}
 
 
 def check_forwarded(codec: Any, request: bytes) -> None:
-    """Hold a request just framed, which is all of ``request``, to what every memcached has to find."""
+    """Check that the forwarded part of ``request``, which was just framed, is one request that gets a reply."""
     route, command, key_decoded = codec.route, codec.command, codec.key_decoded
     key = codec.decoded_key() if key_decoded else request[codec.key_start : codec.key_end]
-    forwarded = request[: codec.cut_start] + request[codec.cut_end :]
-    assert codec.swallow == 0
+    forwarded = request[: codec.strip_start] + request[codec.strip_end :]
+    assert codec.discard == 0
     form = COMMANDS[command].form
     line, newline, block = forwarded.partition(b"\n")
     assert newline == b"\n"
@@ -46,14 +46,14 @@ def check_forwarded(codec: Any, request: bytes) -> None:
             assert key in arguments
     assert codec.find_request(forwarded, 0, len(forwarded)) == COMPLETE
     assert (codec.end, codec.route, codec.command) == (len(forwarded), route, command)
-    assert forwarded[: codec.cut_start] + forwarded[codec.cut_end :] == forwarded
-    assert not codec.expected & (QUIET | MUTED)
+    assert forwarded[: codec.strip_start] + forwarded[codec.strip_end :] == forwarded
+    assert not codec.expected & (QUIET | NOREPLY)
     if route == TO_KEY:
         assert key == (codec.decoded_key() if codec.key_decoded else forwarded[codec.key_start : codec.key_end])
 
 
 def check_stream(codec: Any, stream: bytes) -> None:
-    """Hold every request of a stream, and what begins at every line of it, to that."""
+    """Apply ``check_forwarded`` to every request that begins at the start of the stream or of one of its lines."""
     starts = {0} | {at + 1 for at in range(len(stream)) if stream[at] == 10}
     for start in sorted(starts - {len(stream)}):
         if codec.find_request(stream, start, len(stream)) == COMPLETE and codec.route in FORWARDED:

@@ -35,7 +35,7 @@ _classic = st.sampled_from([b"set", b"add", b"replace", b"append", b"prepend"])
 
 @st.composite
 def storage_requests(draw: st.DrawFn) -> bytes:
-    """Requests with a data block, most of them as they should be."""
+    """Requests with a data block, most of them well-formed."""
     data = draw(blocks)
     length = draw(
         st.just(b"%d" % len(data)) | st.sampled_from([b"%d" % (len(data) + 1), b"+%d" % len(data), b"00", b"x"])
@@ -111,7 +111,7 @@ cuts = st.lists(st.integers(0, 200), max_size=12)
 
 @st.composite
 def damaged(draw: st.DrawFn, streams: st.SearchStrategy[bytes]) -> bytes:
-    """A stream of which a few bytes were changed, put in, or taken out."""
+    """A stream in which a few bytes are changed, inserted or removed."""
     data = bytearray(draw(streams))
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data)))

@@ -1,8 +1,8 @@
-"""Memcached requests and what has to become of them: tables, for tests of the codec and of a real memcached."""
+"""Tables of memcached requests and their treatment, for tests of the codec and of a real memcached."""
 
 from typing import NamedTuple
 
-from feeding import MUTED, QUIET, REST_OF_LINE, TO_ALL, TO_ANY, TO_KEY
+from feeding import BROADCAST, NOREPLY, QUIET, REST_OF_LINE, SLOW_PATH, TO_ANY, TO_KEY
 
 ERROR = "ERROR"
 FORMAT = "CLIENT_ERROR bad command line format"
@@ -22,15 +22,15 @@ LONG = b"k" * 251
 
 
 class Forwarded(NamedTuple):
-    """A request that one or all servers get."""
+    """A request that goes to one server or to all servers."""
 
     request: bytes
     kind: str
-    """The kind of reply that is expected."""
+    """The kind of the expected reply."""
     unwanted: int = 0
-    """QUIET or MUTED."""
+    """QUIET, NOREPLY or 0."""
     forwarded: bytes = b""
-    """What a server gets; empty for the request itself."""
+    """The bytes that a server gets; empty if they are the request itself."""
     key: bytes = b"k"
     route: int = TO_KEY
 
@@ -47,31 +47,31 @@ FORWARDED = [
     Forwarded(b"set k 0 0 2\n\r\n\r\n", "storage"),
     Forwarded(b"set k 0 0 0\r\n\r\n", "storage"),
     Forwarded(b"set k 0 0 002\r\nab\r\n", "storage"),
-    Forwarded(b"set k 0 0 2 noreply\r\nab\r\n", "storage", MUTED, b"set k 0 0 2\r\nab\r\n"),
-    Forwarded(b"set k 0 0 2  noreply \nab\r\n", "storage", MUTED, b"set k 0 0 2 \nab\r\n"),
+    Forwarded(b"set k 0 0 2 noreply\r\nab\r\n", "storage", NOREPLY, b"set k 0 0 2\r\nab\r\n"),
+    Forwarded(b"set k 0 0 2  noreply \nab\r\n", "storage", NOREPLY, b"set k 0 0 2 \nab\r\n"),
     Forwarded(b"set k 0 0 2 foo\r\nab\r\n", "storage", 0, b"set k 0 0 2\r\nab\r\n"),
     Forwarded(b"set k 0 0 2 n\0oreply\r\nab\r\n", "storage", 0, b"set k 0 0 2\r\nab\r\n"),
     Forwarded(b"set k 0 0 2 NOREPLY\r\nab\r\n", "storage", 0, b"set k 0 0 2\r\nab\r\n"),
     Forwarded(b"set noreply 0 0 2\r\nab\r\n", "storage", key=b"noreply"),
     Forwarded(b"add k 1 2 1\r\na\r\n", "storage"),
-    Forwarded(b"replace k 1 -2 1 noreply\r\na\r\n", "storage", MUTED, b"replace k 1 -2 1\r\na\r\n"),
+    Forwarded(b"replace k 1 -2 1 noreply\r\na\r\n", "storage", NOREPLY, b"replace k 1 -2 1\r\na\r\n"),
     Forwarded(b"append k 1 2 1\r\n\0\r\n", "storage"),
-    Forwarded(b"prepend k 1 2 1 noreply\r\na\r\n", "storage", MUTED, b"prepend k 1 2 1\r\na\r\n"),
+    Forwarded(b"prepend k 1 2 1 noreply\r\na\r\n", "storage", NOREPLY, b"prepend k 1 2 1\r\na\r\n"),
     Forwarded(b"cas k 1 2 1 7\r\na\r\n", "storage"),
-    Forwarded(b"cas k 1 2 1 7 noreply\r\na\r\n", "storage", MUTED, b"cas k 1 2 1 7\r\na\r\n"),
+    Forwarded(b"cas k 1 2 1 7 noreply\r\na\r\n", "storage", NOREPLY, b"cas k 1 2 1 7\r\na\r\n"),
     Forwarded(b"cas k 1 2 1 7 foo\r\na\r\n", "storage", 0, b"cas k 1 2 1 7\r\na\r\n"),
     Forwarded(b"incr k 1\r\n", "arithmetic"),
-    Forwarded(b"decr k 1 noreply\r\n", "arithmetic", MUTED, b"decr k 1\r\n"),
+    Forwarded(b"decr k 1 noreply\r\n", "arithmetic", NOREPLY, b"decr k 1\r\n"),
     Forwarded(b"incr k 1 foo\n", "arithmetic", 0, b"incr k 1\n"),
     Forwarded(b"touch k -1\r\n", "touch"),
-    Forwarded(b"touch k 1 noreply\r\n", "touch", MUTED, b"touch k 1\r\n"),
+    Forwarded(b"touch k 1 noreply\r\n", "touch", NOREPLY, b"touch k 1\r\n"),
     Forwarded(b"touch noreply 1 foo\r\n", "touch", 0, b"touch noreply 1\r\n", b"noreply"),
     Forwarded(b"delete k\r\n", "delete"),
     Forwarded(b"delete k 0\r\n", "delete", 0, b"delete k\r\n"),
-    Forwarded(b"delete k noreply\r\n", "delete", MUTED, b"delete k\r\n"),
-    Forwarded(b"delete k 0 noreply\r\n", "delete", MUTED, b"delete k\r\n"),
+    Forwarded(b"delete k noreply\r\n", "delete", NOREPLY, b"delete k\r\n"),
+    Forwarded(b"delete k 0 noreply\r\n", "delete", NOREPLY, b"delete k\r\n"),
     Forwarded(b"delete noreply\r\n", "delete", key=b"noreply"),
-    Forwarded(b"delete noreply noreply\r\n", "delete", MUTED, b"delete noreply\r\n", b"noreply"),
+    Forwarded(b"delete noreply noreply\r\n", "delete", NOREPLY, b"delete noreply\r\n", b"noreply"),
     Forwarded(b"mg k\r\n", "meta get"),
     Forwarded(b"mg k v t O1 ? \xff c c\n", "meta get"),
     Forwarded(b"mg k v q k\r\n", "meta get", QUIET, b"mg k v k\r\n"),
@@ -92,30 +92,30 @@ FORWARDED = [
     Forwarded(b"version\r\n", "version", key=b"", route=TO_ANY),
     Forwarded(b" version foo bar\n", "version", 0, b" version\n", b"", TO_ANY),
     Forwarded(b"version noreply\r\n", "version", 0, b"version\r\n", b"", TO_ANY),
-    Forwarded(b"verbosity 1\r\n", "ok", key=b"", route=TO_ALL),
-    Forwarded(b"verbosity 1 noreply\r\n", "ok", MUTED, b"verbosity 1\r\n", b"", TO_ALL),
-    Forwarded(b"verbosity 1 foo\r\n", "ok", 0, b"verbosity 1\r\n", b"", TO_ALL),
-    Forwarded(b"flush_all\r\n", "ok", key=b"", route=TO_ALL),
-    Forwarded(b"flush_all 5\n", "ok", key=b"", route=TO_ALL),
-    Forwarded(b"flush_all -5 foo\n", "ok", 0, b"flush_all -5\n", b"", TO_ALL),
-    Forwarded(b"flush_all noreply\r\n", "ok", MUTED, b"flush_all\r\n", b"", TO_ALL),
-    Forwarded(b"flush_all 5 noreply\r\n", "ok", MUTED, b"flush_all 5\r\n", b"", TO_ALL),
-    Forwarded(b"stats items\r\n", "stats", key=b"", route=TO_ALL),
-    Forwarded(b"stats servers now\r\n", "stats", key=b"", route=TO_ALL),
-    Forwarded(b"stats noreply\r\n", "stats", key=b"", route=TO_ALL),
+    Forwarded(b"verbosity 1\r\n", "ok", key=b"", route=BROADCAST),
+    Forwarded(b"verbosity 1 noreply\r\n", "ok", NOREPLY, b"verbosity 1\r\n", b"", BROADCAST),
+    Forwarded(b"verbosity 1 foo\r\n", "ok", 0, b"verbosity 1\r\n", b"", BROADCAST),
+    Forwarded(b"flush_all\r\n", "ok", key=b"", route=BROADCAST),
+    Forwarded(b"flush_all 5\n", "ok", key=b"", route=BROADCAST),
+    Forwarded(b"flush_all -5 foo\n", "ok", 0, b"flush_all -5\n", b"", BROADCAST),
+    Forwarded(b"flush_all noreply\r\n", "ok", NOREPLY, b"flush_all\r\n", b"", BROADCAST),
+    Forwarded(b"flush_all 5 noreply\r\n", "ok", NOREPLY, b"flush_all 5\r\n", b"", BROADCAST),
+    Forwarded(b"stats items\r\n", "stats", key=b"", route=SLOW_PATH),
+    Forwarded(b"stats servers now\r\n", "stats", key=b"", route=SLOW_PATH),
+    Forwarded(b"stats noreply\r\n", "stats", key=b"", route=SLOW_PATH),
 ]
 
 
 class Refused(NamedTuple):
-    """A line that gets an error."""
+    """A line that is refused with an error reply."""
 
     line: bytes
     text: str
     block: bytes = b""
-    """What belongs to the request behind the line, and is dropped."""
+    """The part of the request after the line, which is discarded."""
     muted: bool = False
     like_memcached: bool = True
-    """Whether memcached says the same."""
+    """Whether memcached replies with the same error."""
 
 
 AB = b"ab\r\n"
@@ -202,13 +202,13 @@ ADMINISTRATION += ["shutdown", "slabs", "watch"]
 
 
 class Block(NamedTuple):
-    """A storage request whose data block does not end where it should."""
+    """A data block that does not end where its storage request declares."""
 
     data: bytes
-    """All of it, of which five bytes are declared."""
+    """All bytes after the command line, which declares five bytes."""
     end: int
-    """Bytes of ``data`` that are part of the request."""
-    swallow: int
+    """The number of bytes of ``data`` that are part of the request."""
+    discard: int
 
 
 BAD_BLOCKS = [

@@ -1,11 +1,11 @@
-"""The tables of these tests, and what the codec makes of requests and replies, against a real memcached."""
+"""The tables of these tests, and the codec's treatment of requests and replies, compared with a real memcached."""
 
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
-from feeding import COMPLETE, MUTED, QUIET, TO_ALL, TO_ANY, TO_EACH, TO_KEY
+from feeding import BROADCAST, COMPLETE, NOREPLY, QUIET, SCATTER, TO_ANY, TO_KEY, Parser
 from hypothesis import given
 from memcache_streams import requests
 from memcache_tables import AB, BAD_BLOCKS, CHUNK, FORWARDED, LONG, REFUSED, Block, Forwarded, Refused
@@ -13,7 +13,7 @@ from memcache_tables import AB, BAD_BLOCKS, CHUNK, FORWARDED, LONG, REFUSED, Blo
 from harness.servers import MemcachedServer
 from twemproxy.protocol.memcache.commands import KIND_NAMES, REPLY_KINDS
 
-# Behind a request: its reply shows where the replies to the request end.
+# Sent after a request: its reply marks the end of the replies to the request.
 NOOP, NOOP_REPLY = b"mn\r\n", b"MN\r\n"
 
 
@@ -25,11 +25,11 @@ def memcached() -> Iterator[MemcachedServer]:
 
 @pytest.fixture(scope="session")
 def codec(flavour: Callable[[str], ModuleType]) -> Any:
-    return flavour("twemproxy.protocol.memcache.codec").MemcacheCodec(["flush_all"])
+    return Parser(flavour("twemproxy.protocol.memcache.codec").MemcacheCodec(["flush_all"]))
 
 
 def told(memcached: MemcachedServer, data: bytes) -> bytes:
-    """Everything a memcached says to these bytes."""
+    """All bytes that memcached sends in reply to ``data``."""
     with memcached.connect() as connection:
         connection.send(data)
         connection.half_close()
@@ -37,13 +37,13 @@ def told(memcached: MemcachedServer, data: bytes) -> bytes:
 
 
 def the_reply(memcached: MemcachedServer, request: bytes) -> bytes:
-    """What a memcached says to a request, which it must have read to its end and no further."""
+    """The reply of memcached to a request; memcached must have read exactly this request."""
     answer = told(memcached, request + NOOP)
     assert answer.endswith(NOOP_REPLY), (request, answer)
     return answer.removesuffix(NOOP_REPLY)
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- refused requests ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", [row for row in REFUSED if row.like_memcached], ids=lambda row: repr(row.line))
@@ -57,7 +57,7 @@ def test_bad_blocks_are_refused_in_the_words_of_memcached(memcached: MemcachedSe
 
 
 def test_memcached_takes_the_block_for_commands_where_it_is_dropped_here(memcached: MemcachedServer) -> None:
-    """Why lines that memcached refuses must not be forwarded with their block."""
+    """Lines that memcached refuses must not be forwarded with their data block: memcached executes the block."""
     many = b"c f h I k l s t u v P L F0 C1 E1 T0 N0"
     for line in (b"set %s 0 0 2" % LONG, b"set k x 0 2", b"ms %s 2" % LONG, b"ms k 2 " + many):
         assert told(memcached, line + b"\r\n" + AB).endswith(b"\r\nERROR\r\n")
@@ -82,7 +82,7 @@ def test_memcached_closes_where_a_long_line_has_leading_blanks(memcached: Memcac
                 connection.expect_closed()
 
 
-# --- what is forwarded -----------------------------------------------------------------------------------------------
+# --- forwarded requests ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", FORWARDED, ids=lambda row: repr(row.request))
@@ -97,10 +97,10 @@ def test_what_is_forwarded_has_one_reply_of_its_kind(codec: Any, memcached: Memc
 def test_whatever_is_forwarded_has_one_reply(codec: Any, memcached: MemcachedServer, request: bytes) -> None:
     if codec.find_request(request, 0, len(request)) != COMPLETE:
         return
-    if codec.route in (TO_KEY, TO_ANY, TO_EACH, TO_ALL):
+    if codec.route in (TO_KEY, TO_ANY, SCATTER, BROADCAST):
         request = request[: codec.end]
-        expected = codec.expected & ~(QUIET | MUTED)
-        reply = the_reply(memcached, request[: codec.cut_start] + request[codec.cut_end :])
+        expected = codec.expected & ~(QUIET | NOREPLY)
+        reply = the_reply(memcached, request[: codec.strip_start] + request[codec.strip_end :])
         codec.expected = expected
         assert codec.find_reply(reply, 0, len(reply)) == COMPLETE
         assert codec.end == len(reply)
@@ -159,7 +159,7 @@ REPLIES = [
 
 
 def asked(memcached: MemcachedServer, before: bytes, request: bytes) -> bytes:
-    """The reply to a request on a memcached with nothing but what ``before`` puts there."""
+    """The reply to ``request`` after memcached has deleted the key k and executed ``before``."""
     told(memcached, b"stats detail off\r\ndelete k\r\n" + before)
     return the_reply(memcached, request + b"\r\n")
 

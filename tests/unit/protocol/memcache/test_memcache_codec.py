@@ -1,17 +1,16 @@
-"""How memcached requests split, how their replies merge, and what the proxy says in that protocol."""
+"""How memcached requests are split, how their replies are merged, and which replies the proxy makes itself."""
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
 import pytest
-from feeding import COMPLETE, IN_WORDS, PLANNED, STATUS, TO_EACH, VALUES, request_meaning
+from feeding import COMPLETE, CUSTOM, SCATTER, SLOW_PATH, STATUS, VALUES, Parser, request_meaning
 from hypothesis import example, given
 from hypothesis import strategies as st
 from memcache_streams import keys
 
 from twemproxy.protocol.memcache.commands import KIND_NAMES
-from twemproxy.protocol.memcache.local import Session
 
 Load = Callable[[str], ModuleType]
 MODULE = "twemproxy.protocol.memcache.codec"
@@ -20,11 +19,11 @@ END = b"END\r\n"
 
 @pytest.fixture(scope="session")
 def codec(flavour: Load) -> Any:
-    return flavour(MODULE).MemcacheCodec()
+    return Parser(flavour(MODULE).MemcacheCodec())
 
 
 def value(key: bytes, data: bytes, more: bytes = b"") -> bytes:
-    """A value in a reply, ``more`` being behind its length."""
+    """A value in a reply; ``more`` follows its length."""
     return b"VALUE %s 0 %d%s\r\n%s\r\n" % (key, len(data), more, data)
 
 
@@ -35,7 +34,7 @@ stored = st.dictionaries(
 
 
 def answer_of_memcached(store: dict[bytes, tuple[bytes, bytes]], asked: Sequence[bytes]) -> bytes:
-    """What one memcached that holds these values says to a request for keys."""
+    """The reply of one memcached with these values to a request for these keys."""
     return b"".join(value(key, *store[key]) for key in asked if key in store) + END
 
 
@@ -52,19 +51,20 @@ def answer_of_memcached(store: dict[bytes, tuple[bytes, bytes]], asked: Sequence
 def test_a_split_request_is_answered_as_by_one_server(
     codec: Any, head: bytes, asked: list[bytes], store: dict[bytes, tuple[bytes, bytes]], gap: int, data: st.DataObject
 ) -> None:
-    """Each sub-request is one for the keys of its server, and the merged values are what a single server says."""
+    """Each sub-request asks for the keys of its server, and the merged reply is the reply of a single server."""
     asked += data.draw(st.lists(st.sampled_from(asked), max_size=3))
     for key in data.draw(st.lists(st.sampled_from(asked), max_size=6)):
         store[key] = (key[:3], b"")
     request = head.replace(b" ", b" " * gap) + b"".join(b" " * gap + key for key in asked) + b"\r\n"
     command, route, expected, _, merge, n, items = request_meaning(codec, request)
-    assert (route, merge, n, [key for key, _ in items]) == (TO_EACH, VALUES, len(asked), asked)
+    assert (route, merge, n, [key for key, _ in items]) == (SCATTER, VALUES, len(asked), asked)
     place = {key: data.draw(st.integers(0, 3)) for key in set(asked)}
     parts: dict[int, list[bytes]] = {}
     for server in sorted(set(place.values())):
         chosen = [i for i in range(n) if place[asked[i]] == server]
         assert codec.find_request(request, 0, len(request)) == COMPLETE
-        before, behind = codec.sub_request(request, command, len(chosen))
+        assert codec.command == command
+        before, behind = codec.sub_request(request, len(chosen))
         sub_request = before + b"".join(items[i][1] for i in chosen) + behind
         own = [asked[i] for i in chosen]
         assert sub_request == head + b" " + b" ".join(own) + b"\r\n"
@@ -117,7 +117,7 @@ def test_values_in_another_order_are_matched_by_key(codec: Any, asked: list[byte
 def test_a_value_that_no_key_asked_for_is_not_mergeable(
     codec: Any, asked: list[bytes], other: bytes, data: st.DataObject
 ) -> None:
-    """Nor is one that comes more often than it was asked for."""
+    """A value that comes more often than the request asks for it is not mergeable either."""
     many = [*asked, other if other not in asked else asked[0]]
     order = data.draw(st.permutations(many))
     reply = b"".join(value(key, b"x") for key in order) + END
@@ -149,38 +149,34 @@ def test_nothing_else_is_the_status_of_all(codec: Any, reply: bytes) -> None:
 
 def test_statistics_are_mergeable_unless_an_error(codec: Any) -> None:
     for reply in (b"STAT a 1\r\nEND\r\n", END, b"RESET\r\n", b"OK\r\n"):
-        assert codec.mergeable_part(reply, IN_WORDS, [b""]) is not None
+        assert codec.mergeable_part(reply, CUSTOM, [b""]) is not None
     for reply in (b"ERROR\r\n", b"CLIENT_ERROR x\r\n", b"SERVER_ERROR x\r\n"):
-        assert codec.mergeable_part(reply, IN_WORDS, [b""]) is None
+        assert codec.mergeable_part(reply, CUSTOM, [b""]) is None
 
 
-# --- what the proxy says ---------------------------------------------------------------------------------------------
+# --- the proxy's errors ----------------------------------------------------------------------------------------------
 
 
 @given(text=st.text(max_size=30))
 @example(text="no\r\nserver")
 @example(text="\ud800")
 def test_errors_are_lines(codec: Any, text: str) -> None:
-    for reply in (codec.error(text), codec.malformation("CLIENT_ERROR " + text)):
-        assert reply.endswith(b"\r\n")
-        assert reply.count(b"\r") == reply.count(b"\n") == 1
-        codec.expected = 0
-        assert codec.find_reply(reply, 0, len(reply)) == COMPLETE
-        assert codec.kinds(reply)[0]
+    reply = codec.error(text)
+    assert reply.endswith(b"\r\n")
+    assert reply.count(b"\r") == reply.count(b"\n") == 1
+    codec.expected = 0
+    assert codec.find_reply(reply, 0, len(reply)) == COMPLETE
+    assert codec.kinds(reply)[0]
     assert codec.error("Connection refused") == b"SERVER_ERROR Connection refused\r\n"
 
 
-def test_a_given_malformation_is_said_as_it_is(codec: Any) -> None:
-    assert codec.malformation("CLIENT_ERROR bad\nline") == b"CLIENT_ERROR bad line\r\n"
-
-
-# --- what a new server connection says -------------------------------------------------------------------------------
+# --- the handshake of a server connection ----------------------------------------------------------------------------
 
 
 def test_handshake_asks_for_the_version(codec: Any) -> None:
     [(step, request)] = codec.handshake(None, 0)
     assert (step, request) == ("version", b"version\r\n")
-    assert KIND_NAMES[codec.greeting_expected] == "version"
+    assert KIND_NAMES[codec.handshake_expected] == "version"
 
 
 def test_problems_of_the_handshake(codec: Any) -> None:
@@ -192,27 +188,27 @@ def test_problems_of_the_handshake(codec: Any) -> None:
 
 @pytest.mark.parametrize("version", ["1.4.15", "1.5.22", "1.6", "1.6-rc1", "1.6.0", "1.6.9", "0.9.9.9"])
 def test_older_servers_do_not_get_ms(codec: Any, version: str) -> None:
-    """Before 1.6.10 the length was a flag, S; what has none got its data block taken for commands."""
-    assert codec.offer("version", f"VERSION {version}\r\n".encode()) == 0
-    assert "1.6.10" in codec.unmet()
+    """Before 1.6.10 the length was the flag S; memcached executed the data block of a request without this flag."""
+    assert codec.features_of("version", f"VERSION {version}\r\n".encode()) == 0
+    assert "1.6.10" in codec.missing_feature_text()
 
 
 @pytest.mark.parametrize("version", ["1.6.10", "1.6.18", "1.6.41", "1.7.0", "2.0.0", "10.0"])
 def test_newer_servers_get_ms(codec: Any, version: str) -> None:
-    assert codec.offer("version", f"VERSION {version}\r\n".encode()) == 1
+    assert codec.features_of("version", f"VERSION {version}\r\n".encode()) == 1
 
 
 def test_any_version_is_a_version(codec: Any) -> None:
     for version in (b"9" * 5000 + b".1", b"1." + b"9" * 5000, b"", b"1", b"one.two", b"\xff"):
         assert codec.handshake_problem("version", b"VERSION %s\r\n" % version) == ""
-        assert codec.offer("version", b"VERSION %s\r\n" % version) == 1
+        assert codec.features_of("version", b"VERSION %s\r\n" % version) == 1
 
 
-# --- what the proxy answers ------------------------------------------------------------------------------------------
+# --- requests that the proxy answers ---------------------------------------------------------------------------------
 
 
 class FakePool:
-    """A pool with figures of its own."""
+    """A pool with fixed statistics."""
 
     def statistics(self) -> list[tuple[str, object]]:
         return [("pool", "beta"), ("client_connections", 3)]
@@ -228,7 +224,7 @@ class FakePool:
         (b" mn  foo ", b"MN\r\n", False),
         (b"quit", b"", True),
         (b"quit now", b"", True),
-        (b"stats", b"STAT pool beta\r\nSTAT client_connections 3\r\nEND\r\n", False),
+        (b"stats proxy", b"STAT pool beta\r\nSTAT client_connections 3\r\nEND\r\n", False),
         (
             b"stats  servers ",
             "STAT one:state up\r\nSTAT one:requests 5\r\nSTAT zwei ü:state ejected\r\nEND\r\n".encode(),
@@ -239,20 +235,20 @@ class FakePool:
 def test_what_is_answered(codec: Any, line: bytes, reply: bytes, last: bool) -> None:
     session = codec.session(FakePool(), None)
     for end in (b"\r\n", b"\n"):
-        assert request_meaning(codec, line + end)[1] == PLANNED
+        assert request_meaning(codec, line + end)[1] == SLOW_PATH
         assert codec.plan(line + end, session) == (reply, last)
 
 
 def test_nobody_is_attended(codec: Any) -> None:
     session = codec.session(FakePool(), None)
-    session.taken()
-    session.ended()
-    assert not session.attended and not Session(FakePool()).attended
+    session.on_dispatched()
+    session.on_close()
+    assert not session.needs_planning and not codec.session(FakePool(), None).needs_planning
 
 
 @pytest.mark.parametrize(
     "request_line",
-    ["get k", "get k l", "gets k", "mg k", "mg k v t", "mg  Tk  v", "me k", "version", "mg T v"],
+    ["get k", "get k l", "gets k", "me k", "version"],
 )
 def test_what_only_reads_can_be_repeated(codec: Any, request_line: str) -> None:
     assert codec.repeats(request_line.encode() + b"\r\n")
@@ -263,10 +259,9 @@ def test_what_only_reads_can_be_repeated(codec: Any, request_line: str) -> None:
     [
         "gat 0 k",
         "gats 0 k",
+        "mg k",
+        "mg k v t",
         "mg k T0",
-        "mg k v  T0",
-        "mg k v N30 t",
-        "mg k R30",
         "md k",
         "ma k",
         "touch k 0",

@@ -1,11 +1,11 @@
-"""What is forwarded is safe: whatever a client sends, a server gets one request, and its reply is the client's."""
+"""Forwarding is safe: whatever a client sends, a server gets exactly one request, and replies to it exactly once."""
 
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
-from feeding import COMPLETE, NEED_MORE, TO_NOBODY
+from feeding import COMPLETE, NEED_MORE, REJECT, Parser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from memcache_forwarding import check_stream
@@ -18,7 +18,7 @@ MODULE = "twemproxy.protocol.memcache.codec"
 
 @pytest.fixture(scope="session")
 def codec(flavour: Callable[[str], ModuleType]) -> Any:
-    return flavour(MODULE).MemcacheCodec(["flush_all"])
+    return Parser(flavour(MODULE).MemcacheCodec(["flush_all"]))
 
 
 @settings(max_examples=150)
@@ -45,14 +45,14 @@ def test_what_is_forwarded_of_a_garbled_line_is_one_request(codec: Any, stream: 
 
 @given(stream=request_streams)
 def test_nothing_of_a_refused_request_is_forwarded(codec: Any, stream: bytes) -> None:
-    """What is swallowed begins where the refused request ends, and a refusal is one line."""
+    """A refusal is one line, and the number of bytes to discard is valid."""
     at = 0
     while at < len(stream) and codec.find_request(stream, at, len(stream)) == COMPLETE:
-        if codec.route == TO_NOBODY:
-            reply = codec.refusal(stream[at : codec.end])
+        if codec.route == REJECT:
+            reply = codec.refusal()
             assert reply.endswith(b"\r\n")
             assert reply.count(b"\n") == 1
-            assert codec.swallow >= -1
+            assert codec.discard >= -1
         at = codec.end
 
 

@@ -1,4 +1,4 @@
-"""Limits of memcached requests, and that it makes no difference how requests arrive."""
+"""Limits of memcached requests, and requests that arrive in pieces."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -8,13 +8,14 @@ import pytest
 from feeding import (
     COMPLETE,
     MALFORMED,
-    MUTED,
     NEED_MORE,
+    NOREPLY,
+    REJECT,
     REST_OF_LINE,
-    TO_EACH,
+    SCATTER,
     TO_KEY,
-    TO_NOBODY,
     Feed,
+    Parser,
     fields,
     messages,
 )
@@ -35,22 +36,22 @@ MOST_DECLARED = 2147483645
 
 @pytest.fixture(scope="session")
 def codec(flavour: Load) -> Any:
-    return flavour(MODULE).MemcacheCodec()
+    return Parser(flavour(MODULE).MemcacheCodec())
 
 
 @pytest.fixture(scope="session")
 def permissive(flavour: Load) -> Any:
-    return flavour(MODULE).MemcacheCodec(["flush_all"])
+    return Parser(flavour(MODULE).MemcacheCodec(["flush_all", "verbosity"]))
 
 
 @pytest.fixture(scope="session")
 def codecs(both_flavours: Both) -> tuple[Any, Any]:
     """(compiled, interpreted)."""
     fast, slow = both_flavours(MODULE)
-    return fast.MemcacheCodec(), slow.MemcacheCodec()
+    return Parser(fast.MemcacheCodec()), Parser(slow.MemcacheCodec())
 
 
-# --- any cut ---------------------------------------------------------------------------------------------------------
+# --- streams in pieces -----------------------------------------------------------------------------------------------
 
 
 @given(stream=any_request_stream, cuts=cuts)
@@ -79,7 +80,7 @@ def test_positions_are_positions_in_the_buffer(codec: Any, stream: bytes, start:
 def test_flavours_agree_on_requests_and_look_at_nothing_else(
     codecs: tuple[Any, Any], stream: bytes, beyond: bytes
 ) -> None:
-    """The interpreter reading behind its bytes, which have nothing behind them, would be an IndexError."""
+    """The interpreted codec gets no bytes after ``end``, so reading them would raise an IndexError."""
     compiled, interpreted = codecs
     for end in range(1, len(stream) + 1):
         frame = interpreted.find_request(stream[:end], 0, end)
@@ -103,14 +104,14 @@ def test_a_request_without_its_end_needs_more(permissive: Any, request: bytes, d
 
 
 def test_long_lines_are_not_read_from_the_beginning_again(codec: Any) -> None:
-    """Byte by byte, each is looked at once: what is left to look at is where the line has come to."""
+    """When a line arrives byte by byte, each byte is read once: framing resumes after the last byte."""
     line = b"get " + b" ".join(b"key%d" % i for i in range(1000)) + b"\r\n"
     feed = Feed(codec, True)
     for i in range(len(line) - 1):
         assert not list(feed.take(line[i : i + 1]))
         assert (feed.resume, feed.needed) == ((i + 1, 0), i + 2)
     [message] = feed.take(line[-1:])
-    assert (message.frame, message.data, message.meaning[1]) == (COMPLETE, line, TO_EACH)
+    assert (message.frame, message.data, message.meaning[1]) == (COMPLETE, line, SCATTER)
 
 
 @pytest.mark.parametrize("line", [b"set k 0 0 %d", b"cas k 0 0 %d 1", b"ms k %d T0", b"append k 0 0 %d noreply"])
@@ -118,7 +119,7 @@ def test_long_lines_are_not_read_from_the_beginning_again(codec: Any) -> None:
 def test_a_block_asks_for_exactly_what_is_missing(codec: Any, line: bytes, length: int) -> None:
     head = line % length + b"\r\n"
     assert codec.find_request(head, 0, len(head)) == NEED_MORE
-    assert (codec.needed, codec.resume_at) == (len(head) + length + 2, 0)
+    assert (codec.needed, codec.at) == (len(head) + length + 2, 0)
 
 
 # --- lines -----------------------------------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ def test_a_block_asks_for_exactly_what_is_missing(codec: Any, line: bytes, lengt
 
 @pytest.mark.parametrize(("blanks", "frame"), [(100, COMPLETE), (101, MALFORMED), (2046, MALFORMED), (5000, MALFORMED)])
 def test_long_lines_have_few_leading_blanks(codec: Any, blanks: int, frame: int) -> None:
-    """memcached closes the connection otherwise, which clients share."""
+    """With more blanks memcached would close the server connection, which clients share."""
     line = b" " * blanks + b"get " + b"k " * 2000 + b"\r\n"
     whole = messages(codec, line, True)
     assert whole[0][0].frame == frame
@@ -157,12 +158,12 @@ def test_a_line_without_end_is_not_waited_for(codec: Any) -> None:
 
 @pytest.mark.parametrize("name", [b"get", b"gets"])
 def test_a_line_of_keys_has_16_mb(both_flavours: Both, name: bytes) -> None:
-    compiled = both_flavours(MODULE)[0].MemcacheCodec()
+    compiled = Parser(both_flavours(MODULE)[0].MemcacheCodec())
     line = name + b" " + b"a b " * (MOST_KEYS_LINE // 4)
     whole = line[: MOST_KEYS_LINE - 2] + b"\r\n"
     longer = line[: MOST_KEYS_LINE - 1] + b"\r\n"
     assert compiled.find_request(whole, 0, len(whole)) == COMPLETE
-    assert (compiled.route, compiled.end) == (TO_EACH, MOST_KEYS_LINE)
+    assert (compiled.route, compiled.end) == (SCATTER, MOST_KEYS_LINE)
     assert compiled.find_request(longer, 0, len(longer)) == MALFORMED
     assert compiled.find_request(longer, 0, MOST_KEYS_LINE - 1) == NEED_MORE
     assert compiled.find_request(longer, 0, MOST_KEYS_LINE) == MALFORMED
@@ -180,7 +181,7 @@ def test_a_key_has_250_bytes(codec: Any, request_with: bytes) -> None:
         [message], _ = messages(codec, request_with % (b"k" * length), True)
         if length > MOST_KEY:
             assert message.meaning[-2:] == (message.meaning[-2], FORMAT.encode() + b"\r\n")
-        assert (message.meaning[1] == TO_NOBODY) == (length > MOST_KEY)
+        assert (message.meaning[1] == REJECT) == (length > MOST_KEY)
 
 
 @pytest.mark.parametrize("byte", sorted({*range(33), 127} - {10, 13, 32}))
@@ -189,7 +190,7 @@ def test_a_key_has_250_bytes(codec: Any, request_with: bytes) -> None:
 )
 def test_a_key_has_no_control_characters(codec: Any, request_with: bytes, byte: int) -> None:
     [message], _ = messages(codec, request_with % byte, True)
-    assert message.meaning[1] == TO_NOBODY
+    assert message.meaning[1] == REJECT
 
 
 # --- lengths ---------------------------------------------------------------------------------------------------------
@@ -200,7 +201,7 @@ ODD_LENGTHS = [b"+5", b"\t5", b"5\t", b"\x0b\x0c\r+5", b"5\rx", b"5\0", b"5\0x",
 @pytest.mark.parametrize("length", ODD_LENGTHS)
 @pytest.mark.parametrize("line", [b"set k 0 0 %s", b"cas k 0 0 %s 1", b"ms k %s T0"])
 def test_a_block_of_odd_length_is_dropped(codec: Any, line: bytes, length: bytes) -> None:
-    """memcached reads such lengths in its own way, and takes the block as one."""
+    """memcached parses such a length in its own way and reads that many bytes, so the block must be discarded."""
     found, _ = messages(codec, line % length + b"\r\nquit\n\r\nmn\r\n", True)
     assert found[0].meaning[-1] == b"CLIENT_ERROR bad command line format\r\n"
     assert [message.data for message in found[1:]] == [b"mn\r\n"]
@@ -226,9 +227,9 @@ def test_what_is_no_length_has_no_block(codec: Any, length: bytes) -> None:
 def test_what_no_memcached_takes_is_refused_and_dropped(codec: Any, line: bytes, length: int) -> None:
     head = line % length + b"\r\n"
     assert codec.find_request(head, 0, len(head)) == COMPLETE
-    assert (codec.route, codec.end, codec.swallow) == (TO_NOBODY, len(head), length + 2)
-    assert codec.refusal(head) == TOO_LARGE.encode() + b"\r\n"
-    assert bool(codec.expected & MUTED) == line.endswith(b"noreply")
+    assert (codec.route, codec.end, codec.discard) == (REJECT, len(head), length + 2)
+    assert codec.refusal() == TOO_LARGE.encode() + b"\r\n"
+    assert bool(codec.expected & NOREPLY) == line.endswith(b"noreply")
 
 
 def test_a_length_that_is_too_long_for_anyone_ends_the_connection(codec: Any) -> None:
@@ -241,9 +242,9 @@ def test_a_bad_block_is_seen_with_its_last_declared_byte(codec: Any) -> None:
     head = b"set k 0 0 3\r\n"
     assert codec.find_request(head + b"abc\r", 0, len(head) + 4) == NEED_MORE
     assert codec.find_request(head + b"abcde", 0, len(head) + 5) == COMPLETE
-    assert (codec.route, codec.swallow) == (TO_NOBODY, REST_OF_LINE)
+    assert (codec.route, codec.discard) == (REJECT, REST_OF_LINE)
     assert codec.find_request(head + b"abc\r\n", 0, len(head) + 5) == COMPLETE
-    assert (codec.route, codec.swallow) == (TO_KEY, 0)
+    assert (codec.route, codec.discard) == (TO_KEY, 0)
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -279,8 +280,8 @@ def test_numbers_have_the_bits_they_have(
     good, bad = numbers
     for number in good:
         [message], _ = messages(permissive, request_with % number, True)
-        assert message.meaning[1] != TO_NOBODY, number
+        assert message.meaning[1] != REJECT, number
     for number in bad + NO_NUMBERS:
         found, _ = messages(permissive, request_with % number, True)
-        assert [message.meaning[1] for message in found] == [TO_NOBODY], number
+        assert [message.meaning[1] for message in found] == [REJECT], number
         assert found[0].meaning[-1].startswith(b"CLIENT_ERROR "), number

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from feeding import COMPLETE, QUIET, TO_KEY, TO_NOBODY, messages
+from feeding import COMPLETE, QUIET, REJECT, TO_KEY, Parser, messages
 from hypothesis import example, given
 from hypothesis import strategies as st
 from memcache_tables import BASE64, DUPLICATE, ERROR, FORMAT
@@ -22,16 +22,16 @@ META = [b"mg", b"md", b"ma", b"me"]
 
 @pytest.fixture(scope="session")
 def codec(flavour: Load) -> Any:
-    return flavour(MODULE).MemcacheCodec()
+    return Parser(flavour(MODULE).MemcacheCodec())
 
 
 def refusal_of(codec: Any, request: bytes) -> bytes:
-    """The refusal, empty for a request that is forwarded."""
+    """The error reply to a request, empty for a request that is forwarded."""
     assert codec.find_request(request, 0, len(request)) == COMPLETE
     if codec.route == TO_KEY:
         return b""
-    assert codec.route == TO_NOBODY
-    text = codec.refusal(request)
+    assert codec.route == REJECT
+    text = codec.refusal()
     assert isinstance(text, bytes)
     return text.removesuffix(b"\r\n")
 
@@ -54,13 +54,13 @@ def test_a_key_in_base64_is_routed_by_its_bytes(codec: Any, key: bytes, name: by
         b"ms %s 1 %s\r\na\r\n" % (written, b" ".join(flags)),
     ):
         if b"\n" in key:
-            # It could end a reply and begin what another client takes for its own.
+            # The reply repeats the key, whose line feed could make the rest look like a reply to another client.
             assert refusal_of(codec, request) == b"CLIENT_ERROR a key may not contain a line feed, not even in base64"
             continue
         assert refusal_of(codec, request) == b""
         assert codec.key_decoded
         assert codec.decoded_key() == key
-        assert (codec.cut_start, codec.cut_end) == (0, 0)
+        assert (codec.strip_start, codec.strip_end) == (0, 0)
 
 
 @given(written=st.text("ABab01+/=_-", min_size=1, max_size=12).map(str.encode) | st.binary(min_size=1, max_size=9))
@@ -114,11 +114,11 @@ def test_quiet_is_cut_out_wherever_it_stands(
     request = between.join([name, b"key", *flags[:where], quiet, *flags[where:]]) + b"\r\n"
     assert refusal_of(codec, request) == b""
     assert codec.expected & QUIET
-    forwarded = request[: codec.cut_start] + request[codec.cut_end :]
+    forwarded = request[: codec.strip_start] + request[codec.strip_end :]
     assert forwarded.split() == [name, b"key", *flags]
     assert refusal_of(codec, forwarded) == b""
     assert not codec.expected & QUIET
-    assert codec.cut_start == codec.cut_end
+    assert codec.strip_start == codec.strip_end
 
 
 def test_quiet_twice_is_refused_and_nothing_is_muted_by_it(codec: Any) -> None:
@@ -129,7 +129,7 @@ def test_quiet_twice_is_refused_and_nothing_is_muted_by_it(codec: Any) -> None:
 def test_a_key_named_like_a_flag_is_a_key(codec: Any) -> None:
     for request in (b"mg q\r\n", b"mg b\r\n", b"ms q 1\r\na\r\n", b"ms b 1\r\na\r\n"):
         assert refusal_of(codec, request) == b""
-        assert (codec.expected & QUIET, codec.key_decoded, codec.cut_end) == (0, False, 0)
+        assert (codec.expected & QUIET, codec.key_decoded, codec.strip_end) == (0, False, 0)
 
 
 # --- flags of ms -----------------------------------------------------------------------------------------------------
@@ -167,18 +167,18 @@ def test_every_letter_is_a_flag_of_ms_or_none(codec: Any, byte: int) -> None:
         assert refusal_of(codec, b"ms %s 1 %s\r\na\r\n" % (key, letter + token)) == b""
         line = b"ms %s 1 %s %s\r\n" % (key, letter + token, letter + token)
         assert refusal_of(codec, line) == DUPLICATE.encode()
-        assert codec.swallow == 3
+        assert codec.discard == 3
     for token in BAD_TOKENS.get(kind, [b"", b"1"]):
         line = b"ms %s 1 %s\r\n" % (key, letter + token)
         assert refusal_of(codec, line).startswith(b"CLIENT_ERROR ")
-        assert codec.swallow == 3
+        assert codec.discard == 3
 
 
 def test_more_flags_than_memcached_takes_are_refused_and_the_block_dropped(codec: Any) -> None:
-    """memcached refuses them too, but takes the data block for commands."""
+    """memcached refuses such a request too, but executes its data block."""
     few, many = b" ".join(ALL_FLAGS[:16]), b" ".join(ALL_FLAGS[:17])
     found, _ = messages(codec, b"ms k 7 %s\r\nquit k\n\r\nms k 7 %s\r\nquit k\n\r\nmn\r\n" % (few, many), True)
-    assert [message.meaning[1] for message in found][:2] == [TO_KEY, TO_NOBODY]
+    assert [message.meaning[1] for message in found][:2] == [TO_KEY, REJECT]
     assert found[1].meaning[-1] == b"CLIENT_ERROR options flags too long\r\n"
     assert found[2].data == b"mn\r\n"
 

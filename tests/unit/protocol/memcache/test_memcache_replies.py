@@ -1,11 +1,11 @@
-"""Where memcached replies end, and which of them can answer what was asked."""
+"""Where memcached replies end, and which replies fit a request."""
 
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
-from feeding import COMPLETE, MALFORMED, MUTED, NEED_MORE, QUIET, Feed, fields, messages, messages_when_cut
+from feeding import COMPLETE, MALFORMED, NEED_MORE, NOREPLY, QUIET, Feed, Parser, fields, messages, messages_when_cut
 from hypothesis import example, given
 from hypothesis import strategies as st
 from memcache_streams import any_reply_stream, cuts, values
@@ -23,18 +23,18 @@ kinds = st.sampled_from(range(len(KIND_NAMES)))
 
 @pytest.fixture(scope="session")
 def codec(flavour: Load) -> Any:
-    return flavour(MODULE).MemcacheCodec()
+    return Parser(flavour(MODULE).MemcacheCodec())
 
 
 @pytest.fixture(scope="session")
 def codecs(both_flavours: Both) -> tuple[Any, Any]:
     """(compiled, interpreted)."""
     fast, slow = both_flavours(MODULE)
-    return fast.MemcacheCodec(), slow.MemcacheCodec()
+    return Parser(fast.MemcacheCodec()), Parser(slow.MemcacheCodec())
 
 
 def frame(codec: Any, reply: bytes, kind: str) -> int:
-    """What is found in all of a reply to a request that expects this kind."""
+    """The Frame of all of ``reply``, which answers a request of this kind."""
     codec.expected = KIND_NAMES.index(kind)
     found = codec.find_reply(reply, 0, len(reply))
     if found == COMPLETE:
@@ -47,7 +47,7 @@ def frame(codec: Any, reply: bytes, kind: str) -> int:
 
 
 def sample(word: str) -> bytes:
-    """A whole reply that begins with this word."""
+    """A complete reply that begins with this word."""
     follows = {known.name: known.follows for known in WORDS}.get(word, Follows.NOTHING_MORE)
     match follows:
         case Follows.BLOCK:
@@ -88,18 +88,18 @@ def test_words_may_have_more_behind_them(codec: Any, kind: str) -> None:
         if word != "#" and sample(word).count(b"\n") == 1:
             for more in (b"", b" ", b" text", b"\ttext", b" \xff\x80", b" OK\r", b" \r\r"):
                 assert frame(codec, word.encode() + more + b"\r\n", kind) == COMPLETE
-            for spoilt in (b"x", b"_", b"\x7f", b"\xa0"):
-                assert frame(codec, word.encode() + spoilt + b"\r\n", kind) == MALFORMED
+            for on_rejected in (b"x", b"_", b"\x7f", b"\xa0"):
+                assert frame(codec, word.encode() + on_rejected + b"\r\n", kind) == MALFORMED
 
 
 @pytest.mark.parametrize("kind", REPLY_KINDS)
-@pytest.mark.parametrize("unwanted", [0, QUIET, MUTED])
+@pytest.mark.parametrize("unwanted", [0, QUIET, NOREPLY])
 def test_what_a_client_does_not_want(codec: Any, kind: str, unwanted: int) -> None:
-    """A quiet one does without what is nominal, which errors never are; a muted one wants nothing."""
-    nominal = {"meta get": ["EN"], "meta set": ["HD"], "meta delete": ["HD"], "meta arithmetic": ["HD", "VA"]}
+    """A quiet request suppresses some replies, but never errors; a request with noreply suppresses every reply."""
+    suppressible = {"meta get": ["EN"], "meta set": ["HD"], "meta delete": ["HD"], "meta arithmetic": ["HD", "VA"]}
     codec.expected = KIND_NAMES.index(kind) | unwanted
     for word in REPLY_KINDS[kind].words.replace("#", "5").split() + ERRORS.split():
-        expected = unwanted == MUTED or (unwanted == QUIET and word in nominal.get(kind, []))
+        expected = unwanted == NOREPLY or (unwanted == QUIET and word in suppressible.get(kind, []))
         assert codec.is_unwanted(sample(word)) == expected, word
 
 
@@ -116,7 +116,7 @@ def test_other_replies_are_no_errors(codec: Any) -> None:
 
 
 def test_the_greeting_expects_a_version(codec: Any) -> None:
-    assert KIND_NAMES[codec.greeting_expected] == "version"
+    assert KIND_NAMES[codec.handshake_expected] == "version"
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
@@ -181,8 +181,8 @@ def test_a_line_that_ends_in_a_bare_line_feed_is_malformed(codec: Any, kind: str
     for word in REPLY_KINDS[kind].words.replace("#", "5").split() + ERRORS.split():
         for i, line_end in enumerate(sample(word).split(b"\r\n")[:-1]):
             parts = sample(word).split(b"\r\n")
-            spoilt = b"\r\n".join([*parts[:i], line_end + b"\n" + b"\r\n".join(parts[i + 1 :])])
-            assert frame(codec, spoilt + b"\r\nEND\r\n", kind) == MALFORMED, spoilt
+            on_rejected = b"\r\n".join([*parts[:i], line_end + b"\n" + b"\r\n".join(parts[i + 1 :])])
+            assert frame(codec, on_rejected + b"\r\nEND\r\n", kind) == MALFORMED, on_rejected
 
 
 def test_figures_go_on_to_the_end(codec: Any) -> None:
@@ -215,7 +215,7 @@ def test_overlong_lines_are_the_same_however_cut(codec: Any, beyond: int) -> Non
     assert [message.frame for message in whole[0]] == [COMPLETE if beyond <= 0 else MALFORMED]
 
 
-# --- any cut ---------------------------------------------------------------------------------------------------------
+# --- streams in pieces -----------------------------------------------------------------------------------------------
 
 
 @given(stream=any_reply_stream, kind=kinds, cuts=cuts)

@@ -1,4 +1,4 @@
-"""What memcached requests ask for: where they go, what is forwarded of them, and what the proxy refuses."""
+"""How memcached requests are routed, which of their bytes are forwarded, and which requests the proxy refuses."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 from feeding import (
+    BROADCAST,
     COMPLETE,
-    IN_WORDS,
     MALFORMED,
-    MUTED,
-    PLANNED,
+    NOREPLY,
     QUIET,
+    REJECT,
     REST_OF_LINE,
+    SCATTER,
+    SLOW_PATH,
     STATUS,
-    TO_ALL,
-    TO_EACH,
     TO_KEY,
-    TO_NOBODY,
     VALUES,
+    Parser,
     messages,
     request_meaning,
 )
@@ -35,13 +35,13 @@ META_KNOWN = 1
 
 @pytest.fixture(scope="session")
 def codec(flavour: Load) -> Any:
-    return flavour(MODULE).MemcacheCodec(["flush_all"])
+    return Parser(flavour(MODULE).MemcacheCodec(["flush_all", "verbosity"]))
 
 
 @pytest.fixture(scope="session")
 def strict(flavour: Load) -> Any:
-    """Of a pool without permissions."""
-    return flavour(MODULE).MemcacheCodec()
+    """The codec of a pool without permissions."""
+    return Parser(flavour(MODULE).MemcacheCodec())
 
 
 def line(text: str) -> bytes:
@@ -68,7 +68,7 @@ def test_every_command_is_in_a_table_of_these_tests() -> None:
     assert known == {command.name for command in COMMANDS}
 
 
-# --- forwarded -------------------------------------------------------------------------------------------------------
+# --- forwarded requests ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", FORWARDED, ids=lambda row: repr(row.request))
@@ -80,37 +80,37 @@ def test_what_is_forwarded_and_expected(codec: Any, row: Forwarded) -> None:
     assert codec.route == row.route
     if row.route == TO_KEY:
         assert found_key(codec, request) == row.key
-    forwarded = request[: codec.cut_start] + request[codec.cut_end :]
+    forwarded = request[: codec.strip_start] + request[codec.strip_end :]
     assert forwarded == (row.forwarded or request)
     assert codec.expected == KIND_NAMES.index(row.kind) | row.unwanted
-    assert codec.demand == (META_KNOWN if request.startswith((b"mg", b"ms", b"md", b"ma", b"me")) else 0)
-    assert codec.swallow == 0
+    assert codec.required_features == (META_KNOWN if request.startswith((b"mg", b"ms", b"md", b"ma", b"me")) else 0)
+    assert codec.discard == 0
 
 
-@pytest.mark.parametrize(
-    ("request_line", "merge"), [(b"verbosity 1", STATUS), (b"flush_all", STATUS), (b"stats items", IN_WORDS)]
-)
-def test_how_replies_of_all_servers_become_one(codec: Any, request_line: bytes, merge: int) -> None:
-    assert request_meaning(codec, request_line + b"\r\n")[1] == TO_ALL
-    assert codec.merge == merge
+@pytest.mark.parametrize("request_line", [b"verbosity 1", b"flush_all"])
+def test_how_replies_of_all_servers_become_one(codec: Any, request_line: bytes) -> None:
+    assert request_meaning(codec, request_line + b"\r\n")[1] == BROADCAST
+    assert codec.merge == STATUS
 
 
 @pytest.mark.parametrize("head", [b"get", b"gets", b"gat 0", b"gats -1"])
 def test_several_keys_are_for_each_server(codec: Any, head: bytes) -> None:
     request = head + b"  a b   a \n"
     _, route, expected, forwarded, merge, n, items = request_meaning(codec, request)
-    assert (route, merge, n, forwarded) == (TO_EACH, VALUES, 3, request)
+    assert (route, merge, n, forwarded) == (SCATTER, VALUES, 3, request)
     assert expected == KIND_NAMES.index("retrieval")
     assert items == ((b"a", b" a"), (b"b", b" b"), (b"a", b" a"))
 
 
-@pytest.mark.parametrize("request_line", [b"mn", b"mn foo", b" mn ", b"quit", b"quit foo", b"stats", b"stats servers"])
+@pytest.mark.parametrize(
+    "request_line", [b"mn", b"mn foo", b" mn ", b"quit", b"quit foo", b"stats", b"stats servers", b"stats x"]
+)
 def test_what_the_proxy_answers(codec: Any, request_line: bytes) -> None:
     for end in (b"\r\n", b"\n", b" \r\n"):
-        assert request_meaning(codec, request_line + end)[1] == PLANNED
+        assert request_meaning(codec, request_line + end)[1] == SLOW_PATH
 
 
-# --- refused ---------------------------------------------------------------------------------------------------------
+# --- refused requests ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: repr(row.line))
@@ -120,9 +120,9 @@ def test_what_is_refused_and_dropped(codec: Any, row: Refused) -> None:
             continue
         request = row.line + end
         assert codec.find_request(request, 0, len(request)) == COMPLETE
-        assert (codec.end, codec.route, codec.swallow) == (len(request), TO_NOBODY, len(row.block))
-        assert codec.refusal(request) == line(row.text)
-        assert bool(codec.expected & MUTED) == row.muted
+        assert (codec.end, codec.route, codec.discard) == (len(request), REJECT, len(row.block))
+        assert codec.refusal() == line(row.text)
+        assert bool(codec.expected & NOREPLY) == row.muted
         found, _ = messages(codec, request + row.block + b"mn\r\n", True)
         assert [message.data for message in found] == [request, b"mn\r\n"]
 
@@ -132,7 +132,7 @@ def test_administration_is_refused_with_the_reason(codec: Any, name: str) -> Non
     for arguments in ("", " x y", " noreply"):
         [message], _ = messages(codec, f"{name}{arguments}\r\n".encode(), True)
         text = message.meaning[-1].decode()
-        assert message.meaning[1] == TO_NOBODY
+        assert message.meaning[1] == REJECT
         assert text.startswith(f"CLIENT_ERROR '{name}' is not available through this proxy: ")
         assert text.endswith("\r\n")
 
@@ -140,20 +140,20 @@ def test_administration_is_refused_with_the_reason(codec: Any, name: str) -> Non
 @pytest.mark.parametrize("arguments", [b"", b" 5", b" noreply", b" 5 noreply", b" x"])
 def test_flush_all_needs_permission(strict: Any, codec: Any, arguments: bytes) -> None:
     request = b"flush_all" + arguments + b"\r\n"
-    assert request_meaning(strict, request)[1] == TO_NOBODY
+    assert request_meaning(strict, request)[1] == REJECT
     muted = b"noreply" in arguments
-    assert bool(strict.expected & MUTED) == muted
-    assert strict.refusal(request) == (
+    assert bool(strict.expected & NOREPLY) == muted
+    assert strict.refusal() == (
         b"CLIENT_ERROR flush_all is not allowed in this pool: 'allow_commands: flush_all' in its configuration "
         b"allows it\r\n"
     )
-    assert (request_meaning(codec, request)[1] == TO_ALL) == (arguments != b" x")
+    assert (request_meaning(codec, request)[1] == BROADCAST) == (arguments != b" x")
 
 
 def test_permission_for_one_is_for_none_else(flavour: Load) -> None:
-    allowed = flavour(MODULE).MemcacheCodec([command.name for command in COMMANDS])
+    allowed = Parser(flavour(MODULE).MemcacheCodec([command.name for command in COMMANDS]))
     for name in ADMINISTRATION:
-        assert request_meaning(allowed, name.encode() + b"\r\n")[1] == TO_NOBODY
+        assert request_meaning(allowed, name.encode() + b"\r\n")[1] == REJECT
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))
@@ -161,7 +161,7 @@ def test_only_whole_names_in_lower_case_are_names(codec: Any, name: bytes) -> No
     for other in (name[:-1], name + b"x", name.upper(), name.title(), b"x" + name, name[:-1] + b"\0"):
         if other not in ROWS:
             found, _ = messages(codec, other + b" k 1\r\n", True)
-            assert [message.meaning for message in found] == [(-1, TO_NOBODY, b"ERROR\r\n")]
+            assert [message.meaning for message in found] == [(-1, REJECT, b"ERROR\r\n")]
 
 
 # --- data blocks -----------------------------------------------------------------------------------------------------
@@ -172,11 +172,11 @@ def test_only_whole_names_in_lower_case_are_names(codec: Any, name: bytes) -> No
 def test_a_block_that_ends_wrong_is_refused_and_its_line_dropped(codec: Any, head: bytes, row: Block) -> None:
     request = head + b"\r\n" + row.data
     assert codec.find_request(request, 0, len(request)) == COMPLETE
-    assert (codec.end, codec.route, codec.swallow) == (len(head) + 2 + row.end, TO_NOBODY, row.swallow)
-    assert codec.refusal(request) == line(CHUNK)
-    assert bool(codec.expected & MUTED) == head.endswith(b"noreply")
+    assert (codec.end, codec.route, codec.discard) == (len(head) + 2 + row.end, REJECT, row.discard)
+    assert codec.refusal() == line(CHUNK)
+    assert bool(codec.expected & NOREPLY) == head.endswith(b"noreply")
     rest = request[codec.end :]
-    if row.swallow == REST_OF_LINE:
+    if row.discard == REST_OF_LINE:
         rest = rest[rest.index(b"\n") + 1 :]
     found, _ = messages(codec, request, True)
     assert b"".join(message.data for message in found[1:]) == rest
@@ -211,8 +211,8 @@ def test_endless_lengths_end_the_connection(codec: Any) -> None:
 @pytest.mark.parametrize("blanks", [b"", b" ", b"   "])
 def test_blanks_behind_the_last_argument_change_nothing(codec: Any, blanks: bytes) -> None:
     _, route, expected, forwarded = request_meaning(codec, b"flush_all noreply%s\r\n" % blanks)
-    assert (route, expected & MUTED, forwarded) == (TO_ALL, MUTED, b"flush_all%s\r\n" % blanks)
-    assert request_meaning(codec, b"stats servers%s\n" % blanks)[1] == PLANNED
+    assert (route, expected & NOREPLY, forwarded) == (BROADCAST, NOREPLY, b"flush_all%s\r\n" % blanks)
+    assert request_meaning(codec, b"stats servers%s\n" % blanks)[1] == SLOW_PATH
 
 
 @pytest.mark.parametrize("row", FORWARDED, ids=lambda row: repr(row.request))
@@ -222,6 +222,6 @@ def test_blanks_between_arguments_change_nothing(codec: Any, row: Forwarded) -> 
     assert request_meaning(codec, spread)[1] == row.route
     if row.route == TO_KEY:
         assert found_key(codec, spread) == row.key
-    assert codec.expected & (QUIET | MUTED) == row.unwanted
-    forwarded = spread[: codec.cut_start] + spread[codec.cut_end :]
+    assert codec.expected & (QUIET | NOREPLY) == row.unwanted
+    forwarded = spread[: codec.strip_start] + spread[codec.strip_end :]
     assert forwarded.split(b"\n")[0].split() == (row.forwarded or row.request).split(b"\n")[0].split()

@@ -1,11 +1,11 @@
-"""Inline requests: the arguments of a line, compared with those a real redis finds."""
+"""Inline requests: the arguments of a line, compared with the arguments that a real redis finds."""
 
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
-from feeding import REWRITE, SKIP
+from feeding import EMPTY, INLINE, Parser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +13,7 @@ from harness.connection import Connection
 from harness.resp import array, bulk, command
 from harness.servers import RedisServer
 from twemproxy.protocol.redis.errors import UNBALANCED_QUOTES
-from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, encode_request, split_inline
+from twemproxy.protocol.redis.inline import UnbalancedQuotes, split_inline
 
 Load = Callable[[str], ModuleType]
 UNBALANCED = f"-ERR {UNBALANCED_QUOTES}\r\n".encode()
@@ -40,14 +40,14 @@ def redis() -> Iterator[RedisServer]:
 
 
 class Echo:
-    """Connections to a redis that tells the arguments it finds on a line."""
+    """A connection to a redis that returns the arguments it finds on a line."""
 
     def __init__(self, redis: RedisServer) -> None:
         self.redis = redis
         self.connection: Connection = redis.connect()
 
     def arguments(self, line: bytes) -> bytes:
-        """The reply to a line: an array of the arguments behind the first three, or an error."""
+        """The reply to a line: an array of the arguments after the first three, or an error."""
         self.connection.send(line)
         reply = self.connection.reply()
         if reply == UNBALANCED:
@@ -116,23 +116,50 @@ def test_unbalanced_quotes(line: bytes) -> None:
         split_inline(line)
 
 
-@given(arguments=st.lists(st.binary(max_size=20), min_size=1, max_size=8))
-def test_requests_are_written_and_read(arguments: list[bytes]) -> None:
-    request = encode_request(arguments)
+@given(arguments=st.lists(st.binary(max_size=20), min_size=1, max_size=8), most=st.integers(1, 9))
+def test_requests_are_written_and_read(flavour: Load, arguments: list[bytes], most: int) -> None:
+    inline: Any = flavour("twemproxy.protocol.redis.inline")
+    request = inline.encode_request(arguments)
     assert request == command(*arguments)
-    assert decode_request(request) == arguments
+    assert inline.count_arguments(request) == len(arguments)
+    assert inline.decode_request(request) == arguments
+    found: list[bytes] = []
+    some, at = inline.decode_some(request, 0, most)
+    while some:
+        assert len(some) <= most
+        found += some
+        some, at = inline.decode_some(request, at, most)
+    assert (found, at) == (arguments, len(request))
+    assert inline.decode_some(request, 0, most, 5) == (
+        [a[:5] for a in arguments[:most]],
+        inline.decode_some(request, 0, most)[1],
+    )
 
 
-@given(line=st.binary(max_size=30).map(lambda line: line.replace(b"\n", b"")), end=st.sampled_from([b"\n", b"\r\n"]))
+@pytest.mark.parametrize("request_", [b"*1\r\n$5\r\nabc\r\n", b"*1\r\n$x\r\n", b"*1\r\n$99999999999999999999\r\n"])
+def test_an_argument_that_is_cut_off_is_not_read(flavour: Load, request_: bytes) -> None:
+    with pytest.raises(ValueError, match=r"bulk string|cut off"):
+        flavour("twemproxy.protocol.redis.inline").decode_request(request_)
+
+
+def is_http(line: bytes) -> bool:
+    """Whether a line may be HTTP, which is neither rewritten nor skipped."""
+    return b"HTTP/" in line or (line.split()[:1] != [] and line.split()[0].upper() in (b"POST", b"HOST:"))
+
+
+@given(
+    line=st.binary(max_size=30).map(lambda line: line.replace(b"\n", b"")).filter(lambda line: not is_http(line)),
+    end=st.sampled_from([b"\n", b"\r\n"]),
+)
 def test_a_line_is_rewritten_or_passed_over(flavour: Load, line: bytes, end: bytes) -> None:
-    codec: Any = flavour("twemproxy.protocol.redis.codec").RedisCodec()
+    codec: Any = Parser(flavour("twemproxy.protocol.redis.codec").RedisCodec())
     data = line.replace(b"*", b"+", 1) + end if line.startswith(b"*") else line + end
     frame = codec.find_request(data, 0, len(data))
     assert codec.end == len(data)
     if not data.strip(BLANKS):
-        assert frame == SKIP
+        assert frame == EMPTY
         return
-    assert frame == REWRITE
+    assert frame == INLINE
     bare = data.removesuffix(b"\n").removesuffix(b"\r")
     try:
         arguments = split_inline(bare)
@@ -141,11 +168,3 @@ def test_a_line_is_rewritten_or_passed_over(flavour: Load, line: bytes, end: byt
             codec.rewrite(data)
     else:
         assert codec.rewrite(data) == (command(*arguments) if arguments else b"")
-
-
-@pytest.mark.parametrize("line", [b"POST / HTTP/1.1\r\n", b"post /\n", b"Host: localhost:6379\r\n", b"HOST: x\n"])
-def test_http_is_told_from_redis(flavour: Load, line: bytes) -> None:
-    codec: Any = flavour("twemproxy.protocol.redis.codec").RedisCodec()
-    assert codec.find_request(line, 0, len(line)) == REWRITE
-    with pytest.raises(ValueError, match="HTTP"):
-        codec.rewrite(line)

@@ -1,14 +1,14 @@
-"""What the proxy answers itself, and the state of a client it keeps for that."""
+"""The proxy's own replies, and the state of a client that the proxy keeps for them."""
 
 from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from feeding import PLANNED, request_meaning
+from feeding import SLOW_PATH, Parser, request_meaning
 from hypothesis import given
 from hypothesis import strategies as st
-from redis_peers import ask, new_session, plan
+from redis_peers import ask, finished, new_session, plan
 
 from harness.resp import command
 from harness.servers import RedisServer
@@ -29,7 +29,7 @@ def line(text: str) -> bytes:
 
 @pytest.fixture(scope="session")
 def codec(flavour: Load) -> Any:
-    return flavour("twemproxy.protocol.redis.codec").RedisCodec()
+    return Parser(flavour("twemproxy.protocol.redis.codec").RedisCodec())
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,12 @@ def redis() -> Iterator[RedisServer]:
 
 @given(name=st.sampled_from(LOCAL), arguments=st.lists(st.binary(max_size=8), max_size=4))
 def test_whatever_is_routed_here_is_answered(codec: Any, name: bytes, arguments: list[bytes]) -> None:
-    """The table's arities protect the answers: none looks for an argument that is not there."""
+    """The arities in the table protect the replies: no code reads an argument that does not exist."""
     request = command(name, *arguments)
-    if request_meaning(codec, request)[1] == PLANNED:
+    if request_meaning(codec, request)[1] == SLOW_PATH:
         for password in ("", "secret"):
             session = new_session(password, 0)
-            planned = codec.plan(request, session)
-            reply, last = planned
+            reply, last = finished(codec.plan(request, session))
             assert last == (name == b"quit")
             if session.replies == REPLY_ON:
                 assert codec.find_reply(reply, 0, len(reply)) == 1
@@ -132,7 +131,7 @@ def test_what_may_come_before_auth(codec: Any, row: Any) -> None:
     assert (planned == (line(errors.NO_AUTH), False)) == (row.name not in ("auth", "hello", "quit", "reset"))
 
 
-# --- what a new server connection says -------------------------------------------------------------------------------
+# --- the handshake of a server connection ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -152,10 +151,38 @@ def test_handshake(codec: Any, password: str, database: int, steps: list[tuple[s
         assert codec.handshake(settings, 0) == steps
         assert codec.handshake(settings, 1) == [*steps[:at], hello, *steps[at:]]
     other = (OTHER_DATABASE_STEP, command("SELECT", (database + 5) % 16))
-    assert codec.handshake(settings, 10) == [*steps[:at], other]
-    assert codec.handshake(settings, 11) == [*steps[:at], hello, other]
-    assert codec.declines_profile(other[0]) and codec.declines_profile(hello[0])
-    assert not any(codec.declines_profile(step) for step, _ in steps)
+    echo = ("ECHO", command("ECHO", "0123456789abcdef"))
+    assert codec.handshake(settings, 20) == [*steps[:at], other]
+    assert codec.handshake(settings, 21) == [*steps[:at], hello, other]
+    assert codec.handshake(settings, 22) == [*steps[:at], other, echo]
+    assert codec.handshake(settings, 3) == [*steps[:at], hello, *steps[at:], echo]
+    for step in (other, hello, echo):
+        assert codec.declines_profile(step[0], "ERR unknown command")
+        assert not codec.declines_profile(step[0], "BUSY Redis is busy")
+    assert not any(codec.declines_profile(step, "ERR unknown command") for step, _ in steps)
+
+
+def test_connections_for_scripts_need_echo(codec: Any) -> None:
+    assert [codec.is_shaped(profile) for profile in (0, 1, 2, 3, 4, 20, 22)] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert codec.handshake_problem("ECHO", b"$16\r\n0123456789abcdef\r\n") == ""
+    assert codec.handshake_problem("ECHO", b"$2\r\nhi\r\n") == "the reply is not what was sent"
+    assert codec.handshake_problem("ECHO", b"-ERR unknown command\r\n") == "ERR unknown command"
+
+
+def test_fences(codec: Any) -> None:
+    token = b"00112233445566ff"
+    request, reply, urgent = codec.fence(token)
+    assert request == command("echo", token)
+    assert reply == b"$16\r\n%s\r\n" % token
+    assert urgent == command(token)
 
 
 def test_problems_of_the_handshake(codec: Any, redis: RedisServer) -> None:

@@ -1,13 +1,13 @@
-"""Commands that the table does not know: what is asked, what is made of the answers, and for how long."""
+"""Commands that the table does not know: the question to a server, the use of its reply, and how long it is valid."""
 
 from typing import Any
 
 import pytest
 from redis_peers import FakePool, ask, new_session, plan
 
-from harness.resp import NULL, array, bulk, error, integer
-from twemproxy.protocol.plan import Answer, ToPrivate, ToServer
-from twemproxy.protocol.redis import lookups
+from harness.resp import NULL, OK, array, bulk, command, error, integer
+from twemproxy.protocol.plan import Answer, Ask, ToPrivate, ToServer
+from twemproxy.protocol.redis import command_discovery
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.errors import CROSS_SERVER, KEYLESS, ONE_SERVER_ONLY
 from twemproxy.protocol.redis.session import Session
@@ -23,17 +23,17 @@ def words(*names: str) -> bytes:
 
 
 def fields(name: str, arity: int, flags: bytes, *more: bytes) -> bytes:
-    """A command's element of COMMAND INFO."""
+    """The element of a command in a reply to COMMAND INFO."""
     return array(bulk(name), integer(arity), flags, *more)
 
 
 def keyed(first: int, last: int, step: int, flags: bytes = words("write")) -> bytes:
-    """The reply to COMMAND INFO of a redis before 7."""
+    """The reply of a redis before version 7 to COMMAND INFO."""
     return array(fields(NAME, -2, flags, integer(first), integer(last), integer(step), words("@write")))
 
 
 def mapping(**items: bytes) -> bytes:
-    """A map, in version 2."""
+    """A map in RESP2."""
     return array(*(part for name, value in items.items() for part in (bulk(name), value)))
 
 
@@ -55,19 +55,27 @@ AT_1 = step("index", index=1)
 ONE = step("range", lastkey=0, keystep=1, limit=0)
 
 
-def described(*specs: bytes, flags: bytes = words("write"), subcommands: bytes = b"*0\r\n", name: str = NAME) -> bytes:
-    """The reply to COMMAND INFO of a redis 7."""
-    element = fields(name, -2, flags, *[integer(0)] * 3, words("@write"), words(), array(*specs), subcommands)
+def described(
+    *specs: bytes,
+    flags: bytes = words("write"),
+    subcommands: bytes = b"*0\r\n",
+    name: str = NAME,
+    tips: tuple[str, ...] = (),
+    category: str = "@write",
+) -> bytes:
+    """The reply of redis 7 to COMMAND INFO."""
+    about = (words(category), array(*map(bulk, tips)), array(*specs), subcommands)
+    element = fields(name, -2, flags, *[integer(0)] * 3, *about)
     return array(element)
 
 
 def subcommand(name: str, *specs: bytes, flags: bytes = words("write")) -> bytes:
-    """A sub-command's element of COMMAND INFO."""
+    """The element of a sub-command in a reply to COMMAND INFO."""
     return fields(name, -2, flags, *[integer(0)] * 3, words("@write"), words(), array(*specs), words())
 
 
 class Asking:
-    """A client of a pool of so many servers, which play what they know: ``answers``, one by one."""
+    """A client of a pool with this number of servers; ``answers``: their replies to lookups, in order."""
 
     def __init__(self, *answers: bytes, servers: int = 3, answered: bool = True) -> None:
         self.pool = FakePool(servers=servers)
@@ -77,7 +85,7 @@ class Asking:
         self.answered = answered
 
     def plan(self, text: str, session: Session | None = None) -> Any:
-        """What becomes of a request, its lookup included."""
+        """The plan for a request; if it needs a lookup, the server replies with the next of ``answers``."""
         planned = plan(self.codec, session or self.session, *text.encode().split())
         if planned is None:
             self.answer(self.answers.pop(0))
@@ -90,16 +98,16 @@ class Asking:
         done(reply, self.answered)
 
     def questions(self) -> list[bytes]:
-        """What was asked."""
-        return [request for request, _ in self.pool.asked]
+        """The requests of all lookups."""
+        return [asked[0] for asked in self.pool.asked if isinstance(asked, tuple)]
 
 
 def refused(text: str) -> Answer:
-    """The plan of a request that gets an error."""
+    """The plan for a request that is refused with this error."""
     return Answer(error(text))
 
 
-# --- asking ----------------------------------------------------------------------------------------------------------
+# --- lookups ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_server_is_asked_once() -> None:
@@ -132,12 +140,12 @@ def test_different_names_are_asked_for_at_the_same_time() -> None:
 def test_that_there_is_none_is_believed_for_a_while() -> None:
     asking = Asking(NONE, keyed(1, 1, 1))
     assert asking.plan("module.do a") == refused(UNKNOWN)
-    asking.pool.time += lookups.FORGET_AFTER - 1
+    asking.pool.time += command_discovery.FORGET_AFTER - 1
     assert asking.plan("module.do a") == refused(UNKNOWN)
     assert len(asking.questions()) == 1
     asking.pool.time += 1
     assert asking.plan("module.do a") == ToServer(ord("a") % 3)
-    asking.pool.time += 100 * lookups.FORGET_AFTER
+    asking.pool.time += 100 * command_discovery.FORGET_AFTER
     assert asking.plan("module.do a") == ToServer(ord("a") % 3), "what there is stays"
     assert len(asking.questions()) == 2
 
@@ -146,14 +154,14 @@ def test_that_there_is_none_is_believed_for_a_while() -> None:
 def test_an_error_is_believed_for_a_second(answered: bool) -> None:
     asking = Asking(error("LOADING it starts"), error("LOADING still"), answered=answered)
     assert asking.plan("module.do a") == refused("LOADING it starts")
-    asking.pool.time += lookups.ASK_AGAIN_AFTER - 1
+    asking.pool.time += command_discovery.ASK_AGAIN_AFTER - 1
     assert asking.plan("module.do a") == refused("LOADING it starts")
     asking.pool.time += 1
     assert asking.plan("module.do a") == refused("LOADING still")
 
 
 def test_servers_without_command_know_no_command() -> None:
-    """Their error names COMMAND, which the client has not sent."""
+    """The error of such a server names COMMAND, which the client has not sent."""
     asking = Asking(error("ERR unknown command 'COMMAND', with args beginning with: 'INFO' 'module.do' "))
     assert asking.plan("module.do a") == refused(UNKNOWN)
 
@@ -161,7 +169,7 @@ def test_servers_without_command_know_no_command() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        b"x" * (lookups.LONGEST_NAME + 1),
+        b"x" * (command_discovery.LONGEST_NAME + 1),
         b"x" * 100_000,
         b"\x00",
         b"a\r\nb",
@@ -185,16 +193,16 @@ def test_names_that_no_command_has_are_not_asked_for(name: bytes) -> None:
 
 def test_thousands_of_names_are_not_all_remembered() -> None:
     asking = Asking()
-    for number in range(3 * lookups.MOST_NAMES):
+    for number in range(3 * command_discovery.MOST_NAMES):
         asking.answers = [NONE]
         assert asking.plan(f"name{number}") == refused(
             f"ERR unknown command 'name{number}', with args beginning with: "
         )
-    assert len(asking.codec.lookups._known) == lookups.MOST_NAMES
+    assert len(asking.codec.lookups._known) == command_discovery.MOST_NAMES
     assert asking.codec.lookups._waiting == {}
 
 
-# --- what servers say ------------------------------------------------------------------------------------------------
+# --- replies of servers ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -235,9 +243,45 @@ def test_thousands_of_names_are_not_all_remembered() -> None:
 )
 def test_the_server_of_the_keys(info: bytes, text: str, planned: object) -> None:
     if planned is None:
-        # Where keys cannot be told by position nobody knows the server.
+        # The proxy does not find the server of keys whose positions vary.
         planned = refused(ONE_SERVER_ONLY.format(name=NAME, servers=3))
     assert Asking(info).plan(text) == planned
+
+
+SHARDS, NODES = "request_policy:all_shards", "request_policy:all_nodes"
+
+
+@pytest.mark.parametrize(
+    ("tips", "replies", "answer"),
+    [
+        ((SHARDS,), [array(bulk("a")), array(), array(bulk("b"))], array(bulk("a"), bulk("b"))),
+        ((NODES, "response_policy:agg_sum"), [integer(1), integer(2), integer(4)], integer(7)),
+        ((SHARDS, "response_policy:agg_min"), [integer(3), integer(2), integer(4)], integer(2)),
+        ((SHARDS, "response_policy:all_succeeded"), [OK, OK, OK], OK),
+        ((SHARDS, "response_policy:all_succeeded"), [OK, error("ERR no"), OK], error("ERR no")),
+    ],
+)
+def test_tips_send_it_to_every_server(tips: tuple[str, ...], replies: list[bytes], answer: bytes) -> None:
+    planned = Asking(described(tips=("nondeterministic_output", *tips))).plan("module.do a")
+    assert isinstance(planned, Ask)
+    assert planned.requests == [(server, command("module.do", "a")) for server in range(3)]
+    assert planned.merge([(f"s{server:02d}", reply) for server, reply in enumerate(replies)]) == answer
+
+
+@pytest.mark.parametrize("tips", [(SHARDS, "response_policy:special"), ("request_policy:special",), ("odd",), ()])
+def test_other_tips_tell_nothing(tips: tuple[str, ...]) -> None:
+    assert Asking(described(tips=tips)).plan("module.do a") == refused(ONE_SERVER_ONLY.format(name=NAME, servers=3))
+
+
+def test_what_is_dangerous_does_not_go_to_every_server() -> None:
+    dangerous = described(tips=(SHARDS,), category="@dangerous")
+    assert Asking(dangerous).plan("module.do a") == refused(ONE_SERVER_ONLY.format(name=NAME, servers=3))
+
+
+def test_a_command_that_blocks_and_has_no_key_is_for_a_pool_of_one_server() -> None:
+    blocking = described(flags=words("blocking"))
+    assert Asking(blocking).plan("module.do a") == refused(ONE_SERVER_ONLY.format(name=NAME, servers=3))
+    assert Asking(blocking, servers=1).plan("module.do a") == ToPrivate(0, last=True)
 
 
 @pytest.mark.parametrize("info", [keyed(0, 0, 0), described()])
@@ -317,7 +361,7 @@ def test_whatever_else_a_server_says_means_that_there_is_none(info: bytes) -> No
 
 
 def renamed(name: str, codec: RedisCodec | None = None, servers: int = 3, text: str = "hidden a b") -> Any:
-    """The plan of a command that servers call by another name than clients; they describe it as one without keys."""
+    """The plan for ``hidden``, the servers' name for the command ``name``, which servers describe without keys."""
     asking = Asking(described(name=name), servers=servers)
     asking.codec = codec or RedisCodec()
     return asking.plan(text)
@@ -348,7 +392,7 @@ def test_a_renamed_command_is_treated_as_what_it_is(name: str, planned: Any) -> 
 @pytest.mark.parametrize("servers", [1, 3])
 @pytest.mark.parametrize("text", ["multi", "select 1", "subscribe a", "client reply off", "auth a", "quit", "watch a"])
 def test_a_renamed_command_about_the_connection_is_refused(servers: int, text: str) -> None:
-    """Servers would take it for all clients that share their connection."""
+    """A server would apply such a command to all clients that share the connection."""
     name, *arguments = text.split()
     reason = error(f"ERR 'hidden' is not available through this proxy: it is another name for '{name}'")
     assert renamed(name, servers=servers, text=" ".join(["hidden", *arguments])) == Answer(reason)
@@ -364,7 +408,7 @@ def test_permissions_are_for_every_name_of_a_command() -> None:
     assert allowed.requests == [(server, request) for server in range(3)]
 
 
-# --- in the middle of something --------------------------------------------------------------------------------------
+# --- in a transaction, and without replies ---------------------------------------------------------------------------
 
 
 def test_in_a_transaction() -> None:

@@ -1,4 +1,4 @@
-"""Where requests go, how they split, how their replies merge, and what the proxy says about those it refuses."""
+"""How requests are routed and split, how their replies are merged, and the proxy's error replies."""
 
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -6,18 +6,21 @@ from typing import Any
 
 import pytest
 from feeding import (
+    COLOCATED,
+    COMPLETE,
     MALFORMED,
     NEED_MORE,
-    PLANNED,
+    REJECT,
+    SCATTER,
+    SINGLE_SERVER,
+    SLOW_PATH,
     STATUS,
     SUM,
     TO_ANY,
-    TO_EACH,
+    TO_CHANNEL,
     TO_KEY,
-    TO_NOBODY,
-    TO_ONLY,
-    TO_SAME,
     VALUES,
+    Parser,
     messages,
     request_meaning,
 )
@@ -28,7 +31,14 @@ from resp_streams import COUNTED, in_any_case, replies, scalars
 from harness.resp import array, bulk, command, integer
 from harness.servers import RedisServer
 from twemproxy.protocol.redis.commands import BY_NAME, COMMANDS, Command, Routing
-from twemproxy.protocol.redis.errors import NOT_ALLOWED, REFUSALS, unknown_command
+from twemproxy.protocol.redis.errors import (
+    NOT_ALLOWED,
+    REFUSALS,
+    count_errors,
+    error_reply,
+    not_available,
+    unknown_command,
+)
 from twemproxy.protocol.redis.inline import decode_request
 
 Load = Callable[[str], ModuleType]
@@ -37,13 +47,13 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 
 SUMS = ["del", "exists", "touch", "unlink"]
 KEY = [b"key"]
-"""Values of redis have no names: which keys were asked for does not matter, only how many."""
+"""Values in redis replies have no names: the keys of the request do not matter, only their number."""
 KEYS = st.lists(st.binary(max_size=8), min_size=1, max_size=20)
 
 
 @pytest.fixture(scope="session")
 def codec(flavour: Load) -> Any:
-    return flavour(MODULE).RedisCodec()
+    return Parser(flavour(MODULE).RedisCodec())
 
 
 @pytest.fixture(scope="module")
@@ -53,46 +63,57 @@ def redis() -> Iterator[RedisServer]:
 
 
 def refusal(position: int, **words: str) -> bytes:
-    """An error reply of the table."""
+    """An error reply from the table."""
     return b"-" + REFUSALS[position].format(**words).encode() + b"\r\n"
+
+
+def count_refusal(name: str, mistake: str) -> bytes:
+    """The error reply to a wrong number of keys."""
+    return error_reply(getattr(count_errors(name), mistake).format(name=name))
 
 
 # --- routing ---------------------------------------------------------------------------------------------------------
 
 
 def expected_meaning(row: Command, arguments: list[bytes]) -> tuple[Any, ...]:
-    """What a request of this command, all of whose arguments could be counts of keys, has to be taken for."""
+    """The expected meaning of a request of this command; each of its arguments could be a count of keys."""
     n = len(arguments)
     short = n < -row.arity if row.arity < 0 else n != row.arity
     if short and n > 1 and row.name in ("object", "xgroup", "xinfo"):
-        return (PLANNED,)
+        return (SLOW_PATH,)
     if short or (row.name == "mset" and n % 2 == 0):
-        return (TO_NOBODY, refusal(2, name=row.name))
+        return (REJECT, refusal(2, name=row.name))
     match row.routing:
         case Routing.REFUSED:
-            return (TO_NOBODY, refusal(3, name=row.name, reason=row.refusal))
+            return (REJECT, not_available(row.name, row.refusal))
+        case Routing.ONLY_SERVER:
+            return (
+                (REJECT, f"-{NOT_ALLOWED.format(name=row.name)}\r\n".encode()) if row.permission else (SINGLE_SERVER,)
+            )
         case Routing.BLOCKING | Routing.BY_SUBCOMMAND | Routing.EVERY_SERVER | Routing.LOCAL | Routing.SEARCHED_KEYS:
             permitted = not row.permission
-            return (PLANNED,) if permitted else (TO_NOBODY, f"-{NOT_ALLOWED.format(name=row.name)}\r\n".encode())
+            return (SLOW_PATH,) if permitted else (REJECT, f"-{NOT_ALLOWED.format(name=row.name)}\r\n".encode())
         case Routing.TRANSACTION | Routing.SUBSCRIPTION:
-            return (PLANNED,)
+            return (SLOW_PATH,)
         case Routing.ANY_SERVER:
             return (TO_ANY,)
+        case Routing.CHANNEL:
+            return (TO_CHANNEL, arguments[1])
         case Routing.KEY:
-            return (TO_KEY, arguments[row.first_key]) if n <= row.one_key else (TO_SAME,)
+            return (TO_KEY, arguments[row.first_key]) if n <= row.one_key else (COLOCATED,)
         case Routing.COUNTED_KEYS:
             count = int(arguments[row.numkeys])
-            if count > n - 1 - row.numkeys:
-                return (TO_NOBODY, refusal(5))
+            if count > n - 1 - row.numkeys - row.behind_keys:
+                return (REJECT, count_refusal(row.name, "too_many"))
             if count > 1:
-                return (TO_SAME,)
-            return (TO_KEY, arguments[row.first_key]) if count else (TO_ONLY,)
+                return (COLOCATED,)
+            return (TO_KEY, arguments[row.first_key]) if count else (SINGLE_SERVER,)
     if n - 1 == row.key_step:
         return (TO_KEY, arguments[1])
     merge = {Routing.EACH_KEY_SUM: SUM, Routing.EACH_KEY_VALUES: VALUES, Routing.EACH_PAIR_STATUS: STATUS}[row.routing]
     starts = range(1, n, row.key_step)
     items = tuple((arguments[at], b"".join(map(bulk, arguments[at : at + row.key_step]))) for at in starts)
-    return (TO_EACH, merge, len(items), items)
+    return (SCATTER, merge, len(items), items)
 
 
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
@@ -107,7 +128,7 @@ def test_every_row_of_the_table_is_routed(codec: Any, row: Command) -> None:
 
 @given(name=st.sampled_from([row.name for row in COMMANDS]), data=st.data())
 def test_only_whole_names_are_names(codec: Any, name: str, data: st.DataObject) -> None:
-    spoilt = data.draw(
+    on_rejected = data.draw(
         st.one_of(
             st.just(name.encode()[:-1]),
             st.binary(min_size=1, max_size=2).map(lambda more: name.encode() + more),
@@ -116,8 +137,8 @@ def test_only_whole_names_are_names(codec: Any, name: str, data: st.DataObject) 
             ),
         )
     )
-    row, *_ = request_meaning(codec, command(spoilt, "a", "b"))
-    assert row == BY_NAME.get(spoilt.decode("latin-1").lower() if spoilt.isascii() else "", -1)
+    row, *_ = request_meaning(codec, command(on_rejected, "a", "b"))
+    assert row == BY_NAME.get(on_rejected.decode("latin-1").lower() if on_rejected.isascii() else "", -1)
 
 
 @given(name=st.sampled_from([row.name.encode() for row in COMMANDS]).flatmap(in_any_case))
@@ -132,7 +153,7 @@ NO_NUMBERS += [b"00", b"1.0", b"0x1", b"\x00", b"9" * 11, b"9" * 25, b"-" + b"9"
 
 
 def counted(name: bytes, count: bytes, *keys: bytes) -> bytes:
-    """A request of a command that counts its keys."""
+    """A request of a command that has a count of keys."""
     row = COMMANDS[BY_NAME[name.decode()]]
     return command(name, *["x"] * (row.numkeys - 1), count, *keys)
 
@@ -141,7 +162,7 @@ def counted(name: bytes, count: bytes, *keys: bytes) -> bytes:
 def test_what_is_no_number_of_keys_is_refused(codec: Any, count: bytes) -> None:
     for name in COUNTED:
         request = counted(name, count, b"key", b"more", b"m")
-        assert request_meaning(codec, request)[1:] == (TO_NOBODY, refusal(4)), name
+        assert request_meaning(codec, request)[1:] == (REJECT, count_refusal(name.decode(), "no_integer"))
 
 
 @given(name=st.sampled_from(COUNTED), count=st.integers(1 - 10**9, 10**10 - 1) | st.integers(-2, 6), data=st.data())
@@ -150,12 +171,12 @@ def test_number_of_keys(codec: Any, name: bytes, count: int, data: st.DataObject
     arguments = data.draw(st.lists(st.binary(max_size=4), min_size=-row.arity, max_size=7))
     found = request_meaning(codec, counted(name, b"%d" % count, *arguments))[1:]
     if count < 0:
-        assert found == (TO_NOBODY, refusal(6))
-    elif count > len(arguments):
-        assert found == (TO_NOBODY, refusal(5))
+        assert found == (REJECT, count_refusal(row.name, "negative"))
+    elif count > len(arguments) - row.behind_keys:
+        assert found == (REJECT, count_refusal(row.name, "too_many"))
     else:
         one_key = (TO_KEY, arguments[0]) if arguments else ()
-        assert found == ((TO_ONLY,), one_key, (TO_SAME,))[min(count, 2)]
+        assert found == ((SINGLE_SERVER,), one_key, (COLOCATED,))[min(count, 2)]
 
 
 @pytest.mark.parametrize("name", COUNTED)
@@ -165,7 +186,7 @@ def test_too_few_arguments_are_the_first_thing_said(codec: Any, redis: RedisServ
     for count in (b"a", b"-1", b"5", b"0", b""):
         request = counted(name, count)
         too_few = len(decode_request(request)) < -row.arity
-        assert (request_meaning(codec, request)[1:] == (TO_NOBODY, expected)) == too_few
+        assert (request_meaning(codec, request)[1:] == (REJECT, expected)) == too_few
         if too_few:
             answer = redis.ask(*decode_request(request))
             assert answer == expected or answer.startswith(b"-ERR unknown command")
@@ -183,7 +204,7 @@ def test_redis_takes_it_for_no_number_of_keys_either(redis: RedisServer, count: 
 
 @given(name=st.sampled_from(["mget", "mset", *SUMS]).map(str.encode).flatmap(in_any_case), keys=KEYS, data=st.data())
 def test_sub_requests_hold_every_item_once(codec: Any, name: bytes, keys: list[bytes], data: st.DataObject) -> None:
-    """Each is a request of its own for the keys of its server, in the order of the request."""
+    """Each sub-request is a complete request for the keys of its server, in their original order."""
     pairs = name.lower() == b"mset"
     words = [[key, data.draw(st.binary(max_size=6))] if pairs else [key] for key in keys]
     request = command(name, *(word for item in words for word in item))
@@ -192,11 +213,12 @@ def test_sub_requests_hold_every_item_once(codec: Any, name: bytes, keys: list[b
         assert (route, *rest) == (TO_KEY, keys[0])
         return
     _, n, items = rest
-    assert (route, n, [key for key, _ in items]) == (TO_EACH, len(keys), keys)
+    assert (route, n, [key for key, _ in items]) == (SCATTER, len(keys), keys)
     servers = data.draw(st.lists(st.integers(0, 4), min_size=n, max_size=n))
     for server in set(servers):
         chosen = [i for i in range(n) if servers[i] == server]
-        head, tail = codec.sub_request(request, row, len(chosen))
+        assert request_meaning(codec, request)[0] == row
+        head, tail = codec.sub_request(request, len(chosen))
         sub_request = head + b"".join(items[i][1] for i in chosen) + tail
         assert sub_request == command(name.lower(), *(word for i in chosen for word in words[i]))
         assert request_meaning(codec, sub_request)[0] == row
@@ -207,13 +229,18 @@ def test_sub_requests_hold_every_item_once(codec: Any, name: bytes, keys: list[b
 def test_head_of_a_sub_request(codec: Any, name: str, items: int) -> None:
     arguments = items * (2 if name == "mset" else 1) + 1
     head = b"*%d\r\n" % arguments + bulk(name)
-    assert codec.sub_request(b"", BY_NAME[name], items) == (head, b"")
+    request = command(name, *range(4))
+    assert request_meaning(codec, request)[1] == SCATTER
+    assert codec.sub_request(request, items) == (head, b"")
     assert len(head) <= 128
 
 
 def test_any_name_fits_a_sub_request(codec: Any) -> None:
     for row in range(len(COMMANDS)):
-        assert codec.sub_request(b"", row, 2**31 - 2)[0].endswith(bulk(COMMANDS[row].name))
+        request = command(COMMANDS[row].name)
+        assert codec.find_request(request, 0, len(request)) == COMPLETE
+        assert codec.command == row
+        assert codec.sub_request(request, 2**31 - 2)[0].endswith(bulk(COMMANDS[row].name))
 
 
 # --- merging ---------------------------------------------------------------------------------------------------------
@@ -238,7 +265,7 @@ def test_missing_value_is_a_null(codec: Any) -> None:
 def test_values_are_found_whatever_was_looked_at_before(codec: Any) -> None:
     unfinished = array(bulk("a"), bulk("b"))[:-3]
     assert codec.find_reply(unfinished, 0, len(unfinished)) == NEED_MORE
-    assert codec.resume_at > 0
+    assert codec.at > 0
     assert codec.mergeable_part(array(integer(1), integer(2)), VALUES, KEY * 2) == [integer(1), integer(2)]
 
 
@@ -261,7 +288,7 @@ def test_any_64_bit_number_is_written(codec: Any, number: int) -> None:
     "number", [b"", b"-1", b"+1", b"x", b"1x", b"1.5", b"1" * 11, b"9223372036854775808", b"9" * 500]
 )
 def test_only_a_number_of_keys_is_added(codec: Any, number: bytes) -> None:
-    """What cannot be one is not added, whatever it may come to: a server that says so has lost its senses."""
+    """A number that cannot be a count of keys is not added: a server that sends such a number is broken."""
     assert codec.mergeable_part(b":%s\r\n" % number, SUM, KEY) is None
 
 
@@ -286,7 +313,7 @@ def test_arrays_of_another_length_are_not_mergeable(codec: Any, reply: bytes) ->
     assert codec.mergeable_part(reply, VALUES, KEY * 2) is None
 
 
-# --- refusals, compared with redis -----------------------------------------------------------------------------------
+# --- refusals, compared with the errors of redis ---------------------------------------------------------------------
 
 TEXTS = st.one_of(
     st.binary(max_size=40), st.text(max_size=40).map(str.encode), st.sampled_from(["é".encode() * 70, b"x" * 127])
@@ -303,7 +330,7 @@ def test_unknown_command_is_refused_in_the_words_of_redis(
     codec: Any, redis: RedisServer, name: bytes, arguments: list[bytes]
 ) -> None:
     name = b"_" + name
-    assert request_meaning(codec, command(name, *arguments)) == (-1, PLANNED)
+    assert request_meaning(codec, command(name, *arguments)) == (-1, SLOW_PATH)
     assert unknown_command([name, *arguments]) == redis.ask(name, *arguments)
 
 
@@ -327,8 +354,8 @@ def test_any_kind_of_argument_makes_one_line(codec: Any, found: bytes) -> None:
 
 def test_keyless_request_in_a_pool_of_several_servers(codec: Any) -> None:
     request = command("EVAL", "return 1", "0")
-    assert request_meaning(codec, request)[1] == TO_ONLY
-    answer = codec.only_refusal(request, 3)
+    assert request_meaning(codec, request)[1] == SINGLE_SERVER
+    answer = codec.only_refusal(3)
     assert answer.startswith(b"-ERR 'eval' without keys")
     assert b" 3 servers" in answer
     assert answer.endswith(b"\r\n")
@@ -336,7 +363,6 @@ def test_keyless_request_in_a_pool_of_several_servers(codec: Any) -> None:
 
 def test_errors_are_lines(codec: Any) -> None:
     assert codec.error("no\r\nserver") == b"-ERR no  server\r\n"
-    assert codec.malformation("bad\nline") == b"-ERR bad line\r\n"
 
 
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)

@@ -1,4 +1,4 @@
-"""What sessions share does not tell one client anything of another, and is why idle ones are small."""
+"""Sessions share state to stay small when idle, but one client's changes do not reach another client."""
 
 import gc
 import tracemalloc
@@ -11,19 +11,19 @@ from twemproxy.protocol.redis.session import Session
 CODEC = RedisCodec()
 CLIENTS = 500
 MOST = 300
-"""Bytes of a session: with those of the connection less than a kilobyte."""
+"""The largest size of a session in bytes; together with its connection that is less than a kilobyte."""
 
 
 def say(session: Session, text: str) -> None:
-    """A request of words separated by blanks, which is not refused."""
+    """Plan a request of words separated by blanks, which must not be refused."""
     planned = plan(CODEC, session, *text.encode().split())
     assert planned is not None and not getattr(planned, "reply", b"").startswith(b"-"), planned
 
 
 def state(session: Session) -> tuple[object, ...]:
-    """What others must not change."""
+    """The state of a session that other clients must not change."""
     transaction = session.transaction
-    return session.subscribed, session.attended, transaction.open, transaction.watching, transaction.server
+    return session.subscribed, session.needs_planning, transaction.open, transaction.watching, transaction.server
 
 
 def test_what_one_client_begins_is_not_anothers() -> None:

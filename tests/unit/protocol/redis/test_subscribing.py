@@ -1,14 +1,14 @@
-"""SUBSCRIBE and the like: what a client is told, when it has to wait, and how servers are spoken to."""
+"""SUBSCRIBE and related commands: replies to the client, when it has to wait, and the messages of servers."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis_peers import FakeClient, FakePool, FakeSubscriptions, new_session, plan
+from redis_peers import FakeClient, FakePool, FakeSubscriptions, finished, new_session, plan
 
 from harness.resp import array, bulk, command, error, integer
 from harness.subscribing import confirmation, message, pattern_message
 from twemproxy.protocol.plan import Answer, Ask
-from twemproxy.protocol.redis import subscribing
+from twemproxy.protocol.redis import pubsub_commands
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.session import SUBSCRIBES, Session
 
@@ -16,8 +16,8 @@ ENDS = {"subscribe": "unsubscribe", "psubscribe": "punsubscribe", "ssubscribe": 
 
 
 def ask(session: Session, text: str) -> bytes | None:
-    """The answer to words separated by blanks, None while it cannot be told."""
-    planned = plan(RedisCodec(), session, *text.encode().split())
+    """The reply to a request of words separated by blanks; None if the request has to wait."""
+    planned = finished(plan(RedisCodec(), session, *text.encode().split()))
     assert planned is None or isinstance(planned, Answer), planned
     return planned and planned.reply
 
@@ -46,11 +46,12 @@ def test_every_topic_is_confirmed(version: int, kind: str) -> None:
     session = in_version(version)
     first, second = confirmation(kind, "a", 1, version), confirmation(kind, "b", 2, version)
     assert ask(session, f"{kind} a b a") == first + second + second.replace(bulk("b"), bulk("a"))
-    assert subscriptions_of(session).calls == [(session.client, kind, b"a", b"b", b"a")]
+    client, topics = session.client, (b"a", b"b", b"a")
+    assert subscriptions_of(session).calls == [(client, kind, *topics), (client, "take", *topics), (client, "end")]
     assert session.subscribed
     end = ENDS[kind]
     assert ask(session, f"{end} a c") == confirmation(end, "a", 1, version) + confirmation(end, "c", 1, version)
-    assert subscriptions_of(session).calls[1:] == [(session.client, f"end of {kind}", b"a", b"c")]
+    assert subscriptions_of(session).calls[3:] == [(client, f"end of {kind}", b"a", b"c")]
     assert ask(session, end) == confirmation(end, "b", 0, version)
     assert ask(session, end) == confirmation(end, None, 0, version)
     assert not session.subscribed
@@ -96,7 +97,7 @@ def test_an_error_is_all_that_is_said(version: int) -> None:
 
 @pytest.mark.parametrize("replies", ["OFF", "SKIP"])
 def test_confirmations_are_no_replies(version: int, replies: str) -> None:
-    """Errors are."""
+    """A client that wants no replies gets confirmations, but no errors."""
     session = in_version(version)
     assert ask(session, f"CLIENT REPLY {replies}") == b""
     assert ask(session, "SUBSCRIBE a") == confirmation("subscribe", "a", 1, version)
@@ -120,7 +121,7 @@ def test_other_requests_of_subscribers_in_version_2() -> None:
     assert ask(session, "PING") == array(bulk("pong"), bulk(""))
     assert ask(session, "PING x") == array(bulk("pong"), bulk("x"))
     assert ask(session, "RESET") == b"+RESET\r\n"
-    assert subscriptions_of(session).calls[-1] == (session.client, "drop")
+    assert subscriptions_of(session).calls[-1] == (session.client, "drop", b"a")
     assert ask(session, "PING") == b"+PONG\r\n"
 
 
@@ -131,7 +132,7 @@ def test_messages_are_in_the_clients_version(version: int) -> None:
 
 @pytest.mark.parametrize(("told", "expected"), [((1, 0, 0), 3), ((1, 4, 0), 7), ((0, 0, 0), 3)])
 def test_numbers_of_subscribers(told: tuple[int, ...], expected: int) -> None:
-    """The pool has 3, through one connection, of which servers may not know yet."""
+    """The pool has 3 subscribers through one connection, which servers may not know yet."""
     planned = plan(RedisCodec(), in_version(2, FakePool(servers=3)), b"PUBSUB", b"NUMSUB", b"a")
     assert isinstance(planned, Ask)
     replies = [(f"s{server}", array(bulk("a"), integer(number))) for server, number in enumerate(told)]
@@ -140,35 +141,53 @@ def test_numbers_of_subscribers(told: tuple[int, ...], expected: int) -> None:
     assert planned.merge([*replies[:2], ("s2", array(bulk("b"), integer(1)))]).startswith(b"-ERR 'pubsub|numsub' went")
 
 
-# --- with servers --------------------------------------------------------------------------------------------------
+# --- requests to servers and their messages ------------------------------------------------------------------------
 
 
 @given(kind=st.sampled_from(SUBSCRIBES), name=st.binary())
 def test_what_servers_are_asked(kind: str, name: bytes) -> None:
-    assert subscribing.subscription(kind, name) == command(kind, name)
-    assert subscribing.unsubscription(kind, name) == command(ENDS[kind], name)
+    assert pubsub_commands.subscription(kind, [name, b"x"], True) == command(kind, name, b"x")
+    assert pubsub_commands.subscription(kind, [name], False) == command(ENDS[kind], name)
 
 
 @given(name=st.binary(), text=st.binary(), number=st.integers(0, 2**63 - 1))
 def test_what_servers_say(name: bytes, text: bytes, number: int) -> None:
-    read = subscribing.read_message
+    read = pubsub_commands.read_message
     assert read(message(name, text)) == ("published", "subscribe", name)
     assert read(message(name, text, kind="smessage")) == ("published", "ssubscribe", name)
     assert read(pattern_message(name, text, b"x")) == ("published", "psubscribe", name)
-    for kind, end in ENDS.items():
-        assert read(confirmation(kind, name, number)) == ("confirmed", kind, name)
-        assert read(confirmation(end, name, number)) == ("ended", kind, name)
     assert read(error("NOPERM no"))[0] == "refused"
+    codec = RedisCodec()
+
+    def answers(message: bytes, kind: str, name: bytes, begins: bool) -> bool:
+        return codec.answers_subscription(message, codec.answer_head(kind, begins), name)
+
+    for kind, end in ENDS.items():
+        assert answers(confirmation(kind, name, number), kind, name, True)
+        assert answers(confirmation(end, name, number), kind, name, False)
+        assert not answers(confirmation(kind, name, number), kind, name, False)
+        assert not answers(confirmation(kind, name + b"x", number), kind, name, True)
+        assert not answers(confirmation(kind, name, number), kind, name + b"x", True)
+        assert not answers(error("NOPERM no"), kind, name, True)
 
 
-@pytest.mark.parametrize("reply", [b"+OK\r\n", b":1\r\n", bulk("x"), array(), array(bulk("foo"), bulk("x"), bulk("y"))])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(b"+OK\r\n", b":1\r\n", bulk("x"), array(), array(bulk("foo"), bulk("x"), bulk("y"))),
+        *(confirmation("subscribe", "a", 1), confirmation("unsubscribe", "a", 1)),
+    ],
+)
 def test_what_is_no_message(reply: bytes) -> None:
     with pytest.raises(ValueError, match="no message"):
-        subscribing.read_message(reply)
+        pubsub_commands.read_message(reply)
 
 
 def test_what_comes_from_anywhere() -> None:
-    anywhere = subscribing.comes_from_anywhere
+    anywhere = RedisCodec().comes_from_anywhere
     assert anywhere("psubscribe", b"x")
     assert anywhere("subscribe", b"__keyspace@0__:x") and anywhere("subscribe", b"__keyevent@12__:set")
+    assert anywhere("subscribe", b"__subkeyspace@0__:hash") and anywhere("subscribe", b"__subkeyevent@0__:hset")
+    assert anywhere("subscribe", b"__subkeyspaceitem@0__:hash\nfield")
+    assert anywhere("subscribe", b"__subkeyspaceevent@0__:hset|hash")
     assert not anywhere("subscribe", b"__keyspace") and not anywhere("ssubscribe", b"x")

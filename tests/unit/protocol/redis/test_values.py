@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from resp_streams import replies
 
 from harness.resp import array, bulk, error, integer
-from twemproxy.protocol.redis.values import MOST_DEEP, Failure, elements, parse
+from twemproxy.protocol.redis.resp_decoder import MOST_DEEP, Failure, elements, parse
 
 
 def is_parsed(reply: bytes) -> bool:
-    """Whether there is no integer in it that is none."""
+    """Whether the reply can be parsed: a reply with an invalid integer cannot."""
     try:
         parse(reply)
     except ValueError:
@@ -53,7 +53,7 @@ def test_values(reply: bytes, value: object) -> None:
 
 @given(replies | st.binary(max_size=30))
 def test_other_bytes_are_refused(data: bytes) -> None:
-    """Among them are replies whose integers are none."""
+    """No other exception is raised, not even for a reply with an invalid integer."""
     try:
         parse(data)
     except (ValueError, IndexError):

@@ -1,0 +1,214 @@
+"""The hash ring, which maps a key to one of a pool's live servers.
+
+Dual: sans-IO, the interpreter runs the same code over ``bytes``. One ring per pool.
+"""
+
+import operator
+from array import array
+from collections.abc import Sequence
+
+import cython
+
+from twemproxy.hashing import HASHES
+from twemproxy.hashing.placement import PLACEMENTS, POINTS_PER_DIGEST, digest_counts, digest_points
+
+if not cython.compiled:
+    from twemproxy.hashing.functions import hash_key
+
+MASK = cython.declare(cython.const[cython.uint], 0xFFFFFFFF)
+
+
+@cython.final
+@cython.cclass
+class Ring:
+    """Maps a key to the index of a server. At first all servers are live."""
+
+    def __init__(
+        self,
+        distribution: str,
+        hash: str,
+        hash_tag: bytes,
+        names: Sequence[bytes],
+        weights: Sequence[int],
+        seed: int,
+    ) -> None:
+        """``names`` and ``weights`` (1 or more): those of the pool's servers in index order; at least one server.
+
+        ``hash_tag``: the two bytes around the part of a key that is hashed, or empty. ``seed``: starts the random
+        numbers of the distribution ``random``; its low 32 bits are used. ValueError for an unknown distribution or
+        hash, a tag of another length, or names and weights that do not match.
+        """
+        if distribution not in PLACEMENTS:
+            raise ValueError(f"unknown distribution {distribution!r}")
+        if hash not in HASHES:
+            raise ValueError(f"unknown hash {hash!r}")
+        if len(hash_tag) not in (0, 2):
+            raise ValueError("a hash tag has two characters")
+        if not names or len(names) != len(weights) or min(weights) < 1:
+            raise ValueError("servers need a name and a weight each")
+        self.place = PLACEMENTS[distribution]
+        self.is_ketama = distribution == "ketama"
+        self.most_digests = [0] * len(names)
+        self.names = list(names)
+        self.weights = list(weights)
+        self.function = HASHES.index(hash)
+        self.tag_opening = hash_tag[0] if hash_tag else -1
+        self.tag_closing = hash_tag[1] if hash_tag else -1
+        self.single = len(names) == 1
+        self.is_random = distribution == "random"
+        # The factor makes neighbouring seeds draw different numbers; xorshift must not start from 0.
+        self.random_state = (seed * 0x9E3779B1) & 0xFFFFFFFF or 1
+        self.modulus = 0
+        self.shift = 0
+        self.rebuild([True] * len(names))
+
+    def rebuild(self, live: Sequence[bool]) -> None:
+        """Build the ring of the live servers; ``live``: one bool per server, in index order.
+
+        Without a live server the ring is unchanged; then the caller has to refuse requests.
+        """
+        if len(live) != len(self.names):
+            raise ValueError("one truth per server")
+        indices = [index for index, alive in enumerate(live) if alive]
+        if not indices:
+            return
+        # A last entry ends every lookup, so lookups need no check for the end.
+        if self.is_ketama:
+            self.select_points(indices)
+        else:
+            points, self.modulus = self.place(self.names, self.weights, indices)
+            self.values = array("I", [*(value for value, _ in points), 0xFFFFFFFF])
+            self.owners = array("i", [*(index for _, index in points), points[0][1]])
+        self.make_buckets()
+
+    def select_points(self, live: Sequence[int]) -> None:
+        """Take the ketama points of these servers from the sorted points of all servers, as ``placement.ketama`` does.
+
+        So an ejection neither hashes nor sorts.
+        """
+        i: cython.Py_ssize_t
+        n: cython.Py_ssize_t = 0
+        wanted: list[int] = [0] * len(self.names)
+        for index, count in zip(live, digest_counts([self.weights[index] for index in live]), strict=True):
+            wanted[index] = count
+        if any(map(operator.gt, wanted, self.most_digests)):
+            self.collect_points(wanted)
+        self.wanted_digests = array("i", wanted)
+        size: cython.Py_ssize_t = POINTS_PER_DIGEST * sum(wanted) + 1
+        self.values = array("I", bytes(4 * size))
+        self.owners = array("i", bytes(4 * size))
+        for i in range(len(self.all_values)):
+            if self.all_digests[i] < self.wanted_digests[self.all_owners[i]]:
+                self.values[n] = self.all_values[i]
+                self.owners[n] = self.all_owners[i]
+                n += 1
+        self.values[n] = 0xFFFFFFFF
+        self.owners[n] = self.owners[0]
+
+    def collect_points(self, wanted: Sequence[int]) -> None:
+        """Compute and sort the points of all servers.
+
+        ``wanted``: the number of digests of each server. Each gets some more, because after an ejection the remaining
+        servers may need more.
+        """
+        most = [max(have, count + count // 16 + 1) for have, count in zip(self.most_digests, wanted, strict=True)]
+        unsorted: list[int] = []
+        owners: list[int] = []
+        for index, count in enumerate(most):
+            unsorted += digest_points(self.names[index], count)
+            owners += [index] * (POINTS_PER_DIGEST * count)
+        digests = [i // POINTS_PER_DIGEST for count in most for i in range(POINTS_PER_DIGEST * count)]
+        # Equal values stay in the order of the servers.
+        packed = sorted([value << 32 | place for place, value in enumerate(unsorted)])
+        places = [point & 0xFFFFFFFF for point in packed]
+        self.all_values = array("I", [point >> 32 for point in packed])
+        self.all_owners = array("i", [owners[place] for place in places])
+        self.all_digests = array("i", [digests[place] for place in places])
+        self.most_digests = most
+
+    def make_buckets(self) -> None:
+        """Divide the points into buckets.
+
+        A value's top bits choose its bucket, which has the first point at or above the bucket's start. With at least as
+        many buckets as points, a lookup skips less than one point on average.
+        """
+        bucket: cython.Py_ssize_t
+        first: cython.int = 0
+        highest: cython.uint = (self.modulus - 1) & 0xFFFFFFFF
+        points: cython.Py_ssize_t = len(self.values) - 1
+        self.shift = max(0, int(highest).bit_length() - int(2 * points).bit_length())
+        size: cython.Py_ssize_t = (highest >> self.shift) + 1
+        self.buckets = array("i", bytes(4 * size))
+        for bucket in range(size):
+            while self.values[first] < cython.cast(cython.uint, bucket << self.shift):
+                first += 1
+            self.buckets[bucket] = first
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def route(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Index of the server that has the key ``buf[start:end]``; with ``random`` a new random one for each call."""
+        value: cython.uint
+        point: cython.Py_ssize_t
+        if self.single:
+            return 0
+        value = self.draw() if self.is_random else self.hash_untagged(buf, start, end)
+        if self.modulus != 0:
+            value %= self.modulus
+        point = self.buckets[value >> self.shift]
+        while self.values[point] < value:
+            point += 1
+        return self.owners[point]
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def draw(self) -> cython.uint:
+        """The next random number, 1 to 2**32 - 1 (xorshift32: Marsaglia, 2003)."""
+        state: cython.uint = self.random_state
+        state ^= (state << 13) & MASK
+        state ^= state >> 17
+        state ^= (state << 5) & MASK
+        self.random_state = state
+        return state
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def hash_untagged(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.uint:
+        """The hash of the part that the hash tag encloses, or of the whole key without a tag; 0 for an empty key."""
+        opening: cython.Py_ssize_t = start
+        closing: cython.Py_ssize_t
+        if self.tag_opening >= 0:
+            while opening < end and buf[opening] != self.tag_opening:
+                opening += 1
+            closing = opening + 1
+            while closing < end and buf[closing] != self.tag_closing:
+                closing += 1
+            if closing < end and closing > opening + 1:
+                start = opening + 1
+                end = closing
+        if start >= end:
+            return 0
+        return hash_key(self.function, buf, start, end)
+
+    def server_for(self, key: bytes) -> int:
+        """Index of the server that has ``key`` (for tests and tools)."""
+        return self.route(key, 0, len(key))
+
+    def points(self) -> list[tuple[int, int]]:
+        """The points as (value, server index), in ascending order of value (for tests and tools)."""
+        points = list(zip(self.values, self.owners, strict=True))
+        points.pop()
+        return points

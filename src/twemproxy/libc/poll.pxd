@@ -1,0 +1,10 @@
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLOUT
+
+    struct pollfd:
+        int fd
+        short events
+        short revents
+
+    int poll(pollfd* fds, unsigned long count, int timeout)

@@ -1,0 +1,68 @@
+"""MSETEX over several servers: each sets its own keys, unless a condition on all keys requires one server.
+
+Plain Python. With NX or XX all keys must be on one server. Source: redis.io, "MSETEX".
+"""
+
+from collections.abc import Generator
+
+from twemproxy.protocol.plan import Answer, Ask, Merge, Plan, Steps, ToServer
+from twemproxy.protocol.redis.errors import CROSS_SERVER, error_reply
+from twemproxy.protocol.redis.inline import decode_some
+from twemproxy.protocol.redis.keys import COUNT
+from twemproxy.protocol.redis.resp_encoder import bulk
+from twemproxy.protocol.redis.session import Pool
+
+_CONDITIONS = (b"NX", b"XX")
+_PIECE = 50
+"""Keys per step."""
+
+
+def plan(request: bytes, pool: Pool, merge: Merge) -> Plan:
+    """The plan for a complete request; ``merge`` merges the replies of several servers.
+
+    A request with a wrong number of keys goes to any server, which rejects it.
+    """
+    any_server = pool.find_server([])
+    (name, count), _ = decode_some(request, 0, 2)
+    if any_server < 0:
+        return Answer(pool.refused)
+    if len(pool.server_names()) == 1 or not COUNT.fullmatch(count):
+        return ToServer(any_server)
+    return Steps(_split(name, int(count), request, pool, merge), 2 * len(request))
+
+
+def _split(name: bytes, count: int, request: bytes, pool: Pool, merge: Merge) -> Generator[bytes, None, Answer | Ask]:
+    """Split the request by server, in pieces of keys.
+
+    Only the first ``_PIECE`` arguments after the keys are read: a server rejects a request with more options.
+    """
+    _, at = decode_some(request, 0, 2, 0)
+    left = count
+    by_server: dict[int, bytearray] = {}
+    counts: dict[int, int] = {}
+    while left > 0:
+        words, at = decode_some(request, at, 2 * min(left, _PIECE))
+        if len(words) < 2 * min(left, _PIECE):
+            # There are fewer keys than the number says; any server rejects that.
+            return Ask([(max(pool.find_server([]), 0), request)], merge)
+        for key, value in zip(words[::2], words[1::2], strict=True):
+            server = pool.find_server([key])
+            by_server.setdefault(server, bytearray()).extend(bulk(key) + bulk(value))
+            counts[server] = counts.get(server, 0) + 1
+        left -= _PIECE
+        yield b""
+    if any(server < 0 for server in by_server):
+        return Answer(pool.refused)
+    options, _ = decode_some(request, at, _PIECE)
+    if len(by_server) < 2:
+        server = next(iter(by_server), max(pool.find_server([]), 0))
+        return Ask([(server, request)], merge)
+    if any(option.upper() in _CONDITIONS for option in options):
+        return Answer(error_reply(CROSS_SERVER))
+    asked = []
+    behind = b"".join(map(bulk, options))
+    for server, pairs in sorted(by_server.items()):
+        head = b"*%d\r\n" % (2 + 2 * counts[server] + len(options)) + bulk(name) + bulk(b"%d" % counts[server])
+        asked.append((server, b"".join((head, pairs, behind))))
+        yield b""
+    return Ask(asked, merge)

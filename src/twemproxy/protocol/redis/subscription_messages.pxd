@@ -1,0 +1,3 @@
+cimport cython
+
+from twemproxy.protocol.codec cimport put_number

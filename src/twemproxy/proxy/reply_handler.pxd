@@ -1,0 +1,8 @@
+from twemproxy.net.block cimport Block
+
+
+cdef class ReplyHandler:
+    cdef int deliver(self, unsigned int position, Block* block, unsigned char* data, Py_ssize_t length) except -1
+    cdef object owner(self)
+    cdef int close_owner(self) except -1
+    cdef int fail(self, unsigned int position, bytes reply) except -1

@@ -1,0 +1,45 @@
+"""The receiver of a reply: a client's reply queue, a part of a split request, or other code of the proxy.
+
+Compiled-only.
+"""
+
+import cython
+from cython.cimports.twemproxy.net.block import Block
+
+
+@cython.cclass
+class ReplyHandler:
+    """The receiver of replies; a server connection knows a request only by its handler and a position in it."""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def deliver(
+        self,
+        position: cython.uint,
+        block: cython.pointer[Block],
+        data: cython.p_uchar,
+        length: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Take the complete reply to the request at ``position``.
+
+        The bytes are in ``block`` and valid during the call; to keep them, hold the block or copy them. If ``block`` is
+        NULL they can only be copied. Returns 1 if the reply does not fit the request, otherwise 0.
+        """
+        raise NotImplementedError
+
+    @cython.cfunc
+    def owner(self) -> object:
+        """The object that waits for the reply: requests of the same owner may depend on each other."""
+        return self
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail(self, position: cython.uint, reply: bytes) -> cython.int:
+        """The request at ``position`` gets no reply from its server; ``reply`` is the proxy's error for it."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_owner(self) -> cython.int:
+        """Close the client that waits for the reply: taking the reply has failed, by a defect or for lack of memory."""
+        return 0

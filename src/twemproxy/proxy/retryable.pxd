@@ -1,0 +1,21 @@
+from twemproxy.net.block cimport Block
+from twemproxy.protocol.request cimport Request
+from twemproxy.proxy.reply_queue cimport ReplyQueue
+from twemproxy.proxy.server_connection cimport ServerConnection
+from twemproxy.proxy.reply_handler cimport ReplyHandler
+
+
+cdef class RetryableRequest(ReplyHandler):
+    cdef ServerConnection connection
+    cdef ReplyQueue replies
+    cdef unsigned int position
+    cdef unsigned char expected
+    cdef bint remembers_script
+    cdef bytes data
+    cdef Py_ssize_t retry_bytes
+
+    cdef bint is_retried(self, bytes reply) except -1
+
+cdef int send_retryable(
+    ServerConnection connection, Request request, ReplyQueue replies, Block* block, Py_ssize_t start, Py_ssize_t end
+) except -1

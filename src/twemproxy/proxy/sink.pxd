@@ -1,7 +1,0 @@
-from twemproxy.net.block cimport Block
-
-
-cdef class Sink:
-    cdef int deliver(self, unsigned int position, Block* block, unsigned char* data, Py_ssize_t length) except -1
-    cdef object owner(self)
-    cdef int fail(self, unsigned int position, bytes reply) except -1

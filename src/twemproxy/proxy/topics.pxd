@@ -1,0 +1,81 @@
+from libc.stdint cimport int64_t
+
+
+cdef class Subscriber:
+    cdef object client
+    cdef Py_ssize_t held
+
+
+cdef class Topic:
+    cdef str kind
+    cdef bytes name
+    cdef tuple links
+    cdef tuple unanswered
+    cdef tuple requests
+    cdef Subscriber subscriber
+    cdef dict subscribers
+
+    cdef bint is_confirmed(self) noexcept
+    cdef bint is_lost(self) noexcept
+    cdef bint is_wanted(self) noexcept
+    cdef bint has(self, Subscriber subscriber) except -1
+    cdef int add(self, Subscriber subscriber) except -1
+    cdef int remove(self, Subscriber subscriber) except -1
+    cdef int forget_request(self, object request) except -1
+    cdef list clients(self)
+    cdef Py_ssize_t n_subscribers(self) noexcept
+    cdef Py_ssize_t size(self) noexcept
+
+
+cdef class TopicTable:
+    cdef list shards
+
+    cdef dict shard(self, bytes name)
+    cdef Topic find(self, bytes name)
+
+
+cdef class Batch:
+    cdef str kind
+    cdef bint subscribes
+    cdef list topics
+    cdef Py_ssize_t answered
+    cdef bytes head
+
+
+cdef class Link:
+    cdef int server
+    cdef object connection
+    cdef tuple alone
+    cdef object batches
+    cdef Py_ssize_t unsent
+    cdef Py_ssize_t asked
+    cdef Py_ssize_t held
+    cdef int64_t heard_at
+    cdef bint is_lost
+    cdef bytes error
+
+    cdef int add(self, Topic topic, bint subscribes, Py_ssize_t most) except -1
+    cdef int answered(self, Topic topic) except -1
+    cdef int forget(self, Topic topic) except -1
+    cdef int lose(self, bytes error) except -1
+
+
+cdef class TopicRequest:
+    cdef object subscriptions
+    cdef list topics
+    cdef Py_ssize_t ahead
+    cdef Py_ssize_t enough
+    cdef Py_ssize_t taken
+    cdef Py_ssize_t held
+    cdef tuple alone
+    cdef object client
+    cdef str kind
+    cdef readonly bytes error
+
+    cdef int lose_confirmation(self) except -1
+    cdef int confirm(self) except -1
+    cdef int fail(self, bytes error) except -1
+
+
+cdef Py_ssize_t TOPIC_BYTES
+cdef Py_ssize_t SUBSCRIPTION_BYTES

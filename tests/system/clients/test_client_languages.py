@@ -1,0 +1,57 @@
+"""Clients in other languages from Debian's packages, with default settings, in front of three servers.
+
+``make clients`` installs them. ``heavy_languages.py`` has the languages that need hundreds of megabytes.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness.jobs import Job, run
+from harness.proxy import Proxy, redis_pool
+from harness.servers import MemcachedServer, RedisServer
+
+REDIS = [
+    Job("C: hiredis", "hiredis.c"),
+    Job("C++: Poco", "poco_redis.cpp"),
+    Job("Erlang: eredis", "eredis.erl"),
+    Job("Lua: lua-redis", "lua_redis.lua"),
+    Job("Perl: Redis.pm", "redis_perl.pl"),
+    Job("Perl: Redis::Fast", "redis_perl.pl", arguments=["Redis::Fast"]),
+    Job("PHP: phpredis", "phpredis.php"),
+    Job("PHP: Predis", "predis.php"),
+    Job("PHP: sessions in redis", "php_sessions.php", arguments=["redis"]),
+    Job("Ruby: redis-rb", "redis_rb.rb"),
+    Job("Ruby: Rails' cache store", "rails_cache.rb"),
+]
+MEMCACHED = [
+    Job("C: libmemcached", "libmemcached.c"),
+    Job("Perl: Cache::Memcached", "memcached_perl.pl"),
+    Job("Perl: Cache::Memcached::Fast", "memcached_perl.pl", arguments=["Cache::Memcached::Fast"]),
+    Job("PHP: memcached", "php_memcached.php"),
+    Job("PHP: sessions in memcached", "php_sessions.php", arguments=["memcached"]),
+    Job("Python: pylibmc", "pylibmc_values.py", ["memcached"]),
+]
+
+
+@pytest.fixture(scope="module")
+def three_servers(running_servers: list[RedisServer]) -> Iterator[Proxy]:
+    with Proxy(redis_pool(*running_servers, hash_tag='"{}"')) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("job", REDIS, ids=lambda job: job.name)
+def test_redis(job: Job, three_servers: Proxy, servers: list[RedisServer]) -> None:
+    run(job, three_servers, 3)
+    assert all(server.ask("DBSIZE") != b":0\r\n" for server in servers)
+
+
+@pytest.mark.parametrize("job", MEMCACHED, ids=lambda job: job.name)
+def test_memcached(job: Job, memcached_proxy: Proxy, memcached_servers: list[MemcachedServer]) -> None:
+    run(job, memcached_proxy, 3)
+
+
+def test_sidekiq(servers: list[RedisServer]) -> None:
+    """The keys of Sidekiq have no hash tag, so it needs a pool of one server."""
+    with Proxy(redis_pool(servers[0])) as proxy:
+        run(Job("Ruby: Sidekiq", "sidekiq.rb"), proxy, 1)

@@ -1,0 +1,37 @@
+"""Servers older than memcached 1.6.10, which answer meta commands differently or execute their data blocks."""
+
+from harness.proxy import Proxy
+from harness.scripted_server import ScriptedServer
+from twemproxy.protocol.memcache.errors import META_UNSUPPORTED
+
+
+def test_an_old_server_gets_no_meta_command_and_is_not_ejected_for_that() -> None:
+    """Only the meta command is refused, whether it waits for the handshake or comes later."""
+    with ScriptedServer() as server:
+        pool = {"auto_eject_hosts": True, "server_failure_limit": 1, "servers": [f"{server.address}:1 old"]}
+        refusal = f"SERVER_ERROR {META_UNSUPPORTED} (server {server.address}:1 of pool alpha)\r\n".encode()
+        with Proxy(pool) as proxy, proxy.client() as client, proxy.client() as other:
+            client.send(b"ms k 9\r\nflush_all\r\n")
+            client.wait_consumed()
+            other.send(b"get a\r\nset b 0 0 5000\r\n" + b"b" * 5000 + b"\r\nmg c v\r\nget d\r\n")
+            other.wait_consumed()
+            first = server.accept()
+            first.expect(b"version\r\n")
+            first.send(b"VERSION 1.6.9\r\n")
+            client.expect(refusal)
+            first.expect(b"get a\r\nset b 0 0 5000\r\n" + b"b" * 5000 + b"\r\nget d\r\n")
+            first.send(b"END\r\nSTORED\r\nEND\r\n")
+            other.expect(b"END\r\nSTORED\r\n" + refusal + b"END\r\n")
+            client.send(b"ms k 9\r\nflush_all\r\nmg k v\r\nget k\r\n")
+            first.expect(b"get k\r\n")
+            first.send(b"END\r\n")
+            client.expect(refusal * 2 + b"END\r\n")
+            first.close()
+            proxy.wait_stats(lambda stats: stats["old"]["server_connections"] == 0, "the connection has ended")
+            client.send(b"mg k v\r\nget k\r\n")
+            second = server.accept()
+            second.expect(b"version\r\n")
+            second.send(b"VERSION 1.4.15\r\n")
+            second.expect(b"get k\r\n")
+            second.send(b"END\r\n")
+            client.expect(refusal + b"END\r\n")

@@ -1,0 +1,191 @@
+"""Many topics at once: requests and events are processed in pieces, and no server times out because of them."""
+
+import pytest
+from subscription_peers import REFUSED, TIMEOUT, FakeClient, FakePool
+
+from harness.resp import error
+from twemproxy.proxy import pubsub, topics
+
+A, A2, B = b"\x00a", b"\x00z", b"\x01b"
+MANY = [b"\x00%d" % number for number in range(20_000)]
+
+
+def subscribed(pool: FakePool, kind: str, name: bytes) -> FakeClient:
+    """A client that has subscribed to this topic."""
+    client = FakeClient(pool)
+    if client.ask(kind, name) is False:
+        pool.answer()
+        assert client.turn() is True
+    return client
+
+
+def ask_for_many(pool: FakePool, client: FakeClient) -> None:
+    """Ask for all topics of MANY, as far ahead of their confirmations as allowed, while the server answers."""
+    request = pool.subscriptions.begin(client, "subscribe")
+    client.request, client.asked = ("subscribe", MANY), request
+    for at in range(0, len(MANY), pubsub.PIECE):
+        while not request.may_ask():
+            assert 0 < len(pool.link(0).requests) * pubsub.PIECE <= topics.MOST_UNCONFIRMED + 2 * pubsub.PIECE
+            assert not client.woken
+            pool.link(0).answer(1)
+            client.woken = client.woken and not request.may_ask()
+        request.ask(MANY[at : at + pubsub.PIECE])
+
+
+@pytest.fixture
+def pool() -> FakePool:
+    return FakePool()
+
+
+def test_a_client_is_woken_once_for_all_its_topics(pool: FakePool) -> None:
+    client = FakeClient(pool, piece=len(MANY))
+    ask_for_many(pool, client)
+    wakes = 0
+    while client.request and client.go_on() is False:
+        while not client.woken:
+            pool.link(0).answer(1)
+        wakes += 1
+    assert wakes == 1
+    assert client.has() == {("subscribe", name) for name in MANY}
+    requests = pool.link(0).history
+    assert len(requests) == len(MANY) // pubsub.PIECE, "the server is asked for many at a time"
+
+
+def many_after(pool: FakePool, event: str) -> tuple[FakeClient, int]:
+    """Let ``event`` happen to a client with many topics; returns the client and the number of turns that follow.
+
+    In each turn at most PIECE topics are sent to a server.
+    """
+    client = FakeClient(pool, piece=len(MANY))
+    ask_for_many(pool, client)
+    client.go_on()
+    pool.answer()
+    assert client.go_on() is True
+    for link in pool.extra:
+        link.history.clear()
+    match event:
+        case "it leaves":
+            client.cut_off("it leaves")
+        case "the server is lost":
+            pool.link(0).fail()
+        case "the topics move":
+            pool.live = {1, 2}
+            pool.subscriptions.rebalance()
+    turns = 0
+    more = True
+    while more:
+        before = {link: len(link.history) for link in pool.extra}
+        more = pool.subscriptions.expire(pool.time) == pool.time
+        turns += 1
+        for link in pool.extra:
+            lines = link.history[before.get(link, 0) :]
+            assert sum(len(line.split()) - 1 for line in lines) <= pubsub.PIECE
+            link.answer()
+    return client, turns
+
+
+def test_a_client_with_many_topics_leaves_them_piece_by_piece(pool: FakePool) -> None:
+    _, turns = many_after(pool, "it leaves")
+    assert turns >= len(MANY) // pubsub.PIECE
+    assert pool.links() == [], "nothing is subscribed to any more"
+
+
+def test_a_server_is_not_asked_about_too_many_at_a_time(pool: FakePool) -> None:
+    client, other = FakeClient(pool, piece=len(MANY)), subscribed(pool, "subscribe", A)
+    ask_for_many(pool, client)
+    pool.answer()
+    assert client.go_on() is True
+    before = pool.kept
+    client.unsubscribe("subscribe", *MANY)
+    unanswered = sum(len(request) - 1 for request in pool.link(0).requests)
+    assert 0 < unanswered < pubsub.MOST_ASKED + pubsub.PIECE
+    assert pool.kept > before // 3, "what the server has still to be told is memory"
+    pool.link(0).answer(1)
+    assert sum(len(request) - 1 for request in pool.link(0).requests) == unanswered
+    while pool.link(0).requests:
+        pool.link(0).answer(1)
+    assert pool.link(0).subscribed == {("subscribe", A)}
+    other.leave()
+    assert pool.kept == 0
+
+
+def test_a_lost_server_with_many_topics_is_seen_to_piece_by_piece(pool: FakePool) -> None:
+    client, turns = many_after(pool, "the server is lost")
+    assert client.ended
+    assert turns >= len(MANY) // pubsub.PIECE
+    assert pool.links() == []
+    again = FakeClient(pool)
+    assert again.ask("subscribe", MANY[0]) is False
+    pool.answer()
+    assert again.turn() is True and pool.link(0).subscribed == {("subscribe", MANY[0])}
+
+
+def test_many_topics_move_piece_by_piece(pool: FakePool) -> None:
+    client, turns = many_after(pool, "the topics move")
+    assert turns >= len(MANY) // pubsub.PIECE
+    assert client.ended == ""
+    assert pool.link(1).subscribed == {("subscribe", name) for name in MANY}
+    assert pool.link(0).subscribed == set()
+
+
+def test_a_server_that_answers_slowly_is_not_given_up(pool: FakePool) -> None:
+    """The timeout applies to each answer, not to all answers that are due."""
+    client = FakeClient(pool)
+    assert client.ask("subscribe", A) is False
+    others = [FakeClient(pool) for _ in range(5)]
+    for number, other in enumerate(others):
+        assert other.ask("subscribe", b"\x00%d" % number) is False
+    for _ in range(6):
+        pool.time += TIMEOUT - 1
+        pool.subscriptions.expire(pool.time)
+        pool.link(0).answer(1)
+    assert pool.given_up == []
+    assert all(other.turn() is True for other in [client, *others])
+
+
+def test_a_refusal_of_many_is_only_for_what_is_refused(pool: FakePool) -> None:
+    """Servers refuse a request as a whole; another client may have asked for one of its topics."""
+    pool.forbidden[0] = {("subscribe", A2)}
+    client, other = FakeClient(pool), FakeClient(pool)
+    assert client.ask("subscribe", A, A2) is False
+    assert other.ask("subscribe", A) is False
+    pool.answer()
+    assert client.turn() == REFUSED
+    assert other.turn() is True
+    pool.answer()
+    assert pool.link(0).subscribed == {("subscribe", A)}
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+
+def test_topics_and_subscriptions_are_counted(pool: FakePool) -> None:
+    first = subscribed(pool, "subscribe", A)
+    one = pool.kept
+    second = subscribed(pool, "subscribe", A)
+    shared = pool.kept - one
+    assert 0 < shared < one
+    long = subscribed(pool, "psubscribe", b"x" * 1000)
+    assert pool.kept > 2 * one + 900
+    for client in (first, second, long):
+        client.leave()
+    pool.answer()
+    assert pool.kept == 0
+
+
+def test_there_is_no_room_for_more(pool: FakePool) -> None:
+    client, other = FakeClient(pool), subscribed(pool, "subscribe", B)
+    before = pool.kept
+    pool.most_kept = 4 * before
+    names = [b"\x00%d" % number for number in range(10)]
+    assert client.ask("subscribe", *names) == error(f"ERR {pubsub.NO_ROOM}")
+    pool.answer()
+    assert pool.kept == before
+    assert client.ask("subscribe", *names[:2]) is False
+    pool.answer()
+    assert client.turn() is True
+    client.leave()
+    assert client.ask("subscribe", b"x" * 4 * before) == error(f"ERR {pubsub.NO_ROOM}")
+    client.leave()
+    pool.answer()
+    assert pool.kept == before and other.ended == ""

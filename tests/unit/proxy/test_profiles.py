@@ -1,0 +1,209 @@
+"""Shared server connections of other databases and of RESP3: how many, for how long, and for which clients."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from twemproxy.proxy.pinned_connections import IDLE_TIME
+from twemproxy.proxy.profiles import MOST_PROFILES, Profiles
+
+RETRY = 30_000
+
+
+class FakeConnection:
+    """``state``: closed, opening or ready; ``problem``: why it may not be opened, empty if it may."""
+
+    def __init__(self, pool: "FakePool") -> None:
+        self.pool = pool
+        self.state = "closed"
+        self.busy = False
+        self.heard_at = 0
+        self.on_settled: Callable[[bool, bool], None] | None = None
+        self.may_open: Callable[[], str] | None = None
+        self.problem = ""
+
+    def preconnect(self) -> None:
+        assert self.may_open is not None
+        if self.state != "closed":
+            return
+        self.problem = self.may_open()
+        if self.problem or self.pool.unreachable:
+            self.settle(False, False)
+        elif self.pool.defect:
+            raise MemoryError
+        else:
+            self.state = "opening"
+
+    def settle(self, ready: bool, refused: bool = False) -> None:
+        self.state = "ready" if ready else "closed"
+        self.heard_at = self.pool.time
+        assert self.on_settled is not None
+        self.on_settled(ready, refused)
+
+    def is_closed(self) -> bool:
+        return self.state == "closed" and not self.busy
+
+    def is_open(self) -> bool:
+        return self.state != "closed"
+
+    def is_idle(self) -> bool:
+        return self.state == "ready" and not self.busy
+
+    def close_idle(self) -> None:
+        assert self.is_idle()
+        self.state = "closed"
+
+
+class FakePool:
+    """``unreachable``: connections fail at once; ``defect``: opening a connection raises MemoryError."""
+
+    def __init__(self, servers: int) -> None:
+        self.config = SimpleNamespace(server_connections=1, server_retry_timeout=RETRY)
+        self.servers: list[Any] = [SimpleNamespace(others={}) for _ in range(servers)]
+        self.time = 1000
+        self.unreachable = self.defect = False
+        self.looks: list[int] = []
+        self.profiles: Any = Profiles(self)
+
+    def profile_connections(self, server: int, profile: int) -> list[FakeConnection]:
+        others: dict[int, list[FakeConnection]] = self.servers[server].others
+        if profile not in others:
+            others[profile] = [FakeConnection(self)]
+            self.profiles.adopt(server, profile, others[profile])
+        return others[profile]
+
+    def drop_profile(self, server: int, profile: int) -> None:
+        del self.servers[server].others[profile]
+
+    def now(self) -> int:
+        return self.time
+
+    def look_by(self, moment: int) -> None:
+        self.looks.append(moment)
+
+    def connection(self, profile: int, server: int = 0) -> FakeConnection:
+        """The existing connection of a profile."""
+        found: FakeConnection = self.servers[server].others[profile][0]
+        return found
+
+    def use(self, profile: int, server: int = 0) -> FakeConnection:
+        """The connection of a profile, opened if possible."""
+        [connection] = self.profile_connections(server, profile)
+        connection.preconnect()
+        if connection.state == "opening":
+            connection.settle(True)
+        return connection
+
+
+class FakeClient:
+    def __init__(self) -> None:
+        self.fd = 7
+        self.woken = 0
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+def ask(pool: FakePool, profile: int, client: FakeClient) -> Any:
+    return pool.profiles.can_use(profile, client)
+
+
+def test_the_first_yes_or_no_speaks_for_the_pool() -> None:
+    for ready, verdict in ((True, True), (False, False)):
+        pool, client, other = FakePool(3), FakeClient(), FakeClient()
+        assert ask(pool, 4, client) is None
+        assert ask(pool, 4, other) is None
+        pool.connection(4, 1).settle(ready, not ready)
+        assert (client.woken, other.woken) == (1, 1)
+        assert ask(pool, 4, client) is verdict
+
+
+def test_a_server_that_fails_at_once_does_not_speak_for_those_not_asked_yet() -> None:
+    pool, client = FakePool(2), FakeClient()
+    first = pool.profile_connections(0, 1)[0]
+    pool.unreachable = True
+    first.preconnect()
+    pool.unreachable = False
+    pool.servers[0].others[1] = [first]
+    first.state = "closed"
+    first.preconnect = lambda: first.settle(False)  # type: ignore[method-assign]
+    assert ask(pool, 1, client) is None
+    assert client.woken == 0
+    pool.connection(1, 1).settle(False, True)
+    assert ask(pool, 1, client) is False
+
+
+def test_when_none_can_be_reached_requests_will_say_why() -> None:
+    pool, client = FakePool(2), FakeClient()
+    pool.unreachable = True
+    assert ask(pool, 6, client) is True
+    assert all(not server.others for server in pool.servers)
+    pool.unreachable = False
+    assert ask(pool, 6, client) is None
+    pool.connection(6).settle(True)
+    assert ask(pool, 6, client) is True
+
+
+def test_a_defect_leaves_no_question_behind() -> None:
+    pool, client, other = FakePool(2), FakeClient(), FakeClient()
+    pool.defect = True
+    with pytest.raises(MemoryError):
+        ask(pool, 6, client)
+    pool.defect = False
+    assert ask(pool, 6, other) is None
+    pool.connection(6, 1).settle(True)
+    assert ask(pool, 6, other) is True
+
+
+def test_the_one_that_was_idle_for_longest_makes_room() -> None:
+    pool = FakePool(1)
+    for profile in range(1, MOST_PROFILES + 1):
+        pool.time += 1
+        pool.use(profile)
+    pool.connection(1).busy = True
+    pool.connection(2).heard_at = pool.time
+    assert pool.use(100).state == "ready"
+    assert sorted(pool.servers[0].others) == [1, 2, *range(4, MOST_PROFILES + 1), 100]
+
+
+def test_when_all_are_busy_there_is_an_error() -> None:
+    pool = FakePool(1)
+    for profile in range(1, MOST_PROFILES + 1):
+        pool.use(profile).busy = True
+    connection = pool.use(100)
+    assert connection.state == "closed"
+    assert str(MOST_PROFILES) in connection.problem
+    assert 100 not in pool.servers[0].others
+
+
+def test_many_databases_leave_few_connections() -> None:
+    pool = FakePool(2)
+    for profile in range(2, 20_000, 2):
+        pool.time += 1
+        assert ask(pool, profile, FakeClient()) is None
+        for server in range(2):
+            pool.connection(profile, server).settle(True)
+        assert all(len(server.others) <= MOST_PROFILES for server in pool.servers)
+
+
+def test_connections_that_no_client_uses_are_closed_after_a_while() -> None:
+    pool = FakePool(1)
+    used, unused, busy = (pool.use(profile) for profile in (2, 4, 6))
+    pool.profiles.changed(0, 2)
+    pool.profiles.changed(0, 4)
+    busy.busy = True
+    pool.time += IDLE_TIME - 1
+    pool.profiles.changed(4, 0)
+    assert pool.profiles.expire(pool.time) == pool.time + 1
+    assert unused.state == "ready"
+    pool.time += 1
+    assert pool.profiles.expire(pool.time) is not None
+    assert (used.state, unused.state, busy.state) == ("ready", "closed", "ready")
+    assert sorted(pool.servers[0].others) == [2, 6]
+    busy.busy = False
+    busy.heard_at = pool.time
+    pool.time += IDLE_TIME
+    assert pool.profiles.expire(pool.time) is None
+    assert sorted(pool.servers[0].others) == [2]

@@ -1,0 +1,85 @@
+"""A framed request is a value: it can be framed for one pool and sent by a connection of another pool."""
+
+import mmap
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness.resp import bulk, command
+from harness.servers import MemcachedServer, RedisServer
+from twemproxy.config.loading import loads
+from twemproxy.protocol.memcache.codec import MemcacheCodec
+from twemproxy.protocol.redis.codec import RedisCodec
+from twemproxy.protocol.request import Cursor, Request
+from twemproxy.proxy.data_plane import DataPlane
+from twemproxy.stats.counters import CounterTable
+from twemproxy.stats.layout import CounterLayout
+
+COMPLETE = 1
+READ_SIZE = 16384
+make: Any = lambda kind, *arguments: kind(*arguments)  # noqa: E731
+
+
+class Pool:
+    """A pool of one server, with its own event loop and codec."""
+
+    def __init__(self, server: RedisServer | MemcachedServer, codec: Any) -> None:
+        redis = str(isinstance(server, RedisServer)).lower()
+        text = f"pool:\n  listen: 127.0.0.1:1\n  redis: {redis}\n  servers:\n   - {server.address}:1\n"
+        config = loads(text.encode(), "the test")
+        layout = CounterLayout([1])
+        self.table = make(CounterTable, mmap.mmap(-1, layout.size))
+        self.data_plane: Any = make(DataPlane, 0, READ_SIZE, 10, 0)
+        self.data_plane.add_pool(config.pools[0], codec, self.table, layout.pools[0], layout.servers[0], None)
+
+    def send(self, request: Any, data: bytes) -> bytes:
+        """Send a request that was framed elsewhere; returns the reply."""
+        replies: list[bytes] = []
+        self.data_plane.pools[0].send_framed(
+            0, request, data, lambda reply, answered: replies.append(reply) if answered else None
+        )
+        while not replies:
+            self.data_plane.loop.run_once()
+        return replies[0]
+
+
+def framed(codec: Any, data: bytes, later: bytes) -> Any:
+    """The request that is all of ``data``; the codec has framed another request since."""
+    request = Request()
+    for value, stream in ((request, data), (Request(), later)):
+        cursor = Cursor()
+        assert codec.find_request(stream, 0, len(stream), cursor, value) == COMPLETE
+        assert cursor.length == len(stream)
+    return request
+
+
+def test_a_request_of_redis(redis: RedisServer) -> None:
+    written = command("SET", "key", "value")
+    request = framed(make(RedisCodec), written, command("NOT-A-COMMAND"))
+    pool = Pool(redis, make(RedisCodec))
+    assert pool.send(request, written) == b"+OK\r\n"
+    assert redis.ask("GET", "key") == bulk("value")
+
+
+def test_a_request_of_memcached(memcached: MemcachedServer) -> None:
+    """The request includes which bytes are not forwarded and which replies the client does not want."""
+    written = b"set key 5 0 5 noreply\r\nvalue\r\n"
+    request = framed(make(MemcacheCodec), written, b"get other another\r\n")
+    pool = Pool(memcached, make(MemcacheCodec))
+    assert pool.send(request, written) == b""
+    read = b"mg key v q f\r\n"
+    request = framed(make(MemcacheCodec), read, b"get other another\r\n")
+    assert pool.send(request, read) == b"VA 5 f5\r\nvalue\r\n"
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def memcached() -> Iterator[MemcachedServer]:
+    with MemcachedServer() as server:
+        yield server
