@@ -1,25 +1,26 @@
-"""What is measured and what it may cost: the table of cases and their targets.
+"""The table of cases and their targets: what is measured, and what it may cost.
 
-A case is a fixed request, sent over and over by clients that each keep a number of them under way.
-Every target is a median ratio ours/nutcracker within one run.
+A case is a fixed request, which clients send repeatedly; each client has a number of these requests in flight. Every
+target is a median ratio ours/nutcracker within one run.
 """
 
 from itertools import product
 from typing import Literal, NamedTuple
 
 Protocol = Literal["redis", "memcached"]
-Operation = Literal["GET", "SET", "MGET", "MSET", "get", "set"]
+Operation = Literal["GET", "SET", "MGET", "MSET", "RENAME", "SUNION", "LMOVE", "EVAL", "EVALSHA", "get", "set"]
+Kind = Literal["string", "set", "list"]
 
 
 class Target(NamedTuple):
-    """The limits a case has to keep: the highest ratio of CPU per request, the lowest of throughput."""
+    """The limits of a case: the highest ratio of CPU per request, and the lowest ratio of throughput."""
 
     cpu: float
     throughput: float
 
 
 class Topology(NamedTuple):
-    """What stands behind the contenders."""
+    """The servers of the contenders."""
 
     protocol: Protocol
     servers: int
@@ -30,7 +31,7 @@ class Case(NamedTuple):
 
     topology: Topology
     operation: Operation
-    """As the protocol spells it."""
+    """The command, as the protocol spells it."""
     keys: int
     value_size: int
     """Bytes per value."""
@@ -40,36 +41,66 @@ class Case(NamedTuple):
     target: Target
     by_default: bool
     """Part of a run that was not asked to be the full one."""
+    unix_socket: bool = False
+    """The clients connect to a unix socket, as to a sidecar."""
+    reconnects: bool = False
+    """The clients connect anew for each request, as PHP without persistent connections."""
+    whole_pool: bool = False
+    """The number of servers is part of the name: the same request is measured with several numbers."""
 
     @property
     def name(self) -> str:
-        """Unique in the table; what ``--case`` looks into and what the report shows."""
+        """The name, unique in the table; ``--case`` searches it, and the report shows it."""
         what = f"{NAME_PREFIX[self.topology.protocol]}{self.operation} {what_text(self.keys, self.value_size)}"
-        return f"{what}, pipeline {self.pipeline}, {counted(self.clients, 'client')}"
+        parts = [what, f"pipeline {self.pipeline}", counted(self.clients, "client")]
+        if self.whole_pool:
+            parts.append(counted(self.topology.servers, "server"))
+        if self.unix_socket:
+            parts.append("unix socket")
+        if self.reconnects:
+            parts.append("a connection per request")
+        return ", ".join(parts)
 
     @property
     def splits(self) -> bool:
-        """The request's keys lie on several servers, so that only a sharding proxy can serve it."""
+        """Whether the keys of the request are on several servers, so that only a sharding proxy can serve it."""
         return self.keys > 1
 
     @property
+    def kind(self) -> Kind:
+        """The type of the values."""
+        return KINDS.get(self.operation, "string")
+
+    @property
+    def contents(self) -> "Contents":
+        """What the servers must hold."""
+        return Contents(self.kind, self.value_size)
+
+    @property
     def shape(self) -> "Shape":
-        """Its clients, and how much each of them has under way."""
+        """The shape of the case, see ``Shape``."""
         return Shape(self.topology.protocol, self.keys, self.value_size, self.pipeline, self.clients)
 
     @property
     def stores(self) -> bool:
-        """The request brings values, instead of asking for them."""
+        """Whether the request stores values; otherwise it reads them."""
         return self.operation in ("SET", "MSET", "set")
 
     @property
     def value(self) -> bytes:
-        """What every key holds, before and after."""
+        """The value of every key, before and after the case."""
         return b"x" * self.value_size
 
 
+class Contents(NamedTuple):
+    """Values of one type and size under every key of their key space."""
+
+    kind: Kind
+    value_size: int
+
+
 class Shape(NamedTuple):
-    """What makes a wave of requests large."""
+    """The properties that decide how many bytes are in flight."""
 
     protocol: Protocol
     keys: int
@@ -79,20 +110,23 @@ class Shape(NamedTuple):
 
 
 class Reduction(NamedTuple):
-    """That a case runs with fewer clients than its place in the table says."""
+    """The number of clients of a case that runs with fewer clients than its place in the table says."""
 
     clients: int
     reason: str
-    """Goes on after "because"."""
+    """Follows "because" in a sentence."""
 
 
 NAME_PREFIX: dict[Protocol, str] = {"redis": "", "memcached": "memcached "}
 
 KEY_SPACES = {3: 100_000, 1024: 20_000, 16384: 2_000}
-"""How many keys hold a value of each size; fewer of the larger, so that a server needs 30 MB or less."""
+"""The number of keys for each size of values; fewer for larger sizes, so that a server needs 30 MB or less."""
+
+KINDS: dict[Operation, Kind] = {"SUNION": "set", "LMOVE": "list"}
+"""Types of values other than strings: a set or a list with one element."""
 
 NOT_BEHIND = Target(cpu=1.0, throughput=1.0)
-"""What every case without a line of its own has to keep."""
+"""The target of every case without a target of its own."""
 
 SINGLE_KEY_TARGETS = {
     # (value size, pipeline, clients): for GET and for SET
@@ -104,10 +138,13 @@ SINGLE_KEY_TARGETS = {
     (16384, 16, 50): Target(0.60, 1.0),
 }
 
+COMMAND_LIMIT = 1.5
+"""Our processor time for a command in a pool of one server, as a multiple of that of a GET: the limit."""
+
 MULTI_KEY_TARGETS = {("MGET", 100): Target(0.40, 1.2)}
 
 REPRESENTATIVE = {
-    # (operation, value size, pipeline, clients): in the default run beside the cases that have a target
+    # (operation, value size, pipeline, clients): in the default run, in addition to the cases that have a target
     ("GET", 3, 1, 1),
     ("GET", 1024, 16, 50),
     ("SET", 1024, 1, 50),
@@ -115,14 +152,14 @@ REPRESENTATIVE = {
 }
 
 MEMCACHED_TARGETS = {
-    # pipeline: whatever the operation, its keys and the clients
+    # pipeline: for every operation, number of keys and number of clients
     1: Target(0.85, 1.0),
     16: Target(0.30, 1.0),
     100: Target(0.15, 1.0),
 }
 
 MEMCACHED_REPRESENTATIVE = {
-    # (operation, keys, pipeline, clients): in the default run beside those with 50 clients
+    # (operation, keys, pipeline, clients): in the default run, in addition to the cases with 50 clients
     ("get", 1, 1, 500),
     ("get", 1, 100, 500),
 }
@@ -130,7 +167,7 @@ MEMCACHED_REPRESENTATIVE = {
 MANY_PARTS = "nutcracker takes 32 KB for each server that a request goes to, over 10 GB for all of those"
 
 REDUCED = {
-    # What does not fit measures the machine's memory and not a proxy.
+    # Larger cases would measure the memory of the machine, not a proxy.
     Shape("redis", 1, 16384, 100, 500): Reduction(100, "one wave of replies to all of those is 800 MB"),
     Shape("memcached", 10, 3, 100, 500): Reduction(100, MANY_PARTS),
     Shape("memcached", 100, 3, 100, 500): Reduction(100, MANY_PARTS),
@@ -138,12 +175,13 @@ REDUCED = {
 
 SINGLE_KEY = Topology("redis", servers=2)
 MULTI_KEY = Topology("redis", servers=10)
+ONE_SERVER = Topology("redis", servers=1)
 MEMCACHED_SINGLE_KEY = Topology("memcached", servers=2)
 MEMCACHED_MULTI_KEY = Topology("memcached", servers=10)
 
 
 def size_text(size: int) -> str:
-    """A size in bytes as people write it."""
+    """A size in bytes as text with a unit."""
     for unit, name in ((1024 * 1024, "MB"), (1024, "KB")):
         if size >= unit:
             return f"{size // unit} {name}"
@@ -151,32 +189,32 @@ def size_text(size: int) -> str:
 
 
 def what_text(keys: int, value_size: int) -> str:
-    """What a request carries: the size of its value, or the number of its keys."""
+    """The size of a request's value, or the number of its keys, as text."""
     return size_text(value_size) if keys == 1 else f"{keys} keys"
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and its noun in the right form."""
+    """A number with its noun in singular or plural."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def clients_of(shape: Shape) -> int:
-    """With how many clients a shape is measured."""
+    """The number of clients with which a shape is measured."""
     return REDUCED[shape].clients if shape in REDUCED else shape.clients
 
 
-def key_prefix(value_size: int) -> bytes:
-    """What the names of the keys with values of that size begin with."""
-    return b"key:%d:" % value_size
+def key_prefix(value_size: int, kind: Kind = "string") -> bytes:
+    """What the names of the keys with values of that type and size begin with."""
+    return b"%s:%d:" % (b"key" if kind == "string" else kind.encode(), value_size)
 
 
-def key_name(value_size: int, number: int) -> bytes:
-    """A key that holds a value of that size: twelve digits make all of them equally long."""
-    return b"%s%012d" % (key_prefix(value_size), number)
+def key_name(value_size: int, number: int, kind: Kind = "string") -> bytes:
+    """A key that holds a value of that type and size: twelve digits make all of them equally long."""
+    return b"%s%012d" % (key_prefix(value_size, kind), number)
 
 
 def single_key_cases() -> list[Case]:
-    """GET and SET in every size, depth and number of clients."""
+    """GET and SET with every size, pipeline and number of clients."""
     cases = []
     for size, pipeline, clients, operation in product((3, 1024, 16384), (1, 16, 100), (1, 50, 500), ("GET", "SET")):
         shape = (size, pipeline, clients)
@@ -213,8 +251,56 @@ def multi_key_cases() -> list[Case]:
     ]
 
 
+def script_cases() -> list[Case]:
+    """EVALSHA of a script with one key: the cost for clients that run scripts."""
+    return [
+        Case(
+            topology=SINGLE_KEY,
+            operation="EVALSHA",
+            keys=1,
+            value_size=3,
+            pipeline=pipeline,
+            clients=50,
+            target=NOT_BEHIND,
+            by_default=False,
+        )
+        for pipeline in (1, 16, 100)
+    ]
+
+
+def command_cases() -> list[Case]:
+    """Commands that are not routed by their first key alone, beside a GET, in a pool of one server and of ten.
+
+    The two keys of RENAME, SUNION and LMOVE are the same, so every proxy finds both at one server.
+    """
+    operations: tuple[Operation, ...] = ("GET", "RENAME", "SUNION", "LMOVE", "EVAL", "EVALSHA")
+    return [
+        Case(
+            topology=topology,
+            operation=operation,
+            keys=1,
+            value_size=3,
+            pipeline=pipeline,
+            clients=50,
+            target=NOT_BEHIND,
+            by_default=pipeline == 16,
+            whole_pool=True,
+        )
+        for topology, pipeline, operation in product((ONE_SERVER, MULTI_KEY), (1, 16), operations)
+    ]
+
+
+def connection_cases() -> list[Case]:
+    """GET by clients on a unix socket, and by clients that connect anew for each request."""
+    basic = Case(SINGLE_KEY, "GET", 1, 3, pipeline=1, clients=50, target=NOT_BEHIND, by_default=True)
+    return [
+        *(basic._replace(pipeline=pipeline, unix_socket=True) for pipeline in (1, 16, 100)),
+        basic._replace(reconnects=True, target=Target(0.85, 1.0)),
+    ]
+
+
 def memcached_case(operation: Operation, keys: int, value_size: int, pipeline: int, clients: int) -> Case:
-    """One of the memcached cases."""
+    """A memcached case."""
     return Case(
         topology=MEMCACHED_SINGLE_KEY if keys == 1 else MEMCACHED_MULTI_KEY,
         operation=operation,
@@ -228,7 +314,7 @@ def memcached_case(operation: Operation, keys: int, value_size: int, pipeline: i
 
 
 def memcached_cases() -> list[Case]:
-    """One key, get and set, over two servers; then get of many keys over ten."""
+    """get and set of one key over two servers, and get of several keys over ten servers."""
     operations: tuple[Operation, ...] = ("get", "set")
     depths = tuple(product((1, 16, 100), (50, 500)))
     return [
@@ -238,13 +324,21 @@ def memcached_cases() -> list[Case]:
     ]
 
 
-CASES = (*single_key_cases(), *multi_key_cases(), *memcached_cases())
+CASES = (
+    *single_key_cases(),
+    *connection_cases(),
+    *script_cases(),
+    *(case for case in command_cases() if case.topology == ONE_SERVER),
+    *multi_key_cases(),
+    *(case for case in command_cases() if case.topology == MULTI_KEY),
+    *memcached_cases(),
+)
 
 
 def select(full: bool, substrings: list[str]) -> list[Case]:
-    """The cases to run, in the table's order.
+    """The cases to run, in the order of the table.
 
-    Substrings are looked for in the names, regardless of case, and choose from the whole table.
+    Substrings, if there are any, select from the whole table by name, regardless of case.
     """
     if substrings:
         return [case for case in CASES if any(text.lower() in case.name.lower() for text in substrings)]

@@ -1,9 +1,10 @@
-"""The benchmark's command line: which cases, how long, and where the report goes."""
+"""The command line of the benchmark: the cases, the duration, and the place of the report."""
 
 import argparse
 import datetime
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,20 @@ from tempfile import TemporaryDirectory
 from benchmarks import machine, measure, memory, picture, pipelines
 from benchmarks.backends import backends
 from benchmarks.cases import CASES, SINGLE_KEY, Case, Protocol, select
-from benchmarks.contenders import HAPROXY, NUTCRACKER, OURS, RELAYS, Contender, all_contenders, available
+from benchmarks.contenders import (
+    BEFORE,
+    COMPILER,
+    FLOOR,
+    HAPROXY,
+    NUTCRACKER,
+    OURS,
+    PREDIXY,
+    Contender,
+    all_contenders,
+    available,
+    floor,
+    serves,
+)
 from benchmarks.dialects import DIALECTS
 from benchmarks.load import TOOLS, LoadError
 from benchmarks.machine import Programs
@@ -23,7 +37,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure and report; 0 when all that was asked for was measured, 1 when not, 2 when nothing can be."""
+    """Measure and report; returns 0 if everything requested was measured, 1 if not, 2 if nothing can be."""
     options = parse(words)
     if options.list:
         for case in CASES:
@@ -31,8 +45,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print("(+ only with --full, or when named by --case)")
         return 0
     chosen = select(options.full, options.case)
-    wanted = programs_for(chosen, options.memory)
-    programs = machine.find_programs(options.ours, wanted)
+    wanted = [name for name in programs_for(chosen, options.memory) if name not in options.without]
+    programs = machine.find_programs(options.ours, wanted, options.before)
     missing = programs.missing(wanted)
     cases = measurable(chosen, programs)
     problem = cannot_start(programs, chosen, cases)
@@ -43,9 +57,11 @@ def main(words: Sequence[str] | None = None) -> int:
     for sentence in missing:
         say(sentence)
     gaps = [f"Not every case: {len(chosen)} of {len(CASES)}, chosen by --case."] if options.case else []
+    gaps += [f"Without {name}, as asked for." for name in options.without]
     gaps += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in missing]
     planned = len(gaps)
     session = Session(programs, options.rounds, options.seconds, gaps)
+    session.notes += programs.absent(wanted)
     if len(cases) < len(chosen):
         session.fail(f"{len(chosen) - len(cases)} of {len(chosen)} cases need a program that is not installed.")
     try:
@@ -59,12 +75,12 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    """The options, checked."""
+    """Parse and check the options."""
     parser = argparse.ArgumentParser(
         prog="run.py",
         description="Compare the proxy with nutcracker and haproxy on this machine, as ratios of one run.",
     )
-    parser.add_argument("--full", action="store_true", help="every case of the table (an hour)")
+    parser.add_argument("--full", action="store_true", help="every case of the table (two hours)")
     parser.add_argument(
         "--case",
         action="append",
@@ -83,7 +99,19 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ours",
         metavar="COMMAND",
-        help="command line of our proxy (default: the one of this Python environment)",
+        help="command line of our proxy (default: build/bin/nutcracker)",
+    )
+    parser.add_argument(
+        "--before",
+        metavar="COMMAND",
+        help="command line of another build of our proxy, which takes part as well",
+    )
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=(NUTCRACKER, PREDIXY, HAPROXY, FLOOR),
+        help="leave it out; repeatable",
     )
     parser.add_argument(
         "--output",
@@ -99,46 +127,51 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def required(protocol: Protocol) -> tuple[str, ...]:
-    """The programs without which no case of that protocol can be measured."""
+    """The programs that every case of this protocol needs."""
     return DIALECTS[protocol].server, *TOOLS[protocol].needs
 
 
 def programs_for(cases: Sequence[Case], with_memory: bool) -> list[str]:
-    """The names of the programs that have a part in those cases, and in the measurement of memory if asked for."""
+    """The names of the programs that these cases need, and the measurement of memory if requested."""
     topologies = [case.topology for case in cases] + ([SINGLE_KEY] if with_memory else [])
     servers_and_tools = [name for topology in topologies for name in required(topology.protocol)]
-    return list(dict.fromkeys([NUTCRACKER, HAPROXY, *servers_and_tools]))
+    return list(dict.fromkeys([NUTCRACKER, PREDIXY, HAPROXY, COMPILER, *servers_and_tools]))
 
 
 def measurable(cases: Sequence[Case], programs: Programs) -> list[Case]:
-    """Those of the cases whose servers and tools are installed."""
+    """The cases whose servers and tools are installed."""
     return [case for case in cases if programs.found.keys() >= set(required(case.topology.protocol))]
 
 
 def cannot_start(programs: Programs, chosen: Sequence[Case], cases: Sequence[Case]) -> str | None:
-    """Why nothing can be measured, or None; ``cases`` are those chosen that are measurable."""
+    """Why nothing can be measured, or None; ``cases``: the measurable part of ``chosen``."""
     if not chosen:
         return "no case has such a name; --list shows them"
     if not cases:
         return "\n".join(programs.missing(programs_for(chosen, with_memory=False)))
-    if not machine.version_of([*programs.ours, "-V"]):
-        return f"cannot run our proxy: {' '.join(programs.ours)} -V printed nothing"
+    for command in filter(None, (programs.ours, programs.before)):
+        if not machine.version_of([*command, "-V"]):
+            return f"cannot run our proxy: {' '.join(command)} -V printed nothing"
     return None
 
 
 def say(text: str) -> None:
-    """A line of progress."""
+    """Print a line of progress."""
     print(text, file=sys.stderr, flush=True)
 
 
 class Session:
-    """One run as it grows: the results so far, and in ``gaps`` what could not be measured."""
+    """One run as it grows: the results so far.
+
+    ``gaps``: what could not be measured. ``notes``: the rivals that took no part, and why.
+    """
 
     def __init__(self, programs: Programs, rounds: int, seconds: float, gaps: list[str]) -> None:
         self.programs = programs
         self.rounds = rounds
         self.seconds = seconds
         self.gaps = gaps
+        self.notes: list[str] = []
         self.names = available(programs)
         self.results: list[CaseResult] = []
         self.memory: list[memory.MemoryResult] = []
@@ -146,45 +179,64 @@ class Session:
         self.file_limit = raise_file_limit(memory.FILES_NEEDED)
 
     def fail(self, sentence: str) -> None:
-        """Note something that could not be measured."""
+        """Record something that could not be measured."""
         self.gaps.append(sentence)
         say(sentence)
 
     def run_cases(self, cases: Sequence[Case]) -> None:
-        """Every case, with fresh servers and contenders for each topology."""
+        """Run all cases, with new servers and contenders for each topology."""
         for topology, group in groupby(cases, key=lambda case: case.topology):
             members = list(group)
-            sizes = {case.value_size for case in members}
+            contents = {case.contents for case in members}
             with TemporaryDirectory(prefix="benchmark-") as place:
                 folder = Path(place)
                 try:
                     with (
-                        backends(self.programs, topology, sizes, folder) as servers,
+                        backends(self.programs, topology, contents, folder) as servers,
                         all_contenders(self.names, self.programs, servers, folder) as contenders,
                     ):
                         for case in members:
-                            self.run_case(case, contenders)
+                            self.run_case(case, contenders, folder)
                 except StartError as error:
                     self.fail(f"{topology.servers} {topology.protocol} servers: {error}")
 
-    def run_case(self, case: Case, contenders: Sequence[Contender]) -> None:
-        """Calibrate on nutcracker, measure, and say the ratios."""
-        taking_part = [one for one in contenders if not (case.splits and one.name in RELAYS)]
-        reference = next((one for one in taking_part if one.name == NUTCRACKER), taking_part[0])
+    def run_case(self, case: Case, contenders: Sequence[Contender], folder: Path) -> None:
+        """Measure a case with the contenders that serve it, and with the floor."""
+        everybody = [*contenders]
         try:
-            for one in taking_part:
-                measure.check_reply(one, case)
-            requests = measure.calibrate(self.programs, reference, case, self.seconds)
-            measure.warm_up(self.programs, [one for one in taking_part if one is not reference], case)
-            result = measure.alternate(self.programs, taking_part, case, requests, self.rounds)
-        except LoadError as error:
+            with ExitStack() as stack:
+                if FLOOR in self.names and serves(FLOOR, case):
+                    everybody.append(stack.enter_context(floor(self.programs, case, folder)))
+                result = self.measure_case(case, [one for one in everybody if self.takes_part(one, case)])
+        except (LoadError, StartError) as error:
             self.fail(f"{case.name}: {error}")
             return
         self.results.append(result)
         say(f"{case.name}: " + "; ".join(ratio_text(result, rival) for rival in RIVALS if rival in result.samples))
 
+    def takes_part(self, contender: Contender, case: Case) -> bool:
+        """Whether a contender serves a case; a rival that does not is noted. Raises ``LoadError`` for ours."""
+        if not serves(contender.name, case):
+            return False
+        try:
+            measure.check_reply(contender, case)
+        except LoadError as error:
+            if contender.name in (OURS, BEFORE):
+                raise
+            self.notes.append(f"{case.name} is not served: {error}.")
+            say(self.notes[-1])
+            return False
+        return True
+
+    def measure_case(self, case: Case, taking_part: Sequence[Contender]) -> CaseResult:
+        """Calibrate on nutcracker, or on the first contender without it, and measure."""
+        reference = next((one for one in taking_part if one.name == NUTCRACKER), taking_part[0])
+        requests = measure.calibrate(self.programs, reference, case, self.seconds)
+        measure.warm_up(self.programs, [one for one in taking_part if one is not reference], case)
+        return measure.alternate(self.programs, taking_part, case, requests, self.rounds)
+
     def run_memory(self) -> None:
-        """Memory of every contender in front of the servers of the single-key cases, and ours with deep pipelines."""
+        """Measure the memory of every contender, and of our proxy with deep pipelines."""
         if self.file_limit < memory.FILES_NEEDED:
             self.fail(f"memory: needs {memory.FILES_NEEDED} open files, {self.file_limit} are allowed (ulimit -n)")
             return
@@ -195,7 +247,7 @@ class Session:
             folder = Path(place)
             try:
                 with backends(self.programs, SINGLE_KEY, (), folder) as servers:
-                    for name in self.names:
+                    for name in (name for name in self.names if name != FLOOR):
                         say(f"memory of {name}")
                         try:
                             self.memory.append(memory.measure(name, self.programs, servers, folder))
@@ -211,13 +263,13 @@ class Session:
 
 
 def ratio_text(result: CaseResult, rival: str) -> str:
-    """Both median ratios against one rival."""
+    """Both median ratios against one rival, as text."""
     cpu, throughput = median_ratio(result, rival, "cpu"), median_ratio(result, rival, "throughput")
     return f"{OURS}/{rival} CPU {cpu:.2f}, throughput {throughput:.2f}"
 
 
 def write_report(session: Session, folder: Path) -> None:
-    """Write table and picture; a partial run never takes the place of a whole one."""
+    """Write the report and the picture; a partial run never replaces the report of a complete run."""
     folder.mkdir(parents=True, exist_ok=True)
     date = datetime.date.today().isoformat()
     stem = f"{date}-{machine.host_kind()}" + ("-partial" if session.gaps else "")
@@ -235,6 +287,7 @@ def write_report(session: Session, folder: Path) -> None:
         memory=session.memory,
         pipelines=session.pipelines,
         gaps=session.gaps,
+        notes=session.notes,
     )
     text = markdown(run, None if no_picture else image.name)
     report = folder / f"{stem}.md"

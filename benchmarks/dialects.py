@@ -1,58 +1,68 @@
-"""What differs between the protocols: requests, their right replies, the servers that speak it, a pool's directives."""
+"""The differences between the protocols: requests, correct replies, servers, and directives of a pool."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import wire
-from benchmarks.cases import Case, Protocol
+from benchmarks.cases import Case, Kind, Operation, Protocol, key_name
 from benchmarks.processes import file_limit
 
 SPARE_FILES = 100
-"""Files that a server or relay has open beside its connections."""
+"""Files that a server or relay has open in addition to its connections."""
 
 MAX_CLIENTS = 6000
-"""More than the idle clients of the memory measurement, which a relay passes on one to one."""
+"""More than the idle clients of the memory measurement; a relay has a server connection for each of them."""
 
 MEMCACHED_CLIENTS = 8192
 
 MEMCACHED_MEGABYTES = 512
-"""Many times what the keys need: nothing is evicted."""
+"""Many times the size of the keys, so that nothing is evicted."""
 
 
 class Exchange(NamedTuple):
-    """What is sent, and the bytes with which the answer has to begin."""
+    """The bytes to send, and the bytes with which the reply must begin."""
 
     request: bytes
     reply: bytes
 
 
 class Dialect(ABC):
-    """One protocol, as the benchmark speaks it."""
+    """One protocol, as the benchmark uses it."""
 
     server: str
-    """The program of its servers."""
+    """The program of the servers."""
     probe: Exchange
-    """What a server or proxy answers that is ready."""
+    """A request, and the reply of a server or proxy that is ready."""
     pool_directives: str
-    """Lines of nutcracker's configuration that make a pool speak it."""
+    """Lines of nutcracker's configuration that select the protocol for a pool."""
+    preparation: tuple[Exchange, ...] = ()
+    """Commands for every server before it is filled."""
 
     @abstractmethod
     def server_command(self, program: str, port: int, folder: Path) -> list[str]:
-        """The command line of a server on the loopback that keeps nothing on disk."""
+        """The command line of a server on loopback that stores nothing on disk."""
 
     @abstractmethod
-    def storing(self, keys: Sequence[bytes], value: bytes) -> Exchange:
-        """One write that stores the value under every one of the keys."""
+    def storing(self, keys: Sequence[bytes], value: bytes, kind: Kind = "string") -> Exchange:
+        """One write that stores the value under every one of the keys, as a string or in a set or list of its own."""
 
     @abstractmethod
     def request(self, case: Case, keys: Sequence[bytes]) -> bytes:
-        """The case's request for those keys."""
+        """The request of the case for these keys."""
 
     @abstractmethod
     def reply(self, case: Case, keys: Sequence[bytes]) -> bytes:
-        """What a server that holds every key answers to that request, byte for byte."""
+        """The exact reply to this request from a server that holds every key."""
+
+
+SAME_KEY_TWICE: tuple[Operation, ...] = ("RENAME", "SUNION", "LMOVE")
+"""Commands whose two keys are the same: LMOVE then turns a list round, and RENAME leaves all as it is."""
+
+SCRIPT = b"return redis.call('get', KEYS[1])"
+DIGEST = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 
 
 class Redis(Dialect):
@@ -61,6 +71,7 @@ class Redis(Dialect):
     server = "redis-server"
     probe = Exchange(wire.encode([b"PING"]), b"+PONG\r\n")
     pool_directives = "  redis: true\n"
+    preparation = (Exchange(wire.encode([b"SCRIPT", b"LOAD", SCRIPT]), b"$40\r\n%s\r\n" % DIGEST),)
 
     def server_command(self, program: str, port: int, folder: Path) -> list[str]:
         options = {
@@ -75,11 +86,23 @@ class Redis(Dialect):
         }
         return [program, *(word for pair in options.items() for word in pair)]
 
-    def storing(self, keys: Sequence[bytes], value: bytes) -> Exchange:
-        return Exchange(wire.encode([b"MSET", *(word for key in keys for word in (key, value))]), b"+OK\r\n")
+    def storing(self, keys: Sequence[bytes], value: bytes, kind: Kind = "string") -> Exchange:
+        if kind == "string":
+            return Exchange(wire.encode([b"MSET", *(word for key in keys for word in (key, value))]), b"+OK\r\n")
+        command = b"SADD" if kind == "set" else b"RPUSH"
+        return Exchange(b"".join(wire.encode([command, key, value]) for key in keys), b":1\r\n" * len(keys))
 
     def arguments(self, case: Case, keys: Sequence[bytes]) -> list[bytes]:
         """The words of the case's request for those keys."""
+        match case.operation:
+            case "EVAL":
+                return [b"EVAL", SCRIPT, b"%d" % len(keys), *keys]
+            case "EVALSHA":
+                return [b"EVALSHA", DIGEST, b"%d" % len(keys), *keys]
+            case "RENAME" | "SUNION":
+                return [case.operation.encode(), *keys, *keys]
+            case "LMOVE":
+                return [b"LMOVE", *keys, *keys, b"LEFT", b"RIGHT"]
         if not case.stores:
             return [case.operation.encode(), *keys]
         return [case.operation.encode(), *(word for key in keys for word in (key, case.value))]
@@ -88,14 +111,14 @@ class Redis(Dialect):
         return wire.encode(self.arguments(case, keys))
 
     def reply(self, case: Case, keys: Sequence[bytes]) -> bytes:
-        if case.stores:
+        if case.stores or case.operation == "RENAME":
             return b"+OK\r\n"
         values = b"$%d\r\n%s\r\n" % (case.value_size, case.value) * len(keys)
-        return values if case.operation == "GET" else b"*%d\r\n%s" % (len(keys), values)
+        return b"*%d\r\n%s" % (len(keys), values) if case.operation in ("MGET", "SUNION") else values
 
 
 class Memcached(Dialect):
-    """The text protocol."""
+    """The text protocol of memcached."""
 
     server = "memcached"
     probe = Exchange(b"version\r\n", b"VERSION ")
@@ -113,7 +136,8 @@ class Memcached(Dialect):
         }
         return [program, *(word for pair in options.items() for word in pair)]
 
-    def storing(self, keys: Sequence[bytes], value: bytes) -> Exchange:
+    def storing(self, keys: Sequence[bytes], value: bytes, kind: Kind = "string") -> Exchange:
+        assert kind == "string", "memcached has no other values"
         writes = (b"set %s 0 0 %d\r\n%s\r\n" % (key, len(value), value) for key in keys)
         return Exchange(b"".join(writes), b"STORED\r\n" * len(keys))
 
@@ -133,5 +157,11 @@ DIALECTS: dict[Protocol, Dialect] = {"redis": REDIS, "memcached": Memcached()}
 
 
 def dialect_of(case: Case) -> Dialect:
-    """The dialect that the case's servers speak."""
+    """The dialect of the case's servers."""
     return DIALECTS[case.topology.protocol]
+
+
+def exchange_of(case: Case) -> Exchange:
+    """The case's request for the first keys of its key space, and the right reply; all others are as long."""
+    keys = [key_name(case.value_size, number, case.kind) for number in range(case.keys)]
+    return Exchange(dialect_of(case).request(case, keys), dialect_of(case).reply(case, keys))

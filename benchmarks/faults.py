@@ -1,8 +1,8 @@
-"""What faults of one server cost the clients of the others: ``make faults``.
+"""``make faults``: what a fault of one server costs the clients of the other servers.
 
-Per protocol and fault, on a pool of three servers: how many requests got errors, and the p99 of clients whose keys are
-on healthy servers, before, during and after, and the same of the affected server's clients. Every reply is verified.
-Load is paced, so that a client that waits does not take the others' load away.
+For each protocol and fault, on a pool of three servers: the number of requests with errors, and the p99 before, during
+and after the fault, for clients of healthy servers and for clients of the affected server. Every reply is verified. The
+load is paced, so that a client that waits does not change the load of other clients.
 """
 
 import argparse
@@ -31,13 +31,13 @@ VICTIM = 1
 HEALTHY = (0, 2)
 PER_SERVER, ROAMING = 6, 2
 PAUSE = 0.04
-"""Seconds, mean, between a client's pipelines."""
+"""Mean seconds between two pipelines of a client."""
 
 MOST = 2.0
-"""How many times the p99 of healthy servers' clients may be during the fault what it was before."""
+"""The limit for the ratio of the p99 of healthy servers' clients, during the fault to before."""
 
 SWITCH_SECONDS = 0.0005
-"""After how long a thread lets another one in: the load's should not wait for the relay's."""
+"""Seconds after which a thread yields to another thread: the load should not wait for the relay."""
 
 HEAD = (
     *("fault", "errors", "of one client, each time", "elsewhere", "violations"),
@@ -46,24 +46,24 @@ HEAD = (
 
 
 class Outcome(NamedTuple):
-    """One time a fault was inflicted: milliseconds of p99 before, during and after, and what else was seen."""
+    """One fault: the p99 in milliseconds before, during and after it, and other results."""
 
     healthy: Sequence[float]
     affected: Sequence[float]
     errors: int
     failures: float
-    """Round trips of one client that failed, at most, divided by how often the fault happened."""
+    """The largest number of failed round trips of a client, divided by how often the fault happened."""
     errors_elsewhere: int
     violations: str
 
     @property
     def ratio(self) -> float:
-        """Of healthy servers' clients, during to before."""
+        """The ratio of the p99 of healthy servers' clients, during the fault to before."""
         return self.healthy[1] / self.healthy[0]
 
 
 def measure(arena: Arena, proxy: Proxy, fault: Fault, seconds: float) -> Outcome:
-    """Inflict the fault once, with so many seconds before, during and after."""
+    """Inflict the fault once, with this many seconds before, during and after it."""
     tally = Tally()
     pool, relay = arena.pools[fault.pool], arena.relays[VICTIM]
     with proxy.client(pool.name) as connection:
@@ -98,13 +98,13 @@ def measure(arena: Arena, proxy: Proxy, fault: Fault, seconds: float) -> Outcome
 
 
 def p99(latencies: Latencies, homes: Sequence[int]) -> float:
-    """Milliseconds that 99 percent of the pipelines of those homes did not take longer than."""
+    """The 99th percentile, in milliseconds, of the pipelines of clients with these homes."""
     seconds = sorted(second for home in homes for second in latencies.get(home, []))
     return 1000 * percentile(seconds, 99) if seconds else float("nan")
 
 
 def keeps(fault: Fault, outcomes: Sequence[Outcome]) -> bool:
-    """Whether every bound was kept: of errors each time, of the p99 in the median of the rounds."""
+    """Whether every bound is kept: that of errors in each round, and that of the p99 in the median of the rounds."""
     if median(outcome.ratio for outcome in outcomes) > MOST:
         return False
     if any(outcome.violations or outcome.errors_elsewhere for outcome in outcomes):
@@ -113,7 +113,7 @@ def keeps(fault: Fault, outcomes: Sequence[Outcome]) -> bool:
 
 
 def row(dialect: Dialect, fault: Fault, outcomes: Sequence[Outcome]) -> list[str]:
-    """The fault's line of the table."""
+    """The row of a fault in the table."""
     failures = max(outcome.failures for outcome in outcomes)
     bound = f"{failures:.1f} (≤ {fault.most})" if fault.most is not None else f"{failures:.0f}"
     return [
@@ -130,12 +130,12 @@ def row(dialect: Dialect, fault: Fault, outcomes: Sequence[Outcome]) -> list[str
 
 
 def medians(rounds: Sequence[Sequence[float]]) -> str:
-    """Of before, during and after, over the rounds."""
+    """The medians over the rounds, before, during and after the fault."""
     return ", ".join(f"{median(figures):.1f}" for figures in zip(*rounds, strict=True))
 
 
 def conditions(options: argparse.Namespace) -> str:
-    """How the figures were taken, in a paragraph."""
+    """A paragraph about how the figures were taken."""
     clients = SERVERS * PER_SERVER + ROAMING
     return (
         f"Pools of {SERVERS} servers with {clients} clients, a pipeline of up to 17 requests from each every "
@@ -150,7 +150,7 @@ def conditions(options: argparse.Namespace) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure, print and write the table; 1 when a bound was not kept."""
+    """Measure, print and write the table; returns 1 if a bound was not kept."""
     parser = argparse.ArgumentParser(prog="benchmarks.faults", description="Measure what faults cost healthy servers.")
     parser.add_argument("--seconds", type=float, default=3.0, help="before, during and after each fault (default 3)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="times each fault happens (default 3)")

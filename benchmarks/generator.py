@@ -1,9 +1,9 @@
-"""Load on a port: ``python -m benchmarks.generator --port N --requests N "name of a case"``; the figures come as JSON.
+"""Load on a port: ``python -m benchmarks.generator --port N --requests N "name of a case"``; prints figures as JSON.
 
-Like redis-benchmark, for any protocol: each client sends a pipeline of requests, waits for all their replies, and sends
-the next. It runs beside proxies and servers on the same processors, so it does little: requests and the replies that
-belong to them are made beforehand, a batch costs one send and as many receives as it arrives in, and checking every
-byte of it is a comparison of memory.
+It works like redis-benchmark, for any protocol: each client sends a pipeline of requests, waits for all replies, and
+sends the next pipeline. The generator shares the processors with proxies and servers, so it does little work: requests
+and their replies are made beforehand, a batch takes one send and one receive for each piece of its replies, and a piece
+is checked by one comparison of memory.
 """
 
 import argparse
@@ -24,19 +24,19 @@ from benchmarks.dialects import Exchange, dialect_of
 from benchmarks.load import Load, LoadError
 
 STALL_SECONDS = 30.0
-"""No client of all had a reply for so long: nothing more will come."""
+"""If no client gets a reply for this number of seconds, no more replies are expected."""
 
 BANK_BATCHES = range(16, 4096)
 BANK_KEYS = 20_000
 BANK_BYTES = 16 * 1024 * 1024
-"""A bank has as many batches, within that range, as have together so many keys and so many bytes."""
+"""A bank has as many batches as fit into these numbers of keys and bytes, within the range of batches."""
 
 SHOWN = 60
-"""Bytes of a wrong reply that an error quotes."""
+"""The number of bytes of a wrong reply that an error shows."""
 
 
 def prepare(case: Case) -> list[Exchange]:
-    """A bank of batches, each a pipeline of requests for random keys with its replies; in every run the same."""
+    """A bank of batches, each a pipeline of requests for random keys with its replies; the same in every run."""
     choose = random.Random(case.name)
     batch = prepare_batch(case, choose)
     count = min(BANK_KEYS // (case.pipeline * case.keys), BANK_BYTES // sum(map(len, batch)))
@@ -45,10 +45,11 @@ def prepare(case: Case) -> list[Exchange]:
 
 
 def prepare_batch(case: Case, choose: random.Random) -> Exchange:
-    """One pipeline of requests, and the bytes that are the right answer."""
+    """A pipeline of requests, and the bytes of the correct replies."""
     dialect, space = dialect_of(case), KEY_SPACES[case.value_size]
     pipeline = [
-        [key_name(case.value_size, choose.randrange(space)) for _ in range(case.keys)] for _ in range(case.pipeline)
+        [key_name(case.value_size, choose.randrange(space), case.kind) for _ in range(case.keys)]
+        for _ in range(case.pipeline)
     ]
     return Exchange(
         b"".join(dialect.request(case, keys) for keys in pipeline),
@@ -57,10 +58,10 @@ def prepare_batch(case: Case, choose: random.Random) -> Exchange:
 
 
 def drive(port: int, clients: int, bank: Sequence[Exchange], count: int) -> tuple[float, list[float]]:
-    """Have clients complete ``count`` exchanges in all, each of them one after the other, in turn from the bank.
+    """Let clients complete ``count`` exchanges in total; each client does one after the other, in turn from the bank.
 
-    Gives the seconds from the first request to the last reply, and the seconds of each exchange. A ``LoadError`` when
-    a connection ends, anything else comes than the reply, or nothing comes.
+    Returns the seconds from the first request to the last reply, and the seconds of each exchange. Raises ``LoadError``
+    if a connection ends, or a reply is wrong or does not come.
     """
     try:
         with ExitStack() as stack:
@@ -78,14 +79,14 @@ def _drive(
         connection.setblocking(False)
         epoll.register(connection, select.EPOLLIN)
 
-    # What follows is spelt out for speed: bound methods, and lists indexed by descriptor instead of objects.
+    # The rest is written for speed: bound methods, and lists indexed by descriptor instead of objects.
     room = 1 + max(connection.fileno() for connection in connections)
     send, receive_into = [connections[0].send] * room, [connections[0].recv_into] * room
     for connection in connections:
         send[connection.fileno()], receive_into[connection.fileno()] = connection.send, connection.recv_into
     expected, arrived, began = [b""] * room, [0] * room, [0.0] * room
     unsent: dict[int, memoryview] = {}
-    # Longer than any reply, so that one receive takes all there is.
+    # Longer than any reply, so that one receive takes all available bytes.
     buffer = bytearray(SHOWN + max(len(exchange.reply) for exchange in bank))
     view = memoryview(buffer)
     next_exchange, poll, clock = cycle(bank).__next__, epoll.poll, time.perf_counter
@@ -93,7 +94,7 @@ def _drive(
     record, writable = seconds.append, select.EPOLLOUT
 
     def transmit(descriptor: int, data: bytes | memoryview) -> None:
-        """Send what the kernel takes; the rest waits until it takes more."""
+        """Send what the kernel accepts; the rest waits until the kernel accepts more."""
         size = send[descriptor](data)
         if size < len(data):
             unsent[descriptor] = memoryview(data)[size:]
@@ -139,7 +140,7 @@ def _drive(
 
 
 def difference(expected: bytes, came: bytes) -> str:
-    """What came instead of what should have, from the beginning of the line that is wrong."""
+    """The received and the expected bytes as text, from the beginning of the wrong line."""
     pairs = zip(came, expected, strict=False)
     same = next((position for position, (one, other) in enumerate(pairs) if one != other), len(expected))
     line = came.rfind(b"\n", 0, same) + 1
@@ -148,15 +149,15 @@ def difference(expected: bytes, came: bytes) -> str:
 
 
 def percentile(ascending: Sequence[float], percent: float) -> float:
-    """The smallest of the values that so many percent of them do not exceed."""
+    """The smallest value that this percentage of the values does not exceed."""
     return ascending[max(0, math.ceil(len(ascending) * percent / 100) - 1)]
 
 
 def measure(port: int, case: Case, requests: int) -> Load:
-    """Put the case's load on a port: so many requests, rounded up to whole pipelines."""
+    """Put the load of a case on a port: this many requests, rounded up to whole pipelines."""
     bank = prepare(case)
     count = math.ceil(requests / case.pipeline)
-    # Nothing here makes cycles, and collections would look through the bank.
+    # No code here makes reference cycles, and the garbage collector would scan the bank.
     gc.disable()
     seconds, durations = drive(port, case.clients, bank, count)
     gc.enable()
@@ -166,7 +167,7 @@ def measure(port: int, case: Case, requests: int) -> Load:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The command line; 1 with a line on standard error when the load did not complete."""
+    """The command line; returns 1, with a line on standard error, if the load did not complete."""
     parser = argparse.ArgumentParser(prog="benchmarks.generator", description="Put the load of a case on a port.")
     parser.add_argument("case", help="its name, as run.py --list shows it")
     parser.add_argument("--port", type=int, required=True)

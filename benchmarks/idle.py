@@ -1,7 +1,7 @@
-"""What 10,000 idle clients cost: memory for each, and the latency of 500 active ones: ``make idle``.
+"""``make idle``: what 10,000 idle clients cost: the memory of each, and the latency of 500 active clients.
 
-Of each kind of idle client, memory on a proxy just started. Then two proxies in front of the same servers, one with
-idle clients and one without, take turns under the same load.
+The memory of each kind of idle client is measured on a new proxy. Then two proxies in front of the same servers, one
+with idle clients and one without, take turns under the same load.
 """
 
 import argparse
@@ -26,20 +26,20 @@ from benchmarks.report import met, table
 
 ACTIVE_CASES = ("GET 3 B, pipeline 1, 500 clients", "memcached get 3 B, pipeline 1, 500 clients")
 WARM_CLIENTS = 500
-"""Idle clients that come first and are not counted, so that what the first ones bring with them is not theirs."""
+"""The number of idle clients that come first and are not counted, because the first clients cost more."""
 
 MOST_ACTIVE = 1000
-"""Open files that the load of the active clients may take; on top of all, the proxy keeps an eighth for servers."""
+"""Open files that the load of the active clients may need; the proxy reserves another eighth for servers."""
 
 MEMORY_LIMIT = 1.0
-"""KB that an idle client may cost."""
+"""The most KB that an idle client may cost."""
 
 LATENCY_LIMIT = 1.25
-"""How many times the p99 may be with idle clients what it is without: more than one round differs from the next."""
+"""The limit for the ratio of the p99 with idle clients to without; it exceeds the differences between rounds."""
 
 
 class Kind(NamedTuple):
-    """What clients have done before they are idle."""
+    """A kind of idle client, by the requests that it sends before it is idle."""
 
     name: str
     exchanges: Sequence[Exchange]
@@ -61,29 +61,29 @@ KINDS: dict[Protocol, Sequence[Kind]] = {
     ),
     "memcached": (Kind("one get", [Exchange(b"get idle\r\n", b"END\r\n")]),),
 }
-"""The last kind stays while latencies are measured."""
+"""The last kind stays connected while latencies are measured."""
 
 
 class Outcome(NamedTuple):
-    """What was found for one protocol."""
+    """The results for one protocol."""
 
     protocol: Protocol
     case: str
     """The load of the active clients."""
     kilobytes: dict[str, float]
-    """Of an idle client of each kind."""
+    """KB per idle client of each kind."""
     without: list[float]
     crowded: list[float]
-    """p99 in ms of the active clients, round by round, without idle ones and with them."""
+    """The p99 in ms of the active clients, round by round, without idle clients and with them."""
 
     @property
     def ratio(self) -> float:
-        """Of the medians, with to without."""
+        """The ratio of the medians, with idle clients to without."""
         return median(self.crowded) / median(self.without)
 
 
 def connect_idle(proxy: Contender, kind: Kind, count: int, stack: ExitStack) -> None:
-    """Clients of that kind; they are connected until the stack ends."""
+    """Connect clients of this kind until the stack ends."""
     for _ in range(count):
         connection = stack.enter_context(wire.connect(proxy.port))
         for exchange in kind.exchanges:
@@ -91,7 +91,7 @@ def connect_idle(proxy: Contender, kind: Kind, count: int, stack: ExitStack) -> 
 
 
 def idle_memory(proxy: Contender, kind: Kind, count: int, stack: ExitStack) -> float:
-    """KB per idle client; they stay."""
+    """KB per idle client; the clients stay connected."""
     connect_idle(proxy, kind, WARM_CLIENTS, stack)
     before = tree_resident(proxy)
     connect_idle(proxy, kind, count, stack)
@@ -99,11 +99,11 @@ def idle_memory(proxy: Contender, kind: Kind, count: int, stack: ExitStack) -> f
 
 
 def run_case(programs: Programs, case: Case, options: argparse.Namespace, folder: Path) -> Outcome:
-    """Measure with the case as load of the active ones."""
+    """Measure one protocol, with the case as the load of the active clients."""
     kinds = KINDS[case.topology.protocol]
     outcome = Outcome(case.topology.protocol, case.name, {}, [], [])
     with ExitStack() as stack:
-        servers = stack.enter_context(backends(programs, case.topology, {case.value_size}, folder))
+        servers = stack.enter_context(backends(programs, case.topology, {case.contents}, folder))
         for kind in kinds[:-1]:
             with started(programs, servers, folder) as proxy, ExitStack() as clients:
                 outcome.kilobytes[kind.name] = idle_memory(proxy, kind, options.clients, clients)
@@ -119,12 +119,12 @@ def run_case(programs: Programs, case: Case, options: argparse.Namespace, folder
 
 
 def started(programs: Programs, servers: Backends, folder: Path) -> AbstractContextManager[Contender]:
-    """Our proxy, in a folder of its own."""
+    """Our proxy, in a new folder."""
     return contender(OURS, programs, servers, Path(mkdtemp(dir=folder)))
 
 
 def parts(outcomes: Sequence[Outcome], options: argparse.Namespace) -> list[str]:
-    """What the page says."""
+    """The parts of the page."""
     conditions = (
         f"{options.clients:,} idle clients, after {WARM_CLIENTS} that are not counted; resident memory of all "
         "processes, a page that n processes share counts as an n-th, without the kernel's socket buffers. Then "
@@ -153,17 +153,17 @@ def parts(outcomes: Sequence[Outcome], options: argparse.Namespace) -> list[str]
 
 
 def rounds(milliseconds: Sequence[float]) -> str:
-    """Median and range."""
+    """The median and the range, as text."""
     return f"{median(milliseconds):.2f} ({min(milliseconds):.2f} to {max(milliseconds):.2f})"
 
 
 def is_unharmed(outcome: Outcome) -> bool:
-    """Whether the active clients' p99 kept its bound."""
+    """Whether the p99 of the active clients is within its bound."""
     return outcome.ratio <= LATENCY_LIMIT
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Print the figures and write them; 1 when a bound was not kept, 2 when nothing can be measured."""
+    """Print the figures and write them; returns 1 if a bound was not kept, 2 if nothing can be measured."""
     parser = argparse.ArgumentParser(prog="benchmarks.idle", description="Measure what idle clients cost.")
     parser.add_argument("--clients", type=int, default=10_000, metavar="N", help="idle clients (default 10000)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds per case (default 5)")

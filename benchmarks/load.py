@@ -1,4 +1,4 @@
-"""Load on a port: for each protocol the tool that makes it, its command line and its report."""
+"""Load on a port: the tool for each protocol, its command line and its report."""
 
 import json
 import re
@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 from benchmarks import wire
 from benchmarks.cases import KEY_SPACES, Case, Protocol, key_prefix
-from benchmarks.dialects import REDIS
+from benchmarks.dialects import REDIS, SAME_KEY_TWICE
 from benchmarks.machine import Programs
 from benchmarks.processes import end_with_parent
 
 ROOT = Path(__file__).resolve().parents[1]
-"""Where this package can be imported."""
+"""The folder from which this package can be imported."""
 
 TIMEOUT_SECONDS = 120.0
-"""A step takes a few seconds; redis-benchmark itself tries a port for ever that refuses connections."""
+"""A step takes a few seconds, but redis-benchmark tries for ever to connect to a port that refuses connections."""
 
 RANDOM_NUMBER = b"__rand_int__"
-"""What redis-benchmark replaces by twelve digits, anew in every request."""
+"""redis-benchmark replaces this text by twelve digits, which are new in every request."""
 
 THROUGHPUT = re.compile(r"throughput summary: ([0-9.]+) requests per second")
 COMPLETED = re.compile(r"([0-9]+) requests completed in [0-9.]+ seconds")
@@ -35,7 +35,7 @@ class LoadError(Exception):
 
 
 class Load(NamedTuple):
-    """What one step of load saw. Latencies: milliseconds, of a pipeline those of the batch."""
+    """The results of one step of load. Latencies are milliseconds, in a pipeline those of a batch."""
 
     requests: int
     per_second: float
@@ -45,21 +45,21 @@ class Load(NamedTuple):
 
 
 class Tool(NamedTuple):
-    """A program that makes load; on failure it ends with a status and a last line of standard error."""
+    """A program that makes load; if it fails, it ends with a status and a last line on standard error."""
 
     name: str
     needs: tuple[str, ...]
     """Programs that have to be installed."""
-    command: Callable[[Programs, int, Case, int], list[str]]
-    """The command line of so many requests of a case on a port."""
+    command: Callable[[Programs, wire.Address, Case, int], list[str]]
+    """The command line for this many requests of a case at an address."""
     parse: Callable[[str], Load]
-    """Reads its standard output; a ``LoadError`` if that is not complete."""
+    """Reads the standard output; raises ``LoadError`` if the report is not complete."""
 
 
 def parse_redis_benchmark(output: str) -> Load:
     """Read redis-benchmark's full report of one test.
 
-    The 99.9th percentile is the first line of its distribution that is not below (99.902 %).
+    The 99.9th percentile is the first line of the distribution with at least this percentage (99.902 %).
     """
     completed = COMPLETED.search(output)
     throughput = THROUGHPUT.search(output)
@@ -72,11 +72,11 @@ def parse_redis_benchmark(output: str) -> Load:
     return Load(int(completed[1]), float(throughput[1]), p50, p99, p999)
 
 
-def redis_benchmark_command(programs: Programs, port: int, case: Case, requests: int) -> list[str]:
+def redis_benchmark_command(programs: Programs, address: wire.Address, case: Case, requests: int) -> list[str]:
     """The command line of one step of redis-benchmark."""
     options = {
-        "-h": wire.HOST,
-        "-p": str(port),
+        **({"-s": address} if isinstance(address, str) else {"-h": wire.HOST, "-p": str(address)}),
+        "-k": "0" if case.reconnects else "1",
         "-c": str(case.clients),
         "-P": str(case.pipeline),
         "-n": str(requests),
@@ -92,35 +92,40 @@ def redis_benchmark_command(programs: Programs, port: int, case: Case, requests:
 
 
 def parse_generator(output: str) -> Load:
-    """Read what our generator prints."""
+    """Read the output of our generator."""
     try:
         return Load(**json.loads(output))
     except (ValueError, TypeError):
         raise LoadError("the generator gave no complete report") from None
 
 
-def generator_command(programs: Programs, port: int, case: Case, requests: int) -> list[str]:
+def generator_command(programs: Programs, address: wire.Address, case: Case, requests: int) -> list[str]:
     """The command line of one step of our generator, in a process of its own."""
     return [
         *(sys.executable, "-m", "benchmarks.generator"),
-        *("--port", str(port)),
+        *("--port", str(address)),
         *("--requests", str(requests)),
         case.name,
     ]
 
 
-TOOLS: dict[Protocol, Tool] = {
-    "redis": Tool("redis-benchmark", ("redis-benchmark",), redis_benchmark_command, parse_redis_benchmark),
-    "memcached": Tool("benchmarks.generator", (), generator_command, parse_generator),
-}
+REDIS_BENCHMARK = Tool("redis-benchmark", ("redis-benchmark",), redis_benchmark_command, parse_redis_benchmark)
+GENERATOR = Tool("benchmarks.generator", (), generator_command, parse_generator)
+
+TOOLS: dict[Protocol, Tool] = {"redis": REDIS_BENCHMARK, "memcached": GENERATOR}
 
 
-def run(programs: Programs, port: int, case: Case, requests: int) -> Load:
+def tool_of(case: Case) -> Tool:
+    """The tool for a case: redis-benchmark cannot name the same random key twice in a request."""
+    return GENERATOR if case.operation in SAME_KEY_TWICE else TOOLS[case.topology.protocol]
+
+
+def run(programs: Programs, address: wire.Address, case: Case, requests: int) -> Load:
     """One step of load; a wrong reply, a closed connection or a stall is a ``LoadError``."""
-    tool = TOOLS[case.topology.protocol]
+    tool = tool_of(case)
     try:
         done = subprocess.run(
-            tool.command(programs, port, case, requests),
+            tool.command(programs, address, case, requests),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -1,4 +1,4 @@
-"""What the system says a contender used, and the runs that make it use something."""
+"""The processor time of a contender, and the runs in which it is measured."""
 
 import os
 import time
@@ -9,14 +9,14 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks import load, wire
-from benchmarks.cases import Case, key_name
+from benchmarks.cases import Case
 from benchmarks.contenders import Contender
-from benchmarks.dialects import dialect_of
+from benchmarks.dialects import exchange_of
 from benchmarks.load import Load, LoadError
 from benchmarks.machine import Programs
 
 PROBE_SECONDS = 0.5
-"""A calibration step as long as this says well enough how many requests fill a step."""
+"""A calibration step of this length shows well enough how many requests fill a step."""
 
 
 class Sample(NamedTuple):
@@ -24,18 +24,18 @@ class Sample(NamedTuple):
 
     load: Load
     cpu: float
-    """Microseconds of processor time per request: user and system, all processes of the contender."""
+    """Microseconds of processor time per request: user and system time of all processes of the contender."""
 
 
 class CaseResult(NamedTuple):
-    """A case measured: a sample per round, in the same order for every contender."""
+    """The measurement of a case: one sample per round, in the same order for every contender."""
 
     case: Case
     requests: int
-    """In each step."""
+    """The number of requests in each step."""
     samples: dict[str, list[Sample]]
     strangers: float
-    """Part of the machine's processor time that programs outside the benchmark had or its host stole."""
+    """The share of the machine's processor time that other programs used or its host stole."""
 
     def median_of(self, name: str, figure: Callable[[Sample], float]) -> float:
         """A contender's median over the rounds."""
@@ -58,7 +58,7 @@ def throughput_of(sample: Sample) -> float:
 
 
 def process_tree(pid: int) -> list[int]:
-    """A process and its descendants that live now."""
+    """A process and its present descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -74,10 +74,10 @@ def process_tree(pid: int) -> list[int]:
 
 
 def cpu_nanoseconds(pid: int) -> int:
-    """Processor time that a process has used, user and system.
+    """The processor time that a process has used, user and system.
 
-    The scheduler counts nanoseconds, but only of threads that live. Where the kernel keeps no such account,
-    that of the process is taken, which counts ticks of 10 ms.
+    The scheduler counts nanoseconds, but only for living threads. If the kernel does not report that, the time of the
+    process is used, which counts ticks of 10 ms.
     """
     tasks = Path(f"/proc/{pid}/task")
     try:
@@ -93,7 +93,7 @@ def tree_cpu(contender: Contender) -> dict[int, int]:
 
 
 def machine_seconds() -> float:
-    """Processor time that the whole machine has worked or was denied by its host."""
+    """Seconds of processor time that the whole machine has used, or that its host has stolen."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(
         int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
     )
@@ -101,7 +101,7 @@ def machine_seconds() -> float:
 
 
 def benchmark_seconds() -> float:
-    """Processor time of this process and all below it, those that ended included."""
+    """Seconds of processor time of this process and all its descendants, including those that have ended."""
     ticks = 0
     for pid in process_tree(os.getpid()):
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -111,11 +111,11 @@ def benchmark_seconds() -> float:
 
 
 def step(programs: Programs, contender: Contender, case: Case, requests: int) -> Sample:
-    """One step of load on one contender."""
+    """Run one step of load on one contender."""
     if contender.process.poll() is not None:
         raise LoadError(f"{contender.name} is gone (status {contender.process.returncode})")
     before = tree_cpu(contender)
-    seen = load.run(programs, contender.port, case, requests)
+    seen = load.run(programs, contender.address(case), case, requests)
     after = tree_cpu(contender)
     if set(before) - set(after):
         raise LoadError(f"a process of {contender.name} ended during the step")
@@ -125,26 +125,24 @@ def step(programs: Programs, contender: Contender, case: Case, requests: int) ->
 
 def check_reply(contender: Contender, case: Case) -> None:
     """Send the case's request once; a ``LoadError`` unless the contender answers what a server would."""
-    dialect = dialect_of(case)
-    keys = [key_name(case.value_size, number) for number in range(case.keys)]
     try:
-        with wire.connect(contender.port) as connection:
-            wire.ask(connection, dialect.request(case, keys), dialect.reply(case, keys))
+        with wire.connect(contender.address(case)) as connection:
+            wire.ask(connection, *exchange_of(case))
     except OSError as error:
         raise LoadError(f"{contender.name}: {error}") from error
 
 
 def least_requests(case: Case) -> int:
-    """How many requests make a step: every client has two pipelines of them."""
+    """The smallest number of requests in a step: two pipelines per client, and at least 500."""
     return max(2 * case.clients * case.pipeline, 500)
 
 
 def calibrate(programs: Programs, contender: Contender, case: Case, seconds: float) -> int:
-    """How many requests this contender serves in so many seconds, as whole waves of all clients."""
+    """The number of requests that this contender serves in this many seconds, in whole waves of all clients."""
     wave = case.clients * case.pipeline
     requests = least_requests(case)
     while True:
-        seen = load.run(programs, contender.port, case, requests)
+        seen = load.run(programs, contender.address(case), case, requests)
         elapsed = seen.requests / seen.per_second
         if elapsed >= PROBE_SECONDS:
             return max(2, round(seen.per_second * seconds / wave)) * wave
@@ -152,10 +150,10 @@ def calibrate(programs: Programs, contender: Contender, case: Case, seconds: flo
 
 
 def warm_up(programs: Programs, contenders: Sequence[Contender], case: Case) -> None:
-    """Have each contender serve the case for a moment, so that none is first measured while its memory grows."""
+    """Let each contender serve the case for a moment, so that its memory has grown before the first measurement."""
     for contender in contenders:
         try:
-            load.run(programs, contender.port, case, least_requests(case))
+            load.run(programs, contender.address(case), case, least_requests(case))
         except LoadError as error:
             raise LoadError(f"{contender.name}: {error}") from error
 
@@ -163,9 +161,10 @@ def warm_up(programs: Programs, contenders: Sequence[Contender], case: Case) -> 
 def alternate(
     programs: Programs, contenders: Sequence[Contender], case: Case, requests: int, rounds: int
 ) -> CaseResult:
-    """Every contender in turn, round after round.
+    """Measure every contender in turn, in each round.
 
-    Each round begins with the next of them and turns round, so that none always follows the same one.
+    Each round starts with another contender, and every second round is in reverse order, so that no contender always
+    follows the same one.
     """
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
     began, machine, benchmark = time.monotonic(), machine_seconds(), benchmark_seconds()

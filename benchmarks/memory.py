@@ -1,4 +1,4 @@
-"""How much memory a contender takes for idle clients, and whether it gives back what a burst needed."""
+"""How much memory a contender needs for idle clients, and whether it releases the memory of a burst."""
 
 import socket
 import threading
@@ -17,43 +17,43 @@ from benchmarks.measure import process_tree
 from benchmarks.processes import StartError
 
 IDLE_CLIENTS = (1000, 5000)
-"""Two numbers, so that what the first clients bring with them does not count as theirs."""
+"""Two numbers of clients: the difference leaves out the extra cost of the first clients."""
 
 BURST_CLIENTS = 48
 BURST_VALUE = 4 * 1024 * 1024
 REST_SECONDS = 30.0
 
 IDLE_LIMIT = 1000.0
-"""KB that 1000 idle clients may cost ours: 1 KB each."""
+"""The most KB that 1000 idle clients may cost our proxy: 1 KB each."""
 
 GIVEN_BACK_LIMIT = BURST_CLIENTS * BURST_VALUE // 1024 // 20
-"""KB more than before the burst that still count as given back: a twentieth of the burst."""
+"""KB above the memory before the burst that still count as released: a twentieth of the burst."""
 
 FILES_NEEDED = 2 * MAX_CLIENTS + SPARE_FILES
 """Open files of a relay: two connections per client."""
 
 
 class MemoryResult(NamedTuple):
-    """Kilobytes of one contender, all its processes."""
+    """The memory of one contender, with all its processes, in kilobytes."""
 
     name: str
     per_1000_idle: float
     before_burst: int
     peak: int
-    """The most that was resident at any time; pages that processes share count once for each."""
+    """The largest resident memory; pages that processes share count once for each process."""
     after_burst: int
-    """When the last reply was read, the burst's clients still connected."""
+    """After the last reply, with the clients of the burst still connected."""
     after_rest: int
     """The same, 30 s later."""
 
     @property
     def kept(self) -> int:
-        """What is still held of the burst 30 s later."""
+        """The memory of the burst that is still in use 30 s later."""
         return self.after_rest - self.before_burst
 
 
 def resident(pid: int) -> int:
-    """Resident memory in KB; a page shared by n processes counts as an n-th where the kernel says so."""
+    """Resident memory in KB; a page shared by n processes counts as an n-th if the kernel reports that."""
     try:
         return _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
     except FileNotFoundError:
@@ -61,7 +61,7 @@ def resident(pid: int) -> int:
 
 
 def _field(path: Path, name: str) -> int:
-    """A line ``name: number kB`` of a file of /proc."""
+    """The number in the line ``name: number kB`` of a file of /proc."""
     for line in path.read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1])
@@ -79,7 +79,7 @@ def tree_peak(proxy: Contender) -> int:
 
 
 def measure(name: str, programs: Programs, servers: Backends, folder: Path) -> MemoryResult:
-    """Both measurements, each on a contender just started."""
+    """Both measurements, each with a new contender."""
     for purpose in ("idle", "burst"):
         (folder / purpose).mkdir(exist_ok=True)
     try:
@@ -93,7 +93,7 @@ def measure(name: str, programs: Programs, servers: Backends, folder: Path) -> M
 
 
 def idle_clients(proxy: Contender) -> float:
-    """KB per 1000 clients that are connected, have had one answer and ask nothing more."""
+    """KB per 1000 clients that are connected, have received one reply, and send nothing more."""
     few, many = IDLE_CLIENTS
     sizes = []
     with ExitStack() as stack:
@@ -107,7 +107,7 @@ def idle_clients(proxy: Contender) -> float:
 
 
 def burst(proxy: Contender) -> tuple[int, int, int, int]:
-    """KB before, at the peak of, after and long after clients all at once set and then get a large value."""
+    """KB before, at the peak of, after, and long after a burst of clients that set and then get a large value."""
     before = tree_resident(proxy)
     together = threading.Barrier(BURST_CLIENTS)
     failures: list[Exception] = []

@@ -1,4 +1,4 @@
-"""Pages of results beside the benchmark's own report: a title, the machine, and whatever was found."""
+"""Pages of results other than the report of the benchmark: a title, the machine, and the results."""
 
 import argparse
 import datetime
@@ -13,19 +13,19 @@ PARTIAL = "**This run is partial.**"
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """The option that says where pages go."""
+    """Add the option for the folder of pages."""
     parser.add_argument(
         "--output", type=Path, default=RESULTS, metavar="FOLDER", help="where to write (default benchmarks/results)"
     )
 
 
 def stem(kind: str, partial: bool) -> str:
-    """The name of a page and of what belongs to it, without an ending; a partial run's never equals a whole one's."""
+    """The name of a page and its files, without an ending; a partial run never has the name of a complete run."""
     return f"{datetime.date.today().isoformat()}-{machine.host_kind()}-{kind}" + ("-partial" if partial else "")
 
 
 def write(folder: Path, kind: str, title: str, parts: Sequence[str], *, partial: bool) -> Path:
-    """Write the page and give its path."""
+    """Write the page and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     versions = machine.find_programs(None, ("redis-server", "memcached")).versions()
     rows = [*machine.description().items(), *versions.items()]

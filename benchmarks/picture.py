@@ -20,7 +20,7 @@ PANELS = (
 
 
 def draw(results: list[CaseResult], path: Path) -> str | None:
-    """Write the picture of ours against nutcracker as a PNG; None, or why there is none."""
+    """Write the picture of ours against nutcracker as a PNG; returns None, or why there is no picture."""
     drawn = [result for result in results if {OURS, NUTCRACKER} <= result.samples.keys()]
     if not drawn:
         return "no picture: no case was measured with both ours and nutcracker"
@@ -56,7 +56,7 @@ def draw(results: list[CaseResult], path: Path) -> str | None:
 
 
 def finish(axis: Any, title: str, names: list[str]) -> None:
-    """Title, names, the line of equality and room for the figures."""
+    """Add the title, the names, the line of equality, and room for the figures."""
     axis.set_title(title, fontsize=11)
     axis.set_yticks(range(len(names)), names, fontsize=9)
     axis.set_ylim(len(names) - 0.4, -0.6)

@@ -1,4 +1,4 @@
-"""Many clients that pipeline deeply, all at once: how long they take and what memory, compared with redis alone."""
+"""Many clients with deep pipelines at the same time: time and memory of our proxy, compared with redis alone."""
 
 import time
 from pathlib import Path
@@ -18,17 +18,17 @@ REQUESTS = 2000
 ROUNDS = 5
 
 TIME_LIMIT = 2.0
-"""How many times as long as redis alone ours may take."""
+"""The limit for the time of our proxy, as a multiple of the time of redis alone."""
 
 PEAK_LIMIT = 64 * 1024
-"""KB that ours may have in all while it lasts."""
+"""The most KB of our proxy in total during the load."""
 
 KEPT_LIMIT = 1024
-"""KB more than before that still count as given back."""
+"""KB above the memory before the load that still count as released."""
 
 
 class PipelinesResult(NamedTuple):
-    """Seconds of redis alone and through ours, round by round, and kilobytes of ours."""
+    """Seconds of redis alone and through our proxy, round by round, and the proxy's memory in kilobytes."""
 
     direct: list[float]
     through: list[float]
@@ -43,12 +43,12 @@ class PipelinesResult(NamedTuple):
 
     @property
     def kept(self) -> int:
-        """What is still held 30 s later."""
+        """The memory of the load that is still in use 30 s later."""
         return self.after_rest - self.before
 
 
 def exchanges() -> list[Exchange]:
-    """For each client all that it sends, sets and gets of 35 and 25 bytes, and the replies."""
+    """For each client all its requests, sets and gets of 35 and 25 bytes, and the replies."""
     bank = []
     for client in range(CLIENTS):
         requests, replies = [], []
@@ -61,7 +61,7 @@ def exchanges() -> list[Exchange]:
 
 
 def measure(programs: Programs, servers: Backends, folder: Path) -> PipelinesResult:
-    """Redis and ours take turns."""
+    """Measure redis alone and our proxy in turn."""
     bank = exchanges()
     direct, through = [], []
     with contender(OURS, programs, servers, folder) as proxy:
@@ -70,7 +70,7 @@ def measure(programs: Programs, servers: Backends, folder: Path) -> PipelinesRes
         for _ in range(ROUNDS):
             direct.append(drive(servers.ports[0], CLIENTS, bank, CLIENTS)[0])
             through.append(drive(proxy.port, CLIENTS, bank, CLIENTS)[0])
-        # Highest sizes count shared pages once per process, so only what was added is taken from them.
+        # Peaks count shared pages once per process, so only the increase of the peak is used.
         peak = before + tree_peak(proxy) - whole
         time.sleep(REST_SECONDS)
         return PipelinesResult(direct, through, before, peak, tree_resident(proxy))

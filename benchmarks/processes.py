@@ -1,4 +1,4 @@
-"""Child processes that are always stopped: each leads a process group of its own and writes to a log file."""
+"""Child processes that are always stopped: each leads its own process group and writes to a log file."""
 
 import ctypes
 import os
@@ -15,27 +15,27 @@ from benchmarks import wire
 
 START_SECONDS = 15.0
 STOP_SECONDS = 15.0
-"""Longer than a proxy may take to let its requests in flight finish."""
+"""Longer than a proxy may take to finish its requests in flight."""
 
 
 PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl(2): the signal that a process gets when its parent dies."""
+"""From Linux's prctl(2): the signal that a process gets when its parent dies."""
 
 _libc = ctypes.CDLL(None)
 
 
 class StartError(Exception):
-    """A child did not come up; the text says which and what it wrote."""
+    """A child process did not start; the text names it and contains its output."""
 
 
 def end_with_parent() -> None:
-    """In a child before it becomes the program: have it terminated should the benchmark be killed."""
+    """Called in a child before its program starts: the child is terminated if the benchmark is killed."""
     _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 @contextmanager
 def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in the foreground, its output appended to ``log``; it and its group are gone afterwards."""
+    """A process in the foreground, which appends its output to ``log``; at the end it is stopped with its group."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -52,7 +52,7 @@ def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byte
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process politely, then its whole group by force."""
+    """Terminate a process, then kill its whole process group."""
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -63,7 +63,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_until_answers(process: subprocess.Popen[bytes], port: int, log: Path, request: bytes, expected: bytes) -> None:
-    """Return once a request gets the expected reply on ``port``; ``StartError`` if that takes too long."""
+    """Wait until a request gets the expected reply on ``port``; raises ``StartError`` if that takes too long."""
     deadline = time.monotonic() + START_SECONDS
     problem = "it did not answer in time"
     while time.monotonic() < deadline:
@@ -82,7 +82,7 @@ def wait_until_answers(process: subprocess.Popen[bytes], port: int, log: Path, r
 
 
 def raise_file_limit(wanted: int) -> int:
-    """Allow this process and its children that many open files, or as many as they may; return how many."""
+    """Allow this process and its children ``wanted`` open files, or as many as possible; returns the number."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or hard >= wanted:
         limits = (wanted, hard)
@@ -95,7 +95,7 @@ def raise_file_limit(wanted: int) -> int:
 
 
 def file_limit() -> int:
-    """How many files a child may open."""
+    """The number of files that a child may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft
 

@@ -4,19 +4,28 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.cases import NAME_PREFIX, NOT_BEHIND, REDUCED, Target, size_text, what_text
-from benchmarks.contenders import HAPROXY, NUTCRACKER, OURS
-from benchmarks.load import TOOLS
+from benchmarks.cases import COMMAND_LIMIT, NAME_PREFIX, NOT_BEHIND, ONE_SERVER, REDUCED, Target, size_text, what_text
+from benchmarks.contenders import BEFORE, FLOOR, HAPROXY, NUTCRACKER, OURS, PREDIXY
+from benchmarks.dialects import SAME_KEY_TWICE
+from benchmarks.load import tool_of
 from benchmarks.measure import CaseResult, cpu_of, throughput_of
 from benchmarks.memory import BURST_CLIENTS, BURST_VALUE, GIVEN_BACK_LIMIT, IDLE_LIMIT, MemoryResult
 from benchmarks.pipelines import CLIENTS, KEPT_LIMIT, PEAK_LIMIT, REQUESTS, TIME_LIMIT, PipelinesResult
 
-RIVALS = (NUTCRACKER, HAPROXY)
+RIVALS = (NUTCRACKER, BEFORE, PREDIXY, HAPROXY, FLOOR)
 """Whom ours is compared with, in the order of the report."""
+
+NOTES = {
+    BEFORE: "An earlier build of this repository.",
+    PREDIXY: "Another proxy for redis, with one thread.",
+    HAPROXY: "A plain relay to one server: the price of moving the bytes without looking at them.",
+    FLOOR: "One recv and one send per ready client, without parsing and without servers: what the clients alone cost.",
+}
+"""Notes of the report on rivals."""
 
 
 class Run(NamedTuple):
-    """All that a report tells."""
+    """The contents of a report."""
 
     date: str
     machine: dict[str, str]
@@ -28,17 +37,21 @@ class Run(NamedTuple):
     pipelines: PipelinesResult | None
     gaps: list[str]
     """Why the run is partial, a sentence each; empty for a whole run."""
+    notes: Sequence[str] = ()
+    """Which contenders took no part in what, and why."""
 
 
 def markdown(run: Run, picture: str | None) -> str:
-    """The whole document; ``picture`` is the file name of the picture beside it."""
+    """The whole document; ``picture``: the file name of its picture."""
     parts = [
         f"# Benchmark of {run.date}",
         "**This run is partial.**\n\n" + bullets(run.gaps) if run.gaps else "",
         table(("machine", ""), [*run.machine.items(), *run.versions.items()]),
         conditions(run),
+        bullets(run.notes),
         f"![Ratios of processor time and throughput]({picture})" if picture else "",
         *(comparison(run, rival) for rival in RIVALS),
+        against_get(run),
         figures(run),
         memory(run),
         pipelines(run.pipelines),
@@ -49,8 +62,11 @@ def markdown(run: Run, picture: str | None) -> str:
 
 def conditions(run: Run) -> str:
     """How the figures were taken, in a paragraph."""
-    protocols = dict.fromkeys(one.case.topology.protocol for one in run.results)
-    tools = "".join(f"; {TOOLS[protocol].name} for {protocol}" for protocol in protocols)
+    users: dict[str, dict[str, None]] = {}
+    for one in run.results:
+        protocol, operation = one.case.topology.protocol, one.case.operation
+        users.setdefault(tool_of(one.case).name, {})[operation if operation in SAME_KEY_TWICE else protocol] = None
+    tools = "".join(f"; {tool} for {', '.join(names)}" for tool, names in users.items())
     sentences = [
         f"{run.rounds} rounds; in each, every contender in turn gets the same number of requests, chosen so "
         f"that a step of nutcracker takes about {run.seconds:g} s.",
@@ -89,13 +105,31 @@ def comparison(run: Run, rival: str) -> str:
             row += [f"≤ {target.cpu:.2f}", f"≥ {target.throughput:.2f}", verdict(result, target)]
         rows.append(row)
     limits = ("CPU target", "throughput target", "verdict") if judged else ()
-    notes = "" if judged else "A plain relay to one server: the price of moving the bytes without looking at them.\n\n"
+    notes = f"{NOTES[rival]}\n\n" if rival in NOTES else ""
     head = table(("case", f"CPU, ours/{rival}", f"throughput, ours/{rival}", *limits), rows)
     return f"## Ours against {rival}\n\n{notes}{head}{tally(results) if judged else ''}"
 
 
+def against_get(run: Run) -> str:
+    """Our processor time of other commands against that of a GET with the same servers, clients and pipeline."""
+    costs = {result.case: result.median_of(OURS, cpu_of) for result in run.results}
+    rows = []
+    for case, cost in costs.items():
+        get = case._replace(operation="GET")
+        if not case.whole_pool or case == get or get not in costs:
+            continue
+        ratio = cost / costs[get]
+        limited = case.topology == ONE_SERVER
+        limit = (f"≤ {COMMAND_LIMIT:.2f}", met(ratio <= COMMAND_LIMIT)) if limited else ("", "")
+        rows.append([case.name, f"{ratio:.2f}", *limit])
+    if not rows:
+        return ""
+    note = "Our processor time per request, divided by that of a GET in the same pool: medians, not of the same rounds."
+    return "\n\n".join(["## Commands against GET", note, table(("case", "CPU, to GET", "target", "verdict"), rows)])
+
+
 def verdict(result: CaseResult, target: Target) -> str:
-    """``met``, or what was missed."""
+    """``met``, or the targets that were missed."""
     missed = []
     if median_ratio(result, NUTCRACKER, "cpu") > target.cpu:
         missed.append("CPU")
@@ -111,7 +145,7 @@ def median_ratio(result: CaseResult, rival: str, figure: str) -> float:
 
 
 def tally(results: Sequence[CaseResult]) -> str:
-    """How many targets were met."""
+    """The number of targets that were met, as text."""
     met = sum(verdict(result, result.case.target) == "met" for result in results)
     own = [result for result in results if result.case.target != NOT_BEHIND]
     own_met = sum(verdict(result, result.case.target) == "met" for result in own)
@@ -119,12 +153,12 @@ def tally(results: Sequence[CaseResult]) -> str:
 
 
 def middle(ratios: Sequence[float]) -> str:
-    """A median with the range of the rounds."""
+    """A median with the range of the rounds, as text."""
     return f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
 def figures(run: Run) -> str:
-    """Each contender's own figures per case, medians over the rounds."""
+    """The figures of each contender in each case, as medians over the rounds."""
     if not run.results:
         return ""
     rows = [
@@ -166,7 +200,7 @@ def rounds(run: Run) -> str:
 
 
 def memory(run: Run) -> str:
-    """Memory per idle client and around a burst, with our two targets."""
+    """Memory per idle client and in a burst, with two verdicts on our proxy."""
     if not run.memory:
         return ""
     head = (
@@ -195,7 +229,7 @@ def memory(run: Run) -> str:
 
 
 def pipelines(result: PipelinesResult | None) -> str:
-    """Time and memory of ours with deep pipelines, with our targets."""
+    """Time and memory of our proxy with deep pipelines, with verdicts."""
     if result is None:
         return ""
     note = (
@@ -217,17 +251,17 @@ def pipelines(result: PipelinesResult | None) -> str:
 
 
 def sizes_of(one: MemoryResult) -> tuple[int, ...]:
-    """The columns of the burst in KB."""
+    """The columns of the burst, in KB."""
     return one.before_burst, one.peak, one.after_burst, one.after_rest, one.kept
 
 
 def met(condition: bool) -> str:
-    """The word for a target."""
+    """The verdict on a target."""
     return "met" if condition else "**missed**"
 
 
 def megabytes(size: int) -> str:
-    """KB as text in MB."""
+    """A number of KB as text in MB."""
     return f"{size / 1024:.1f} MB"
 
 

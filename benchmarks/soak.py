@@ -1,8 +1,8 @@
-"""Half an hour of mixed load with random faults: does the proxy keep its memory and its files, and every reply right?
+"""``make soak``: half an hour of mixed load with random faults; checks memory, open files, and every reply.
 
-``make soak``. Three servers of redis and three of memcached, each with every kind of pool in front of them, all in one
-proxy; clients that verify every reply; and for each protocol one fault after the other, of a random server for a random
-time. The seed decides which; what they meet is up to the machine.
+Three servers of redis and three of memcached, with every kind of pool in front of them, all in one proxy; clients that
+verify every reply; and for each protocol one fault after the other, of a random server for a random time. The seed
+determines the faults; their effects depend on the machine.
 """
 
 import argparse
@@ -37,33 +37,33 @@ from harness.proxy import Proxy
 
 PER_SERVER, ROAMING = 2, 3
 PAUSE = 0.4
-"""Seconds, mean, between a client's pipelines: relays and clients share one Python."""
+"""Mean seconds between two pipelines of a client: relays and clients share one Python process."""
 CHURN = 0.01
-"""How probable it is that a client connects anew after a pipeline."""
+"""The probability that a client reconnects after a pipeline."""
 ABORT_PAUSE = 0.1
-"""Seconds, mean, between clients that go away in the midst of a pipeline."""
+"""Mean seconds between clients that leave in the middle of a pipeline."""
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER that makes closing a RST."""
+"""The value of SO_LINGER with which a close sends a RST."""
 FAULT_SECONDS = (0.1, 3.0)
 REST_SECONDS = (0.2, 1.5)
 MOST_SAMPLES = 900
 LEAST_INTERVAL = 0.25
-"""Seconds."""
+"""The least number of seconds between two samples."""
 
 
 class Front:
-    """One protocol: an arena, clients on each of its pools, and what happens to its servers."""
+    """One protocol: an arena, clients of each of its pools, and the faults of its servers."""
 
     def __init__(self, arena: Arena, proxy: Proxy, choose: random.Random) -> None:
         self.arena = arena
         self.faults = [fault for fault in FAULTS if arena.dialect.name in fault.protocols]
         self.now = ""
-        """The fault that goes on, in words."""
+        """The present fault as text; empty if there is none."""
         self.inflicted = 0
         self.elsewhere: Counter[str] = Counter()
-        """Errors of requests that had nothing to do with the server in trouble, and ejections of other servers."""
+        """Errors of requests that did not concern the server in trouble, and ejections of other servers."""
         self.problem: BaseException | None = None
-        """Why it ended early."""
+        """Why the faults ended early."""
         self._choose = choose
         self._ejections = Ejections(proxy)
         self._stack = ExitStack()
@@ -77,11 +77,11 @@ class Front:
 
     @property
     def tallies(self) -> list[Tally]:
-        """Of each pool."""
+        """The tally of each pool."""
         return [load.tally for load in self.loads.values()]
 
     def work(self, over: threading.Event) -> None:
-        """One fault after the other until it is over or something went wrong."""
+        """Inflict one fault after the other until ``over`` is set or something fails."""
         try:
             for load in self.loads.values():
                 load.wait_well()
@@ -104,7 +104,7 @@ class Front:
         self.now = ""
 
     def _wait_well(self, pool: Pool, index: int) -> None:
-        # Failures of before may take a server out while clients are already well again.
+        # Earlier failures may eject a server when its clients are already well again.
         while True:
             self._ejections.wait_back(pool, index)
             self.loads[pool].wait_well()
@@ -112,7 +112,7 @@ class Front:
                 return
 
     def _note_all(self, touched: Collection[Pool], index: int) -> None:
-        """What was seen since the last time that cannot come from what happened to that server of those pools."""
+        """Record errors and ejections since the last call that the fault of this server does not explain."""
         for pool, load in self.loads.items():
             allowed = [index] if pool in touched else []
             self._note(pool, elsewhere(load.tally.take_errors(), allowed))
@@ -124,7 +124,7 @@ class Front:
             self.elsewhere[f"{pool.name}, while {self.now or 'all was well'}: {text}"] += count
 
     def end(self) -> None:
-        """Stop the load, and compare what servers count with what was sent."""
+        """Stop the load, and compare the servers' counters with the increments that were sent."""
         self._stack.close()
         for pool, load in self.loads.items():
             pool.audit(load.clients, load.tally)
@@ -132,7 +132,7 @@ class Front:
 
 
 class Aborting:
-    """Clients that go away in the midst of a pipeline, one after the other, in a thread of their own."""
+    """Clients that leave in the middle of a pipeline, one after the other, in a thread of their own."""
 
     def __init__(self, proxy: Proxy, fronts: Sequence[Front], choose: random.Random) -> None:
         self.times = 0
@@ -147,7 +147,7 @@ class Aborting:
         self._thread.start()
 
     def stop(self) -> None:
-        """No more of them."""
+        """Stop these clients."""
         self._stop.set()
         self._thread.join()
 
@@ -164,7 +164,7 @@ class Aborting:
 
 
 class Sampler:
-    """Looks at the proxy and at the clients now and then, in a thread of its own, until it is stopped."""
+    """Takes samples of the proxy and the clients at intervals, in a thread of its own, until it is stopped."""
 
     def __init__(self, proxy: Proxy, fronts: Sequence[Front], interval: float) -> None:
         self.samples: list[Sample] = []
@@ -177,7 +177,7 @@ class Sampler:
         self._thread.start()
 
     def stop(self) -> None:
-        """No more samples."""
+        """Stop taking samples."""
         self._stop.set()
         self._thread.join()
 
@@ -200,7 +200,7 @@ class Sampler:
 
 
 def look_at(pid: int) -> Process | None:
-    """A process now; None when it has ended."""
+    """The present state of a process; None if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         files = len(os.listdir(f"/proc/{pid}/fd"))
@@ -211,7 +211,7 @@ def look_at(pid: int) -> Process | None:
 
 
 def run(proxy: Proxy, arenas: Sequence[Arena], options: argparse.Namespace) -> tuple[list[Front], int, list[Sample]]:
-    """The soak itself: the protocols, how many clients went away in the midst, and the samples."""
+    """Run the soak; returns the protocols, the number of clients that left in a pipeline, and the samples."""
     fronts = [Front(arena, proxy, random.Random(f"{options.seed} {arena.dialect.name}")) for arena in arenas]
     aborting = Aborting(proxy, fronts, random.Random(f"{options.seed} aborting"))
     sampler = Sampler(proxy, fronts, max(options.seconds / MOST_SAMPLES, LEAST_INTERVAL))
@@ -235,7 +235,7 @@ def run(proxy: Proxy, arenas: Sequence[Arena], options: argparse.Namespace) -> t
 
 
 def judge(fronts: Sequence[Front], samples: Sequence[Sample]) -> list[Finding]:
-    """Every criterion."""
+    """The findings on all criteria."""
     tallies = [tally for front in fronts for tally in front.tallies]
     found = findings(samples)
     found += [Finding(f"{front.arena.dialect.name}: {front.problem}", False) for front in fronts if front.problem]
@@ -251,7 +251,7 @@ def judge(fronts: Sequence[Front], samples: Sequence[Sample]) -> list[Finding]:
 
 
 def conditions(fronts: Sequence[Front], aborted: int, options: argparse.Namespace) -> str:
-    """What was done, in a paragraph."""
+    """A paragraph about what was done."""
     clients = sum(len(load.clients) for front in fronts for load in front.loads.values())
     pools = sum(len(front.loads) for front in fronts)
     tallies = [tally for front in fronts for tally in front.tallies]
@@ -260,12 +260,12 @@ def conditions(fronts: Sequence[Front], aborted: int, options: argparse.Namespac
     return (
         f"{options.seconds:.0f} s, seed {options.seed}: {clients} clients on {pools} pools in front of {SERVERS} "
         f"servers of each protocol, {answered:,} verified replies, {failed:,} of them errors; {aborted:,} clients that "
-        f"went away in the midst of a pipeline; faults: {faults}."
+        f"left in the middle of a pipeline; faults: {faults}."
     )
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Soak, print the verdict and write it with the samples and the picture; 1 when a criterion was not kept."""
+    """Run the soak, and print and write the results; returns 1 if a criterion was not kept."""
     parser = argparse.ArgumentParser(prog="benchmarks.soak", description="Load with random faults, for a long time.")
     parser.add_argument("--seconds", type=float, default=1800.0, help="(default 1800)")
     parser.add_argument("--seed", type=int, default=1, help="of what happens (default 1)")

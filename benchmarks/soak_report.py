@@ -1,4 +1,4 @@
-"""What a soak has sampled: the verdict over it, a table for machines, a picture and a page."""
+"""The report of a soak: the verdict on its samples, a CSV file and a picture."""
 
 import csv
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from benchmarks.picture import NO_MATPLOTLIB
 from benchmarks.report import met
 
 WARM_SHARE = 0.1
-"""Of the run, from its beginning: not judged, for memory still grows to what the load needs."""
+"""The first part of the run, which is not judged, because memory still grows to what the load needs."""
 JUDGED_SHARE = 0.2
-"""Of the rest, from its beginning and to its end: the two are compared."""
+"""The first and the last part of the rest, which are compared."""
 RSS_GROWTH = 0.05
 RSS_SLACK_KB = 1024
 FDS_SLACK = 3
 LEAST_SAMPLES = 10
-"""In each of the two."""
+"""The least number of samples in each of the two parts."""
 
 
 class Process(NamedTuple):
@@ -30,40 +30,40 @@ class Process(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One look at everything; counts are from the beginning."""
+    """One sample; the counts are since the beginning."""
 
     seconds: float
     processes: Sequence[Process]
-    """The supervisor first."""
+    """The supervisor is the first one."""
     answered: int
     errors: int
     violations: int
     p99_ms: float
-    """Of whole pipelines since the last sample, whatever their servers go through."""
+    """The p99 of whole pipelines since the last sample, including those of servers in trouble."""
     faults: str
-    """What is going on, a server each; empty: nothing."""
+    """The present faults, up to one for each protocol; empty if there are none."""
 
 
 class Finding(NamedTuple):
-    """One criterion, and whether it was kept."""
+    """A criterion, and whether it was kept."""
 
     text: str
     kept: bool
 
 
 def role(position: int) -> str:
-    """What the process at that position is."""
+    """The role of the process at this position."""
     return "supervisor" if position == 0 else f"worker {position}"
 
 
 def findings(samples: Sequence[Sample]) -> list[Finding]:
-    """RSS and open files of each process, early and late."""
+    """Compare RSS and open files of each process, early and late in the run."""
     judged = samples[int(len(samples) * WARM_SHARE) :]
     part = int(len(judged) * JUDGED_SHARE)
     if part < LEAST_SAMPLES:
         return [Finding(f"too short to be judged: {len(samples)} samples", False)]
     early, late = judged[:part], judged[len(judged) - part :]
-    # In the midst of a fault connections are closed and opened, of which both ends take a moment to be gone.
+    # During a fault connections are closed and opened, and a closed connection takes a moment to disappear.
     rested = [[sample for sample in phase if not sample.faults] or phase for phase in (early, late)]
     found: list[Finding] = []
     for position in range(least_processes(samples)):
@@ -79,12 +79,12 @@ def findings(samples: Sequence[Sample]) -> list[Finding]:
 
 
 def least_processes(samples: Sequence[Sample]) -> int:
-    """How many processes there were at any time; more or fewer now and then is a finding of its own."""
+    """The smallest number of processes in a sample; a change of the number is a finding of its own."""
     return min(len(sample.processes) for sample in samples)
 
 
 def criteria() -> str:
-    """What ``findings`` compares, in words."""
+    """What ``findings`` compares, as text."""
     return (
         f"The first {WARM_SHARE:.0%} of the run are not judged. Of the rest, the median of the first "
         f"{JUDGED_SHARE:.0%} is compared with that of the last {JUDGED_SHARE:.0%}. Flat: RSS at most {RSS_GROWTH:.0%} "
@@ -94,12 +94,12 @@ def criteria() -> str:
 
 
 def verdict(found: Sequence[Finding]) -> str:
-    """A Markdown list."""
+    """The findings as a Markdown list."""
     return "\n".join(f"- {finding.text}: {met(finding.kept)}" for finding in found)
 
 
 def write_csv(samples: Sequence[Sample], path: Path) -> None:
-    """A line for each sample."""
+    """Write a line for each sample."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         processes = range(least_processes(samples))
@@ -113,7 +113,7 @@ def write_csv(samples: Sequence[Sample], path: Path) -> None:
 
 
 def draw(samples: Sequence[Sample], path: Path) -> str | None:
-    """Write the picture as a PNG; None, or why there is none."""
+    """Write the picture as a PNG; returns None, or why there is no picture."""
     try:
         import_module("matplotlib").use("Agg")
         pyplot = import_module("matplotlib.pyplot")

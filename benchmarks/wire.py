@@ -1,4 +1,4 @@
-"""The little of sockets and the redis protocol that the benchmark speaks itself."""
+"""The sockets and the part of the redis protocol that the benchmark uses itself."""
 
 import random
 import socket
@@ -6,12 +6,15 @@ from collections.abc import Iterable
 
 HOST = "127.0.0.1"
 
+Address = int | str
+"""A TCP port of this machine, or the path of a unix socket."""
+
 PORT_RANGE = range(12000, 32000)
-"""Below the ports that Linux gives to outgoing connections, so that none of them takes one of ours."""
+"""Below the ports that Linux assigns to outgoing connections, so that none of these takes a chosen port."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Different TCP ports that nobody listens on now."""
+    """Different TCP ports on which no program listens at present."""
     found: list[int] = []
     for port in random.sample(PORT_RANGE, len(PORT_RANGE)):
         with socket.socket() as probe:
@@ -33,7 +36,7 @@ def encode(arguments: Iterable[bytes]) -> bytes:
 
 
 def receive(connection: socket.socket, size: int) -> bytes:
-    """Exactly ``size`` bytes, fewer when the peer closes."""
+    """Exactly ``size`` bytes; fewer if the peer closes the connection."""
     data = bytearray(size)
     view = memoryview(data)
     filled = 0
@@ -45,15 +48,20 @@ def receive(connection: socket.socket, size: int) -> bytes:
     return bytes(data[:filled])
 
 
-def connect(port: int, timeout: float = 30.0) -> socket.socket:
-    """A connection to a port of this machine, every operation limited to ``timeout`` seconds."""
-    connection = socket.create_connection((HOST, port), timeout=timeout)
+def connect(address: Address, timeout: float = 30.0) -> socket.socket:
+    """A connection to an address of this machine, every operation limited to ``timeout`` seconds."""
+    if isinstance(address, str):
+        local = socket.socket(socket.AF_UNIX)
+        local.settimeout(timeout)
+        local.connect(address)
+        return local
+    connection = socket.create_connection((HOST, address), timeout=timeout)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
 def ask(connection: socket.socket, request: bytes, expected: bytes) -> None:
-    """Send a request and read its reply; anything but the expected bytes is a ``ConnectionError``."""
+    """Send a request and read its reply; other bytes than the expected ones raise ``ConnectionError``."""
     connection.sendall(request)
     got = receive(connection, len(expected))
     if got != expected:

@@ -1,4 +1,4 @@
-"""The benchmark is no part of the distribution: tests import it from the repository's root."""
+"""The benchmark is not part of the distribution: tests import it from the root of the repository."""
 
 import sys
 from pathlib import Path

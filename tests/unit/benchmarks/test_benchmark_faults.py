@@ -1,4 +1,4 @@
-"""What is kept and what is missed by faults under load, from outcomes made up here."""
+"""The verdicts on faults under load, from made-up outcomes."""
 
 from benchmarks.faults import HEAD, Outcome, keeps, p99, row
 

@@ -1,4 +1,4 @@
-"""The load generator sends what a case says, takes nothing but the right bytes, and never waits for ever."""
+"""The load generator sends the requests of a case, accepts only the correct bytes, and never waits for ever."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,14 +17,14 @@ from harness.scripted_server import ScriptedServer
 from harness.waiting import DEADLINE
 
 GET = Exchange(b"get key\r\n" * 2, b"VALUE key 0 3\r\nxxx\r\nEND\r\n" * 2)
-"""A batch of two."""
+"""A batch of two requests."""
 
 Result = Future[tuple[float, list[float]]]
 
 
 @contextmanager
 def driven(clients: int, count: int, *bank: Exchange) -> Iterator[tuple[ScriptedServer, Result]]:
-    """Load on a server that the test plays, and what comes of it."""
+    """Load on a server that the test plays; yields the server and the future result."""
     with ThreadPoolExecutor(1) as pool, ScriptedServer() as server:
         port = int(server.address.rpartition(":")[2])
         yield server, pool.submit(generator.drive, port, clients, bank or [GET], count)
@@ -151,7 +151,7 @@ def test_a_stall_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def named(name: str) -> Case:
-    """A case of the table."""
+    """The case with this name."""
     return next(case for case in CASES if case.name == name)
 
 
@@ -181,7 +181,7 @@ def test_percentiles_are_of_the_nearest_rank() -> None:
 
 
 class Answering(StreamRequestHandler):
-    """A memcached server that holds everything."""
+    """A memcached server that has every key."""
 
     def handle(self) -> None:
         for line in self.rfile:
@@ -189,7 +189,7 @@ class Answering(StreamRequestHandler):
 
 
 class Refusing(StreamRequestHandler):
-    """One that holds nothing."""
+    """A memcached server that has no key."""
 
     def handle(self) -> None:
         for _ in self.rfile:
@@ -197,7 +197,7 @@ class Refusing(StreamRequestHandler):
 
 
 class Server(ThreadingTCPServer):
-    """Answers by itself, each client in a thread."""
+    """A server with one thread for each client."""
 
     request_queue_size = 64
     daemon_threads = True
@@ -205,7 +205,7 @@ class Server(ThreadingTCPServer):
 
 @contextmanager
 def serving(handler: type[StreamRequestHandler]) -> Iterator[int]:
-    """The port of such a server."""
+    """The port of a server with this handler."""
     with Server(("127.0.0.1", 0), handler) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()

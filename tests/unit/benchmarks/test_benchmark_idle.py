@@ -1,4 +1,4 @@
-"""What is said of idle clients, from figures made up here."""
+"""The report on idle clients, from made-up figures."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""What redis-benchmark 7.0 prints is read, and what it does not finish is an error."""
+"""The output of redis-benchmark 7.0 is parsed, and an incomplete run is an error."""
 
 import os
 import sys
@@ -46,7 +46,7 @@ def test_half_a_report_is_an_error() -> None:
 
 
 def tool(tmp_path: Path, text: str) -> Programs:
-    """A script in the place of redis-benchmark."""
+    """A script that replaces redis-benchmark."""
     path = tmp_path / "tool"
     path.write_text(f"#!{sys.executable}\nimport sys\n{text}\n")
     path.chmod(0o755)

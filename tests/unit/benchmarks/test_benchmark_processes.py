@@ -1,4 +1,4 @@
-"""Children never outlive the benchmark, and our proxy is never taken for the original."""
+"""Child processes never outlive the benchmark, and our proxy is never taken for the original nutcracker."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The report's ratios, verdicts and statements, from samples made up here."""
+"""The ratios, verdicts and statements of the report, from made-up samples."""
 
 from benchmarks.cases import CASES, Case
 from benchmarks.contenders import HAPROXY, NUTCRACKER, OURS
@@ -17,7 +17,7 @@ def samples(*figures: tuple[float, float]) -> list[Sample]:
 
 
 def result(case: Case = CASE, ours: tuple[float, float] = (8.0, 110.0)) -> CaseResult:
-    """Three rounds: nutcracker 10 µs and 100 requests/s, ours as told, with one bad round."""
+    """Three rounds: nutcracker needs 10 µs at 100 requests/s; ours has the figures ``ours``, but one bad round."""
     return CaseResult(
         case=case,
         requests=1000,
@@ -36,7 +36,7 @@ def run(
     pipelines: PipelinesResult | None = None,
     gaps: list[str] | None = None,
 ) -> Run:
-    """A run of those results."""
+    """A run with these results."""
     return Run("2026-11-22", {"cores": "2"}, {"ours": "1"}, 3, 2.5, list(results), memory or [], pipelines, gaps or [])
 
 

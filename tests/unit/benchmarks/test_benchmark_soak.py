@@ -1,4 +1,4 @@
-"""The verdict over a soak, from samples made up here."""
+"""The verdict on a soak, from made-up samples."""
 
 import csv
 from collections.abc import Callable
@@ -10,7 +10,7 @@ COUNT = 200
 
 
 def samples(rss: Callable[[int], int] = lambda n: 30_000, fds: Callable[[int], int] = lambda n: 100) -> list[Sample]:
-    """A supervisor that does not change, and a worker with those figures."""
+    """Samples of a supervisor that does not change, and of a worker with these figures."""
     return [
         Sample(
             float(n), [Process(1, 20_000, 20), Process(2, rss(n), fds(n))], n * 10, n, 0, 1.5, "" if n % 3 else "killed"
@@ -20,7 +20,7 @@ def samples(rss: Callable[[int], int] = lambda n: 30_000, fds: Callable[[int], i
 
 
 def missed(taken: list[Sample]) -> list[str]:
-    """What was not kept."""
+    """The findings that miss their bounds."""
     return [finding.text for finding in findings(taken) if not finding.kept]
 
 
