@@ -36,7 +36,8 @@ cdef class Subscriptions:
     cdef Link link(self, int server)
     cdef int send(self, Link link, Topic topic, bint subscribes) except -1
     cdef int write(self) except -1
-    cdef int close_links(self) except -1
+    cdef int close_soon(self) except -1
+    cdef int close_unused_links(self) except -1
     cdef int came(self, Link link, bytes message) except -1
     cdef int answered(self, Link link, Batch batch, Topic topic) except -1
     cdef int one_less(self, Link link, Topic topic) except -1

@@ -33,6 +33,7 @@ from cython.cimports.twemproxy.proxy.topics import (
     Topic,
     TopicRequest,
     TopicTable,
+    UnsubscribeRequest,
 )
 
 from twemproxy.proxy.topics import LOST
@@ -87,13 +88,9 @@ class Subscriptions:
         """A client's request for topics of a kind, without topics yet."""
         return TopicRequest(self, client, kind)
 
-    def unsubscribe(self, client, kind: str, names) -> None:
-        """Unsubscribe the client from these topics, which should be few."""
-        subscriber: Subscriber = self.subscribers_of.get(client)
-        if subscriber is not None:
-            for name in names:
-                self.leave(subscriber, kind, name)
-            self.write()
+    def begin_unsubscribe(self, client, kind: str) -> UnsubscribeRequest:
+        """A client's request to unsubscribe from topics of a kind, without topics yet."""
+        return UnsubscribeRequest(self, client, kind)
 
     def drop(self, client, topics) -> None:
         """Unsubscribe the client from everything; ``topics``: all its topics by kind, which are removed from it."""
@@ -188,6 +185,20 @@ class Subscriptions:
             topic.requests = topic.requests + request.alone if topic.requests else request.alone
             if not topic.is_confirmed():
                 request.ahead += 1
+        self.write()
+
+    def unsubscribe(self, request: UnsubscribeRequest, names: list) -> None:
+        """Unsubscribe a request's client from these topics; the request waits until the servers have confirmed."""
+        link: Link
+        subscriber: Subscriber = self.subscribers_of.get(request.client)
+        if subscriber is None:
+            return
+        for name in names:
+            self.leave(subscriber, request.kind, name)
+        # A server answers in order, so the answers to the last request include those for these topics.
+        for link in self.unsent:
+            if link.unsent > 0:
+                request.wait_for(link.batches[len(link.batches) - 1])
         self.write()
 
     def take(self, request: TopicRequest, most: cython.Py_ssize_t) -> list:
@@ -292,7 +303,7 @@ class Subscriptions:
         topic.links = ()
         for link in links:
             self.send(link, topic, False)
-        return 0 if self.n_topics else self.close_links()
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -366,7 +377,8 @@ class Subscriptions:
                     break
             else:
                 self.chores.popleft()
-        return self.write()
+        self.write()
+        return self.close_unused_links()
 
     def leave_all(self, subscriber: Subscriber, topics):
         """Unsubscribe a closed client from these topics, which are removed from ``topics``."""
@@ -507,11 +519,23 @@ class Subscriptions:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def close_links(self) -> cython.int:
-        """Close all links, because no topic is left."""
+    def close_soon(self) -> cython.int:
+        """Close the links in a later turn if no topic is left: an answer of one of them is being read."""
+        if not self.n_topics:
+            self.pool.look_by(self.now())
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_unused_links(self) -> cython.int:
+        """Close all links if no topic is left and the servers have answered everything."""
         link: Link
+        if self.n_topics:
+            return 0
         for link in self.links.values():
-            self.change -= link.held
+            if link.batches:
+                return 0
+        for link in self.links.values():
             link.lose(b"")
             link.connection.abandon()
             self.pool.drop_extra(link.connection)
@@ -559,6 +583,8 @@ class Subscriptions:
             if link.unsent > 0:
                 self.unsent[link] = None
             self.write()
+            batch.end()
+            self.close_soon()
         return 0
 
     @cython.cfunc
@@ -584,11 +610,13 @@ class Subscriptions:
         link.asked -= PyList_GET_SIZE(topics)
         if link.unsent > 0:
             self.unsent[link] = None
+        batch.end()
         if not batch.subscribes:
             for topic in topics:
                 link.held -= topic.size()
                 self.change -= topic.size()
-            return self.write()
+            self.write()
+            return self.close_soon()
         for topic in topics:
             link.answered(topic)
             if link not in topic.links:

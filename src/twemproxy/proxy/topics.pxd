@@ -40,6 +40,9 @@ cdef class Batch:
     cdef list topics
     cdef Py_ssize_t answered
     cdef bytes head
+    cdef tuple waiting
+
+    cdef int end(self) except -1
 
 
 cdef class Link:
@@ -75,6 +78,16 @@ cdef class TopicRequest:
     cdef int lose_confirmation(self) except -1
     cdef int confirm(self) except -1
     cdef int fail(self, bytes error) except -1
+
+
+cdef class UnsubscribeRequest:
+    cdef object subscriptions
+    cdef object client
+    cdef str kind
+    cdef Py_ssize_t ahead
+
+    cdef int wait_for(self, Batch batch) except -1
+    cdef int confirm(self) except -1
 
 
 cdef Py_ssize_t TOPIC_BYTES

@@ -191,13 +191,26 @@ class TopicTable:
 class Batch:
     """A request to a server: subscribe to topics of one kind, or unsubscribe. ``answered``: number of answered topics.
 
-    ``head``: the beginning of each answer; set when the request is written.
+    ``head``: the beginning of each answer; set when the request is written. ``waiting``: the requests to unsubscribe
+    that wait for the last answer.
     """
 
     def __init__(self, kind: str, subscribes: bool) -> None:
         self.kind = kind
         self.subscribes = subscribes
         self.topics = []
+        self.waiting = ()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def end(self) -> cython.int:
+        """The server has given its last answer, or never will."""
+        request: UnsubscribeRequest
+        waiting: tuple = self.waiting
+        self.waiting = ()
+        for request in waiting:
+            request.confirm()
+        return 0
 
 
 @cython.final
@@ -262,10 +275,14 @@ class Link:
     @cython.exceptval(-1, check=False)
     def lose(self, error: bytes) -> cython.int:
         """Mark the link as lost; its requests are dropped."""
+        batch: Batch
+        batches: list = list(self.batches)
         self.is_lost = True
         self.error = error
         self.batches.clear()
         self.unsent = self.asked = self.held = 0
+        for batch in batches:
+            batch.end()
         return 0
 
 
@@ -348,5 +365,53 @@ class TopicRequest:
         if self.taken:
             self.client.cut_off(LOST)
         else:
+            self.client.wake()
+        return 0
+
+
+@cython.final
+@cython.cclass
+class UnsubscribeRequest:
+    """A client's request to unsubscribe from topics of one kind, until the servers have confirmed.
+
+    A server that still counts the subscription would count it in the reply to a PUBLISH that the client sends after its
+    confirmation. ``ahead``: number of requests to servers without a complete answer.
+    """
+
+    def __init__(self, subscriptions, client, kind: str) -> None:
+        """``subscriptions``: ``proxy.pubsub.Subscriptions``. ``client``, ``kind``: see there."""
+        self.subscriptions = subscriptions
+        self.client = client
+        self.kind = kind
+
+    def ask(self, names: list) -> None:
+        """Unsubscribe the client from these topics, which should be few."""
+        self.subscriptions.unsubscribe(self, names)
+
+    def is_settled(self) -> bool:
+        """Whether the servers have confirmed; if not, the client is woken when that is so."""
+        return self.ahead == 0
+
+    def end(self) -> None:
+        """End the request: its client is not woken any more."""
+        self.client = None
+
+    # --- for the subscriptions -----------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def wait_for(self, batch: Batch) -> cython.int:
+        """Wait for the answers to a request to a server."""
+        if self not in batch.waiting:
+            batch.waiting = (*batch.waiting, self)
+            self.ahead += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def confirm(self) -> cython.int:
+        """The answers to a request to a server are complete."""
+        self.ahead -= 1
+        if self.ahead == 0 and self.client is not None:
             self.client.wake()
         return 0

@@ -8,7 +8,7 @@ from harness.connection import Connection
 from harness.proxy import Proxy, redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.servers import RedisServer
-from harness.subscribing import channels, message, subscribe, switch, wait_for_number, wait_for_silence
+from harness.subscribing import channels, confirmation, message, subscribe, switch, wait_for_number, wait_for_silence
 
 [ON_FIRST, ON_SECOND, ON_THIRD] = CHANNELS = channels(3)
 PATTERNS = ["*", "c*", "*l*0", "?h*", "[a-c]*", "[^c]*", "ch[a-", "ch\\annel*", "\\*", "c[h\\]]*", "", "[z-a]h*", "["]
@@ -54,6 +54,23 @@ def test_clients_are_counted(proxy: Proxy, publisher: Connection, servers: list[
         second.close()
         wait_for_number(servers[1], ON_SECOND, 0)
         assert publisher.ask("PUBLISH", ON_SECOND, "x") == integer(2)
+
+
+@pytest.mark.parametrize("topics", [CHANNELS[:1], CHANNELS])
+def test_a_confirmed_unsubscribe_does_not_count(topics: list[str], servers: list[RedisServer]) -> None:
+    """The server gets the PUBLISH on another connection than the end of the subscription, perhaps earlier."""
+    first = RedisServer()
+    with first, Proxy(redis_pool(first, *servers[1:])) as proxy, proxy.client() as client, proxy.client() as publisher:
+        subscribe(client, *topics)
+        assert publisher.ask("PUBLISH", ON_FIRST, "x") == integer(1)
+        client.expect(message(ON_FIRST, "x"))
+        with first.paused():
+            client.send(command("UNSUBSCRIBE", *topics))
+            assert publisher.ask("SET", ON_SECOND, "x") == OK
+            assert not client.has_received()
+        for left, name in reversed([*enumerate(reversed(topics))]):
+            client.expect(confirmation("unsubscribe", name, left))
+        assert publisher.ask("PUBLISH", ON_FIRST, "x") == integer(0)
 
 
 def test_shard_channels_are_counted_by_themselves(proxy: Proxy, publisher: Connection) -> None:

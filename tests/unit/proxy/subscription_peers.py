@@ -9,7 +9,7 @@ from harness.resp import arguments, error, message_end
 from harness.subscribing import confirmation, message, pattern_message
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.proxy.pubsub import Subscriptions
-from twemproxy.proxy.topics import TopicRequest
+from twemproxy.proxy.topics import TopicRequest, UnsubscribeRequest
 
 TIMEOUT = 100
 REFUSED = error("NOPERM no")
@@ -234,10 +234,16 @@ class FakeClient:
         return {(kind, name) for kind, names in self.topics.items() for name in names}
 
     def unsubscribe(self, kind: str, *names: bytes) -> None:
-        """Unsubscribe from these topics."""
+        """Unsubscribe from these topics, without waiting for the servers."""
+        self.begin_unsubscribe(kind, *names).end()
+
+    def begin_unsubscribe(self, kind: str, *names: bytes) -> UnsubscribeRequest:
+        """Unsubscribe from these topics; returns the request, which may wait for the servers."""
         for name in names:
             self.topics[kind].pop(name, None)
-        self.subscriptions.unsubscribe(self, kind, names)
+        request: UnsubscribeRequest = self.subscriptions.begin_unsubscribe(self, kind)
+        request.ask(list(names))
+        return request
 
     def ask(self, kind: str, *names: bytes) -> bytes | bool:
         """Subscribe; returns the result of the request, or False while there is none."""

@@ -120,7 +120,33 @@ def test_the_last_one_ends_it(pool: FakePool) -> None:
     pool.answer()
     assert pool.link(0).subscribed == {("subscribe", A2)}
     other.leave()
+    assert pool.links() == [0]
+    pool.answer()
     assert pool.links() == []
+
+
+def test_the_last_one_waits_for_the_servers(pool: FakePool) -> None:
+    """A server that still has the subscription counts it in the reply to PUBLISH."""
+    first, second = subscribed(pool, "subscribe", A, B), subscribed(pool, "subscribe", A)
+    assert first.begin_unsubscribe("subscribe", A, C).is_settled()
+    last = second.begin_unsubscribe("subscribe", A)
+    both = first.begin_unsubscribe("subscribe", B)
+    pool.work()
+    assert not last.is_settled() and not both.is_settled()
+    pool.link(0).answer()
+    assert last.is_settled() and second.woken
+    assert not both.is_settled() and not first.woken
+    pool.link(1).fail()
+    assert both.is_settled() and first.woken
+
+
+def test_a_client_that_is_gone_is_not_woken(pool: FakePool) -> None:
+    client = subscribed(pool, "subscribe", A)
+    ending = client.begin_unsubscribe("subscribe", A)
+    ending.end()
+    client.leave()
+    pool.answer()
+    assert ending.is_settled() and not client.woken
 
 
 def test_it_begins_again_before_its_end_is_answered(pool: FakePool) -> None:
@@ -147,6 +173,7 @@ def test_who_leaves_while_it_waits_is_forgotten(pool: FakePool) -> None:
     assert pool.link(0).subscribed == {("subscribe", A2)} and pool.link(1).subscribed == set()
     client.leave()
     other.leave()
+    pool.answer()
     assert pool.links() == []
 
 
@@ -282,6 +309,7 @@ def test_a_pattern_that_a_server_cannot_even_be_asked_for(pool: FakePool, down: 
         assert {kind for kind, _ in pool.link(server).subscribed} == {"subscribe"}
     assert other.ended == ""
     other.leave()
+    pool.answer()
     assert pool.links() == []
 
 
@@ -591,6 +619,7 @@ class Storm(RuleBasedStateMachine):
             assert self.pool.subscriptions.subscribers(kind, name) == (number, servers)
         for client in self.clients:
             client.leave()
+        self.pool.answer()
         assert self.pool.links() == [] and self.pool.kept == 0
         super().teardown()
 

@@ -71,13 +71,21 @@ def _subscribe(kind: str, request: bytes, session: Session, wants_error: bool) -
 
 
 def _unsubscribe(name: str, request: bytes, session: Session) -> Work:
-    """The work of UNSUBSCRIBE."""
+    """The work of UNSUBSCRIBE: servers confirm all topics before the client gets the first confirmation."""
     kind = _ENDS[name]
-    pieces = _pieces(request) if count_arguments(request) > 1 else _batches(list(session.topics[kind]))
+    all_names = [] if count_arguments(request) > 1 else list(session.topics[kind])
+    ends = session.pool.subscriptions.begin_unsubscribe(session.client, kind)
+    try:
+        for names in _batches(all_names) if all_names else _pieces(request):
+            ends.ask(names)
+            yield b""
+        while not ends.is_settled():
+            yield None
+    finally:
+        ends.end()
     empty = True
-    for names in pieces:
+    for names in _batches(all_names) if all_names else _pieces(request):
         empty = False
-        session.pool.subscriptions.unsubscribe(session.client, kind, names)
         yield _confirmations(name, names, kind, session)
     return Push(_confirmation(name, null(session.protocol), kind, session) if empty else b"")
 

@@ -102,14 +102,27 @@ class TopicRequest(Protocol):
         """End the request; topics that it has not taken are released."""
 
 
+class UnsubscribeRequest(Protocol):
+    """A request to unsubscribe from topics, see ``proxy.pubsub``."""
+
+    def ask(self, names: list[bytes]) -> None:
+        """Unsubscribe the client from these topics, which should be few."""
+
+    def is_settled(self) -> bool:
+        """Whether the servers have confirmed; if not, the client is woken when that is so."""
+
+    def end(self) -> None:
+        """End the request: its client is not woken any more."""
+
+
 class Subscriptions(Protocol):
     """The subscriptions of the pool's clients, see ``proxy.pubsub``."""
 
     def begin(self, client: Client, kind: str) -> TopicRequest:
         """A client's request for topics of a kind, without topics yet."""
 
-    def unsubscribe(self, client: Client, kind: str, names: Iterable[bytes]) -> None:
-        """Unsubscribe the client from these topics, which should be few."""
+    def begin_unsubscribe(self, client: Client, kind: str) -> UnsubscribeRequest:
+        """A client's request to unsubscribe from topics of a kind, without topics yet."""
 
     def drop(self, client: Client, topics: Mapping[str, dict[bytes, None]]) -> None:
         """Unsubscribe the client from everything; ``topics``: all its topics by kind, which are removed from it."""

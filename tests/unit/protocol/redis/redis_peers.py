@@ -1,6 +1,6 @@
 """A fake pool and fake clients, with everything that the proxy's own replies use."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -112,14 +112,32 @@ class FakeSubscriptions:
     def begin(self, client: Any, kind: str) -> "FakeTopicRequest":
         return FakeTopicRequest(self, client, kind)
 
-    def unsubscribe(self, client: Any, kind: str, names: Iterable[bytes]) -> None:
-        self.calls.append((client, "end of " + kind, *names))
+    def begin_unsubscribe(self, client: Any, kind: str) -> "FakeUnsubscribeRequest":
+        return FakeUnsubscribeRequest(self, client, kind)
 
     def drop(self, client: Any, topics: Mapping[str, dict[bytes, None]]) -> None:
         self.calls.append((client, "drop", *[name for kind in topics for name in topics[kind]]))
 
     def subscribers(self, kind: str, name: bytes) -> tuple[int, int]:
         return (3, 1)
+
+
+class FakeUnsubscribeRequest:
+    """A request to ``FakeSubscriptions``."""
+
+    def __init__(self, subscriptions: FakeSubscriptions, client: Any, kind: str) -> None:
+        self.subscriptions = subscriptions
+        self.client = client
+        self.kind = kind
+
+    def ask(self, names: list[bytes]) -> None:
+        self.subscriptions.calls.append((self.client, "end of " + self.kind, *names))
+
+    def is_settled(self) -> bool:
+        return self.subscriptions.answer is not False
+
+    def end(self) -> None:
+        """No call is recorded: the request may end at any time."""
 
 
 class FakeTopicRequest:

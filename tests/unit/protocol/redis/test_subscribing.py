@@ -87,6 +87,19 @@ def test_it_waits_for_earlier_replies_and_for_servers(version: int) -> None:
     )
 
 
+def test_the_end_waits_for_servers(version: int) -> None:
+    session = in_version(version)
+    assert ask(session, "SUBSCRIBE a b")
+    for request in ("UNSUBSCRIBE a b", "UNSUBSCRIBE"):
+        subscriptions_of(session).answer = False
+        assert ask(session, request) is None
+        assert list(session.topics["subscribe"]) == [b"a", b"b"]
+    subscriptions_of(session).answer = True
+    assert ask(session, "UNSUBSCRIBE b a") == confirmation("unsubscribe", "b", 1, version) + confirmation(
+        "unsubscribe", "a", 0, version
+    )
+
+
 def test_an_error_is_all_that_is_said(version: int) -> None:
     session = in_version(version)
     assert ask(session, "SUBSCRIBE a")
