@@ -23,6 +23,13 @@ def memcached() -> Iterator[MemcachedServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def keeping() -> Iterator[MemcachedServer]:
+    """A memcached that gets no ``flush_all`` with a delay, so it keeps its items."""
+    with MemcachedServer() as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def codec(flavour: Callable[[str], ModuleType]) -> Any:
     return Parser(flavour("twemproxy.protocol.memcache.codec").MemcacheCodec(["flush_all"]))
@@ -166,11 +173,11 @@ def asked(memcached: MemcachedServer, before: bytes, request: bytes) -> bytes:
 
 @pytest.mark.parametrize(("kind", "before", "request_line", "word"), REPLIES)
 def test_replies_are_of_the_kind_expected(
-    codec: Any, memcached: MemcachedServer, kind: str, before: bytes, request_line: bytes, word: bytes
+    codec: Any, keeping: MemcachedServer, kind: str, before: bytes, request_line: bytes, word: bytes
 ) -> None:
     assert codec.find_request(request_line + b"\r\n", 0, len(request_line) + 2) == COMPLETE
     assert codec.expected == KIND_NAMES.index(kind)
-    reply = asked(memcached, before, request_line)
+    reply = asked(keeping, before, request_line)
     assert reply.split()[0] == word
     assert codec.find_reply(reply, 0, len(reply)) == COMPLETE
     assert codec.end == len(reply)
@@ -190,11 +197,11 @@ def test_words_that_a_memcached_does_not_say_are_few() -> None:
     [row for row in REPLIES if row[0].startswith("meta ") and row[3] != b"ME"],
 )
 def test_what_a_quiet_request_does_without_is_what_memcached_leaves_out(
-    codec: Any, memcached: MemcachedServer, kind: str, before: bytes, request_line: bytes, word: bytes
+    codec: Any, keeping: MemcachedServer, kind: str, before: bytes, request_line: bytes, word: bytes
 ) -> None:
-    reply = asked(memcached, before, request_line)
+    reply = asked(keeping, before, request_line)
     head, line_end, block = request_line.partition(b"\r\n")
-    quiet = asked(memcached, before, head + b" q" + line_end + block)
+    quiet = asked(keeping, before, head + b" q" + line_end + block)
     codec.expected = KIND_NAMES.index(kind) | QUIET
     assert codec.is_unwanted(reply) == (quiet == b"")
     assert quiet in (b"", reply)
