@@ -17,7 +17,7 @@ Work = Generator[bytes | None, None, Answer]
 
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _TYPES = ("normal", "master", "replica", "slave", "pubsub")
-_ARGUMENTS_A_STEP = 64
+_ARGUMENTS_A_STEP = 256
 _CLIENTS_A_STEP = 20
 
 _listing: list[Client] = []
