@@ -241,7 +241,7 @@ class Pipeline:
         unsent: list = []
         first: cython.uint = self.written
         data: bytes
-        if self.sent_of_next > 0:
+        if self.sent_of_next > 0 and self.tail != first:
             first += 1
         while self.tail != first:
             request = cython.address(self.requests[(self.tail - 1) & (self.capacity - 1)])

@@ -239,8 +239,11 @@ class ServerConnection(ServerStream):
     @cython.inline
     @cython.exceptval(check=False)
     def is_down(self) -> cython.bint:
-        """Whether the proxy replies in the server's place instead of sending; never for a probe."""
-        return self.health.down and not self.failures_ignored
+        """Whether the proxy replies in the server's place instead of sending.
+
+        Never for a probe, nor for a connection with a ``listener``, whose bytes are no requests.
+        """
+        return self.health.down and not self.failures_ignored and self.listener is None
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -289,6 +289,34 @@ def test_a_lost_connection_ejects(servers: list[RedisServer]) -> None:
         assert proxy.server_stats("s00")["server_connections"] == 0
 
 
+def test_an_ejected_server_gets_the_rest_of_a_subscription(servers: list[RedisServer]) -> None:
+    """The proxy answers requests in the place of an ejected server, but a subscription is no request."""
+    directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": LONG}
+    with (
+        ScriptedServer() as first,
+        Proxy(redis_pool(first, servers[1], on_server_down="error", **directives)) as proxy,
+        proxy.client() as other,
+    ):
+        subscribers = {letter: proxy.client() for letter in "abc"}
+        names = {letter: keys_of(0, 2, 3, prefix=letter * 1_000_000) for letter in subscribers}
+        for letter, subscriber in subscribers.items():
+            subscriber.send(command("SUBSCRIBE", *names[letter]))
+        peer = first.accept()
+        assert not first.has_connection()
+        other.send(command("GET", ON_FIRST))
+        failing = first.accept()
+        assert failing.request() == [b"GET", ON_FIRST.encode()]
+        failing.reset()
+        other.expect(error("ERR Connection reset by peer"))
+        assert other.ask("GET", ON_FIRST).startswith(b"-ERR server s00 of pool alpha is ejected")
+        for _ in subscribers:
+            for topic in peer.request()[1:]:
+                peer.send(confirmation("subscribe", topic, 1))
+        for letter, subscriber in subscribers.items():
+            for number, name in enumerate(names[letter], 1):
+                subscriber.expect(confirmation("subscribe", name, number))
+
+
 def test_a_killed_server_ejects(servers: list[RedisServer]) -> None:
     directives = {"auto_eject_hosts": True, "server_failure_limit": 2, "server_retry_timeout": SHORT}
     with RedisServer() as first, Proxy(redis_pool(first, servers[1], **directives)) as proxy:
