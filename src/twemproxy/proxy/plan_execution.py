@@ -80,18 +80,23 @@ def go_on(client: ClientConnection) -> cython.bint:
         if not client.loop.may_work(client):
             client.loop.put_off(client)
             return False
+        part = last = None
         try:
             part = next(client.steps)
         except StopIteration as end:
-            client.last_step = end.value
-            if client.last_step is None:
+            last = end.value
+            if last is None:
                 raise TypeError("steps that end without a plan") from None
-        else:
-            if part is None:
-                return False
-            take_part(client, part)
         finally:
             client.loop.worked()
+        if client.fd < 0:
+            # The step found that the client has to be closed.
+            return False
+        client.last_step = last
+        if part is not None:
+            take_part(client, part)
+        elif last is None:
+            return False
     return end_steps(client)
 
 

@@ -3,12 +3,14 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from harness.proxy import Proxy, redis_pool
 from harness.resp import OK, bulk, command
 from harness.servers import RedisServer
+from harness.subscribing import subscribe
 from harness.waiting import wait_until
 
 TIMEOUT = 300
@@ -35,6 +37,19 @@ def test_what_has_come_is_read_before_a_request_is_overdue() -> None:
             client.expect(bulk(LARGE))
             stats = proxy.server_stats()
             assert (stats["server_timedout"], proxy.pool_stats()["server_ejects"]) == (0, 0)
+
+
+def test_who_subscribes_again_when_its_server_is_lost() -> None:
+    """The client, which may have missed messages, is closed in the middle of its request."""
+    with RedisServer() as server, Proxy(redis_pool(server)) as proxy, proxy.client() as client:
+        subscribe(client, "channel")
+        worker = proxy.processes()[1]
+        os.kill(worker, signal.SIGSTOP)
+        wait_until(lambda: ") T " in Path(f"/proc/{worker}/stat").read_text(), "the worker is stopped")
+        server.kill()
+        client.send(command("SUBSCRIBE", "channel"))
+        os.kill(worker, signal.SIGCONT)
+        client.expect_closed()
 
 
 @pytest.mark.parametrize("interval", [0, 40], ids=["a request", "health checks"])
