@@ -147,11 +147,13 @@ class Stream(Channel):
         end = start + tail + n
         block.holders += 1
         self.loop.blocks.read_done(end)
-        if tail + n >= self.needed:
-            start = self.consume(block, start, end)
-        if start < end and self.fd >= 0:
-            self.keep_tail(block, start, end)
-        self.loop.blocks.release(block)
+        try:
+            if tail + n >= self.needed:
+                start = self.consume(block, start, end)
+            if start < end and self.fd >= 0:
+                self.keep_tail(block, start, end)
+        finally:
+            self.loop.blocks.release(block)
         return 0
 
     @cython.cfunc
@@ -181,18 +183,20 @@ class Stream(Channel):
         end = start + n - missing
         block.holders += 1
         self.loop.blocks.read_done(end)
-        self.consume_tail()
-        if self.tail is not cython.NULL:
-            self.extend_tail(block_bytes(block) + start, end - start)
-            start = end
-            if not self.paused:
-                self.consume_tail()
-        elif self.fd >= 0 and not self.ended:
-            if not self.paused:
-                start = self.consume(block, start, end)
-            if start < end and self.fd >= 0:
-                self.keep_tail(block, start, end)
-        self.loop.blocks.release(block)
+        try:
+            self.consume_tail()
+            if self.tail is not cython.NULL:
+                self.extend_tail(block_bytes(block) + start, end - start)
+                start = end
+                if not self.paused:
+                    self.consume_tail()
+            elif self.fd >= 0 and not self.ended:
+                if not self.paused:
+                    start = self.consume(block, start, end)
+                if start < end and self.fd >= 0:
+                    self.keep_tail(block, start, end)
+        finally:
+            self.loop.blocks.release(block)
         return 0
 
     @cython.cfunc
@@ -250,12 +254,14 @@ class Stream(Channel):
         if block is cython.NULL:
             return 0
         block.holders += 1
-        start = self.consume(block, self.tail_start, self.tail_end)
-        if self.tail is block:
-            self.tail_start = start
-            if start == self.tail_end:
-                self.drop_tail()
-        self.loop.blocks.release(block)
+        try:
+            start = self.consume(block, self.tail_start, self.tail_end)
+            if self.tail is block:
+                self.tail_start = start
+                if start == self.tail_end:
+                    self.drop_tail()
+        finally:
+            self.loop.blocks.release(block)
         return 0
 
     @cython.cfunc
@@ -279,13 +285,15 @@ class Stream(Channel):
                 block = segment.block
                 block.holders += 1
                 start = segment.data - block_bytes(block)
-                length = self.consume(block, start, start + length) - start
-                if self.fd >= 0 and self.ahead.pending > 0:
-                    if not self.paused and length < segment.length:
-                        self.keep_tail(block, start + length, start + segment.length)
-                        length = segment.length
-                    self.ahead.retire(self.loop.blocks, length)
-                self.loop.blocks.release(block)
+                try:
+                    length = self.consume(block, start, start + length) - start
+                    if self.fd >= 0 and self.ahead.pending > 0:
+                        if not self.paused and length < segment.length:
+                            self.keep_tail(block, start + length, start + segment.length)
+                            length = segment.length
+                        self.ahead.retire(self.loop.blocks, length)
+                finally:
+                    self.loop.blocks.release(block)
             else:
                 length = min(length, max(self.needed - tail, MEDIUM))
                 self.extend_tail(segment.data, length)
