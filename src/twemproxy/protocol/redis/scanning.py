@@ -20,9 +20,9 @@ from twemproxy.protocol.redis.resp_decoder import elements
 from twemproxy.protocol.redis.resp_encoder import array, bulk
 from twemproxy.protocol.redis.session import Session
 
-NAME_BITS = 23
-PLACE_BITS = 40
-"""Enough for a table of 2**40 buckets, whose pointers alone would take 8 TB."""
+NAME_BITS = 29
+PLACE_BITS = 34
+"""Enough for a table of 2**34 buckets, as many as keys: they take more than a terabyte."""
 
 _CURSOR = re.compile(rb"\d{1,20}")
 _LARGEST_CURSOR = 2**64 - 1
@@ -33,7 +33,8 @@ _END = array((bulk("0"), array(())))
 def order_of(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
     """(number in cursors, index) of each of a pool's servers, in the order in which they are visited.
 
-    Servers with the same hash, which one in 1,700 pools of a hundred servers has, get the next free number.
+    Servers with the same hash get the next free number. This concerns one in 100,000 pools of a hundred servers; there
+    an iteration can skip one of these servers if another of them is removed in the meantime.
     """
     taken: dict[int, int] = {}
     for index, name in sorted(enumerate(names), key=lambda item: item[1]):
