@@ -53,7 +53,6 @@ MAY_USE = {
     "cli": {"supervisor", "config", "stats", "log"},
     "demo": set(),
     "launcher": {"libc"},
-    "top": {"stats"},
     "__main__": {"cli"},
     "__init__": set(),
 }
