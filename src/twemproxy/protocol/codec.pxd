@@ -6,7 +6,7 @@ cdef class Codec:
     cdef readonly unsigned char handshake_expected
     cdef readonly bint matches_keys
 
-    cdef Frame frame_request(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end, bint confined, Cursor cursor, Request request) noexcept nogil
+    cdef Frame frame_request(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end, bint confined, unsigned char flags, Cursor cursor, Request request) noexcept nogil
     cdef Frame skip_request(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end, Cursor cursor, Request request) noexcept nogil
     cdef Frame skip_argument(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end, Cursor cursor, Request request) noexcept nogil
     cdef Frame frame_reply(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end, unsigned char expected, Cursor cursor) noexcept nogil

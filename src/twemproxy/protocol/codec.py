@@ -77,12 +77,14 @@ class Codec:
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
         confined: cython.bint,
+        flags: cython.uchar,
         cursor: Cursor,
         request: Request,
     ) -> Frame:
         """Frame the request at ``start``, which is below ``end``.
 
-        ``confined``: apply the limits for clients that have not authenticated.
+        ``confined``: apply the limits for clients that have not authenticated. ``flags``: the client's part of
+        ``Request.expected``.
 
         COMPLETE fills ``request``. COMPLETE, EMPTY and INLINE set ``cursor.length``. After NEED_MORE call again with
         the same cursor, and the same bytes and more, when there are ``cursor.needed`` of them. ``cursor.at`` is 0 after
@@ -404,7 +406,7 @@ class Codec:
         confined: cython.bint = False,
     ) -> int:
         """``frame_request`` of ``data``; returns the Frame."""
-        return self.frame_request(data, start, end, confined, cursor, request)
+        return self.frame_request(data, start, end, confined, 0, cursor, request)
 
     def find_reply(
         self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t, expected: cython.uchar, cursor: Cursor

@@ -44,6 +44,8 @@ cdef class Cursor:
     cdef readonly Py_ssize_t needed
     cdef readonly Py_ssize_t length
 
+    cdef void restart(self) noexcept nogil
+
 
 cdef class Request:
     cdef readonly int command
@@ -63,7 +65,7 @@ cdef class Request:
     cdef readonly Py_ssize_t strip_end
     cdef readonly Py_ssize_t discard
     cdef readonly Py_ssize_t discard_arguments
-    cdef public unsigned char expected
+    cdef readonly unsigned char expected
     cdef readonly unsigned char required_features
     cdef readonly int profile_needed
     cdef readonly bint retryable

@@ -35,6 +35,13 @@ class Cursor:
         self.needed = 0
         self.length = 0
 
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def restart(self) -> cython.void:
+        """Begin with a new message."""
+        self.at = 0
+
 
 @cython.final
 @cython.cclass

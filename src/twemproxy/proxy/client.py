@@ -33,6 +33,7 @@ from cython.cimports.twemproxy.protocol.request import (
     TO_CHANNEL,
     TO_KEY,
     Frame,
+    Item,
     Route,
 )
 from cython.cimports.twemproxy.proxy.admission import Admission
@@ -211,7 +212,7 @@ class ClientConnection(Stream):
                 self.pause()
                 return start
             cursor = self.pool.cursor if self.cursor is None else self.cursor
-            frame = codec.frame_request(buf, start, end, self.confined, cursor, request)
+            frame = codec.frame_request(buf, start, end, self.confined, self.reply_flags, cursor, request)
             if frame == NEED_MORE:
                 self.needed = cursor.needed
                 if (
@@ -258,7 +259,6 @@ class ClientConnection(Stream):
         Returns False if the request has to wait; then nothing was done.
         """
         self.command = request.command
-        request.expected |= self.reply_flags
         if request.profile_needed & ~self.profile:
             return self.take_slow_path(request, block, start, end)
         if self.needs_planning or request.route == SLOW_PATH:
@@ -285,7 +285,7 @@ class ClientConnection(Stream):
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.bint:
-        """As ``take_request``, for a request whose ``expected`` is final."""
+        """As ``take_request``, for a request that needs no plan."""
         codec: Codec = self.pool.codec
         route: Route = request.route
         full: ServerConnection
@@ -344,7 +344,9 @@ class ClientConnection(Stream):
             ready = self.reservations().reserve(server, self.profile)
             if ready is True:
                 connection = self.reserved.use(server)
-                connection.send_request(self.replies, self.replies.reserve(), request, block, start, end)
+                connection.send_request(
+                    self.replies, self.replies.reserve(), request, request.expected, block, start, end
+                )
                 self.release_after_replies()
                 return True
             if ready is False:
@@ -360,7 +362,7 @@ class ClientConnection(Stream):
         ):
             send_retryable(connection, request, self.replies, block, start, end)
             return True
-        connection.send_request(self.replies, self.replies.reserve(), request, block, start, end)
+        connection.send_request(self.replies, self.replies.reserve(), request, request.expected, block, start, end)
         return True
 
     @cython.cfunc
@@ -374,9 +376,10 @@ class ClientConnection(Stream):
     ) -> cython.bint:
         """As ``forward``, to the server that has all keys of the request; replies with an error if there is none."""
         codec: Codec = self.pool.codec
+        item: Item = self.pool.item
         server: cython.int
-        if codec.begin_keys(request, self.pool.item):
-            server = self.pool.server_of_found(block_bytes(block), start, request)
+        if codec.begin_keys(request, item):
+            server = self.pool.server_of_found(block_bytes(block), start, request, item)
         else:
             try:
                 keys = codec.keys(
@@ -414,6 +417,7 @@ class ClientConnection(Stream):
         """Process a request that must be rewritten first; returns 0 if the request has to wait."""
         codec: Codec = self.pool.codec
         taken: cython.bint = True
+        frame: Frame
         copy: cython.pointer[Block]
         data: bytes
         of_channel: int64_t
@@ -440,7 +444,10 @@ class ClientConnection(Stream):
             copy = self.loop.blocks.take(PyBytes_GET_SIZE(data))
             memcpy(block_bytes(copy), PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             # Not confined: the length of the line itself has been checked.
-            if codec.frame_request(block_bytes(copy), 0, PyBytes_GET_SIZE(data), False, Cursor(), request) == COMPLETE:
+            frame = codec.frame_request(
+                block_bytes(copy), 0, PyBytes_GET_SIZE(data), False, self.reply_flags, Cursor(), request
+            )
+            if frame == COMPLETE:
                 taken = self.take_request(request, copy, 0, PyBytes_GET_SIZE(data))
             self.loop.blocks.release(copy)
         self.loop.channel_work += spent
@@ -482,7 +489,7 @@ class ClientConnection(Stream):
         if plan is PASS:
             taken = self.route_request(request, block, start, end)
         else:
-            taken = follow(self, plan, request, block, start, end)
+            taken = follow(self, plan, request, request.expected, block, start, end)
         if taken and self.steps is None:
             self.update_session()
         # The plan may have opened a private connection.

@@ -82,7 +82,6 @@ def linger(client: ClientConnection) -> cython.int:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def refuse(client: ClientConnection, request: Request, reply: bytes) -> cython.int:
-    request.expected |= client.reply_flags
     client.answer_here(request, reply)
     if client.session is not None:
         client.session.on_rejected()

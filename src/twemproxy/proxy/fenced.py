@@ -339,7 +339,7 @@ def end_slice(connection: ServerConnection) -> cython.int:
     """Remove the oldest fence."""
     connection.fences.head += 1
     connection.fences.begin_slice()
-    connection.cursor.at = 0
+    connection.cursor.restart()
     connection.requests.fences -= 1
     forget(connection.requests)
     return 0

@@ -25,7 +25,7 @@ from cython.cimports.twemproxy.net.block import COPY_LIMIT, GROWTH_LIMIT, block_
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.codec import Codec
-from cython.cimports.twemproxy.protocol.request import COMPLETE, NEED_MORE, Cursor, Request
+from cython.cimports.twemproxy.protocol.request import COMPLETE, NEED_MORE, Cursor, Frame, Request
 from cython.cimports.twemproxy.proxy.client import ClientConnection
 from cython.cimports.twemproxy.proxy.discard import refuse_rest, refuse_unfinished
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
@@ -317,8 +317,11 @@ class MemoryLimit:
         buf: cython.p_uchar = block_bytes(client.tail)
         request: Request = Request()
         cursor: Cursor = Cursor()
+        frame: Frame = codec.frame_request(
+            buf, client.tail_start, client.tail_end, client.confined, client.reply_flags, cursor, request
+        )
         if (
-            codec.frame_request(buf, client.tail_start, client.tail_end, client.confined, cursor, request) != NEED_MORE
+            frame != NEED_MORE
             or codec.skip_request(buf, client.tail_start, client.tail_end, cursor, request) != COMPLETE
         ):
             return False

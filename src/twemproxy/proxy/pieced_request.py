@@ -155,9 +155,8 @@ class PiecedRequest:
         memcpy(block_bytes(piece), PyBytes_AS_STRING(data), length)
         self.awaited = count
         try:
-            if codec.frame_request(block_bytes(piece), 0, length, False, Cursor(), request) != COMPLETE:
+            if codec.frame_request(block_bytes(piece), 0, length, False, self.expected, Cursor(), request) != COMPLETE:
                 raise ValueError("a piece of a request is no request")
-            request.expected = self.expected
             full = scatter(self.pool, request, self.replies, number, profile, piece, 0, length, self)
         finally:
             self.pool.loop.blocks.release(piece)

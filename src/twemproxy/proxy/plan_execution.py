@@ -22,13 +22,15 @@ def follow(
     client: ClientConnection,
     plan,
     request: Request,
+    expected: cython.uchar,
     block: cython.pointer[Block],
     start: cython.Py_ssize_t,
     end: cython.Py_ssize_t,
 ) -> cython.bint:
     """Execute a plan for a request, in ``block`` from ``start`` to ``end``; returns False if the request has to wait.
 
-    See ``protocol.plan``. The plan at the end of ``Steps`` does not send the client's request, and needs no bytes.
+    See ``protocol.plan``. The plan at the end of ``Steps`` does not send the client's request: ``request`` is None
+    then, and there are no bytes. ``expected``: that of the request.
     """
     connection: ServerConnection
     if isinstance(plan, Steps):
@@ -41,20 +43,20 @@ def follow(
         return client.forward(plan.server, request, block, start, end)
     if isinstance(plan, ToPrivate):
         connection = client.reserved.use(plan.server)
-        connection.send_request(client.replies, client.replies.reserve(), request, block, start, end)
+        connection.send_request(client.replies, client.replies.reserve(), request, request.expected, block, start, end)
         if plan.last:
             client.release_after_replies()
         return True
     if plan.private:
         connections = [client.reserved.use(server) for server, _ in plan.requests]
-        fan_out(client.pool, request, client.replies, connections, plan)
+        fan_out(client.pool, expected, client.replies, connections, plan)
         client.release_after_replies()
         return True
     connections = [client.pool.connection(server, client.id, client.profile) for server, _ in plan.requests]
     for connection in connections:
         if connection.out.pending > HIGH_WATER:
             return client.wait_for(connection)
-    fan_out(client.pool, request, client.replies, connections, plan)
+    fan_out(client.pool, expected, client.replies, connections, plan)
     return True
 
 
@@ -134,9 +136,6 @@ def end_steps(client: ClientConnection) -> cython.bint:
     """Execute the plan that the last step has returned; returns False if it has to wait."""
     plan = client.last_step
     rest: bytes
-    # Requests of other clients have used the pool's Request in the meantime.
-    request: Request = Request()
-    request.expected = client.reply_flags
     if isinstance(plan, Answer) and client.parts is not None and client.parts.pending > 0:
         if client.replies.head == client.replies.tail:
             client.out.take_over(client.parts)
@@ -144,7 +143,7 @@ def end_steps(client: ClientConnection) -> cython.bint:
             rest = PyBytes_FromStringAndSize(cython.NULL, client.parts.pending)
             client.parts.copy_last(cython.cast(cython.p_uchar, PyBytes_AS_STRING(rest)), client.parts.pending)
             plan = plan._replace(reply=rest + plan.reply)
-    if not follow(client, plan, request, cython.NULL, 0, 0):
+    if not follow(client, plan, None, client.reply_flags, cython.NULL, 0, 0):
         return False
     drop_steps(client)
     client.update_session()
@@ -183,5 +182,5 @@ def queue_request(
     connection = client.reserved.use(client.transaction_server)
     if not connection.is_ready() or connection.out.pending > HIGH_WATER:
         return False
-    connection.send_request(client.replies, client.replies.reserve(), request, block, start, end)
+    connection.send_request(client.replies, client.replies.reserve(), request, request.expected, block, start, end)
     return True

@@ -43,8 +43,7 @@ def publish(
     published.expected = request.expected
     published.position = client.replies.reserve()
     # The handler drops an unwanted reply.
-    request.expected &= ~(QUIET | NOREPLY)
-    connection.send_request(published, 0, request, block, start, end)
+    connection.send_request(published, 0, request, request.expected & ~(QUIET | NOREPLY), block, start, end)
     return True
 
 

@@ -35,7 +35,7 @@ def send_retryable(
     """
     handler: RetryableRequest
     if end - start > LONGEST:
-        connection.send_request(replies, replies.reserve(), request, block, start, end)
+        connection.send_request(replies, replies.reserve(), request, request.expected, block, start, end)
         return 0
     handler = RetryableRequest()
     handler.connection = connection
@@ -45,8 +45,7 @@ def send_retryable(
     handler.position = replies.reserve()
     handler.data = PyBytes_FromStringAndSize(cython.cast(cython.p_char, block_bytes(block) + start), end - start)
     # The handler drops an unwanted reply.
-    request.expected &= ~(QUIET | NOREPLY)
-    return connection.send_request(handler, 0, request, block, start, end)
+    return connection.send_request(handler, 0, request, request.expected & ~(QUIET | NOREPLY), block, start, end)
 
 
 @cython.final

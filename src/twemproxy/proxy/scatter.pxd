@@ -53,7 +53,7 @@ cdef class SplitRequest(ReplyHandler):
     cdef Block* request_block
     cdef unsigned char* request
 
-    cdef int begin(self, ServerPool pool, Request request, ReplyQueue replies, PiecedRequest pieced) except -1
+    cdef int begin(self, ServerPool pool, Merge merge, unsigned char expected, ReplyQueue replies, PiecedRequest pieced) except -1
     cdef int allocate_fragments(self, int n) except -1
     cdef int take_fragments(self, Fragment* by_server) except -1
     cdef int take_all_servers(self) except -1
@@ -76,4 +76,4 @@ cdef ServerConnection broadcast(
     ServerPool pool, Request request, ReplyQueue replies, unsigned int client, int profile, Block* block, Py_ssize_t start,
     Py_ssize_t end
 )
-cdef int fan_out(ServerPool pool, Request request, ReplyQueue replies, list connections, object ask) except -1
+cdef int fan_out(ServerPool pool, unsigned char expected, ReplyQueue replies, list connections, object ask) except -1

@@ -85,7 +85,13 @@ def scatter(
         if connection.out.pending > HIGH_WATER:
             return connection
         connection.send_request(
-            replies, replies.reserve_values(n if merge == VALUES else 1), request, block, start, end
+            replies,
+            replies.reserve_values(n if merge == VALUES else 1),
+            request,
+            request.expected,
+            block,
+            start,
+            end,
         )
         return None
     items = cython.cast(cython.pointer[Place], malloc(n * cython.sizeof(Place)))
@@ -119,14 +125,20 @@ def scatter(
                 if by_server[server].items == n and pieced is None and not (merge == VALUES and pool.tolerates_missing):
                     # All keys are on one server: request and reply are forwarded unchanged.
                     connection.send_request(
-                        replies, replies.reserve_values(n if merge == VALUES else 1), request, block, start, end
+                        replies,
+                        replies.reserve_values(n if merge == VALUES else 1),
+                        request,
+                        request.expected,
+                        block,
+                        start,
+                        end,
                     )
                     return None
         split = SplitRequest()
         split.items = items
         items = cython.NULL
         split.n_items = n
-        split.begin(pool, request, replies, pieced)
+        split.begin(pool, request.merge, request.expected, replies, pieced)
         split.take_fragments(by_server)
         split.keep_request(block, start, end)
         split.send_fragments(request, client, profile, block, start)
@@ -159,26 +171,27 @@ def broadcast(
         if connection.out.pending > HIGH_WATER:
             return connection
     split = SplitRequest()
-    split.begin(pool, request, replies, None)
+    split.begin(pool, request.merge, request.expected, replies, None)
     split.merge_replies = pool.codec.merge_replies
     split.take_all_servers()
-    # Only the merged reply may be unwanted; every server must reply.
-    request.expected &= ~(QUIET | NOREPLY)
     for server in range(pool.n_servers):
         connection = pool.connection(server, client, profile)
-        connection.send_request(split, server, request, block, start, end)
+        # Only the merged reply may be unwanted; every server must reply.
+        connection.send_request(split, server, request, request.expected & ~(QUIET | NOREPLY), block, start, end)
     return None
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def fan_out(pool: ServerPool, request: Request, replies: ReplyQueue, connections: list, ask) -> cython.int:
-    """Send each request of a ``protocol.plan.Ask`` on its connection; the merged replies answer ``request``."""
+def fan_out(pool: ServerPool, expected: cython.uchar, replies: ReplyQueue, connections: list, ask) -> cython.int:
+    """Send each request of a ``protocol.plan.Ask`` on its connection.
+
+    The merged replies are the reply to a request with this ``expected``.
+    """
     f: cython.int
     connection: ServerConnection
     split: SplitRequest = SplitRequest()
-    split.begin(pool, request, replies, None)
-    split.merge = CUSTOM
+    split.begin(pool, CUSTOM, expected, replies, None)
     split.merge_replies = ask.merge
     split.allocate_fragments(len(connections))
     for f in range(split.n_fragments):
@@ -195,7 +208,7 @@ def answer_missing(
 ) -> ServerConnection:
     """Reply to a request for ``n`` values that all are missing; returns None."""
     split: SplitRequest = SplitRequest()
-    split.begin(pool, request, replies, pieced)
+    split.begin(pool, request.merge, request.expected, replies, pieced)
     split.items = cython.cast(cython.pointer[Place], calloc(n, cython.sizeof(Place)))
     if split.items is cython.NULL:
         raise MemoryError("no memory to split a request")
@@ -228,13 +241,18 @@ class SplitRequest(ReplyHandler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def begin(
-        self, pool: ServerPool, request: Request, replies: ReplyQueue, pieced: PiecedRequest | None
+        self,
+        pool: ServerPool,
+        merge: Merge,
+        expected: cython.uchar,
+        replies: ReplyQueue,
+        pieced: PiecedRequest | None,
     ) -> cython.int:
         """Start; reserve a position in the order of replies, unless the request is a piece of another one."""
         self.pool = pool
         self.replies = replies
-        self.merge = request.merge
-        self.expected = request.expected
+        self.merge = merge
+        self.expected = expected
         self.pieced = pieced
         if pieced is None:
             self.position = replies.reserve_values(self.n_items if self.n_items > 0 and self.merge == VALUES else 1)

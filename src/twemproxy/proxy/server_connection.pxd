@@ -26,7 +26,7 @@ cdef class ServerConnection(ServerStream):
     cdef int64_t reply_began_at
     cdef Py_ssize_t[4] gauges
 
-    cdef int send_request(self, ReplyHandler handler, unsigned int position, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int send_request(self, ReplyHandler handler, unsigned int position, Request request, unsigned char expected, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int send_bytes(self, ReplyHandler handler, unsigned int position, bytes request, unsigned char expected) except -1
     cdef int separate(self, ReplyHandler handler) except -1
     cdef int enqueue(self, ReplyHandler handler, unsigned int position, Py_ssize_t length, unsigned char expected, unsigned char required_features) except -1

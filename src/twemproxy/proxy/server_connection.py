@@ -127,11 +127,12 @@ class ServerConnection(ServerStream):
         handler: ReplyHandler,
         position: cython.uint,
         request: Request,
+        expected: cython.uchar,
         block: cython.pointer[Block],
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.int:
-        """Queue the request in ``block`` from ``start`` to ``end``."""
+        """Queue the request in ``block`` from ``start`` to ``end``; ``expected``: see ``enqueue``."""
         data: cython.p_uchar = block_bytes(block) + start
         before: cython.Py_ssize_t
         length: cython.Py_ssize_t = end - start - (request.strip_end - request.strip_start)
@@ -140,14 +141,14 @@ class ServerConnection(ServerStream):
         make_place(self.requests)
         if request.strip_end == request.strip_start:
             self.out.append_held(self.loop.blocks, block, data, length)
-            return self.enqueue(handler, position, length, request.expected, request.required_features)
+            return self.enqueue(handler, position, length, expected, request.required_features)
         try:
             self.out.append_held(self.loop.blocks, block, data, request.strip_start)
             self.out.append_held(self.loop.blocks, block, data + request.strip_end, end - start - request.strip_end)
         finally:
             if self.out.pending != before + length:
                 self.out.drop_since(self.loop.blocks, before)
-        return self.enqueue(handler, position, length, request.expected, request.required_features)
+        return self.enqueue(handler, position, length, expected, request.required_features)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -811,7 +812,7 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def shut(self) -> cython.int:
-        self.cursor.at = 0
+        self.cursor.restart()
         self.needed = 0
         self.reply_began_at = NEVER
         self.writes_suspended = False

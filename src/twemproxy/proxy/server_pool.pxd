@@ -47,7 +47,7 @@ cdef class ServerPool:
     cdef double started
 
     cdef int server_of_key(self, unsigned char* buf, Py_ssize_t start, Request request) noexcept
-    cdef int server_of_found(self, unsigned char* buf, Py_ssize_t start, Request request) except? -2
+    cdef int server_of_found(self, unsigned char* buf, Py_ssize_t start, Request request, Item item) except? -2
     cdef int any_server(self) except -1
     cdef ServerConnection connection(self, int server, unsigned int client, int profile)
     cdef list connections_of(self, int server, int profile)

@@ -176,11 +176,12 @@ class ServerPool:
 
     @cython.cfunc
     @cython.exceptval(-2, check=True)
-    def server_of_found(self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request) -> cython.int:
-        """As ``server_of_all``, for the keys that ``Codec.next_key`` finds; ``item`` is prepared."""
+    def server_of_found(
+        self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request, item: Item
+    ) -> cython.int:
+        """As ``server_of_all``, for the keys that ``Codec.next_key`` finds; ``item``: from ``Codec.begin_keys``."""
         server: cython.int = -1
         other: cython.int
-        item: Item = self.item
         while self.codec.next_key(buf, start, request, item):
             other = self.rotation.ring.route(buf, start + item.key_start, start + item.key_end)
             if server >= 0 and other != server:
@@ -291,7 +292,9 @@ class ServerPool:
         block: cython.pointer[Block] = self.loop.blocks.take(length)
         memcpy(block_bytes(block), PyBytes_AS_STRING(data), length)
         try:
-            self.connection(server, 0, 0).send_request(InternalRequest(done), 0, request, block, 0, length)
+            self.connection(server, 0, 0).send_request(
+                InternalRequest(done), 0, request, request.expected, block, 0, length
+            )
         finally:
             self.loop.blocks.release(block)
 

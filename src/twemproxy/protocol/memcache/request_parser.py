@@ -110,6 +110,7 @@ class MemcacheRequests(ClassicRequests):
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
         confined: cython.bint,
+        flags: cython.uchar,
         cursor: Cursor,
         request: Request,
     ) -> Frame:
@@ -120,7 +121,7 @@ class MemcacheRequests(ClassicRequests):
         request.strip_end = 0
         request.discard = 0
         request.required_features = 0
-        request.expected = 0
+        request.expected = flags
         request.key_decoded = False
         if frame != COMPLETE:
             return frame
@@ -128,7 +129,7 @@ class MemcacheRequests(ClassicRequests):
             if begins_as_http(buf, start, self.content_end) or names_http_version(buf, start, self.content_end):
                 return FOREIGN
             return self.refuse(request, UNKNOWN)
-        request.expected = cython.cast(cython.uchar, self.reply_kinds[request.command])
+        request.expected = flags | cython.cast(cython.uchar, self.reply_kinds[request.command])
         form = self.forms[request.command]
         if form == RETRIEVAL or form == RETRIEVAL_TOUCH:
             return self.read_retrieval(buf, at, form, request)

@@ -310,6 +310,7 @@ class RespFraming(Codec):
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
         confined: cython.bint,
+        flags: cython.uchar,
         cursor: Cursor,
         request: Request,
     ) -> Frame:
@@ -322,7 +323,7 @@ class RespFraming(Codec):
         count_start: cython.Py_ssize_t = 0
         n_keys: cython.Py_ssize_t = -1
         most_bulk: cython.Py_ssize_t = CONFINED_BULK if confined else MAX_BULK
-        request.expected = 0
+        request.expected = flags
         request.retryable = False
         request.profile_needed = 0
         request.discard = 0
