@@ -1,0 +1,166 @@
+"""Rules of docs/architecture.md that the code keeps with exceptions.
+
+Each rule has the list of its exceptions, which may only become shorter: a test fails for a new exception, and for one
+that is in the list and no longer in the code.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+SOURCES = Path(__file__).parents[2] / "src" / "twemproxy"
+MODULES = sorted(SOURCES.rglob("*.py"))
+
+CYCLES = [
+    {"proxy.fenced", "proxy.server_connection"},
+    {
+        *("proxy.admission", "proxy.client", "proxy.discard", "proxy.memory_limit", "proxy.pieced_request"),
+        *("proxy.plan_execution", "proxy.published", "proxy.scatter", "proxy.server_pool", "proxy.wrong_protocol"),
+    },
+]
+"""Sets of modules that import each other."""
+
+SYSTEM_CALLS = {
+    "proxy.client": {"recv", "shutdown"},
+    "proxy.discard": {"shutdown"},
+    "proxy.listener": {"accept4", "setsockopt"},
+    "proxy.memory_limit": {"recv"},
+    "proxy.server_connection": {"poll", "recv", "shutdown"},
+    "proxy.server_stream": {"getsockopt", "send"},
+}
+"""System calls on connections outside ``net``."""
+
+SETS_WAKE_AT = {
+    *("data_plane", "discard", "drain", "fenced", "listener", "memory_limit", "server_connection", "server_pool"),
+    "server_stream",
+}
+"""Modules of ``proxy`` that set the time at which the event loop wakes up."""
+
+SERVERS_BY_INDEX = {
+    "protocol.redis.planning": 2,
+    "protocol.redis.session": 1,
+    "protocol.redis.transactions": 2,
+    "protocol.redis.versions": 1,
+    "proxy.client": 1,
+    "proxy.pinned_connections": 4,
+    "proxy.profiles": 4,
+    "proxy.pubsub": 2,
+    "proxy.server_poll": 2,
+    "proxy.server_pool": 10,
+    "proxy.topics": 1,
+}
+"""The number of functions that get a server as a number, by module."""
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(SOURCES).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imported(path: Path) -> Iterator[tuple[str, str]]:
+    """(module, name) of each import of ours in a .py file and in its .pxd file; without a name if it is the module."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((str(node.module), alias.name) for alias in node.names)
+    header = path.with_suffix(".pxd")
+    if header.exists():
+        for match in re.finditer(r"^from ([\w.]+) cimport", header.read_text(), re.M):
+            yield match[1], ""
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    """The modules that each module imports."""
+    names = {name_of(path) for path in MODULES}
+    found: dict[str, set[str]] = {}
+    for path in MODULES:
+        used = set()
+        for module, name in imported(path):
+            ours = module.removeprefix("cython.cimports.").removeprefix("twemproxy").lstrip(".")
+            used |= {ours, f"{ours}.{name}"} & names
+        found[name_of(path)] = used - {name_of(path), ""}
+    return found
+
+
+def reachable(start: str) -> set[str]:
+    found: set[str] = set()
+    left = [start]
+    while left:
+        for module in graph()[left.pop()] - found:
+            found.add(module)
+            left.append(module)
+    return found
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef]:
+    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef))
+
+
+def written(path: Path) -> Iterator[str]:
+    """The attributes that a module assigns to."""
+    for node in ast.walk(tree(path)):
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+            targets = [node.target]
+        yield from (ast.unparse(target) for target in targets if isinstance(target, ast.Attribute))
+
+
+def test_modules_do_not_import_each_other() -> None:
+    reached = {name: reachable(name) for name in graph()}
+    cycles = {frozenset(other for other in reached[name] if name in reached[other]) for name in graph()}
+    assert {cycle for cycle in cycles if cycle} == set(map(frozenset, CYCLES))
+
+
+def test_system_calls_on_connections_are_in_net() -> None:
+    found: dict[str, set[str]] = {}
+    for path in MODULES:
+        calls = {
+            name
+            for module, name in imported(path)
+            if module in ("cython.cimports.twemproxy.libc.socket", "cython.cimports.twemproxy.libc.poll")
+            and re.fullmatch(r"[a-z]+4?", name)
+            and name != "pollfd"
+        }
+        if calls and not name_of(path).startswith("net."):
+            found[name_of(path)] = calls
+    assert found == SYSTEM_CALLS
+
+
+def test_only_the_protocol_writes_requests_and_cursors() -> None:
+    for path in MODULES:
+        if not name_of(path).startswith("protocol"):
+            # A request of proxy.pubsub and an entry of proxy.pipeline are other things.
+            names = [name for name in written(path) if re.search(r"\b(cursor|request)\.\w+$", name)]
+            assert not names or name_of(path) in ("proxy.pubsub", "proxy.pipeline"), f"{path}: {names}"
+
+
+def test_who_sets_the_time_to_wake_up() -> None:
+    found = {name_of(path) for path in MODULES if any(name.endswith(".wake_at") for name in written(path))}
+    assert found - {"net.event_loop"} == {f"proxy.{name}" for name in SETS_WAKE_AT}
+
+
+def test_servers_are_objects() -> None:
+    found: dict[str, int] = {}
+    for path in MODULES:
+        count = 0
+        for function in functions(path):
+            annotations = {
+                ast.unparse(argument.annotation)
+                for argument in function.args.args
+                if argument.arg == "server" and argument.annotation is not None
+            }
+            count += bool(annotations & {"int", "cython.int"})
+        if count:
+            found[name_of(path)] = count
+    assert found == SERVERS_BY_INDEX
