@@ -1,4 +1,4 @@
-"""What is compiled and how, the modules and the program nutcracker; everything else is in pyproject.toml."""
+"""The build of the compiled modules and of the program nutcracker; all other settings are in pyproject.toml."""
 
 import os
 import shlex
@@ -86,7 +86,7 @@ DIRECTIVES = {
 sanitize = os.environ.get("TWEMPROXY_SANITIZE")
 flags = [*COMPILE_FLAGS, f"-fsanitize={sanitize}", "-fno-omit-frame-pointer"] if sanitize else COMPILE_FLAGS
 
-# What is installed as nutcracker where the program cannot be linked.
+# The script that is installed as nutcracker if the program cannot be linked.
 SCRIPT = """#!{interpreter}
 import sys
 
@@ -98,7 +98,7 @@ sys.exit(main())
 
 
 def translated(names, **options):
-    """An Extension for each module, its source translated to C."""
+    """Return an Extension for each module, with its source translated to C."""
     return cythonize(
         [Extension(name, [f"src/{name.replace('.', '/')}.py"], **options) for name in names],
         build_dir="build/cython",
@@ -109,7 +109,7 @@ def translated(names, **options):
 
 
 class BuildNutcracker(Command):
-    """The command build_scripts: links the program nutcracker; without a libpython to link it writes a script."""
+    """The command build_scripts: links the program nutcracker; if that fails, it writes a script instead."""
 
     user_options: ClassVar = [("build-dir=", "d", "directory for the program")]
 
@@ -132,15 +132,15 @@ class BuildNutcracker(Command):
         problem = link(program, interpreter, packages)
         if problem:
             print(f"warning: nutcracker becomes a Python script, since it could not be linked: {problem}")
-            # pip puts the interpreter's path in place of "python".
+            # pip replaces "python" with the path of the interpreter.
             program.write_text(SCRIPT.format(interpreter=interpreter if in_place else "python", packages=packages))
             program.chmod(0o755)
 
 
 def link(program, interpreter, packages):
-    """Make the program from LAUNCHER, which says what ``interpreter`` and ``packages`` are for.
+    """Link the program from LAUNCHER; returns an empty text, or the reason why it could not be linked.
 
-    Gives an empty text, or what stands in the way.
+    ``interpreter``, ``packages``: the constants INTERPRETER and PACKAGES of LAUNCHER, see its docstring.
     """
     problem = "there is no libpython"
     [launcher] = translated([LAUNCHER])
@@ -163,9 +163,10 @@ def link(program, interpreter, packages):
 
 
 def libpythons():
-    """What to link with, the best first: libpython in the form that this interpreter has.
+    """Return the possible linker arguments for libpython, the best first.
 
-    So the program starts wherever the interpreter does, even where no shared libpython is installed.
+    The best ones link libpython in the form that this interpreter uses, shared or static. So the program starts
+    wherever the interpreter does, even if no shared libpython is installed.
     """
     maps = Path("/proc/self/maps")
     mapped = {line.split()[-1] for line in maps.read_text().splitlines()} if maps.exists() else set()
@@ -174,7 +175,7 @@ def libpythons():
     shared = [*loaded, *(os.path.join(folder, get_config_var("LDLIBRARY")) for folder in folders)]
     dynamic = [[path, f"-Wl,-rpath,{os.path.dirname(path)}"] for path in shared if os.path.exists(path)]
     archive = os.path.join(get_config_var("LIBPL"), get_config_var("LIBRARY"))
-    # Extension modules look for Python's functions in the program. Debian's archive is for programs at fixed addresses.
+    # Extension modules look up Python's functions in the program. Debian's archive needs a program at a fixed address.
     names = ("LINKFORSHARED", "LIBS", "MODLIBS", "SYSLIBS")
     exporting = [archive, *(word for name in names for word in shlex.split(get_config_var(name) or ""))]
     static = [exporting, ["-no-pie", *exporting]] if os.path.exists(archive) else []
@@ -182,7 +183,7 @@ def libpythons():
 
 
 def c_string(text):
-    """The text as a literal of C."""
+    """Return the text as a string literal of C."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

@@ -1,7 +1,7 @@
 """The ``nutcracker`` command: fifteen options, the informational modes, and the start of a normal run.
 
-Options are read as getopt_long reads them: short ones bundle, long ones may be shortened, stray words are
-ignored. Everything is said on standard error. Modules that a mode does not need are not imported in it.
+Options are parsed as by getopt_long: short options can be combined, long options can be abbreviated, and other words
+are ignored. All output goes to standard error. Each mode imports only the modules that it needs.
 """
 
 import sys
@@ -26,7 +26,7 @@ _HELP_COLUMN: Final = 25
 
 
 class OptionError(Exception):
-    """The command line cannot be used; the text says why."""
+    """The command line is not valid. The text is the reason."""
 
 
 def _parse_text(_: str, text: str) -> str:
@@ -80,11 +80,11 @@ class _Argument(NamedTuple):
     """A kind of argument."""
 
     symbol: str
-    """How the list of options shows it: N for a number, S for a string."""
+    """The symbol in the list of options: N for a number, S for a string."""
     requirement: str
-    """What an option requires that lacks it."""
+    """The text after "requires" in the error for an option without its argument."""
     parse: Callable[[str, str], Any]
-    """The value of (option letter, text); OptionError says what is wrong."""
+    """A function of (option letter, text) that returns the value, or raises OptionError with the reason."""
 
 
 _FILE: Final = _Argument("S", "a file name", _parse_text)
@@ -102,14 +102,14 @@ class _Option(NamedTuple):
     letter: str
     long: str
     help: str
-    """``{}`` stands for the default."""
+    """The help text; ``{}`` is replaced with the default."""
     argument: _Argument | None = None
     label: str = ""
-    """What the usage line calls the argument."""
+    """The name of the argument in the usage line."""
     field: str = ""
     """The field of ``config.options.Options`` that holds the value."""
     unset: str = ""
-    """What the default is called when it is the empty string."""
+    """The name of the default in the help text, if the default is empty or 0."""
 
 
 _OPTIONS: Final = (
@@ -187,9 +187,10 @@ _LONG: Final = [option.long + ("=" if option.argument else "") for option in _OP
 
 
 def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
-    """Run the command with these arguments, those of the process by default; gives the exit status.
+    """Run the command; returns the exit status.
 
-    ``native``: the process is the program that ``twemproxy.launcher`` makes, not a Python.
+    ``argv``: the arguments, by default those of the process. ``native``: whether the process runs the program of
+    ``twemproxy.launcher``, not a Python.
     """
     try:
         given = _parse(sys.argv[1:] if argv is None else list(argv))
@@ -218,7 +219,7 @@ def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
         _say(f"nutcracker: the log file is '{options.log_path}', as in Debian's package; use -o for another file")
     if "t" in given:
         return _test_configuration(options.conf_file)
-    # asyncio imports ssl where it can, for 4 MB, and no part of the supervisor uses it.
+    # asyncio imports ssl if it can, which takes 4 MB of memory, and the supervisor does not use it.
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     from twemproxy.supervisor.supervisor import run
     from twemproxy.supervisor.worker_process import NATIVE_WORKER, PYTHON_WORKER
@@ -227,14 +228,14 @@ def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
 
 
 def _say(text: str) -> None:
-    if sys.stderr is not None:  # None when the descriptor was closed: print would take standard output
+    if sys.stderr is not None:  # None if the descriptor was closed; print would then use standard output
         print(text, file=sys.stderr)
 
 
 def _parse(arguments: list[str]) -> dict[str, Any]:
-    """The options given, by letter, with their values, True for those that take none; the last one counts.
+    """Return the values of the given options by letter, True for an option without an argument.
 
-    Raises OptionError for the first mistake.
+    Of an option that is given more than once, the last value counts. Raises OptionError for the first mistake.
     """
     try:
         found, _ = gnu_getopt(arguments, _SHORT, _LONG)
@@ -253,7 +254,10 @@ def _values(found: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _parse_before_error(arguments: list[str]) -> None:
-    """Parse the most words from the beginning that getopt takes: a wrong value there is the first mistake."""
+    """Parse the longest beginning that getopt accepts: an invalid value in it is the first mistake.
+
+    Raises OptionError for this value.
+    """
     for end in range(len(arguments) - 1, 0, -1):
         try:
             found, _ = gnu_getopt(arguments[:end], _SHORT, _LONG)
@@ -264,7 +268,7 @@ def _parse_before_error(arguments: list[str]) -> None:
 
 
 def _mistake(error: GetoptError) -> str:
-    """What is wrong with the option that getopt does not take."""
+    """Return the error text for an option that getopt does not accept."""
     is_long = error.msg.startswith("option --")
     option = _by_name.get(error.opt) if len(error.opt) > 1 or not is_long else None
     if option is None:
@@ -275,7 +279,7 @@ def _mistake(error: GetoptError) -> str:
 
 
 def _usage() -> str:
-    """The usage text, with the defaults of ``config.options.Options``."""
+    """Return the usage text, with the defaults of ``config.options.Options``."""
     from twemproxy.config.options import Options
 
     defaults = Options(PLACES.local)
@@ -299,7 +303,7 @@ def _usage() -> str:
 
 
 def _stats_description() -> str:
-    """nutcracker's description of its statistics, then that of the metrics which only the full document has."""
+    """Return nutcracker's description of its statistics, and after it the metrics that only the full document has."""
     from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
 
     def lines(metrics: Sequence[Metric], added: bool) -> list[str]:

@@ -1,13 +1,13 @@
 """The program ``nutcracker``: a C function ``main`` that runs this package in a Python interpreter inside its process.
 
-Compiled-only, and linked with libpython by ``setup.py build_scripts``. So ``/proc/PID/exe`` is a program of that name,
-and no variable that is meant for Python (PYTHONPATH, PYTHONHOME, ...) changes what runs. Under a name that begins with
-``nutcracker: worker `` the program is a worker, otherwise the command.
+Compiled-only, and linked with libpython by ``setup.py build_scripts``. So ``/proc/PID/exe`` is a program with this
+name, and variables for Python (PYTHONPATH, PYTHONHOME, ...) have no effect. If argv[0] begins with
+``nutcracker: worker ``, the program runs a worker, otherwise the command.
 
-Constants of ``setup.py``: INTERPRETER, the Python it was built with, and PACKAGES, a Python literal: a list of folders
-that have this package, empty unless the program belongs to a source tree.
+``setup.py`` defines two constants. INTERPRETER is the path of the Python with which the program was built. PACKAGES is
+a Python literal: a list of folders that contain this package, empty unless the program belongs to a source tree.
 
-``main`` runs before there is an interpreter: nothing in this module may use a Python object.
+``main`` runs before there is an interpreter, so nothing in this module may use a Python object.
 """
 
 import cython
@@ -37,10 +37,10 @@ from cython.cimports.twemproxy.libc.python import (
 @cython.nogil
 @cython.exceptval(check=False)
 def main(argc: cython.int, argv: cython.p_p_char) -> cython.int:
-    """Run the command or a worker; gives the exit status."""
+    """Run the command or a worker; returns the exit status."""
     name: cython.char[16]
     if argc > 0 and strncmp(argv[0], b"nutcracker: worker ", 19) == 0:
-        # Another name than the supervisor's: "pidof nutcracker" finds one process, as it does with the original.
+        # Not the name of the supervisor, so that "pidof nutcracker" finds one process, as with nutcracker 0.5.0.
         snprintf(name, 16, b"nutcracker-w%s", argv[0] + 19)
         prctl(PR_SET_NAME, cython.cast(cython.p_char, name))
         return run(argc, argv, b"twemproxy.worker.main", b"")
@@ -53,7 +53,7 @@ def main(argc: cython.int, argv: cython.p_p_char) -> cython.int:
 def run(
     argc: cython.int, argv: cython.p_p_char, module: cython.p_const_char, arguments: cython.p_const_char
 ) -> cython.int:
-    """Call ``main`` of the Python module with these arguments, a Python text; gives the exit status."""
+    """Call ``main`` of the Python module; returns the exit status. ``arguments``: of this call, in Python syntax."""
     interpreter: cython.char[4096]
     program: cython.char[8192]
     if not find_interpreter(interpreter):
@@ -65,7 +65,7 @@ def run(
             INTERPRETER,
         )
         return 1
-    # Packages installed with --user or --prefix are beside the program, where this Python may not look.
+    # pip --user and --prefix install packages beside the program, where this Python may not search for them.
     snprintf(
         program,
         8192,
@@ -102,17 +102,17 @@ def run(
 def start(
     argc: cython.int, argv: cython.p_p_char, interpreter: cython.p_const_char, program: cython.p_const_char
 ) -> PyStatus:
-    """Start a Python that takes nothing from the environment; ``Py_RunMain`` will run the text ``program`` in it.
+    """Start a Python that ignores the environment; ``Py_RunMain`` will run ``program``, a Python text, in it.
 
     ``interpreter``: the path of the Python whose standard library and packages are used.
     """
     preparation: PyPreConfig
     config: PyConfig
-    # The two that Python reads whatever its configuration says.
+    # Python reads these two variables even with an isolated configuration.
     unsetenv(b"PYTHONEXECUTABLE")
     unsetenv(b"__PYVENV_LAUNCHER__")
     PyPreConfig_InitIsolatedConfig(cython.address(preparation))
-    # File names and log lines are UTF-8 whatever the locale says; other bytes pass unchanged.
+    # File names and log lines are UTF-8 in every locale; bytes that are not UTF-8 pass unchanged.
     preparation.utf8_mode = 1
     status: PyStatus = Py_PreInitialize(cython.address(preparation))
     if PyStatus_Exception(status):
@@ -134,9 +134,10 @@ def start(
 @cython.nogil
 @cython.exceptval(check=False)
 def find_interpreter(path: cython.p_char) -> cython.bint:
-    """Write the path of the Python whose packages are used to ``path``, of 4096 bytes; gives whether there is one.
+    """Write the path of the Python whose packages are used to ``path``, of 4096 bytes; returns whether there is one.
 
-    That of the virtual environment that the program is in, else INTERPRETER, else one in the program's own folder.
+    It is the Python of the virtual environment that contains the program, or else INTERPRETER, or else the Python in
+    the folder of the program.
     """
     folder: cython.char[3072]
     length: cython.Py_ssize_t = readlink(b"/proc/self/exe", folder, 3071)

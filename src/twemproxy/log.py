@@ -1,11 +1,11 @@
 """Logging with nutcracker's levels: one line and one write(2) per event, to a file or to standard error.
 
-The levels 0 (EMERG) to 11 (PVERB) stand on the standard library's scale, so every ``logging.Logger`` of the
-process, asyncio's included, is filtered and written here. A line is
+The levels 0 (EMERG) to 11 (PVERB) are mapped to numbers of the standard library, so that the messages of each
+``logging.Logger`` of the process, including asyncio's, are filtered and written here. A line has the form
 
     [2026-11-22 16:41:00.123] NOTICE supervisor.supervisor: message
 
-in local time. Control characters of a message are escaped: one event is one line.
+in local time. Control characters of a message are escaped, so that one event is one line.
 """
 
 import logging
@@ -43,13 +43,16 @@ LEVELS: Final = (
     ("VVVERB", VVVERB),
     ("PVERB", PVERB),
 )
-"""Name and standard-library number of each level; the position is nutcracker's level."""
+"""Name and standard library's number of each level. The position is nutcracker's level."""
 
 DEFAULT_LEVEL: Final = 5
 MAX_LEVEL: Final = len(LEVELS) - 1
 
 LINE_LIMIT: Final = 4096
-"""Bytes of a line with its newline; more is cut. It is PIPE_BUF, so lines of several processes never mix."""
+"""Most bytes of a line with its newline; a longer line is cut.
+
+The value is PIPE_BUF, so that lines of several processes never mix.
+"""
 
 _ERR_LEVEL: Final = 3
 _CUT: Final = b"...\n"
@@ -64,11 +67,11 @@ _escapes = {
 
 
 class LogError(Exception):
-    """The log file cannot be opened; the text says why."""
+    """The log file cannot be opened. The text is the reason."""
 
 
 class _LineFormatter(logging.Formatter):
-    """Makes the one line of a record, without its newline."""
+    """Formats a record as one line, without a newline."""
 
     def format(self, record: logging.LogRecord) -> str:
         seconds = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
@@ -81,13 +84,10 @@ class _LineFormatter(logging.Formatter):
 
 
 class _LineHandler(logging.Handler):
-    """Writes each record with one write(2); what the system refuses to take is lost in silence."""
+    """Writes each record with one write(2). A line that cannot be written is dropped."""
 
     def __init__(self, path: str) -> None:
-        """``path``: the file to append to, created with mode 0644, or empty for standard error.
-
-        Raises LogError.
-        """
+        """Open the file ``path`` to append to it, created with mode 0644; empty: standard error. Raises LogError."""
         super().__init__()
         self.setFormatter(_LineFormatter())
         self.path = path
@@ -105,7 +105,7 @@ class _LineHandler(logging.Handler):
             os.write(self.descriptor, line)
 
     def reopen(self) -> None:
-        """Go on in a new file of the same path; LogError leaves the old one in use."""
+        """Open the path again, and continue in the new file. Raises LogError; the old file then stays in use."""
         if not self.path:
             return
         descriptor = _open(self.path)
@@ -136,7 +136,7 @@ def _open(path: str) -> int:
 
 
 def configure(settings: LogSettings) -> None:
-    """Apply these settings from now on; LogError changes nothing."""
+    """Apply these settings from now on. Raises LogError; then nothing changes."""
     global _handler
     handler = _LineHandler(settings.path)
     root = logging.getLogger()
@@ -149,9 +149,9 @@ def configure(settings: LogSettings) -> None:
 
 
 def set_level(level: int) -> None:
-    """Show messages up to this level; outside 0 to 11 the nearest of the two holds.
+    """Log messages up to this level. A level outside of 0 to 11 means the nearest of the two.
 
-    ERR and CRIT show from level 1 on, where nutcracker shows its errors; 0 leaves EMERG only.
+    ERR and CRIT are logged from level 1 on, as nutcracker logs its errors; at level 0, only EMERG is logged.
     """
     global _level
     _level = min(max(level, 0), MAX_LEVEL)
@@ -160,25 +160,25 @@ def set_level(level: int) -> None:
 
 
 def current_level() -> int:
-    """The level in force, 0 to 11."""
+    """Return the current level, 0 to 11."""
     return _level
 
 
 def reopen() -> None:
-    """Close the log file and open its path again, after a rotation; LogError keeps the old file in use.
+    """Close the log file and open its path again, after a rotation. Without a log file, do nothing.
 
-    Without a log file nothing happens.
+    Raises LogError; the old file then stays in use.
     """
     if _handler is not None:
         _handler.reopen()
 
 
 def get_logger(name: str) -> logging.Logger:
-    """The logger of a module; ``name`` is its ``__name__``."""
+    """Return the logger of a module. ``name``: the module's ``__name__``."""
     return logging.getLogger(name)
 
 
 def always(message: str, *args: object) -> None:
-    """Log a message whatever the level is, as a NOTICE of ``nutcracker``; ``args`` as in logging."""
+    """Log a message at any log level, as a NOTICE of ``nutcracker``. ``args``: as in logging."""
     root = logging.getLogger()
     root.handle(root.makeRecord(_COMMAND, NOTICE, _COMMAND, 0, message, args, None))

@@ -1,1 +1,1 @@
-"""The doors for operators: what shows the proxy's state to the outside."""
+"""The interfaces for operators, which show the state of the proxy."""

@@ -1,8 +1,8 @@
-"""The statistics port: a reader gets one document and the end of the stream.
+"""The statistics port: each reader, that is, each client of the port, gets one document and the end of the stream.
 
-A reader that sends the request line ``GET /stats.json`` gets every figure: as the body of an HTTP response if the line
-ends in ``HTTP/1.0`` or ``HTTP/1.1``, otherwise the body alone. Any other reader gets nutcracker's document, without
-asking for it.
+A reader that sends the request line ``GET /stats.json`` gets the document with all figures: in an HTTP response if the
+line ends in ``HTTP/1.0`` or ``HTTP/1.1``, otherwise the document alone. Any other reader gets nutcracker's document,
+without a request.
 """
 
 import asyncio
@@ -14,17 +14,17 @@ from typing import Final, cast
 from twemproxy import log
 
 REQUEST_TIME: Final = 0.05
-"""Seconds a reader has to send its request line; one that sends none gets nutcracker's document then."""
+"""Seconds that a reader has to send a request line. After this time, it gets nutcracker's document."""
 SEND_TIMEOUT: Final = 10.0
-"""Seconds a reader has to take the document."""
+"""Seconds that a reader has to receive the document. After this time, the connection is closed."""
 LINGER: Final = 1.0
-"""Seconds a reader that has the document may take to close; what it sends meanwhile is thrown away."""
+"""Seconds that a reader with the document has to close its side. Its input is dropped during this time."""
 MOST_READERS: Final = 256
-"""Readers at a time. When one more comes, the oldest goes, first of those that have their document."""
+"""Most readers at a time. For one more, the oldest reader that has its document is closed, or else the oldest."""
 MOST_UNSENT: Final = 16 << 20
-"""Bytes of documents that readers have not taken; beyond it the oldest of those readers go, all but one."""
+"""Most unsent bytes of documents. Above this, the oldest readers with unsent bytes are closed, but not the newest."""
 WARNING_INTERVAL: Final = 60.0
-"""Seconds between two lines in the log about readers that had to go."""
+"""Least time in seconds between two log lines about readers that these limits close early."""
 
 _FULL_DOCUMENT: Final = b"GET /stats.json"
 _OVER_HTTP: Final = (_FULL_DOCUMENT + b" HTTP/1.0", _FULL_DOCUMENT + b" HTTP/1.1")
@@ -36,9 +36,9 @@ _logger = log.get_logger(__name__)
 
 
 def request_line(data: bytes) -> bytes | None:
-    """Which line of ``_REQUEST_LINES`` a reader has sent, b"" if it is none of them, None while it may become one.
+    """Return which line of ``_REQUEST_LINES`` a reader has sent, b"" for any other line, None for an incomplete line.
 
-    ``data``: all that the reader has sent so far.
+    ``data``: all bytes that the reader has sent so far.
     """
     line, newline, _ = data.partition(b"\n")
     line = line.removesuffix(b"\r")
@@ -48,7 +48,7 @@ def request_line(data: bytes) -> bytes | None:
 
 
 def http_response(body: bytes) -> bytes:
-    """The whole response to a request for the full document."""
+    """Return the HTTP response with the full document as its body."""
     head = (
         "HTTP/1.1 200 OK\r\n"
         "content-type: application/json\r\n"
@@ -60,10 +60,10 @@ def http_response(body: bytes) -> bytes:
 
 
 class _Reader(asyncio.Protocol):
-    """One connection.
+    """The connection of one reader.
 
-    Our side is shut down after the document, but closed only after the other side: closing with input unread
-    would reset the connection and could take the document away from its reader.
+    After the document, the proxy shuts down its side of the connection, but closes it only after the reader's side. If
+    it was closed with unread input, the kernel would reset the connection, and the reader could lose the document.
     """
 
     def __init__(self, port: "StatsPort") -> None:
@@ -73,9 +73,9 @@ class _Reader(asyncio.Protocol):
         self._has_ended = False
         self._is_served = False
         self.request: bytes | None = None
-        """As ``request_line`` gives it."""
+        """The result of ``request_line``."""
         self.unsent = 0
-        """Bytes of the document that the kernel has not taken."""
+        """Bytes of the document that the kernel has not accepted yet."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -116,7 +116,7 @@ class _Reader(asyncio.Protocol):
             self._timer.cancel()
 
     def drop(self) -> None:
-        """Close the connection; reset it if the reader could take what it has for the whole document."""
+        """Close the connection; reset it if the document is incomplete, so that the reader notices it."""
         self._port.forget(self)
         if not self._is_served:
             connection: socket.socket = self._transport.get_extra_info("socket")
@@ -139,12 +139,12 @@ class _Reader(asyncio.Protocol):
 class StatsPort:
     """Serves the statistics documents.
 
-    However many readers come at a time, each document is made once per turn of the event loop, and what readers do not
-    take is bounded.
+    In one turn of the event loop, readers with the same request share one document. The number of unsent bytes is
+    limited.
     """
 
     def __init__(self, document: Callable[[bool], bytes]) -> None:
-        """``document``: makes a document as of now; True for every figure, False for nutcracker's."""
+        """Serve no readers yet. ``document(full)``: returns the current document, full or nutcracker's."""
         self._document = document
         self._waiting: dict[_Reader, None] = {}
         self._served: dict[_Reader, None] = {}
@@ -154,13 +154,13 @@ class StatsPort:
         self._server: asyncio.Server | None = None
 
     async def open(self, listening: socket.socket) -> None:
-        """Serve readers of this listening socket, which is the port's from now on."""
+        """Serve readers on this listening socket, which belongs to the port from now on."""
         loop = asyncio.get_running_loop()
-        # asyncio accepts as many in one turn as the backlog has.
+        # asyncio accepts up to ``backlog`` connections in one turn.
         self._server = await loop.create_server(lambda: _Reader(self), sock=listening, backlog=MOST_READERS)
 
     def close(self) -> None:
-        """Accept no more readers and drop those that are being served."""
+        """Stop accepting readers, and close all connections."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -170,7 +170,7 @@ class StatsPort:
     # --- for readers -----------------------------------------------------------------------------------------
 
     def admit(self, reader: _Reader) -> None:
-        """A reader is there; another one may have to go for it."""
+        """Add a new reader; above MOST_READERS, close another one."""
         if len(self._waiting) + len(self._served) >= MOST_READERS:
             if self._served:
                 next(iter(self._served)).drop()
@@ -179,19 +179,19 @@ class StatsPort:
         self._waiting[reader] = None
 
     def serve(self, reader: _Reader) -> None:
-        """Send the reader the document it wants, together with all others that want theirs in this turn."""
+        """Send the reader its document, together with all other readers whose requests arrive in this turn."""
         self._due.append(reader)
         if len(self._due) == 1:
             asyncio.get_running_loop().call_soon(self._serve_due)
 
     def served(self, reader: _Reader) -> None:
-        """The kernel has all of the reader's document."""
+        """Note that the kernel has accepted the whole document of a reader."""
         if reader in self._waiting:
             self.forget(reader)
             self._served[reader] = None
 
     def forget(self, reader: _Reader) -> None:
-        """The reader is gone, or about to go."""
+        """Remove a reader that is closed or about to be closed."""
         self._waiting.pop(reader, None)
         self._served.pop(reader, None)
         self._unsent -= reader.unsent

@@ -1,1 +1,1 @@
-"""The configuration file: what may stand in nutcracker.yml, and the pools it describes."""
+"""The configuration file: the syntax and directives of nutcracker.yml, and the pools that it describes."""

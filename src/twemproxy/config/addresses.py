@@ -1,6 +1,6 @@
-"""Reads the addresses of a configuration: ``listen`` and the entries of ``servers``.
+"""Parsers for the addresses of a configuration: ``listen`` and the entries of ``servers``.
 
-Pure functions from text to ``config.pools`` data, except ``resolve_listen``, which asks the resolver.
+Pure functions from text to ``config.pools`` data, except ``resolve_listen``, which calls the system's resolver.
 """
 
 import re
@@ -11,10 +11,10 @@ from twemproxy.config.numbers import NUMBER_MAXIMUM, parse_number
 from twemproxy.config.pools import Address, ListenConfig, ServerConfig
 
 UNIX_PATH_LIMIT: Final = 108
-"""Bytes of a unix socket's path with its closing NUL."""
+"""Most bytes of a unix socket's path, including the terminating NUL."""
 
 LIBMEMCACHED_PORT: Final = 11211
-"""A server of this port is named by its host alone, as libmemcached does."""
+"""The default name of a server with this port is its host alone, as in libmemcached."""
 
 _PORT_MAXIMUM: Final = 65535
 _MODE_MAXIMUM: Final = 0o777
@@ -27,15 +27,15 @@ _SHAPE_FORMAT: Final = '"hostname:port:weight [name]"or "/path/unix_socket:weigh
 _octal = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-7]+)")
 
 SocketAddress = str | tuple[str, int] | tuple[str, int, int, int]
-"""What ``socket.bind`` takes: a path, an IPv4 or an IPv6 address."""
+"""An argument of ``socket.bind``: a path, an IPv4 address or an IPv6 address."""
 
 
 class AddressError(ValueError):
-    """The text is no address; the message is the reason, to stand after the directive's name."""
+    """The text is not a valid address. The message is the reason, to be placed after the name of the directive."""
 
 
 def parse_listen(text: str) -> ListenConfig:
-    """``host:port`` or ``/path [octal mode]``; AddressError says what is wrong. The host is not resolved."""
+    """Parse ``host:port`` or ``/path [octal mode]``; the host is not resolved. Raises AddressError."""
     if text.startswith("/"):
         return _parse_unix_listen(text)
     host, colon, port_text = text.rpartition(":")
@@ -55,7 +55,10 @@ def _parse_unix_listen(text: str) -> ListenConfig:
 
 
 def _mode(text: str) -> int:
-    """A file mode by the rules of C's strtol in base 8: leading octal digits count, without any it is 0."""
+    """Parse a file mode as C's strtol in base 8: leading octal digits count; without any, the mode is 0.
+
+    Raises AddressError for a mode that is not between 0 and 0777.
+    """
     match = _octal.match(text)
     mode = int(match[1] + match[2], 8) if match else 0
     if not 0 <= mode <= _MODE_MAXIMUM:
@@ -82,10 +85,10 @@ def _weight(text: str) -> int:
 
 
 def parse_server(text: str) -> ServerConfig:
-    """``host:port:weight [name]`` or ``/path:weight [name]``, read from the right; AddressError says why not.
+    """Parse ``host:port:weight [name]`` or ``/path:weight [name]``, from the right. Raises AddressError.
 
-    The name, when none is given, is ``host:port`` as written, the host alone when the port is 11211, and for
-    a unix socket the path and a colon.
+    The default name is ``host:port`` as written, the host alone if the port is 11211, and for a unix socket the path
+    and a colon.
     """
     pname, space, name = text.rpartition(" ")
     if not space:
@@ -106,14 +109,15 @@ def parse_server(text: str) -> ServerConfig:
 
 
 def resolve_listen(address: Address) -> tuple[socket.AddressFamily, SocketAddress]:
-    """The family and the numeric address to bind: the first that getaddrinfo gives for the host.
+    """Return the family and the numeric address to bind: the first result of getaddrinfo for the host.
 
-    Blocks while the resolver works. AddressError when the host has no address.
+    For a unix socket, the address is its path. Blocks while the resolver works. Raises AddressError if the host has no
+    address.
     """
     if address.path:
         return socket.AF_UNIX, address.path
     try:
-        # Bytes keep Python's IDNA codec, which refuses names that the resolver would judge itself, out of it.
+        # As bytes, the name bypasses Python's IDNA codec, which refuses names that the resolver may accept.
         found = socket.getaddrinfo(
             address.host.encode(), address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICSERV
         )

@@ -1,7 +1,7 @@
-"""The table of directives: everything a pool of the configuration file may say.
+"""The table of the directives that a pool of the configuration file can have.
 
-Loading, validation, spelling suggestions and docs/configuration.md come from this table; defaults are those
-of ``config.pools.PoolConfig``.
+Loading, validation, spelling suggestions and docs/configuration.md use this table. The defaults are those of
+``config.pools.PoolConfig``.
 """
 
 import difflib
@@ -25,17 +25,17 @@ class Directive(NamedTuple):
     kind: Kind
     help: str
     unit: str = ""
-    """What a number counts."""
+    """The unit of a number."""
     minimum: int = 0
-    """Smallest number accepted."""
+    """Smallest valid number."""
     maximum: int = NUMBER_MAXIMUM
-    """Largest number accepted."""
+    """Largest valid number."""
     choices: tuple[str, ...] = ()
-    """The words accepted, when they are few."""
+    """The valid words, if the directive has a fixed set of them."""
     required: bool = False
     protocol: Literal["any", "redis", "redis only", "memcached only"] = "any"
-    """Pools it is meant for: a memcached pool ignores what is for ``redis``, and none may have what is only for the
-    other protocol."""
+    """The protocol of the pools that can use the directive. A memcached pool ignores a directive for ``redis``. A
+    directive for one protocol only is an error in a pool of the other protocol."""
 
 
 DIRECTIVES: Final = (
@@ -287,14 +287,15 @@ _defaults = {field.name: field.default for field in msgspec.structs.fields(PoolC
 
 
 def default(directive: Directive) -> object:
-    """The value of a directive that is not given, None when it must be."""
+    """Return the value of a directive that is not given, None for a required directive."""
     return None if directive.required else _defaults[directive.name]
 
 
 def commands_of(directive: str, protocol: str) -> tuple[str, ...]:
-    """The commands that a directive can name in a pool of this protocol, "redis" or "memcached".
+    """Return the commands that a directive can name in a pool of this protocol, "redis" or "memcached".
 
-    Their tables are imported here and not above, because few files name commands and most of a start would be for them.
+    The tables of commands are imported here, because few files name commands, and the import would take most of the
+    start time.
     """
     match directive, protocol:
         case "allow_commands", "memcached":
@@ -313,6 +314,6 @@ def commands_of(directive: str, protocol: str) -> tuple[str, ...]:
 
 
 def closest(word: str, known: tuple[str, ...]) -> str | None:
-    """The known word that a misspelt one was probably meant to be, if there is one."""
+    """Return the known word that is most similar to the misspelt ``word``, None if no known word is similar."""
     matches = difflib.get_close_matches(word.strip().lower(), known, 1, 0.7)
     return matches[0] if matches else None

@@ -1,7 +1,7 @@
-"""Reads the YAML of nutcracker.yml: from bytes to pools of directives, every text with its place.
+"""The parser for the YAML of nutcracker.yml: from bytes to pools of directives, each text with its position.
 
-What YAML may say here is little: one document, a mapping of pool names to mappings of directives, one of
-which has a list; no flow collections, anchors, aliases, tags, directives or document markers.
+The file uses a subset of YAML: one document, a mapping of pool names to mappings of directives. In each pool, exactly
+one directive has a list. Flow collections, anchors, aliases, tags, YAML directives and document markers are errors.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ _ERROR_NUMBERS: dict[type[yaml.YAMLError], int] = {
     yaml.scanner.ScannerError: 3,
     yaml.parser.ParserError: 4,
 }
-"""libyaml's number of each kind of error."""
+"""libyaml's number for each kind of error."""
 
 _NO_TOKEN = "found character that cannot start any token"
-"""What libyaml says of a value that begins with @ or `, for instance."""
+"""libyaml's error text, for instance for a value that begins with @ or `."""
 
 _REFUSED_TOKENS: dict[type[yaml.Token], tuple[str, int, str]] = {
     yaml.DocumentStartToken: ("document start", 5, "leave the --- out"),
@@ -28,19 +28,19 @@ _REFUSED_TOKENS: dict[type[yaml.Token], tuple[str, int, str]] = {
     yaml.AnchorToken: ("anchor", 19, "leave it out, or quote the &"),
     yaml.TagToken: ("tag", 20, "leave it out, or quote the !"),
 }
-"""Name, libyaml's number and advice for each token that may not stand in the file."""
+"""Name, libyaml's number and advice for each token that is not allowed in the file."""
 
 _REFUSED_DIRECTIVES = {
     "YAML": ("version directive", 3, "leave the line out"),
     "TAG": ("tag directive", 4, "leave the line out"),
 }
-"""The same for directives of YAML, by their names."""
+"""The same for YAML directives, by name."""
 
 _SECOND_LIST = "has more than one sequence directive"
 
 
 class Refusal(Exception):
-    """Why the file cannot be used, and where; line and column count from 1."""
+    """The file cannot be used. The text is the reason; line and column are its position, counted from 1."""
 
     def __init__(self, message: str, line: int, column: int) -> None:
         super().__init__(message)
@@ -49,33 +49,33 @@ class Refusal(Exception):
 
 
 class Scalar(NamedTuple):
-    """A text of the file, without its quotes; line and column count from 1."""
+    """A text of the file, without its quotes. Line and column count from 1."""
 
     text: str
     line: int
     column: int
 
     def refuse(self, message: str) -> NoReturn:
-        """Raise Refusal at this place."""
+        """Raise Refusal with the position of this text."""
         raise Refusal(message, self.line, self.column)
 
 
 class Entry(NamedTuple):
-    """A directive with its values: one, or those of its list."""
+    """A directive with its one value, or the values of its list."""
 
     key: Scalar
     values: list[Scalar]
 
 
 class PoolEntries(NamedTuple):
-    """A pool as written."""
+    """A pool as written in the file."""
 
     name: Scalar
     entries: list[Entry]
 
 
 def parse_document(data: bytes) -> list[PoolEntries]:
-    """The pools of a file, in file order; Refusal when it has not the form of a configuration."""
+    """Return the pools of a file, in file order. Raises Refusal if the file is not YAML or has the wrong structure."""
     events = _parse(data)
     documents = [event for event in events if isinstance(event, yaml.DocumentStartEvent)]
     if len(documents) != 1:
@@ -90,7 +90,7 @@ def _place(item: yaml.Event | yaml.Token) -> tuple[int, int]:
 
 
 def _line_and_column(mark: Any) -> tuple[int, int]:
-    """Counted from 1; ``mark`` is one of PyYAML's two kinds of marks, or None for the beginning."""
+    """Return line and column, counted from 1. ``mark``: either kind of PyYAML's marks, or None for the beginning."""
     return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
@@ -118,7 +118,7 @@ def _parse(data: bytes) -> list[yaml.Event]:
 
 
 def _refuse_tokens(data: bytes) -> None:
-    """Refusal of the first token that may not stand in the file."""
+    """Raise Refusal for the first token that is not allowed in the file."""
     for token in yaml.scan(data, Loader=yaml.CBaseLoader):
         if isinstance(token, yaml.DirectiveToken):
             refused = _REFUSED_DIRECTIVES.get(token.name)
@@ -147,7 +147,7 @@ def _pools(events: Iterator[yaml.Event]) -> list[PoolEntries]:
 
 
 def _entries(name: Scalar, events: Iterator[yaml.Event]) -> list[Entry]:
-    """The directives of the pool of this name, whose mapping comes next."""
+    """Return the directives of the pool with this name, whose mapping comes next."""
     event = next(events)
     if isinstance(event, yaml.SequenceStartEvent):
         _refuse(event, "has sequence at depth 1 instead of 2")
@@ -173,7 +173,7 @@ def _entries(name: Scalar, events: Iterator[yaml.Event]) -> list[Entry]:
 
 
 def _list(events: Iterator[yaml.Event]) -> list[Scalar]:
-    """The items of a list that has begun."""
+    """Return the items of a list whose start is already consumed."""
     values = []
     while not isinstance(event := next(events), yaml.SequenceEndEvent):
         if isinstance(event, yaml.SequenceStartEvent):
@@ -183,7 +183,7 @@ def _list(events: Iterator[yaml.Event]) -> list[Scalar]:
 
 
 def _scalar(event: yaml.Event) -> Scalar:
-    """The text of a scalar; whatever else comes where lists were dealt with is a mapping."""
+    """Return the text of a scalar. Raises Refusal for a mapping, the only other event, because callers handle lists."""
     if not isinstance(event, yaml.ScalarEvent):
         _refuse(event, "has a depth greater than 2")
     return Scalar(event.value, *_place(event))

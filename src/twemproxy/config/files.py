@@ -1,8 +1,8 @@
-"""The files that the proxy uses where the command line names none.
+"""The default files of the proxy, used for files that the command line does not name.
 
-The configuration is conf/nutcracker.yml of the working directory, as with nutcracker, or else that of Debian's package.
-A proxy that uses the package's configuration has been started as the package does it, by its unit or its init script,
-and keeps log and pid file where these look for them.
+The configuration is conf/nutcracker.yml in the working directory, as in nutcracker, or else that of Debian's package.
+The package's unit and init script start the proxy with the package's configuration, and expect the log and the pid file
+at certain paths. So these paths are the defaults if the proxy uses this configuration.
 """
 
 import os
@@ -10,16 +10,16 @@ from typing import Any, Final, NamedTuple
 
 
 class Places(NamedTuple):
-    """Paths of default files; relative ones to the working directory."""
+    """Paths of default files. A relative path is relative to the working directory."""
 
     local: str
-    """The configuration that is looked for first."""
+    """The configuration that is tried first."""
     packaged: str
     """The configuration of the package."""
     log: str
     """The package's log file."""
     pid: str
-    """The package's pid file, which only a proxy in the background writes."""
+    """The package's pid file; only a proxy in the background writes it."""
 
 
 PLACES: Final = Places(
@@ -31,14 +31,15 @@ PLACES: Final = Places(
 
 
 class NoConfiguration(Exception):
-    """None is named and there is none at the default places; the text says so."""
+    """No configuration is named, and there is none at the default paths. The text says so."""
 
 
 def complete(given: dict[str, Any], places: Places = PLACES) -> dict[str, Any]:
-    """The values of ``config.options.Options`` that were ``given``, and the default files.
+    """Return the ``given`` values of ``config.options.Options``, with the default files added.
 
-    With a configuration that is given, and with the local one, the other files stay as nutcracker has them: log to
-    standard error, no pid file. The package's are used if they can be written. Raises NoConfiguration.
+    If the configuration is given, or is the local one, the other defaults are those of nutcracker: the log is standard
+    error, and there is no pid file. With the package's configuration, the package's log and pid file are used if they
+    can be written. Raises NoConfiguration.
     """
     if "conf_file" in given:
         return given

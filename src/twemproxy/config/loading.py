@@ -1,7 +1,7 @@
-"""Loads nutcracker.yml: from a path to a checked ``Config``, or to the one reason why there is none.
+"""Loads nutcracker.yml: from a path to a checked ``Config``, or to the first error.
 
-The checks come in nutcracker's order: the form of the document, directives in file order, each pool as a
-whole, duplicates. The first failure ends the loading.
+The checks have nutcracker's order: the form of the document, directives in file order, each pool as a whole,
+duplicates. Loading stops at the first error.
 """
 
 import json
@@ -17,16 +17,19 @@ from twemproxy.config.pools import Config, ListenConfig, PoolConfig, ServerConfi
 T = TypeVar("T")
 
 _SHOWN: Final = 60
-"""Characters of a text of the file that an error shows."""
+"""Most characters of a text of the file that an error shows."""
 
 _HASH_TAG_LENGTH: Final = 2
 
 
 class ConfigError(Exception):
-    """The file cannot be used; the text is one line: ``file:line:column: reason``."""
+    """The file cannot be used. The text is one line: ``file:line:column: reason``."""
 
     def __init__(self, message: str, line: int, column: int, file: str) -> None:
-        """``line`` and ``column`` count from 1; both are 0 when the file could not be read."""
+        """Compose the text. ``line`` and ``column`` count from 1.
+
+        If the file could not be read, both are 0, and the text is ``message`` alone.
+        """
         super().__init__(f"{file}:{line}:{column}: {message}" if line else message)
         self.message = message
         self.line = line
@@ -35,25 +38,25 @@ class ConfigError(Exception):
 
 
 class _Pool(NamedTuple):
-    """A pool with its directives parsed, and the places that errors point at."""
+    """A pool with its parsed directives, and their positions for errors."""
 
     name: Scalar
     values: dict[str, Any]
-    """By directive, all that are given but ``servers``."""
+    """Value by name, of each given directive except ``servers``."""
     places: dict[str, Scalar]
-    """The value of each directive, as written in the file."""
+    """The value of each given directive as written in the file, by name; of ``servers``, the first entry."""
     servers: list[tuple[ServerConfig, Scalar]]
 
     @property
     def title(self) -> str:
-        """How an error's text begins that is about this pool."""
+        """The beginning of the text of an error in this pool."""
         return f"pool {_quoted(self.name.text)}:"
 
 
 def load(path: str) -> Config:
-    """The configuration in a file; ConfigError says why there is none.
+    """Return the configuration in a file. Raises ConfigError.
 
-    Every ``listen`` host is resolved, to see that it can be, which may block.
+    Each ``listen`` host is resolved as a check, which may block.
     """
     try:
         with open(path, "rb") as file:
@@ -64,7 +67,7 @@ def load(path: str) -> Config:
 
 
 def loads(data: bytes, file: str) -> Config:
-    """As ``load``, from the bytes of a file; ``file`` is its name in errors."""
+    """Return the configuration in the bytes of a file, as ``load`` does. ``file``: the name of the file in errors."""
     try:
         pools = [_parse_pool(entries) for entries in parse_document(data)]
         configs = [_check_pool(pool) for pool in pools]
@@ -75,19 +78,22 @@ def loads(data: bytes, file: str) -> Config:
 
 
 def _rank(name: str) -> tuple[int, bytes]:
-    """Sort key of pools and servers: shorter names first, then by bytes."""
+    """Return the sort key of pools and servers: shorter names first, then in the order of their bytes."""
     encoded = name.encode()
     return len(encoded), encoded
 
 
 def _quoted(text: str) -> str:
-    """A text of the file as errors show it: in double quotes, nothing in it invisible, cut when it is long."""
+    """Return a text of the file for an error: in double quotes, cut after _SHOWN characters.
+
+    Characters that are not printable are escaped.
+    """
     shown = json.dumps(text if len(text) <= _SHOWN else text[:_SHOWN] + "...", ensure_ascii=False)
     return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in shown)
 
 
 def _parse_pool(written: PoolEntries) -> _Pool:
-    """Parse the directives of a pool, in file order."""
+    """Parse the directives of a pool, in file order. Raises Refusal."""
     pool = _Pool(written.name, {}, {}, [])
     if not pool.name.text:
         pool.name.refuse("pool name is empty")
@@ -115,7 +121,7 @@ def _suggestion(word: str, known: tuple[str, ...]) -> str:
 
 
 def _enter(pool: _Pool, directive: Directive, value: Scalar) -> None:
-    """Parse a value into the pool; ValueError says what is wrong with it."""
+    """Parse a value and add it to the pool. Raises ValueError with the reason if the value is not valid."""
     if not value.text:
         raise ValueError("is empty")
     first = pool.places.get(directive.name)
@@ -154,7 +160,7 @@ def _parse_choice(directive: Directive, text: str) -> str:
 
 
 def _parse_commands(_: Directive, text: str) -> tuple[str, ...]:
-    """The words; which of them there are depends on the pool's protocol, see ``_check_commands``."""
+    """Return the words, each once. The pool's protocol decides which are valid, see ``_check_commands``."""
     return tuple(dict.fromkeys(text.split()))
 
 
@@ -166,14 +172,14 @@ _NEEDED = {
     "tcpkeepalive_idle": "tcpkeepalive",
     "tcpkeepalive_interval": "tcpkeepalive",
 }
-"""Directives that mean nothing unless another one is true."""
+"""Directives that are refused unless another directive is true, because they have no effect without it."""
 
 _FEW = 10
 _MARKED = "docs/commands.md marks those that do"
 
 
 def _check_commands(pool: _Pool, protocol: str) -> None:
-    """Refusal of a command that a directive of a pool of this protocol cannot name."""
+    """Raise Refusal for a command that a directive cannot name in a pool of this protocol."""
     for name in ("allow_commands", "deny_commands"):
         words = pool.values.get(name, ())
         known = commands_of(name, protocol) if words else ()
@@ -223,11 +229,11 @@ _PARSERS: dict[Kind, Callable[[Directive, str], Any]] = {
     "boolean": _parse_boolean,
     "number": _parse_number,
 }
-"""Value of a directive's text, by kind; ValueError says what is wrong with it."""
+"""The parser for each kind of directive: it returns the value of a text, or raises ValueError with the reason."""
 
 
 def _check_pool(pool: _Pool) -> PoolConfig:
-    """The pool's configuration, once it is seen to be complete and consistent."""
+    """Return the configuration of a pool, if it is complete and consistent; otherwise raise Refusal."""
     for directive in DIRECTIVES:
         if directive.required and directive.kind != "servers" and directive.name not in pool.places:
             pool.name.refuse(f'{pool.title} directive "{directive.name}" is missing')
@@ -255,13 +261,13 @@ def _check_pool(pool: _Pool) -> PoolConfig:
         first[server.name] = place
     servers = sorted((server for server, _ in pool.servers), key=lambda server: _rank(server.name))
     if "redis_db" in pool.values:
-        # Its clients mean this database, and no other one, unless the file says more.
+        # Clients of this pool can use only this database, unless the file sets ``databases``.
         pool.values.setdefault("databases", 1)
     return PoolConfig(name=pool.name.text, servers=tuple(servers), **pool.values)
 
 
 def _refuse_duplicates(pools: list[_Pool]) -> None:
-    """Refusal of two pools with one ``listen`` text, then of two with one name."""
+    """Raise Refusal if two pools have the same ``listen`` text, then if two pools have the same name."""
     by_listen: dict[str, _Pool] = {}
     for pool in pools:
         place = pool.places["listen"]

@@ -1,15 +1,18 @@
-"""Numbers as the configuration file and the command line write them: ASCII digits and nothing else."""
+"""Numbers in the configuration file and on the command line: ASCII digits only."""
 
 from typing import Final
 
 NUMBER_MAXIMUM: Final = 2**31 - 1
-"""Largest number that a directive, a weight or an option takes."""
+"""Largest number that a directive, a weight or an option accepts."""
 
 _SIGNIFICANT: Final = 20
 
 
 def parse_number(text: str) -> int | None:
-    """The value of digits, None for anything else; above 20 digits it is only known to be large."""
+    """Return the value of a text of ASCII digits, None for any other text.
+
+    Of more than 20 significant digits only the first 20 count, so the result is above any limit.
+    """
     if not (text.isascii() and text.isdigit()):
         return None
     return int(text.lstrip("0")[:_SIGNIFICANT] or "0")

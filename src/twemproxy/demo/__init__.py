@@ -1,1 +1,1 @@
-"""The demonstration: real servers, a proxy in front of them and a client, started and stopped by one command."""
+"""The demonstration: one command starts and stops real servers, a proxy in front of them, and a client."""

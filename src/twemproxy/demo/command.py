@@ -1,4 +1,4 @@
-"""The command line of the demonstration, and its course from the first process to the last."""
+"""The command line of the demonstration, and the sequence of its steps."""
 
 import argparse
 import sys
@@ -18,11 +18,11 @@ POOL: Final = "fruit"
 PROXY_PORT: Final = 22121
 STATS_PORT: Final = 22222
 FIRST_SERVER_PORT: Final = 22131
-"""The processes get these ports if they are free."""
+"""Preferred ports of the proxy, of its statistics and of the first server. The other servers have the next ports."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the demonstration; returns the exit status: 0, or 1 if something failed."""
+    """Run the demonstration; returns the exit status: 0, or 1 after a failure."""
     parser = argparse.ArgumentParser(
         prog="python -m twemproxy.demo",
         description="Start three servers and nutcracker in front of them, show what it does, and keep it running.",
@@ -41,7 +41,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def perform(signals: StopSignals, *, keep_running: bool) -> None:
-    """Start everything, run the workload and, with ``keep_running``, wait until Stopped. Raises StartError."""
+    """Start the processes and run the workload; with ``keep_running``, then wait for a signal.
+
+    Raises StartError, and Stopped after a signal.
+    """
     try:
         import redis
 
@@ -83,14 +86,14 @@ def perform(signals: StopSignals, *, keep_running: bool) -> None:
 
 
 def proxy_command() -> list[str]:
-    """The program that was installed with this package, or a Python if the package runs from its sources."""
+    """Return the command of the proxy: the installed program, or a Python if this package runs from its sources."""
     if Path(__file__).is_relative_to(sysconfig.get_path("platlib")):
         return [str(Path(sysconfig.get_path("scripts"), "nutcracker"))]
     return [sys.executable, "-P", "-m", "twemproxy"]
 
 
 def configuration(port: int, servers: Sequence[Process]) -> str:
-    """The configuration file of the proxy."""
+    """Return the text of the proxy's configuration file. ``port``: the port on which the proxy listens."""
     entries = "".join(f"    - 127.0.0.1:{server.port}:1 {server.name}\n" for server in servers)
     return (
         f"{POOL}:\n  listen: 127.0.0.1:{port}\n  redis: true\n  hash: murmur\n  distribution: ketama\n  timeout: 2000\n"
@@ -99,7 +102,7 @@ def configuration(port: int, servers: Sequence[Process]) -> str:
 
 
 def advice(proxy: Process, stats_port: int, servers: Sequence[Process]) -> str:
-    """Suggestions of what to try while everything runs."""
+    """Return suggestions for the user to try while the processes run."""
     client = f"redis.Redis(port={proxy.port})"
     document = f"socket.create_connection(('127.0.0.1', {stats_port})).makefile().read()"
     return (
@@ -114,5 +117,5 @@ def advice(proxy: Process, stats_port: int, servers: Sequence[Process]) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line at once, even into a pipe."""
+    """Print a line and flush it, because output into a pipe is buffered."""
     print(text, flush=True)

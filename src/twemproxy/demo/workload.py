@@ -1,4 +1,4 @@
-"""A short piece of work that shows what the proxy does, printed step by step. Every result is checked."""
+"""A short workload that shows what the proxy does. Each step is printed, and each result is checked."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ _SHOWN: Final = 82
 
 
 class WorkloadError(Exception):
-    """A result is not the expected one."""
+    """A result differs from the expected one."""
 
 
 class Scene(NamedTuple):
@@ -33,7 +33,7 @@ class Scene(NamedTuple):
 
 
 def connect(port: int) -> redis.Redis:
-    """A redis-py client with default settings, except for its timeouts."""
+    """Return a redis-py client with default settings, except for its timeouts."""
     return redis.Redis(
         host=HOST,
         port=port,
@@ -44,7 +44,7 @@ def connect(port: int) -> redis.Redis:
 
 
 def read_stats(port: int) -> dict[str, Any]:
-    """The document of the statistics port."""
+    """Return the document of the statistics port. Raises WorkloadError if it is not an object."""
     with socket.create_connection((HOST, port), timeout=TIMEOUT) as connection, connection.makefile() as document:
         stats = json.loads(document.read())
     if not isinstance(stats, dict):
@@ -53,7 +53,10 @@ def read_stats(port: int) -> dict[str, Any]:
 
 
 def run(scene: Scene, check: Callable[[], None]) -> None:
-    """Run the workload; ``check`` is called between steps and may raise. Raises WorkloadError and redis.RedisError."""
+    """Run the workload. Raises WorkloadError and redis.RedisError.
+
+    ``check``: called between steps; an exception that it raises ends the workload.
+    """
     print(f"A client (redis-py {redis.__version__}) works with port {scene.proxy.port} as if it were one server:\n")
     with connect(scene.proxy.port) as client:
         for step in (_set, _get, _mget, _pipeline, _refused):

@@ -1,1 +1,1 @@
-"""Statistics: the catalogue of counters, the shared memory they live in, and snapshots of it."""
+"""Statistics: the catalogue of counters, the shared memory that contains them, and snapshots of this memory."""

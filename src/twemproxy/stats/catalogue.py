@@ -1,7 +1,7 @@
-"""Every counter, once: its name, kind and meaning, in the order of the stats document.
+"""The catalogue of counters: name, kind and meaning of each one, in the order of the statistics document.
 
-The order is also the order in shared memory; ``stats/counters.pxd`` names the same positions for compiled
-code and a test compares the two.
+The counters have the same order in shared memory. ``stats/counters.pxd`` has the same positions for compiled code, and
+a test compares the two.
 """
 
 from typing import Literal, NamedTuple
@@ -14,7 +14,7 @@ class Metric(NamedTuple):
     kind: Literal["counter", "gauge", "timestamp"]
     help: str
     added: bool = False
-    """Whether nutcracker 0.5.0 lacks it: then only the full document has it."""
+    """Whether nutcracker 0.5.0 lacks this metric: then only the full document has it."""
 
 
 PROCESS_METRICS = (

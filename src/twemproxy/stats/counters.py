@@ -1,7 +1,7 @@
-"""A worker's counters in shared memory, for compiled code to add to.
+"""The counters of a worker in shared memory, to which compiled code adds.
 
-Compiled-only. One writer per table; aligned 64-bit stores by a single writer need no lock, and any process
-that maps the same memory reads whole values.
+Compiled-only. A table has one writer. Aligned 64-bit stores by a single writer need no lock: a process that maps the
+same memory always reads whole values.
 """
 
 import cython
@@ -10,22 +10,22 @@ import cython
 @cython.final
 @cython.cclass
 class CounterTable:
-    """The whole table of one worker. It keeps the mapping alive as long as somebody holds the table."""
+    """The table of one worker. The memory stays mapped as long as the table is referenced."""
 
     def __init__(self, memory) -> None:
-        """``memory``: a writable buffer (an ``mmap``) of whole 64-bit words."""
+        """Use ``memory`` as the table: a writable buffer (an ``mmap``) of whole 64-bit words."""
         self.memory = memory
         self.values = memoryview(memory).cast("Q")
 
     @cython.cfunc
     def at(self, position: cython.Py_ssize_t) -> cython.pointer[Counter]:
-        """Address of a counter; IndexError outside the table."""
+        """Return the address of a counter; raises IndexError outside the table."""
         if position < 0 or position >= self.values.shape[0]:
             raise IndexError("counter outside the table")
         return cython.address(self.values[position])
 
     def names(self) -> dict:
-        """The positions compiled code uses, per scope, for the test that compares them with the catalogue."""
+        """Return the positions for compiled code, by scope and name; a test compares them with the catalogue."""
         return {
             "process": {
                 "total_connections": TOTAL_CONNECTIONS,

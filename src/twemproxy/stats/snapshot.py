@@ -1,4 +1,4 @@
-"""The statistics of one moment: all workers' counters, summed, and nutcracker's document of them."""
+"""The statistics at one time: the counters of all workers, summed, and the documents that contain them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,42 +12,43 @@ _SIGN_BIT = 1 << 63
 
 
 class ServerSnapshot(NamedTuple):
-    """A server's counters."""
+    """The counters of a server."""
 
     name: str
     values: dict[str, int]
-    """By metric name, in the order of ``SERVER_METRICS``."""
+    """Values by metric name, in the order of ``SERVER_METRICS``."""
 
 
 class PoolSnapshot(NamedTuple):
-    """A pool's counters, and its servers'."""
+    """The counters of a pool, and those of its servers."""
 
     name: str
     values: dict[str, int]
-    """By metric name, in the order of ``POOL_METRICS``."""
+    """Values by metric name, in the order of ``POOL_METRICS``."""
     servers: tuple[ServerSnapshot, ...]
 
 
 class Snapshot(NamedTuple):
-    """Every counter of a configuration."""
+    """All counters of a configuration."""
 
     values: dict[str, int]
-    """By metric name, in the order of ``PROCESS_METRICS``."""
+    """Values by metric name, in the order of ``PROCESS_METRICS``."""
     pools: tuple[PoolSnapshot, ...]
 
 
 class PoolNames(NamedTuple):
-    """What a pool and its servers are called."""
+    """The names of a pool and of its servers."""
 
     pool: str
     servers: tuple[str, ...]
 
 
 def take(tables: Sequence[Sequence[int]], layout: CounterLayout, names: Sequence[PoolNames]) -> Snapshot:
-    """Read the counters of all workers.
+    """Read the counters of all workers, and return a snapshot.
 
-    ``tables``: one per worker, its 64-bit words as unsigned numbers. ``names``: one per pool of the layout.
-    Counters and gauges are summed, of timestamps the latest counts. No gauge is ever negative.
+    ``tables``: one per worker, its 64-bit words as unsigned numbers. ``names``: one per pool of the layout. Counters
+    and gauges are summed; of timestamps, the latest counts. A negative gauge of a worker counts as 0, so that no gauge
+    is negative.
     """
     pools = []
     for position, server_positions, (pool, servers) in zip(layout.pools, layout.servers, names, strict=True):
@@ -79,10 +80,10 @@ def _sum(tables: Sequence[Sequence[int]], position: int, metrics: Sequence[Metri
 
 
 def render(snapshot: Snapshot, *, source: str, version: str, uptime: int, timestamp: int, full: bool = False) -> bytes:
-    """The document of the statistics port, with nutcracker's spacing (contract 8.2) and a final newline.
+    """Return the document of the statistics port, with the spacing of nutcracker 0.5.0 and a final newline.
 
-    ``source``: the host's name; ``uptime``: seconds since the start; ``timestamp``: seconds since the epoch. ``full``:
-    with the metrics that nutcracker lacks, as the last members of the object they belong to.
+    ``source``: the host name. ``uptime``: seconds since the start. ``timestamp``: seconds since the epoch. ``full``:
+    whether each object ends with its metrics that nutcracker lacks.
     """
     head = (
         f'"service":"nutcracker", "source":{_quoted(source)}, "version":{_quoted(version)}, '
@@ -104,7 +105,7 @@ def _object(name: str, values: dict[str, int], metrics: Sequence[Metric], full: 
 
 
 def _members(values: dict[str, int], metrics: Sequence[Metric], full: bool, objects: str = "") -> str:
-    """nutcracker's metrics, then ``objects``, then the added metrics if the document is a full one."""
+    """Return the members of an object: nutcracker's metrics, then ``objects``, then the added metrics if ``full``."""
     parts = [f'"{metric.name}":{values[metric.name]}' for metric in metrics if not metric.added]
     if objects:
         parts.append(objects)

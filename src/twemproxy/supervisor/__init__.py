@@ -1,1 +1,1 @@
-"""The first process: owns the listening sockets, the workers, the statistics, the signals and the end."""
+"""The supervisor process: it opens sockets, runs workers, serves statistics, and handles signals and the exit."""

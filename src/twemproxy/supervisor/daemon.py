@@ -1,22 +1,23 @@
-"""Going into the background (option -d)."""
+"""Running in the background (option -d)."""
 
 import os
 import signal
 
 
 def daemonize() -> None:
-    """Go on in a new session without a terminal; the calling process exits 0 and only its grandchild returns.
+    """Continue in a new session without a terminal.
 
-    The working directory stays. Standard input, output and error become /dev/null. Files made from now on
-    are never writable for others than their owner, unless their mode is set explicitly.
+    The calling process exits with status 0, and only its grandchild returns. The working directory does not change.
+    Standard input, output and error become /dev/null. New files are writable for their owner only, unless their mode
+    is set explicitly.
 
-    Call it before there are threads or an event loop.
+    Call this function before there are threads or an event loop.
     """
     _leave_parent()
     os.setsid()
-    # The session's leader ends next, and then the kernel sends SIGHUP to its group.
+    # The session leader exits next, and then the kernel sends SIGHUP to its process group.
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # Not being the leader any more, the process cannot get a terminal by opening one.
+    # A process that is not the session leader does not get a controlling terminal by opening one.
     _leave_parent()
     signal.signal(signal.SIGHUP, previous)
     os.umask(os.umask(0o022) | 0o022)

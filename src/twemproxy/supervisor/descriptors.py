@@ -1,4 +1,4 @@
-"""How the descriptors that a worker may have open are divided between clients, servers and the rest."""
+"""The division of a worker's file descriptors between clients, servers and other uses."""
 
 import resource
 from typing import Final, NamedTuple
@@ -6,27 +6,27 @@ from typing import Final, NamedTuple
 from twemproxy.config.pools import Config, PoolConfig
 
 PROCESS_FILES: Final = 32
-"""Set aside for the log, the event loop, the interpreter and the like, as nutcracker does."""
+"""Descriptors for the log, the event loop, the interpreter and similar uses; as many as in nutcracker 0.5.0."""
 RESERVE_SHARE: Final = 20
-"""At most a twentieth of all descriptors is reserved for server connections that nutcracker does not have."""
+"""Divisor: at most 1/20 of all descriptors is reserved for server connections that nutcracker does not have."""
 FEW_CLIENTS: Final = 500
-"""A division that leaves fewer clients, or less than half of the descriptors for them, is worth a warning."""
+"""The log warns if fewer clients than this, or less than half of the descriptors, are left for clients."""
 
 
 class Division(NamedTuple):
     """The descriptors of one worker, by use."""
 
     open_files: int
-    """All of them: the limit on open files, 0 for none."""
+    """The limit on open files; 0: no limit."""
     pools: int
-    """Listeners and shared server connections, one and ``server_connections`` per server of each pool."""
+    """For listeners and shared server connections: per pool one, and ``server_connections`` for each server."""
     reserve: int
-    """For all other server connections of the process together."""
+    """For all other server connections of the worker together."""
     clients: int
-    """What is left: the most client connections at a time, all pools together, at least 1; 0 for no limit."""
+    """The rest: the most client connections at a time, of all pools together, at least 1; 0: no limit."""
 
     def is_small(self) -> bool:
-        """Whether clients get so few descriptors that the log should warn."""
+        """Return whether clients get so few descriptors that the log should warn."""
         return self.open_files > 0 and (self.clients < FEW_CLIENTS or self.clients < self.open_files / 2)
 
     def __str__(self) -> str:
@@ -40,27 +40,30 @@ class Division(NamedTuple):
 
 
 def raise_open_files_limit() -> int:
-    """Raise the soft limit on open files (RLIMIT_NOFILE) to the hard one; gives the limit, 0 when there is none.
+    """Raise the soft limit on open files (RLIMIT_NOFILE) to the hard limit; returns the soft limit, 0 for no limit.
 
-    Processes that are started later inherit it.
+    Processes that are started later inherit the limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-        except (OSError, ValueError):  # the kernel's own limit (fs.nr_open) has become smaller than the hard one
+        except (OSError, ValueError):  # the kernel's limit (fs.nr_open) is now below the hard limit
             pass
     return 0 if soft == resource.RLIM_INFINITY else soft
 
 
 def divide(config: Config, open_files: int) -> Division:
-    """Divide the descriptors of each worker; ``open_files``: as ``raise_open_files_limit`` gives it.
+    """Divide the descriptors of each worker. ``open_files``: the result of ``raise_open_files_limit``.
 
-    But for the reserve, the formula is nutcracker's (contract 7.1). The reserve is for what only some workloads need:
-    connections of the other protocol version, those for clients that run scripts, those of subscriptions, private ones
-    and probes. It is as large as all of them together, and at most ``open_files`` divided by RESERVE_SHARE.
-    Connections of other databases are not counted.
+    The formula is that of nutcracker 0.5.0, except for the reserve: clients get the limit on open files less the
+    descriptors for the process, the listeners, and ``server_connections`` connections to each server.
+
+    The reserve is for server connections that only some workloads need: connections of the other protocol version,
+    connections for clients that run scripts, subscription connections, private connections and probes. The reserve has
+    room for all of them together, but is at most ``open_files`` divided by RESERVE_SHARE. Connections of other
+    databases are not counted.
     """
     if open_files == 0:
         return Division(0, 0, 0, 0)
@@ -70,7 +73,7 @@ def divide(config: Config, open_files: int) -> Division:
 
 
 def _more_connections(pool: PoolConfig) -> int:
-    """Server connections that a pool may need beside the shared ones of its default profile."""
+    """Return how many server connections a pool may need in addition to the shared ones of its default profile."""
     per_server = 1 if pool.auto_eject_hosts else 0
     if not pool.redis:
         return len(pool.servers) * per_server

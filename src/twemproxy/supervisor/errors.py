@@ -1,5 +1,5 @@
-"""What the supervisor's parts raise when the proxy cannot be started."""
+"""The exceptions of the supervisor for a proxy that cannot start."""
 
 
 class StartError(Exception):
-    """The proxy cannot start; the text is the reason, one line for the operator."""
+    """The proxy cannot start. The text is the reason, in one line for the operator."""

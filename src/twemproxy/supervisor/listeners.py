@@ -1,4 +1,4 @@
-"""Listening sockets: made, bound and kept by the supervisor, whichever worker accepts from them."""
+"""Listening sockets. The supervisor opens and keeps them; the workers accept clients from them."""
 
 import os
 import socket
@@ -17,11 +17,11 @@ class Listener:
     """One non-blocking listening stream socket."""
 
     def __init__(self, address: Address, *, backlog: int, permission: int = 0, reuse_port: bool = False) -> None:
-        """Bind and listen.
+        """Bind the socket and listen.
 
-        ``permission``: mode of a unix socket, 0 for what the umask gives. ``backlog``: as listen(2) takes it.
-        A socket in the way of a unix socket is replaced, any other file is not. Raises OSError or, when the
-        host has no address, AddressError.
+        ``permission``: mode of a unix socket; 0: the mode that the umask leaves. ``backlog``: the argument of
+        listen(2). If the path of a unix socket exists, a socket file there is replaced, and any other file is an error.
+        Raises OSError, or AddressError if the host has no address.
         """
         self._path = ""
         self._file = (0, 0)
@@ -42,7 +42,7 @@ class Listener:
             raise
 
     def close(self) -> None:
-        """Let go of the socket and remove the file of a unix socket, unless another's has taken its place."""
+        """Close the socket, and remove the file of a unix socket unless another file has replaced it."""
         if self._path:
             with suppress(OSError):
                 if _identity(self._path) == self._file:
@@ -56,7 +56,7 @@ class Listener:
                 raise FileExistsError(0, "the file at this path is not a socket")
             os.unlink(path)
         if permission:
-            # Linux gives the file the mode of the socket. A chmod would come too late, and might meet another file.
+            # Linux creates the file with the mode of the socket. A chmod would be too late, or change another file.
             os.fchmod(self.socket.fileno(), permission)
             umask = os.umask(_EVERY_PERMISSION & ~permission)
             try:
@@ -70,7 +70,7 @@ class Listener:
 
 
 def listen_on_pool(pool: PoolConfig) -> Listener:
-    """The listener of a pool. Raises StartError."""
+    """Open the listener of a pool and return it. Raises StartError."""
     listen = pool.listen
     try:
         return Listener(listen.address, backlog=pool.backlog, permission=listen.permission, reuse_port=pool.reuseport)
@@ -79,9 +79,9 @@ def listen_on_pool(pool: PoolConfig) -> Listener:
 
 
 def listen_for_stats(address: str, port: int) -> Listener:
-    """The listener of the statistics port: a host and the port, or the absolute path of a unix socket.
+    """Open the listener of the statistics port and return it.
 
-    Raises StartError.
+    ``address``: a host, to be used with ``port``, or the absolute path of a unix socket. Raises StartError.
     """
     is_path = address.startswith("/")
     where = Address(path=address) if is_path else Address(host=address, port=port)

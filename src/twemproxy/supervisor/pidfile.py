@@ -1,4 +1,4 @@
-"""The pid file (option -p): the decimal process id, without a newline."""
+"""The pid file (option -p): the process id in decimal digits, without a newline."""
 
 import os
 from contextlib import suppress
@@ -10,10 +10,10 @@ _MODE: Final = 0o644
 
 
 class PidFile:
-    """This process's id in a file, until it is removed."""
+    """A file with the id of this process, which exists until ``remove``."""
 
     def __init__(self, path: str) -> None:
-        """Write the file, over whatever was there. Raises StartError."""
+        """Write the file; an existing file is overwritten. Raises StartError."""
         self.path = os.path.abspath(path)
         self._content = str(os.getpid()).encode()
         try:
@@ -26,7 +26,7 @@ class PidFile:
             raise StartError(f"opening pid file '{path}' failed: {error.strerror}") from error
 
     def remove(self) -> None:
-        """Remove the file, unless another process has written its own id there meanwhile."""
+        """Remove the file, unless another process has written its own id to it."""
         with suppress(OSError):
             with open(self.path, "rb") as file:
                 ours = file.read() == self._content

@@ -1,4 +1,4 @@
-"""Looks host names up for the workers, whose event loops must not wait for a name server."""
+"""Look-ups of host names for the workers, whose event loops must not wait for a name server."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ MOST_AT_A_TIME: Final = 8
 
 
 def look_up(host: str, port: int) -> Resolved:
-    """Every address of a host as the system's resolver gives them; waits for name servers."""
+    """Return all addresses of a host, or the reason why there are none; blocks while the system's resolver works."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:
@@ -20,23 +20,23 @@ def look_up(host: str, port: int) -> Resolved:
         return Resolved(host, port, error=reason)
     addresses = []
     for family, _, _, _, where in found:
-        # An IPv4 socket address has nothing after the port.
+        # An IPv4 socket address has no flow information and no scope id.
         ip, _, flow, scope = (*where, 0, 0)[:4]
         addresses.append((int(family), str(ip), int(flow), int(scope)))
     return Resolved(host, port, tuple(addresses))
 
 
 class Resolver:
-    """A bounded number of look-ups at a time, the others wait.
+    """Looks names up in threads, at most MOST_AT_A_TIME at once; further look-ups wait.
 
-    Its threads are daemons: a name server that does not answer never delays the end of the process.
+    The threads are daemon threads, so that a name server that does not answer cannot delay the exit of the process.
     """
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(MOST_AT_A_TIME)
 
     async def resolve(self, host: str, port: int) -> Resolved:
-        """As ``look_up``, without holding up the event loop."""
+        """Return the result of ``look_up``, without blocking the event loop."""
         async with self._slots:
             loop = asyncio.get_running_loop()
             answer: asyncio.Future[Resolved] = loop.create_future()
@@ -51,5 +51,5 @@ def _answer(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Resolved], h
         if not answer.done():
             answer.set_result(resolved)
 
-    with suppress(RuntimeError):  # the loop is closed: no caller waits any more
+    with suppress(RuntimeError):  # the loop is closed, so no caller waits for the result
         loop.call_soon_threadsafe(deliver)

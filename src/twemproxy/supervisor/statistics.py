@@ -1,4 +1,4 @@
-"""The statistics as the outside sees them: fresh at every look, the workers' counters are shared memory."""
+"""The statistics of the proxy. Each request reads the counters of the workers anew from shared memory."""
 
 import socket
 import time
@@ -10,12 +10,12 @@ from twemproxy.stats.layout import CounterLayout
 
 
 class Statistics:
-    """All workers' counters of a configuration."""
+    """The counters of all workers, for one configuration."""
 
     def __init__(self, config: Config) -> None:
         self.layout = CounterLayout([len(pool.servers) for pool in config.pools])
         self.tables: list[memoryview[int]] = []
-        """Each worker's table, as unsigned 64-bit words."""
+        """The counter table of each worker, as unsigned 64-bit words."""
         self._names = [
             snapshot.PoolNames(pool.name, tuple(server.name for server in pool.servers)) for pool in config.pools
         ]
@@ -23,11 +23,11 @@ class Statistics:
         self._started = time.monotonic()
 
     def take(self) -> snapshot.Snapshot:
-        """The counters as they are now."""
+        """Return the current values of all counters."""
         return snapshot.take(self.tables, self.layout, self._names)
 
     def document(self, full: bool) -> bytes:
-        """A document of the statistics port as of now: the ``full`` one, or nutcracker's."""
+        """Return a document of the statistics port with current values: the ``full`` document or nutcracker's."""
         return snapshot.render(
             self.take(),
             source=self._source,

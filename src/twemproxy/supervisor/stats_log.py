@@ -1,4 +1,4 @@
-"""A line of statistics in the log every stats interval (option -i), at level DEBUG and above."""
+"""The line of statistics in the log: one per stats interval (option -i), at log levels from DEBUG (7) on."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from twemproxy import log
 from twemproxy.stats.snapshot import Snapshot
 
 LEVEL: Final = 7
-"""DEBUG: from this level on the line is written."""
+"""DEBUG, the lowest log level at which the line is written."""
 
 _logger = log.get_logger(__name__)
 
@@ -21,17 +21,17 @@ class _Totals(NamedTuple):
 
 
 class StatsLog:
-    """Costs nothing, not even a timer, while the level is below LEVEL."""
+    """Writes the lines. Below LEVEL it has no timer, and thus no cost."""
 
     def __init__(self, interval: int, take: Callable[[], Snapshot]) -> None:
-        """``interval``: milliseconds, 0 for no line ever."""
+        """Start no timer yet. ``interval``: milliseconds, 0 for no lines. ``take``: returns the current counters."""
         self._interval = interval / 1000
         self._take = take
         self._last = _Totals(0, 0, 0, 0)
         self._timer: asyncio.TimerHandle | None = None
 
     def follow_level(self) -> None:
-        """Start or stop, as the log level in force wants it."""
+        """Start or stop the timer, according to the current log level."""
         if self._interval == 0 or log.current_level() < LEVEL:
             self.stop()
         elif self._timer is None:
@@ -39,7 +39,7 @@ class StatsLog:
             self._wait()
 
     def stop(self) -> None:
-        """Write no more lines."""
+        """Stop the timer: no more lines are written."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -59,7 +59,7 @@ class StatsLog:
 
 
 def _totals(snapshot: Snapshot) -> tuple[_Totals, tuple[int, int]]:
-    """What only grows, and (client connections, server connections) open now."""
+    """Return the sums of counters that only grow, and (open client connections, open server connections)."""
     pools = [pool.values for pool in snapshot.pools]
     servers = [server.values for pool in snapshot.pools for server in pool.servers]
     totals = _Totals(

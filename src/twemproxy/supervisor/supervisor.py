@@ -1,4 +1,4 @@
-"""The supervisor: starts everything in order, acts on signals, and ends everything in order."""
+"""The supervisor: starts the parts of the proxy in order, handles signals, and stops the parts in order."""
 
 import asyncio
 import os
@@ -26,11 +26,11 @@ from twemproxy.supervisor.worker_slot import WorkerSlot
 from twemproxy.worker.messages import LogSettings, ReopenLog, SetLogLevel, Start, ToWorker
 
 SETTLE_SHARE: Final = 0.8
-"""Part of the drain time in which pools go on serving, at most, until what is in flight has been answered."""
+"""Fraction of the drain time for which pools keep serving at most, until the requests in flight have replies."""
 CUT_OFF_SHARE: Final = 0.95
-"""Part of the drain time after which what is left is cut off, so that the process has ended when all of it is over."""
+"""Fraction of the drain time after which remaining clients are closed, so that the process exits in time."""
 PATIENCE_SHARE: Final = 0.2
-"""Part of the drain time that a server may say nothing while requests wait for it, and a client take nothing."""
+"""Fraction of the drain time after which requests to a silent server fail and a client that reads nothing is closed."""
 
 _VERSE: Final = "many keys, few wires / each to its own server, each reply in its turn"
 
@@ -38,20 +38,20 @@ _logger = log.get_logger(__name__)
 
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that nothing is left to do for once everything has ended."""
+"""Signals that are blocked when the proxy has stopped, because nothing is left to do for them."""
 
 
 def run(options: Options, *, workers: int = 1, program: WorkerProgram = PYTHON_WORKER) -> int:
-    """Run the proxy until a signal ends it; gives the exit status: 0, or 1 when it could not start or go on.
+    """Run the proxy until a signal stops it; returns the exit status: 0, or 1 if it could not start or continue.
 
-    The reason of a failure goes to standard error, and to the log file if there is one.
+    The reason of a failure is written to standard error, and to the log file if there is one.
     """
     try:
         log.configure(LogSettings(options.log_level, options.log_path))
     except log.LogError as error:
         _tell(str(error))
         return 1
-    # Its debug messages are about itself, not about the proxy.
+    # The debug messages of asyncio are about asyncio, not about the proxy.
     log.get_logger("asyncio").setLevel(log.WARN)
     if options.daemonize:
         daemonize()
@@ -72,13 +72,13 @@ class Supervisor:
         self._stats_log: StatsLog | None = None
 
     async def run(self) -> int:
-        """As the module's ``run``, with the log already open."""
+        """Run the proxy as ``run`` of the module does; the log must be open. Returns the exit status."""
         asyncio.get_running_loop().set_exception_handler(_log_exception)
         self._watch_signals()
         try:
             return await self._run()
         finally:
-            # While the event loop closes, a signal would find its handler half gone, or kill the process.
+            # While the event loop closes, a signal would meet a handler that is partly removed, or kill the process.
             signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
     async def _run(self) -> int:
@@ -100,7 +100,7 @@ class Supervisor:
         return 0
 
     async def _serve(self, held: ExitStack) -> None:
-        """Open the sockets, run the workers, and come back when they have left."""
+        """Open the sockets, run the workers, and return when they have exited."""
         config = load(self._options.conf_file)
         _logger.log(log.NOTICE, "configuration file '%s'", self._options.conf_file)
         statistics = Statistics(config)
@@ -139,7 +139,11 @@ class Supervisor:
             self._slots.append(slot)
 
     async def _run_workers(self, config: Config, doors: ExitStack) -> None:
-        """Run every worker until all have left; close the doors when the first of them has to."""
+        """Run the workers until all have exited.
+
+        When the proxy is stopped or a worker fails, close ``doors``, the listening sockets and the statistics port, and
+        drain the workers.
+        """
         workers = [asyncio.create_task(slot.run()) for slot in self._slots]
         stop = asyncio.create_task(self._stopping.wait())
         announcement = asyncio.create_task(self._announce(config))
@@ -156,9 +160,9 @@ class Supervisor:
             worker.result()
 
     async def _settle(self, workers: Sequence[asyncio.Task[None]]) -> float:
-        """Have workers answer what is in flight while they go on serving; gives the seconds they have left to drain.
+        """Have the workers answer the requests in flight while they keep serving; returns the seconds left to drain.
 
-        This keeps the time short in which no client is accepted, also when some server or client holds the end up.
+        So the time in which no client is accepted is short, even if a server or a client delays the exit.
         """
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -191,7 +195,7 @@ class Supervisor:
             slot.drain(max(timeout, 0), self._patience)
 
     async def _announce(self, config: Config) -> None:
-        """Log that all workers accept clients, once they do."""
+        """Wait until all workers accept clients, then log it."""
         for slot in self._slots:
             await slot.ready.wait()
         if self._stats_log is not None:
@@ -239,7 +243,7 @@ class Supervisor:
         self._tell_workers(ReopenLog())
 
     def _stop(self) -> None:
-        """Drain the workers; called once more, cut the drain short."""
+        """Stop the proxy by draining the workers; a second call ends the drain at once."""
         if self._stopping.is_set():
             self._hurrying.set()
             if self._is_draining:
@@ -251,7 +255,7 @@ class Supervisor:
             slot.send(message)
 
     def _explain(self, reason: str) -> None:
-        """Say why there is no proxy, once per place where somebody may look."""
+        """Report why the proxy does not run: on standard error, and in the log file if there is one."""
         _tell(f"nutcracker: {reason}")
         if self._options.log_path:
             _logger.error("%s", reason)
@@ -267,7 +271,7 @@ def _log_banner() -> None:
 
 
 def _tell(line: str) -> None:
-    if sys.stderr is not None:  # None when the descriptor was closed: print would take standard output
+    if sys.stderr is not None:  # None if the descriptor was closed; print would then use standard output
         print(line, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""One worker process, from its start to its end: spawned, controlled over its socket, reaped."""
+"""One worker process: it is spawned, controlled over a socket, and reaped."""
 
 import asyncio
 import os
@@ -16,16 +16,16 @@ from twemproxy.worker.messages import MessageStream, Start, ToSupervisor, ToWork
 
 
 class WorkerProgram(NamedTuple):
-    """How a worker is started; its standard input is the control socket."""
+    """The program of a worker, and its command line. The worker's standard input is the control socket."""
 
     path: str
-    """The program's file."""
+    """The path of the executable."""
     command: tuple[str, ...]
-    """The command line, beginning with the name it is started under; ``{number}`` becomes the worker's number."""
+    """The command line; its first word is argv[0]. ``{number}`` is replaced with the worker's number."""
 
 
 NATIVE_WORKER: Final = WorkerProgram("/proc/self/exe", ("nutcracker: worker {number}",))
-"""The program that runs, whatever has become of its file: see ``twemproxy.launcher``."""
+"""The program of this process, even if its file was replaced or removed; see ``twemproxy.launcher``."""
 PYTHON_WORKER: Final = WorkerProgram(sys.executable, (sys.executable, "-P", "-m", "twemproxy.worker.main"))
 SUPERVISORS_SIGNALS: Final = (
     signal.SIGHUP,
@@ -36,20 +36,20 @@ SUPERVISORS_SIGNALS: Final = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
-"""Blocked in a worker from its first instruction: terminals and service managers send them to it as well."""
+"""Blocked in a worker from its first instruction, because terminals and service managers also signal the worker."""
 LEAVE_TIME: Final = 1.0
-"""Seconds between a worker's closing its control socket and its end, or the reverse; then it is killed."""
+"""Longest time in seconds between a worker's exit and the end of its socket, in either order; then it is killed."""
 
 _DESCRIPTORS_AT_A_TIME: Final = 250
-"""The kernel passes at most 253 with one sendmsg (SCM_MAX_FD)."""
+"""Descriptors per sendmsg(2); the kernel's limit is 253 (SCM_MAX_FD)."""
 _FIRST_PART: Final = 32768
-"""Bytes that a fresh socket takes without blocking."""
+"""Bytes that a new socket accepts without blocking."""
 
 _logger = log.get_logger(__name__)
 
 
 class WorkerProcess(asyncio.Protocol):
-    """A running worker, as the protocol of its control socket. Make one with ``spawn``."""
+    """A running worker, which is also the asyncio protocol of its control socket. Use ``spawn`` to create one."""
 
     def __init__(self, on_message: Callable[["WorkerProcess", ToSupervisor], None]) -> None:
         self._on_message = on_message
@@ -68,10 +68,10 @@ class WorkerProcess(asyncio.Protocol):
         descriptors: Sequence[int],
         on_message: Callable[["WorkerProcess", ToSupervisor], None],
     ) -> "WorkerProcess":
-        """Start the worker of this number and send it the first message.
+        """Start the worker with this number, and send it the first message ``start``.
 
-        ``descriptors``: those that go with it, see ``worker.messages``. ``on_message`` is called with what
-        the worker says. Raises OSError when the system refuses.
+        ``descriptors``: sent with this message, see ``worker.messages``. ``on_message``: called with each message from
+        the worker. Raises OSError if the system cannot start the worker.
         """
         self = cls(on_message)
         ours, theirs = socket.socketpair()
@@ -91,20 +91,20 @@ class WorkerProcess(asyncio.Protocol):
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def send(self, message: ToWorker) -> None:
-        """Send the worker a message; a worker that has exited gets nothing."""
+        """Send the worker a message. The message is dropped if the control socket is closed, as after an exit."""
         if not self._transport.is_closing():
             self._transport.write(encode(message))
 
     def kill(self) -> None:
-        """End it at once, if it has not ended."""
+        """Kill the process, if it has not exited."""
         self._process.kill()
 
     async def wait(self) -> str:
-        """Wait until it has ended and all it said was heard; gives how it ended, for the log."""
+        """Wait until the process has exited and its messages are handled; returns how it exited, for the log."""
         ends = [asyncio.create_task(self._closed.wait()), asyncio.create_task(self._exited.wait())]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait(ends, timeout=LEAVE_TIME)
@@ -114,7 +114,7 @@ class WorkerProcess(asyncio.Protocol):
         return _describe(self._process.returncode)
 
     def data_received(self, data: bytes) -> None:
-        """Protocol: bytes from the worker."""
+        """Handle bytes from the worker, as asyncio.Protocol; an invalid message closes the control socket."""
         try:
             messages = self._stream.feed(data)
         except msgspec.DecodeError as error:
@@ -125,7 +125,7 @@ class WorkerProcess(asyncio.Protocol):
             self._on_message(self, message)  # type: ignore[arg-type]
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Protocol: the worker has closed its end."""
+        """Note that the control socket is closed, as asyncio.Protocol."""
         self._closed.set()
 
     def _watch_exit(self) -> None:
@@ -143,7 +143,7 @@ class WorkerProcess(asyncio.Protocol):
 
 def _spawn(program: WorkerProgram, number: int, control: socket.socket) -> subprocess.Popen[bytes]:
     command = [word.replace("{number}", str(number)) for word in program.command]
-    # Blocked rather than ignored: one that comes to the supervisor meanwhile is delivered afterwards.
+    # Blocked, not ignored, so that a signal for the supervisor is delivered after the call.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
     try:
         return subprocess.Popen(command, executable=program.path, stdin=control.fileno())
@@ -152,7 +152,7 @@ def _spawn(program: WorkerProgram, number: int, control: socket.socket) -> subpr
 
 
 def _send_with_descriptors(to: socket.socket, data: bytes, descriptors: Sequence[int]) -> bytes:
-    """Send all the descriptors along with the beginning of ``data``; gives what of it is left to send."""
+    """Send all descriptors with the beginning of ``data``; returns the part of ``data`` that is not sent yet."""
     for first in range(0, len(descriptors), _DESCRIPTORS_AT_A_TIME):
         some = descriptors[first : first + _DESCRIPTORS_AT_A_TIME]
         is_last = first + _DESCRIPTORS_AT_A_TIME >= len(descriptors)

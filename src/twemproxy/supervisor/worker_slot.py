@@ -1,4 +1,4 @@
-"""A worker's place: the counters it writes, and a process that is replaced whenever it dies."""
+"""A worker slot: the counters of one worker, and its process, which is replaced when it dies."""
 
 import asyncio
 import mmap
@@ -14,22 +14,25 @@ from twemproxy.supervisor.worker_process import WorkerProcess, WorkerProgram
 from twemproxy.worker.messages import Drain, Ready, Resolve, Settle, Settled, Start, ToSupervisor, ToWorker
 
 FIRST_DELAY: Final = 0.1
-"""Seconds before a dead worker is replaced; doubled each time up to LONGEST_DELAY."""
+"""Seconds before a dead worker is replaced. The delay doubles each time, up to LONGEST_DELAY."""
 LONGEST_DELAY: Final = 10.0
 STEADY_TIME: Final = 30.0
-"""A worker that lived this many seconds starts the delays from the beginning."""
+"""Seconds. After a worker has lived for longer, the next delay is FIRST_DELAY."""
 CUT_OFF_TIME: Final = 1.0
-"""Seconds a worker has to leave after its drain is over; then it is killed."""
+"""Seconds that a worker has for its exit after the time of its drain; then it is killed."""
 
 _logger = log.get_logger(__name__)
 
 
 class WorkerFailed(StartError):
-    """The first worker ended before it served, and another one in its place would, too; the text says how."""
+    """The first worker exited before it was ready. It is not replaced, because the next one would fail, too.
+
+    The text says how the worker exited, or why it could not be started.
+    """
 
 
 class WorkerSlot:
-    """Keeps one worker running. The counters outlive it, so nothing that only grows ever goes back."""
+    """Keeps one worker running. The counters outlive the process, so that those that only grow never go back."""
 
     def __init__(
         self,
@@ -40,11 +43,11 @@ class WorkerSlot:
         listeners: Sequence[int],
         resolver: Resolver,
     ) -> None:
-        """``number``: the worker's, from 1; ``start``: makes the first message to a new process.
+        """Allocate the counters; ``run`` starts the process.
 
-        ``listeners``: the listening sockets.
-
-        Raises OSError when there is no memory for the counters.
+        ``number``: of the worker, from 1. ``start``: returns the first message for a new process. ``listeners``: the
+        descriptors of the listening sockets, one per pool, in pool order. Raises OSError without memory for the
+        counters.
         """
         self._program = program
         self._number = number
@@ -57,9 +60,9 @@ class WorkerSlot:
         """The counters, as unsigned 64-bit words."""
         self._descriptors = (self._memory_descriptor, *listeners)
         self.ready = asyncio.Event()
-        """Set when a process of this slot has served."""
+        """Set when a process of this slot has reported ``Ready``."""
         self.settled = asyncio.Event()
-        """Set when what ``settle`` asked for is done."""
+        """Set when the requests that were in flight at ``settle`` have replies."""
         self._process: WorkerProcess | None = None
         self._settle: Settle | None = None
         self._drain: Drain | None = None
@@ -68,9 +71,9 @@ class WorkerSlot:
         self._answers: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Keep a process serving, until it has left after ``drain``.
+        """Keep a process running, until it has exited after ``drain``.
 
-        Raises WorkerFailed when the first one dies before it is ready.
+        Raises WorkerFailed if the first process dies before it is ready.
         """
         delay = FIRST_DELAY
         while not self._draining.is_set():
@@ -90,14 +93,14 @@ class WorkerSlot:
             delay = min(delay * 2, LONGEST_DELAY)
 
     def send(self, message: ToWorker) -> None:
-        """Tell the process something, if there is one."""
+        """Send a message to the process, if there is one."""
         if self._process is not None:
             self._process.send(message)
 
     def settle(self, patience: float) -> None:
-        """Have the process answer what is in flight and go on serving; ``settled`` is set then.
+        """Have the process answer the requests in flight and keep serving; then ``settled`` is set.
 
-        ``patience``: seconds that silent servers get from now on.
+        ``patience``: seconds of silence after which the requests to a server fail, from now on.
         """
         self._settle = Settle(patience)
         if self._process is None or not self.ready.is_set():
@@ -106,9 +109,9 @@ class WorkerSlot:
             self._process.send(self._settle)
 
     def drain(self, timeout: float, patience: float) -> None:
-        """Let the process finish what is in flight, for ``timeout`` seconds at most, and start no other one.
+        """Have the process finish the requests in flight within ``timeout`` seconds and exit; it is not replaced.
 
-        ``patience``: as in ``settle``. Another call can make the time shorter.
+        ``patience``: as in ``settle``. Another call can shorten the time.
         """
         self._drain = Drain(timeout, patience)
         self._draining.set()
@@ -127,7 +130,7 @@ class WorkerSlot:
         process.kill()
 
     async def _run_process(self) -> str:
-        """Run a process to its end; gives how it ended."""
+        """Run a process until it exits; returns how it exited, or why it could not be started, as text for the log."""
         try:
             process = await WorkerProcess.spawn(
                 self._program, self._number, self._start(), self._descriptors, self._on_message
@@ -148,7 +151,7 @@ class WorkerSlot:
                 self._kill_timer.cancel()
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not for the end of the time when there is a drain."""
+        """Wait for this time, or until a drain begins."""
         wait = asyncio.create_task(self._draining.wait())
         await asyncio.wait([wait], timeout=seconds)
         wait.cancel()

@@ -1,1 +1,1 @@
-"""The worker process: builds pools from a configuration and runs the event loop over them."""
+"""The worker process: it builds the pools of a configuration, and runs the event loop that serves them."""

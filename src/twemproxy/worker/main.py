@@ -1,7 +1,7 @@
-"""The worker process, started by the supervisor: see ``supervisor.worker_process.WorkerProgram``.
+"""The worker process. The supervisor starts it, see ``supervisor.worker_process.WorkerProgram``.
 
-Its standard input is a unix stream socket on which the supervisor sends ``messages.Start`` first. The worker ends when
-it was told to drain and has, or when the supervisor is gone.
+The worker's standard input is a unix stream socket, on which the supervisor first sends ``messages.Start``. The worker
+exits after a drain, or when the supervisor is gone.
 """
 
 import array
@@ -43,7 +43,7 @@ _logger = log.get_logger(__name__)
 STANDARD_INPUT = 0
 RECEIVE_SIZE = 65536
 MOST_DESCRIPTORS = 250
-"""Per message: the kernel's limit (SCM_MAX_FD) is 253."""
+"""Most descriptors per recvmsg(2); the kernel's limit is 253 (SCM_MAX_FD)."""
 
 IGNORED_SIGNALS = (
     signal.SIGHUP,
@@ -56,11 +56,11 @@ IGNORED_SIGNALS = (
     signal.SIGUSR2,
     signal.SIGXFSZ,
 )
-"""A terminal sends its signals to the whole group; what they mean here the supervisor says in messages."""
+"""Ignored, because a terminal also signals the worker. The supervisor sends messages instead."""
 
 
 class SupervisorGone(Exception):
-    """The other end of the control socket is closed."""
+    """The supervisor's end of the control socket is closed."""
 
 
 class Control:
@@ -73,7 +73,10 @@ class Control:
         self._early: list[object] = []
 
     def receive_start(self) -> tuple[Start, list[int]]:
-        """Wait for the first message; gives it and the descriptors that came with it."""
+        """Wait for the first message; returns it and the descriptors that came with it.
+
+        Raises SupervisorGone, or TypeError if the message is not ``Start``.
+        """
         descriptors: list[int] = []
         size = array.array("i").itemsize
         while not self._early:
@@ -92,47 +95,47 @@ class Control:
         return start, descriptors
 
     def receive(self) -> list[object]:
-        """The messages that have come; call it when the socket is readable."""
+        """Return the messages that have arrived; call this when the socket is readable. Raises SupervisorGone."""
         data = self.socket.recv(RECEIVE_SIZE)
         if not data:
             raise SupervisorGone
         return list(self._stream.feed(data))
 
     def send(self, message: ToSupervisor) -> None:
-        """Tell the supervisor something."""
+        """Send a message to the supervisor; it is dropped if the supervisor is gone."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.socket.sendall(encode(message))
 
 
 class Resolutions:
-    """Host names that the supervisor is looking up, and the callbacks that wait for them."""
+    """The look-ups that the supervisor does for this worker, and the callbacks that wait for them."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
         self._waiting: dict[tuple[str, int], list[Callable[[Resolved], None]]] = {}
 
     def __call__(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
-        """Call ``callback`` with the addresses, later; one look-up serves all callers that ask in the meantime."""
+        """Look up a host; ``callback`` gets the result later. Calls for the same host and port share a look-up."""
         waiting = self._waiting.setdefault((host, port), [])
         waiting.append(callback)
         if len(waiting) == 1:
             self._control.send(Resolve(host, port))
 
     def answered(self, answer: Resolved) -> None:
-        """The supervisor's answer."""
+        """Pass an answer of the supervisor to the callbacks that wait for it."""
         for callback in self._waiting.pop((answer.host, answer.port), []):
             callback(answer)
 
 
 def codec_of(pool: PoolConfig) -> Codec:
-    """What speaks the pool's protocol."""
+    """Return the codec for the pool's protocol."""
     if pool.redis:
         return RedisCodec(pool.allow_commands, pool.deny_commands)
     return MemcacheCodec(pool.allow_commands)
 
 
 def serve(control: Control) -> None:
-    """Build the pools of the Start message and run them until told to stop."""
+    """Build the pools of the Start message, and serve them until a drain is complete."""
     start, descriptors = control.receive_start()
     log.configure(start.log)
     pools = start.config.pools
@@ -170,14 +173,14 @@ def serve(control: Control) -> None:
     data_plane.preconnect()
     data_plane.listen(descriptors[1:])
     control.send(Ready())
-    # What lives now lives as long as the worker: the collector need not look at it again.
+    # All present objects live as long as the worker, so the garbage collector need not examine them again.
     gc.collect()
     gc.freeze()
     data_plane.run()
 
 
 def reopen_log() -> None:
-    """Reopen the log file; go on with the old one when that fails."""
+    """Reopen the log file; if that fails, log the error and keep the old file."""
     try:
         log.reopen()
     except log.LogError as error:
@@ -185,7 +188,7 @@ def reopen_log() -> None:
 
 
 def main() -> int:
-    """Run a worker; gives its exit status."""
+    """Run a worker; returns its exit status: 0, or 1 if the supervisor is gone."""
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     control = Control(STANDARD_INPUT)

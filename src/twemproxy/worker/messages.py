@@ -1,9 +1,9 @@
-"""What supervisor and worker say to each other, over a unix stream socket.
+"""The messages between the supervisor and a worker, over a unix stream socket.
 
-On the wire a message is a 4-byte big-endian length and that many bytes of MessagePack. ``Start`` is the first
-message a worker gets; the descriptors it speaks of arrive with it (SCM_RIGHTS), in this order: the memory of
-the counters, then one listening socket per pool, in pool order; at most 250 come with one sendmsg, the next ones
-with the next bytes of the same message.
+On the wire, a message is a 4-byte big-endian length and that many bytes of MessagePack. The first message to a worker
+is ``Start``. The descriptors for the worker arrive with this message (SCM_RIGHTS), in this order: the memory of the
+counters, then one listening socket per pool, in pool order. At most 250 descriptors come with one sendmsg(2), and
+further ones with the next bytes of the same message.
 """
 
 import struct
@@ -16,37 +16,37 @@ _LENGTH = struct.Struct("!I")
 
 
 class LogSettings(msgspec.Struct, frozen=True):
-    """How a process logs; ``twemproxy.log`` carries it out."""
+    """The log settings of a process; ``twemproxy.log`` applies them."""
 
     level: int
     path: str = ""
-    """Empty for standard error."""
+    """Path of the log file; empty: standard error."""
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
-    """Serve these pools."""
+    """The first message: serve the pools of this configuration."""
 
     config: Config
     mbuf_size: int
     log: LogSettings
     client_limit: int
-    """Most client connections of this worker at a time, all pools together; 0 for no limit."""
+    """Most client connections of this worker at a time, of all pools together; 0: no limit."""
     max_memory: int
-    """Bytes that this worker should hold for traffic at most; 0 for no limit."""
+    """Most bytes that this worker should hold for traffic; 0: no limit."""
 
 
 class Resolved(msgspec.Struct, frozen=True, tag=True):
-    """Answer to ``Resolve``: every address of the host, in order of preference, or why there is none."""
+    """The answer to ``Resolve``: all addresses of the host in order of preference, or the reason why there are none."""
 
     host: str
     port: int
     addresses: tuple[tuple[int, str, int, int], ...] = ()
-    """(address family, numeric IP, IPv6 flow information, IPv6 scope id)."""
+    """Per address: (address family, numeric IP address, IPv6 flow information, IPv6 scope id)."""
     error: str = ""
 
 
 class SetLogLevel(msgspec.Struct, frozen=True, tag=True):
-    """Log at this level, 0 to 11, from now on."""
+    """Set the log level, 0 to 11."""
 
     level: int
 
@@ -56,17 +56,17 @@ class ReopenLog(msgspec.Struct, frozen=True, tag=True):
 
 
 class Settle(msgspec.Struct, frozen=True, tag=True):
-    """Go on serving, and answer ``Settled`` once all requests that are on their way now have been answered."""
+    """Keep serving, and send ``Settled`` when all requests that are in flight now have replies."""
 
     patience: float
-    """Seconds after which requests to a server that says nothing fail, from now on."""
+    """Seconds of silence after which the requests to a server fail, from now on."""
 
 
 class Drain(msgspec.Struct, frozen=True, tag=True):
-    """Stop accepting and reading new requests, finish those in flight, then leave."""
+    """Stop accepting clients and reading requests, finish the requests in flight, then exit."""
 
     timeout: float
-    """Seconds after which what is not finished is cut off."""
+    """Seconds after which the remaining clients are closed."""
     patience: float
     """As in ``Settle``."""
 
@@ -76,11 +76,11 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Settled(msgspec.Struct, frozen=True, tag=True):
-    """Answer to ``Settle``; the worker still serves."""
+    """The answer to ``Settle``. The worker keeps serving."""
 
 
 class Resolve(msgspec.Struct, frozen=True, tag=True):
-    """Look a host name up; the worker waits for no other address of it meanwhile."""
+    """Look up a host name. The worker sends no second request for the same host and port before the answer."""
 
     host: str
     port: int
@@ -94,23 +94,23 @@ _to_supervisor = msgspec.msgpack.Decoder(ToSupervisor)
 
 
 def encode(message: ToWorker | ToSupervisor) -> bytes:
-    """One message as it goes over the wire."""
+    """Return the bytes of a message on the wire."""
     body = msgspec.msgpack.encode(message)
     return _LENGTH.pack(len(body)) + body
 
 
 class MessageStream:
-    """Cuts a received byte stream into messages."""
+    """Splits a received byte stream into messages."""
 
     def __init__(self, *, for_worker: bool) -> None:
-        """``for_worker``: whether the messages are those a worker receives."""
+        """Begin a stream. ``for_worker``: whether its messages are those to a worker, not those to the supervisor."""
         self._decoder = _to_worker if for_worker else _to_supervisor
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> list[ToWorker | ToSupervisor]:
-        """Take bytes as they came; gives the messages they complete, oldest first.
+        """Add received bytes; returns the messages that they complete, oldest first.
 
-        Raises msgspec.DecodeError when the bytes are no message: the two ends are of different versions.
+        Raises msgspec.DecodeError if the bytes are not a message: then the two ends have different versions.
         """
         self._pending += data
         messages: list[ToWorker | ToSupervisor] = []
