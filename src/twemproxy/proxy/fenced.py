@@ -164,7 +164,7 @@ def skip_push(
         return MISSING
     if frame == COMPLETE and codec.is_push(buf, start, start + cursor.length):
         return start + cursor.length
-    connection.fail(EINVAL, "it sent a reply that nobody asked for")
+    connection.fail(EINVAL, "it sent a reply without a request")
     return end
 
 

@@ -170,9 +170,7 @@ class MemoryLimit:
         if not self.told and self.loop.now >= self.tell_at and self.loop.verbosity >= WARN:
             self.told = True
             self.tell_at = self.loop.now + TELL_INTERVAL
-            _logger.warning(
-                "%d bytes are held for traffic, '--max-memory' is %d: large requests wait", self.used(), self.limit
-            )
+            _logger.warning("traffic uses %d bytes, '--max-memory' is %d: large requests wait", self.used(), self.limit)
         return stream.pause()
 
     @cython.cfunc
@@ -220,7 +218,7 @@ class MemoryLimit:
             if self.told:
                 self.told = False
                 if self.loop.verbosity >= NOTICE:
-                    _logger.log(log.NOTICE, "%d bytes are held for traffic: large requests wait no longer", self.used())
+                    _logger.log(log.NOTICE, "traffic uses %d bytes: large requests wait no longer", self.used())
             return 0
         if favoured is not None and (
             now >= self.favoured_until
@@ -305,7 +303,7 @@ class MemoryLimit:
                     self.go_on(client)
                 continue
             if 2 * (client.tail_end - client.tail_start) <= held or not self.drop_request(client):
-                client.cut_off("it holds most of too much memory")
+                client.cut_off("memory is far above '--max-memory', and this client uses the most of it")
         return 0
 
     @cython.cfunc

@@ -21,8 +21,8 @@ The first address can get three quarters of all connections, a second address th
 """
 
 SHARE_USED = (
-    "the clients of {address} use {used} of the {limit} private server connections of pool {pool}, their share:"
-    " 'blocking_connections' in its configuration allows more"
+    "the clients of {address} use {used} of the {limit} private server connections of pool {pool}, the most for one"
+    " address: 'blocking_connections' in its configuration allows more"
 )
 
 TOO_MANY = (

@@ -65,21 +65,22 @@ class PoolLog:
     def client_takes_nothing(self, descriptor: int, untaken: int, limit: int) -> None:
         """At WARN: a client is closed because it has ``untaken`` bytes of unread output."""
         _logger.warning(
-            "%s: client %d from %s is closed: %d bytes wait for it, 'client_output_limit' is %d",
+            "%s: client %d from %s is closed: it has not read %d bytes, 'client_output_limit' is %d",
             *(self.name, descriptor, peer_of(descriptor), untaken, limit),
         )
 
     def client_writes_on(self, descriptor: int, unread: int, limit: int) -> None:
         """At WARN: a client is closed because it has sent ``unread`` bytes without reading replies."""
         _logger.warning(
-            "%s: client %d from %s is closed: it sent %d bytes and took no replies, 'client_input_limit' is %d",
+            "%s: client %d from %s is closed: it sent %d bytes without reading replies, 'client_input_limit' is %d",
             *(self.name, descriptor, peer_of(descriptor), unread, limit),
         )
 
     def client_holds_most(self, descriptor: int, held: int, limit: int) -> None:
         """At WARN: a client loses its ``held`` bytes of memory because the worker uses too much."""
         _logger.warning(
-            "%s: client %d from %s loses the %d bytes held for it: '--max-memory' is %d, and twice as much is held",
+            "%s: client %d from %s: its %d bytes are dropped, '--max-memory' is %d and traffic uses more than twice"
+            " that",
             *(self.name, descriptor, peer_of(descriptor), held, limit),
         )
 
@@ -89,7 +90,7 @@ class PoolLog:
         ``foreign``: index in ``foreign.NAMES``. ``now``: milliseconds of a steady clock. The first client is logged,
         then at most one per TELL_INTERVAL: a port scanner must not fill the log.
         """
-        port = "is plain" if NAMES[foreign] == "TLS" else f"serves {self.protocol}"
+        port = "has no TLS" if NAMES[foreign] == "TLS" else f"serves {self.protocol}"
         if self._may_tell("foreign", now):
             _logger.warning(
                 "client %s of pool %s speaks %s, this port %s: closed%s",

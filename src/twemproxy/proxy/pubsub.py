@@ -563,7 +563,7 @@ class Subscriptions:
         elif what == REFUSED and batch is not None:
             self.refused(link, message)
         else:
-            link.connection.give_up(errno.EINVAL, "its message answers nothing that it was asked")
+            link.connection.give_up(errno.EINVAL, "it sent a message that is not a reply to any request")
         return 0
 
     @cython.cfunc

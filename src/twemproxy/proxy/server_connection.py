@@ -428,7 +428,7 @@ class ServerConnection(ServerStream):
             elif self.listener is not None:
                 self.listener(PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), stop - start))
             else:
-                self.fail(EINVAL, "it sent a reply that nobody asked for")
+                self.fail(EINVAL, "it sent a reply without a request")
             if self.fd < 0:
                 return end
             start = stop
@@ -518,7 +518,11 @@ class ServerConnection(ServerStream):
             if silent_by <= self.loop.now:
                 # The overdue requests have already counted as a failure of the server.
                 self.fail_with(
-                    ETIMEDOUT, "it has said nothing for too long", self.upstream.error_reply(ETIMEDOUT), False, True
+                    ETIMEDOUT,
+                    "it has sent nothing within a second 'timeout'",
+                    self.upstream.error_reply(ETIMEDOUT),
+                    False,
+                    True,
                 )
                 silent_by = NEVER
             elif self.reply_began_at != NEVER:
@@ -594,7 +598,7 @@ class ServerConnection(ServerStream):
     @cython.exceptval(-1, check=False)
     def end_reply(self) -> cython.int:
         """Fail the connection because an overdue reply does not end."""
-        reason: str = "a reply that is overdue does not end"
+        reason: str = "an overdue reply is still incomplete"
         return self.fail_with(ETIMEDOUT, reason, self.upstream.error_reply(ETIMEDOUT), False, True)
 
     def give_up_reply(self, reason: str) -> None:
@@ -606,7 +610,7 @@ class ServerConnection(ServerStream):
     def opening_overdue(self) -> cython.int:
         """The server did not accept the connection in time: try the next address, if there is one."""
         if self.state != CONNECTING or not self.candidates:
-            return self.fail(ETIMEDOUT, "it could not be connected to in time")
+            return self.fail(ETIMEDOUT, "the connection was not established in time")
         self.close_socket()
         self.set_open_by()
         return self.connect_next(ETIMEDOUT)

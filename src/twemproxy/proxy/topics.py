@@ -12,7 +12,7 @@ from cython.cimports.cpython.bytes import PyBytes_GET_SIZE
 from cython.cimports.cpython.list import PyList_GET_SIZE
 from cython.cimports.cpython.tuple import PyTuple_GET_SIZE
 
-LOST = "it may have missed messages: the server connection for its subscriptions ended"
+LOST = "the server connection for its subscriptions ended, so it may have missed messages"
 
 MOST_UNCONFIRMED = 4000
 """Unconfirmed topics that one request may have."""

@@ -106,7 +106,7 @@ def test_the_log_says_what_it_was_and_is_not_flooded(
         for _ in range(20):
             hang_up_on(proxy.client("alpha"), HTTP_POST)
         lines = re.findall("client .* closed.*", proxy.log())
-        assert lines[0] == f"client {host}:{port} of pool alpha speaks TLS, this port is plain: closed"
+        assert lines[0] == f"client {host}:{port} of pool alpha speaks TLS, this port has no TLS: closed"
         served = "this port serves memcached's text protocol: closed"
         assert [re.sub(r"[\d.]+:\d+", "X", line) for line in lines[1:]] == [
             f"client X of pool beta speaks memcached's binary protocol, {served}",

@@ -76,12 +76,12 @@ def test_more_than_may_wait_is_an_error_and_an_end(servers: list[RedisServer]) -
         taken, error, rest = came.partition(b"-ERR ")
         assert taken == bulk(VALUE) * (len(taken) // len(bulk(VALUE)))
         assert (error + rest).decode() == (
-            "-ERR more than 1048576 bytes of requests came while replies were not taken, none of them is served: read"
-            " replies earlier, or have 'client_input_limit' in the pool's configuration allow more\r\n"
+            "-ERR more than 1048576 bytes of requests arrived while the client read no replies, and none of them is"
+            " executed: read replies earlier, or raise 'client_input_limit' in the configuration of the pool\r\n"
         )
         [line] = [line for line in proxy.log().splitlines() if "client_input_limit" in line]
         assert re.search(
-            r"alpha: client \d+ from 127\.0\.0\.1:\d+ is closed: it sent \d+ bytes and took no replies,"
+            r"alpha: client \d+ from 127\.0\.0\.1:\d+ is closed: it sent \d+ bytes without reading replies,"
             r" 'client_input_limit' is 1048576$",
             line,
         )

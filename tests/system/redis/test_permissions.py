@@ -333,19 +333,19 @@ def test_command_knows_the_subcommands(denied: Connection, client: Connection, s
             ["redis: true", "allow_commands: flushall get"],
             "5:19",
             'pool "alpha": directive "allow_commands" names "get", which needs no permission or does not'
-            " exist; docs/commands.md marks those that do",
+            " exist; docs/commands.md marks the commands that need it",
         ),
         (
             ["redis: true", "allow_commands: flushal"],
             "5:19",
             'pool "alpha": directive "allow_commands" names "flushal", which needs no permission or does not'
-            ' exist; docs/commands.md marks those that do, did you mean "flushall"?',
+            ' exist; docs/commands.md marks the commands that need it, did you mean "flushall"?',
         ),
         (
             ["redis: true", "allow_commands: config|help"],
             "5:19",
             'pool "alpha": directive "allow_commands" names "config|help", which needs no permission or does not exist;'
-            ' docs/commands.md marks those that do, did you mean "config|set"?',
+            ' docs/commands.md marks the commands that need it, did you mean "config|set"?',
         ),
         (
             ["redis: true", "deny_commands: xyzzy"],
@@ -369,7 +369,7 @@ def test_command_knows_the_subcommands(denied: Connection, client: Connection, s
             ["redis: true", 'allow_commands: "@bitmap"'],
             "5:19",
             'pool "alpha": directive "allow_commands" names "@bitmap", which needs no permission or does not exist;'
-            " docs/commands.md marks those that do",
+            " docs/commands.md marks the commands that need it",
         ),
         (
             ["redis: true", "deny_commands: @scripting"],

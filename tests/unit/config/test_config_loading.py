@@ -187,7 +187,7 @@ def test_sample_configuration_has_its_five_kinds_of_pools() -> None:
             ["redis: true", "allow_commands: flush_all"],
             (6, 19),
             'pool "alpha": directive "allow_commands" names "flush_all", which needs no permission or does not exist; '
-            'docs/commands.md marks those that do, did you mean "flushall"?',
+            'docs/commands.md marks the commands that need it, did you mean "flushall"?',
         ),
         (
             ["redis: true", "deny_commands: keys configset"],
@@ -229,7 +229,7 @@ def test_sample_configuration_has_its_five_kinds_of_pools() -> None:
             ["allow_commands: flush_al"],
             (5, 19),
             'pool "alpha": directive "allow_commands" names "flush_al", which needs no permission or does not exist; '
-            "those that do are: flush_all, stats|cachedump, stats|detail, stats|reset, verbosity, "
+            "the commands that need it are: flush_all, stats|cachedump, stats|detail, stats|reset, verbosity, "
             'did you mean "flush_all"?',
         ),
         (

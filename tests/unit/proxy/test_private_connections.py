@@ -497,7 +497,7 @@ def test_one_address_cannot_have_all() -> None:
     for _, reservations in clients[:6]:
         assert reservations.reserve(0, 0) is True
     refusal = (
-        b"-ERR the clients of 10.0.0.1 use 6 of the 8 private server connections of pool p, their share:"
+        b"-ERR the clients of 10.0.0.1 use 6 of the 8 private server connections of pool p, the most for one address:"
         b" 'blocking_connections' in its configuration allows more\r\n"
     )
     assert clients[6][1].reserve(0, 0) == refusal
