@@ -60,7 +60,7 @@ class Connection(Protocol):
     def is_shaped(self) -> bool:
         """Whether a client may have decided the text of replies."""
 
-    def has_room(self, client: "Client") -> bool:
+    def has_room(self, stream: "Client") -> bool:
         """Whether the send queue has room; if not, the client is woken when there is room."""
 
 

@@ -28,7 +28,7 @@ class Handshake(Protocol):
     def error(self, text: str) -> bytes:
         """An error reply."""
 
-    def missing_reply(self, request: bytes, resp3: bool) -> bytes:
+    def missing_reply(self, data: bytes, resp3: bool) -> bytes:
         """The reply of a server without the keys of a plain read; empty for other requests."""
 
 

@@ -125,8 +125,8 @@ class FakePool:
     def is_random(self) -> bool:
         return self.random
 
-    def server_of_all(self, names: list[bytes]) -> int:
-        [name] = names
+    def server_of_all(self, keys: list[bytes]) -> int:
+        [name] = keys
         first = name[0] if name else 0
         live = sorted(self.live) or self.servers
         return first % len(self.servers) if first % len(self.servers) in live else live[first % len(live)]

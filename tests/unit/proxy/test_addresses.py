@@ -32,10 +32,10 @@ class FakePool:
         self.look_at = 0
         self.questions: list[tuple[str, Callable[[Resolved], None]]] = []
         self.followed: list[int] = []
-        self.addresses = [Addresses(self.config, server, self.ask, self) for server in servers]
+        self.addresses = [Addresses(self.config, server, self.resolve, self) for server in servers]
         self.refreshing = AddressRefresh(self, self.addresses)
 
-    def ask(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
+    def resolve(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
         assert port == 6379
         self.questions.append((host, callback))
 

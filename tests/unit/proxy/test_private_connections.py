@@ -58,7 +58,7 @@ class FakeConnection:
     def is_stale(self) -> bool:
         return self.misplaced
 
-    def has_room(self, client: object) -> bool:
+    def has_room(self, stream: object) -> bool:
         return not self.full
 
     def answer(self, *replies: bytes) -> None:
