@@ -6,7 +6,7 @@ from twemproxy.protocol.request cimport Cursor, Item, Request
 from twemproxy.proxy.admission cimport ClientLimits
 from twemproxy.proxy.rotation cimport Rotation
 from twemproxy.proxy.server_connection cimport ServerConnection
-from twemproxy.stats.counters cimport Counter
+from twemproxy.stats.counters cimport Counter, CounterTable
 
 
 cdef class Server:
@@ -32,6 +32,7 @@ cdef class ServerPool:
     cdef ClientLimits limits
     cdef bint tolerates_missing
     cdef readonly bytes refused
+    cdef CounterTable table
     cdef Counter* counters
     cdef Counter* process_counters
     cdef object log

@@ -97,6 +97,8 @@ class ServerPool:
         self.limits = ClientLimits(config)
         self.tolerates_missing = config.partial_reads == "miss"
         self.refused = codec.error(error_text(111))
+        # The pointers below are valid as long as the table exists.
+        self.table = table
         self.process_counters = table.at(0)
         self.counters = table.at(position)
         names = [server.name.encode() for server in config.servers]
