@@ -1,15 +1,20 @@
 from twemproxy.hashing.functions cimport hash_key
 
-cdef class Ring:
-    cdef object place
+cdef class RingBuilder:
+    cdef str distribution
+    cdef str hash
+    cdef bytes hash_tag
     cdef list names
     cdef list weights
-    cdef bint is_ketama
+    cdef object seed
     cdef list most_digests
     cdef unsigned int[::1] all_values
     cdef int[::1] all_owners
     cdef int[::1] all_digests
     cdef int[::1] wanted_digests
+
+
+cdef class Ring:
     cdef int function
     cdef int tag_opening
     cdef int tag_closing

@@ -1,6 +1,7 @@
-"""The hash ring, which maps a key to one of a pool's live servers.
+"""The hash ring, which maps a key to one of a pool's live servers, and its builder.
 
-Dual: sans-IO, the interpreter runs the same code over ``bytes``. One ring per pool.
+Dual: sans-IO, the interpreter runs the same code over ``bytes``. A pool has one builder. A ring does not change: when
+servers are ejected or return, the builder makes another one.
 """
 
 import operator
@@ -20,8 +21,8 @@ MASK = cython.declare(cython.const[cython.uint], 0xFFFFFFFF)
 
 @cython.final
 @cython.cclass
-class Ring:
-    """Maps a key to the index of a server. At first all servers are live."""
+class RingBuilder:
+    """Builds the rings of a pool: one for each set of live servers that it is asked for."""
 
     def __init__(
         self,
@@ -35,8 +36,8 @@ class Ring:
         """``names`` and ``weights`` (1 or more): those of the pool's servers in index order; at least one server.
 
         ``hash_tag``: the two bytes around the part of a key that is hashed, or empty. ``seed``: starts the random
-        numbers of the distribution ``random``; its low 32 bits are used. ValueError for an unknown distribution or
-        hash, a tag of another length, or names and weights that do not match.
+        numbers of the distribution ``random``; each later ring has the next seed. Raises ValueError for an unknown
+        distribution or hash, a tag of another length, or names and weights that do not match.
         """
         if distribution not in PLACEMENTS:
             raise ValueError(f"unknown distribution {distribution!r}")
@@ -46,48 +47,45 @@ class Ring:
             raise ValueError("a hash tag has two characters")
         if not names or len(names) != len(weights) or min(weights) < 1:
             raise ValueError("servers need a name and a weight each")
-        self.place = PLACEMENTS[distribution]
-        self.is_ketama = distribution == "ketama"
-        self.most_digests = [0] * len(names)
+        self.distribution = distribution
+        self.hash = hash
+        self.hash_tag = hash_tag
         self.names = list(names)
         self.weights = list(weights)
-        self.function = HASHES.index(hash)
-        self.tag_opening = hash_tag[0] if hash_tag else -1
-        self.tag_closing = hash_tag[1] if hash_tag else -1
-        self.single = len(names) == 1
-        self.is_random = distribution == "random"
-        # The factor makes neighbouring seeds draw different numbers; xorshift must not start from 0.
-        self.random_state = (seed * 0x9E3779B1) & 0xFFFFFFFF or 1
-        self.modulus = 0
-        self.shift = 0
-        self.rebuild([True] * len(names))
+        self.seed = seed
+        self.most_digests = [0] * len(names)
 
-    def rebuild(self, live: Sequence[bool]) -> None:
+    def build(self, live: Sequence[bool]) -> "Ring":
         """Build the ring of the live servers; ``live``: one bool per server, in index order.
 
-        Without a live server the ring is unchanged; then the caller has to refuse requests.
+        Raises ValueError without a live server, or for another number of bools.
         """
         if len(live) != len(self.names):
-            raise ValueError("one truth per server")
+            raise ValueError("one bool for each server")
         indices = [index for index, alive in enumerate(live) if alive]
         if not indices:
-            return
+            raise ValueError("a ring needs a live server")
+        seed, self.seed = self.seed, self.seed + 1
+        modulus = 0
         # A last entry ends every lookup, so lookups need no check for the end.
-        if self.is_ketama:
-            self.select_points(indices)
+        if self.distribution == "ketama":
+            values, owners = self.select_points(indices)
         else:
-            points, self.modulus = self.place(self.names, self.weights, indices)
-            self.values = array("I", [*(value for value, _ in points), 0xFFFFFFFF])
-            self.owners = array("i", [*(index for _, index in points), points[0][1]])
-        self.make_buckets()
+            points, modulus = PLACEMENTS[self.distribution](self.names, self.weights, indices)
+            values = array("I", [*(value for value, _ in points), 0xFFFFFFFF])
+            owners = array("i", [*(index for _, index in points), points[0][1]])
+        is_random = self.distribution == "random"
+        return Ring(values, owners, modulus, self.hash, self.hash_tag, len(self.names) == 1, is_random, seed)
 
-    def select_points(self, live: Sequence[int]) -> None:
-        """Take the ketama points of these servers from the sorted points of all servers, as ``placement.ketama`` does.
+    def select_points(self, live: Sequence[int]) -> tuple[array, array]:
+        """The values and the owners of the ketama points of these servers, as ``placement.ketama`` has them.
 
-        So an ejection neither hashes nor sorts.
+        They are selected from the sorted points of all servers, so an ejection neither hashes nor sorts.
         """
         i: cython.Py_ssize_t
         n: cython.Py_ssize_t = 0
+        values: cython.uint[::1]
+        owners: cython.int[::1]
         wanted: list[int] = [0] * len(self.names)
         for index, count in zip(live, digest_counts([self.weights[index] for index in live]), strict=True):
             wanted[index] = count
@@ -95,15 +93,16 @@ class Ring:
             self.collect_points(wanted)
         self.wanted_digests = array("i", wanted)
         size: cython.Py_ssize_t = POINTS_PER_DIGEST * sum(wanted) + 1
-        self.values = array("I", bytes(4 * size))
-        self.owners = array("i", bytes(4 * size))
+        found_values, found_owners = array("I", bytes(4 * size)), array("i", bytes(4 * size))
+        values, owners = found_values, found_owners
         for i in range(len(self.all_values)):
             if self.all_digests[i] < self.wanted_digests[self.all_owners[i]]:
-                self.values[n] = self.all_values[i]
-                self.owners[n] = self.all_owners[i]
+                values[n] = self.all_values[i]
+                owners[n] = self.all_owners[i]
                 n += 1
-        self.values[n] = 0xFFFFFFFF
-        self.owners[n] = self.owners[0]
+        values[n] = 0xFFFFFFFF
+        owners[n] = owners[0]
+        return found_values, found_owners
 
     def collect_points(self, wanted: Sequence[int]) -> None:
         """Compute and sort the points of all servers.
@@ -125,6 +124,41 @@ class Ring:
         self.all_owners = array("i", [owners[place] for place in places])
         self.all_digests = array("i", [digests[place] for place in places])
         self.most_digests = most
+
+
+@cython.final
+@cython.cclass
+class Ring:
+    """Maps a key to the index of a live server. ``random_state`` is all that changes, for ``random``."""
+
+    def __init__(
+        self,
+        values: array,
+        owners: array,
+        modulus: int,
+        hash: str,
+        hash_tag: bytes,
+        is_single: bool,
+        is_random: bool,
+        seed: int,
+    ) -> None:
+        """``values`` and ``owners``: the points in ascending order, and a last one of the highest value that belongs
+        to the first point's owner. ``modulus``: a key's value is its hash modulo this number, 0 for the hash itself.
+
+        ``is_single``: the pool has one server. ``is_random``: a key's value is a random number instead; ``seed``: its
+        low 32 bits start these numbers. The rest as in ``RingBuilder``.
+        """
+        self.values = values
+        self.owners = owners
+        self.modulus = modulus
+        self.function = HASHES.index(hash)
+        self.tag_opening = hash_tag[0] if hash_tag else -1
+        self.tag_closing = hash_tag[1] if hash_tag else -1
+        self.single = is_single
+        self.is_random = is_random
+        # The factor makes neighbouring seeds draw different numbers; xorshift must not start from 0.
+        self.random_state = (seed * 0x9E3779B1) & 0xFFFFFFFF or 1
+        self.make_buckets()
 
     def make_buckets(self) -> None:
         """Divide the points into buckets.

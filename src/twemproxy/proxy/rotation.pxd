@@ -1,4 +1,4 @@
-from twemproxy.hashing.ring cimport Ring
+from twemproxy.hashing.ring cimport Ring, RingBuilder
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.stats.counters cimport Counter
 
@@ -17,6 +17,7 @@ cdef class ServerHealth:
 
 cdef class Rotation:
     cdef EventLoop loop
+    cdef RingBuilder rings
     cdef Ring ring
     cdef readonly list members
     cdef readonly int n_live

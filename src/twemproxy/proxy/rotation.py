@@ -13,7 +13,7 @@ docs/differences.md lists the differences.
 import time
 
 import cython
-from cython.cimports.twemproxy.hashing.ring import Ring
+from cython.cimports.twemproxy.hashing.ring import RingBuilder
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.stats.counters import SERVER_EJECTED_AT, SERVER_EJECTS
 
@@ -43,21 +43,22 @@ class ServerHealth:
 @cython.final
 @cython.cclass
 class Rotation:
-    """The servers of one pool, in index order, and the ring of the live ones.
+    """The servers of one pool, in index order, and the ring of the live ones, which is replaced when they change.
 
     The owner sets ``on_ejected(index)``, which is called after an ejection and returns the milliseconds until the next
     health check, and ``on_rebuilt()``, which is called when keys may have moved to other servers.
     """
 
-    def __init__(self, loop: EventLoop, ring: Ring, names, ejects, failure_limit, keeps_keys, logger) -> None:
+    def __init__(self, loop: EventLoop, rings: RingBuilder, names, ejects, failure_limit, keeps_keys, logger) -> None:
         """``failure_limit``: 0 works as 1. ``keeps_keys``: whether an ejected server keeps its keys."""
         member: ServerHealth
         self.loop = loop
-        self.ring = ring
+        self.rings = rings
+        self.ring = rings.build([True] * len(names))
         self.ejects = ejects
         self.failure_limit = max(failure_limit, 1)
         # With a random ring a server has no keys of its own.
-        self.keeps_keys = keeps_keys and not ring.is_random
+        self.keeps_keys = keeps_keys and not self.ring.is_random
         self.logger = logger
         self.members = []
         for name in names:
@@ -113,7 +114,8 @@ class Rotation:
         for member in self.members:
             live.append(member.live)
         self.n_live = sum(live)
-        if not self.keeps_keys:
-            self.ring.rebuild(live)
+        # Without a live server no request is routed, see ``is_open``.
+        if not self.keeps_keys and self.n_live > 0:
+            self.ring = self.rings.build(live)
         self.on_rebuilt()
         return 0

@@ -10,7 +10,7 @@ import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.string import memcpy
-from cython.cimports.twemproxy.hashing.ring import Ring
+from cython.cimports.twemproxy.hashing.ring import RingBuilder
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.protocol.codec import Codec
@@ -102,7 +102,7 @@ class ServerPool:
         self.process_counters = table.at(0)
         self.counters = table.at(position)
         names = [server.name.encode() for server in config.servers]
-        ring: Ring = Ring(
+        rings: RingBuilder = RingBuilder(
             config.distribution,
             config.hash,
             config.hash_tag.encode(),
@@ -112,7 +112,7 @@ class ServerPool:
         )
         self.rotation = Rotation(
             loop,
-            ring,
+            rings,
             [server.name for server in config.servers],
             config.auto_eject_hosts,
             config.server_failure_limit,

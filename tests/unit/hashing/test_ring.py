@@ -18,12 +18,22 @@ THREE = [b"10.0.0.1:6379", b"10.0.0.2:6379", b"10.0.0.3:6379"]
 
 
 @pytest.fixture(scope="session")
-def make_ring(flavour):
-    """Makes a ring; the default values are those of a pool, with equal weights."""
-    make = flavour("twemproxy.hashing.ring").Ring
+def make_builder(flavour):
+    """Makes a builder of rings; the default values are those of a pool, with equal weights."""
+    make = flavour("twemproxy.hashing.ring").RingBuilder
 
     def with_defaults(names=THREE, weights=None, distribution="ketama", hash="fnv1a_64", hash_tag=b"", seed=1):
         return make(distribution, hash, hash_tag, names, weights or [1] * len(names), seed)
+
+    return with_defaults
+
+
+@pytest.fixture(scope="session")
+def make_ring(make_builder):
+    """Makes a ring of live servers, with the default values of ``make_builder``."""
+
+    def with_defaults(names=THREE, *others, **named):
+        return make_builder(names, *others, **named).build([True] * len(names))
 
     return with_defaults
 
@@ -34,16 +44,18 @@ def hash_bytes(flavour):
 
 
 @pytest.mark.parametrize("case", RING["cases"], ids=lambda case: f"{case['name']}-{case['hash']}")
-def test_ring_vectors(make_ring, case):
+def test_ring_vectors(make_builder, case):
     servers = case["servers_sorted"]
-    ring = make_ring(
+    builder = make_builder(
         [server["name"].encode() for server in servers],
         [server["weight"] for server in servers],
         case["distribution"],
         case["hash"],
         case.get("hash_tag", "").encode(),
     )
-    ring.rebuild([server["name"] not in case.get("ejected", ()) for server in servers])
+    live = [server["name"] not in case.get("ejected", ()) for server in servers]
+    # Without a live server a pool keeps its ring.
+    ring = builder.build(live if any(live) else [True] * len(live))
     assert [ring.server_for(bytes.fromhex(key)) for key in RING["keys"]] == case["idx"]
     if case["distribution"] == "ketama":
         points = ring.points()
@@ -54,10 +66,10 @@ def test_ring_vectors(make_ring, case):
 
 
 @pytest.mark.parametrize("pool", LIVE["pools"], ids=range(len(LIVE["pools"])))
-def test_pools_asked_of_a_live_nutcracker(make_ring, pool):
+def test_pools_asked_of_a_live_nutcracker(make_builder, pool):
     names = [name.encode() for name in pool["names"]]
-    ring = make_ring(names, pool["weights"], pool["distribution"], pool["hash"], pool["hash_tag"].encode())
-    ring.rebuild([index not in pool["ejected"] for index in range(len(names))])
+    builder = make_builder(names, pool["weights"], pool["distribution"], pool["hash"], pool["hash_tag"].encode())
+    ring = builder.build([index not in pool["ejected"] for index in range(len(names))])
     assert [ring.server_for(bytes.fromhex(key)) for key in LIVE["keys"]] == pool["owners"]
 
 
@@ -101,31 +113,24 @@ def test_an_empty_key_has_the_value_0(make_ring, distribution):
 def test_a_single_server_owns_everything(make_ring, distribution):
     ring = make_ring([b"only"], distribution=distribution)
     assert {ring.server_for(key) for key in (b"", b"a", b"b", b"\xff" * 99)} == {0}
-    ring.rebuild([False])
-    assert ring.server_for(b"a") == 0
 
 
 @pytest.mark.parametrize("distribution", ["ketama", "modula", "random"])
-def test_only_live_servers_own_keys(make_ring, distribution):
-    ring = make_ring(weights=[3, 1, 2], distribution=distribution)
-    everything = ring.points()
+def test_only_live_servers_own_keys(make_builder, distribution):
+    builder = make_builder(weights=[3, 1, 2], distribution=distribution)
+    whole = builder.build([True, True, True])
+    everything = whole.points()
     keys = [b"key-%d" % i for i in range(500)]
-    ring.rebuild([True, False, True])
-    assert {ring.server_for(key) for key in keys} == {0, 2}
-    survivors = ring.points()
-    ring.rebuild([False, False, False])
-    assert ring.points() == survivors
-    assert {ring.server_for(key) for key in keys} == {0, 2}
-    ring.rebuild([True, True, True])
-    assert ring.points() == everything
+    assert {builder.build([True, False, True]).server_for(key) for key in keys} == {0, 2}
+    assert builder.build([True, True, True]).points() == whole.points() == everything
 
 
-def test_ejection_moves_only_the_keys_of_the_ejected(make_ring):
-    ring = make_ring()
+def test_ejection_moves_only_the_keys_of_the_ejected(make_builder):
+    builder = make_builder()
     keys = [b"key-%d" % i for i in range(500)]
-    before = [ring.server_for(key) for key in keys]
-    ring.rebuild([True, False, True])
-    after = [ring.server_for(key) for key in keys]
+    before, after = (
+        [ring.server_for(key) for key in keys] for ring in map(builder.build, ([True] * 3, [True, False, True]))
+    )
     assert [b for a, b in zip(before, after, strict=True) if a != 1] == [a for a in before if a != 1]
 
 
@@ -162,7 +167,7 @@ def test_random_follows_its_seed(make_ring):
 
 def test_flavours_draw_alike(both_flavours):
     compiled, interpreted = (
-        module.Ring("random", "fnv1a_64", b"", THREE, [1, 1, 1], 12345)
+        module.RingBuilder("random", "fnv1a_64", b"", THREE, [1, 1, 1], 12345).build([True] * 3)
         for module in both_flavours("twemproxy.hashing.ring")
     )
     assert [compiled.server_for(b"k") for _ in range(300)] == [interpreted.server_for(b"k") for _ in range(300)]
@@ -176,11 +181,11 @@ def test_flavours_draw_alike(both_flavours):
     data=st.data(),
 )
 def test_the_owner_is_that_of_the_first_point_at_or_above(
-    make_ring, hash_bytes, distribution, hash, weights, keys, data
+    make_builder, hash_bytes, distribution, hash, weights, keys, data
 ):
-    ring = make_ring([b"server%d" % i for i in range(len(weights))], weights, distribution, hash)
+    builder = make_builder([b"server%d" % i for i in range(len(weights))], weights, distribution, hash)
     live = data.draw(st.lists(st.booleans(), min_size=len(weights), max_size=len(weights)).filter(any))
-    ring.rebuild(live)
+    ring = builder.build(live)
     points = ring.points()
     assert points == sorted(points)
     assert {index for _, index in points} <= {index for index, alive in enumerate(live) if alive}
@@ -197,14 +202,16 @@ def test_the_owner_is_that_of_the_first_point_at_or_above(
     weights=st.lists(st.integers(1, 3) | st.integers(1, 2**31 - 1), min_size=1, max_size=30),
     rounds=st.lists(st.sets(st.integers(0, 29)), max_size=5),
 )
-def test_ketama_points_are_the_same_however_servers_left_and_came_back(make_ring, weights, rounds):
+def test_ketama_points_are_the_same_however_servers_left_and_came_back(make_builder, weights, rounds):
     names = [b"server%d" % i for i in range(len(weights))]
-    ring = make_ring(names, weights, "ketama", "fnv1a_64")
+    builder = make_builder(names, weights, "ketama", "fnv1a_64")
     for ejected in [set(), *rounds]:
         live = [index for index in range(len(weights)) if index not in ejected]
         if live:
-            ring.rebuild([index in live for index in range(len(weights))])
-            assert ring.points() == ketama(names, weights, live)[0]
+            assert (
+                builder.build([index in live for index in range(len(weights))]).points()
+                == ketama(names, weights, live)[0]
+            )
 
 
 @pytest.mark.parametrize(
@@ -219,11 +226,18 @@ def test_ketama_points_are_the_same_however_servers_left_and_came_back(make_ring
         {"weights": [1, 0, 1]},
     ],
 )
-def test_what_makes_no_continuum_is_refused(make_ring, arguments):
+def test_what_makes_no_ring_is_refused(make_builder, arguments):
     with pytest.raises(ValueError):
-        make_ring(**arguments)
+        make_builder(**arguments)
 
 
-def test_rebuild_wants_a_truth_for_every_server(make_ring):
+@pytest.mark.parametrize("live", [[True, True], [True] * 4, [False] * 3, []])
+def test_a_ring_needs_a_bool_for_each_server_and_a_live_server(make_builder, live):
     with pytest.raises(ValueError):
-        make_ring().rebuild([True, True])
+        make_builder().build(live)
+
+
+def test_each_ring_draws_other_numbers(make_builder):
+    builder = make_builder(distribution="random")
+    rings = [builder.build([True] * 3) for _ in range(20)]
+    assert len({tuple(ring.server_for(b"key") for _ in range(50)) for ring in rings}) == 20
