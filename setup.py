@@ -39,6 +39,7 @@ COMPILED = [
     "twemproxy.proxy.fences",
     "twemproxy.proxy.scatter",
     "twemproxy.proxy.pipeline",
+    "twemproxy.proxy.pool_settings",
     "twemproxy.proxy.admission",
     "twemproxy.proxy.listener",
     "twemproxy.proxy.memory_limit",

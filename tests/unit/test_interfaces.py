@@ -24,7 +24,7 @@ PROTOCOLS = [
     ("twemproxy.protocol.redis.session:TopicRequest", "twemproxy.proxy.topics:TopicRequest"),
     ("twemproxy.protocol.redis.session:UnsubscribeRequest", "twemproxy.proxy.topics:UnsubscribeRequest"),
     ("twemproxy.protocol.memcache.builtin_commands:Pool", POOL),
-    ("twemproxy.proxy.addresses:Clock", POOL),
+    ("twemproxy.proxy.addresses:Pool", POOL),
     ("twemproxy.proxy.health_checks:Connection", CONNECTION),
     ("twemproxy.proxy.pinned_connections:Client", CLIENT),
     ("twemproxy.proxy.pinned_connections:Connection", CONNECTION),
@@ -55,6 +55,7 @@ FAKES = [
     ("proxy/test_profiles.py:FakeClient", CLIENT),
     ("proxy/test_profiles.py:FakeConnection", CONNECTION),
     ("proxy/test_profiles.py:FakePool", POOL),
+    ("proxy/test_upstream.py:FakePool", POOL),
 ]
 
 ONLY_IN_FAKES = {

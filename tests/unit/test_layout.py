@@ -15,7 +15,7 @@ from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METR
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "twemproxy"
 MOST_LINES = 650
-MOST_LINES_OF_ONE_CLASS = 850
+MOST_LINES_OF_ONE_CLASS = 900
 
 ONE_CLASS = {
     SOURCES / name

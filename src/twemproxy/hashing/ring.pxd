@@ -1,19 +1,5 @@
 from twemproxy.hashing.functions cimport hash_key
 
-cdef class RingBuilder:
-    cdef str distribution
-    cdef str hash
-    cdef bytes hash_tag
-    cdef list names
-    cdef list weights
-    cdef object seed
-    cdef list most_digests
-    cdef unsigned int[::1] all_values
-    cdef int[::1] all_owners
-    cdef int[::1] all_digests
-    cdef int[::1] wanted_digests
-
-
 cdef class Ring:
     cdef int function
     cdef int tag_opening
@@ -30,3 +16,19 @@ cdef class Ring:
     cdef int route(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
     cdef unsigned int draw(self) noexcept nogil
     cdef unsigned int hash_untagged(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+
+
+cdef class RingBuilder:
+    cdef str distribution
+    cdef str hash
+    cdef bytes hash_tag
+    cdef list names
+    cdef list weights
+    cdef object seed
+    cdef list most_digests
+    cdef unsigned int[::1] all_values
+    cdef int[::1] all_owners
+    cdef int[::1] all_digests
+    cdef int[::1] wanted_digests
+    cdef unsigned int[::1] chosen_values
+    cdef int[::1] chosen_owners

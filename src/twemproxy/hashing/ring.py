@@ -21,120 +21,13 @@ MASK = cython.declare(cython.const[cython.uint], 0xFFFFFFFF)
 
 @cython.final
 @cython.cclass
-class RingBuilder:
-    """Builds the rings of a pool: one for each set of live servers that it is asked for."""
-
-    def __init__(
-        self,
-        distribution: str,
-        hash: str,
-        hash_tag: bytes,
-        names: Sequence[bytes],
-        weights: Sequence[int],
-        seed: int,
-    ) -> None:
-        """``names`` and ``weights`` (1 or more): those of the pool's servers in index order; at least one server.
-
-        ``hash_tag``: the two bytes around the part of a key that is hashed, or empty. ``seed``: starts the random
-        numbers of the distribution ``random``; each later ring has the next seed. Raises ValueError for an unknown
-        distribution or hash, a tag of another length, or names and weights that do not match.
-        """
-        if distribution not in PLACEMENTS:
-            raise ValueError(f"unknown distribution {distribution!r}")
-        if hash not in HASHES:
-            raise ValueError(f"unknown hash {hash!r}")
-        if len(hash_tag) not in (0, 2):
-            raise ValueError("a hash tag has two characters")
-        if not names or len(names) != len(weights) or min(weights) < 1:
-            raise ValueError("servers need a name and a weight each")
-        self.distribution = distribution
-        self.hash = hash
-        self.hash_tag = hash_tag
-        self.names = list(names)
-        self.weights = list(weights)
-        self.seed = seed
-        self.most_digests = [0] * len(names)
-
-    def build(self, live: Sequence[bool]) -> "Ring":
-        """Build the ring of the live servers; ``live``: one bool per server, in index order.
-
-        Raises ValueError without a live server, or for another number of bools.
-        """
-        if len(live) != len(self.names):
-            raise ValueError("one bool for each server")
-        indices = [index for index, alive in enumerate(live) if alive]
-        if not indices:
-            raise ValueError("a ring needs a live server")
-        seed, self.seed = self.seed, self.seed + 1
-        modulus = 0
-        # A last entry ends every lookup, so lookups need no check for the end.
-        if self.distribution == "ketama":
-            values, owners = self.select_points(indices)
-        else:
-            points, modulus = PLACEMENTS[self.distribution](self.names, self.weights, indices)
-            values = array("I", [*(value for value, _ in points), 0xFFFFFFFF])
-            owners = array("i", [*(index for _, index in points), points[0][1]])
-        is_random = self.distribution == "random"
-        return Ring(values, owners, modulus, self.hash, self.hash_tag, len(self.names) == 1, is_random, seed)
-
-    def select_points(self, live: Sequence[int]) -> tuple[array, array]:
-        """The values and the owners of the ketama points of these servers, as ``placement.ketama`` has them.
-
-        They are selected from the sorted points of all servers, so an ejection neither hashes nor sorts.
-        """
-        i: cython.Py_ssize_t
-        n: cython.Py_ssize_t = 0
-        values: cython.uint[::1]
-        owners: cython.int[::1]
-        wanted: list[int] = [0] * len(self.names)
-        for index, count in zip(live, digest_counts([self.weights[index] for index in live]), strict=True):
-            wanted[index] = count
-        if any(map(operator.gt, wanted, self.most_digests)):
-            self.collect_points(wanted)
-        self.wanted_digests = array("i", wanted)
-        size: cython.Py_ssize_t = POINTS_PER_DIGEST * sum(wanted) + 1
-        found_values, found_owners = array("I", bytes(4 * size)), array("i", bytes(4 * size))
-        values, owners = found_values, found_owners
-        for i in range(len(self.all_values)):
-            if self.all_digests[i] < self.wanted_digests[self.all_owners[i]]:
-                values[n] = self.all_values[i]
-                owners[n] = self.all_owners[i]
-                n += 1
-        values[n] = 0xFFFFFFFF
-        owners[n] = owners[0]
-        return found_values, found_owners
-
-    def collect_points(self, wanted: Sequence[int]) -> None:
-        """Compute and sort the points of all servers.
-
-        ``wanted``: the number of digests of each server. Each gets some more, because after an ejection the remaining
-        servers may need more.
-        """
-        most = [max(have, count + count // 16 + 1) for have, count in zip(self.most_digests, wanted, strict=True)]
-        unsorted: list[int] = []
-        owners: list[int] = []
-        for index, count in enumerate(most):
-            unsorted += digest_points(self.names[index], count)
-            owners += [index] * (POINTS_PER_DIGEST * count)
-        digests = [i // POINTS_PER_DIGEST for count in most for i in range(POINTS_PER_DIGEST * count)]
-        # Equal values stay in the order of the servers.
-        packed = sorted([value << 32 | place for place, value in enumerate(unsorted)])
-        places = [point & 0xFFFFFFFF for point in packed]
-        self.all_values = array("I", [point >> 32 for point in packed])
-        self.all_owners = array("i", [owners[place] for place in places])
-        self.all_digests = array("i", [digests[place] for place in places])
-        self.most_digests = most
-
-
-@cython.final
-@cython.cclass
 class Ring:
     """Maps a key to the index of a live server. ``random_state`` is all that changes, for ``random``."""
 
     def __init__(
         self,
-        values: array,
-        owners: array,
+        values: Sequence[int],
+        owners: Sequence[int],
         modulus: int,
         hash: str,
         hash_tag: bytes,
@@ -239,10 +132,115 @@ class Ring:
 
     def server_for(self, key: bytes) -> int:
         """Index of the server that has ``key`` (for tests and tools)."""
-        return self.route(key, 0, len(key))
+        return int(self.route(key, 0, len(key)))
 
     def points(self) -> list[tuple[int, int]]:
         """The points as (value, server index), in ascending order of value (for tests and tools)."""
         points = list(zip(self.values, self.owners, strict=True))
         points.pop()
         return points
+
+
+@cython.final
+@cython.cclass
+class RingBuilder:
+    """Builds the rings of a pool: one for each set of live servers that it is asked for."""
+
+    def __init__(
+        self,
+        distribution: str,
+        hash: str,
+        hash_tag: bytes,
+        names: Sequence[bytes],
+        weights: Sequence[int],
+        seed: int,
+    ) -> None:
+        """``names`` and ``weights`` (1 or more): those of the pool's servers in index order; at least one server.
+
+        ``hash_tag``: the two bytes around the part of a key that is hashed, or empty. ``seed``: starts the random
+        numbers of the distribution ``random``; each later ring has the next seed. Raises ValueError for an unknown
+        distribution or hash, a tag of another length, or names and weights that do not match.
+        """
+        if distribution not in PLACEMENTS:
+            raise ValueError(f"unknown distribution {distribution!r}")
+        if hash not in HASHES:
+            raise ValueError(f"unknown hash {hash!r}")
+        if len(hash_tag) not in (0, 2):
+            raise ValueError("a hash tag has two characters")
+        if not names or len(names) != len(weights) or min(weights) < 1:
+            raise ValueError("servers need a name and a weight each")
+        self.distribution = distribution
+        self.hash = hash
+        self.hash_tag = hash_tag
+        self.names = list(names)
+        self.weights = list(weights)
+        self.seed = seed
+        self.most_digests = [0] * len(names)
+
+    def build(self, live: Sequence[bool]) -> Ring:
+        """Build the ring of the live servers; ``live``: one bool per server, in index order.
+
+        Raises ValueError without a live server, or for another number of bools.
+        """
+        if len(live) != len(self.names):
+            raise ValueError("one bool for each server")
+        indices = [index for index, alive in enumerate(live) if alive]
+        if not indices:
+            raise ValueError("a ring needs a live server")
+        seed, self.seed = self.seed, self.seed + 1
+        modulus = 0
+        # A last entry ends every lookup, so lookups need no check for the end.
+        if self.distribution == "ketama":
+            values, owners = self.select_points(indices)
+        else:
+            points, modulus = PLACEMENTS[self.distribution](self.names, self.weights, indices)
+            values = array("I", [*(value for value, _ in points), 0xFFFFFFFF])
+            owners = array("i", [*(index for _, index in points), points[0][1]])
+        is_random = self.distribution == "random"
+        return Ring(values, owners, modulus, self.hash, self.hash_tag, len(self.names) == 1, is_random, seed)
+
+    def select_points(self, live: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+        """The values and the owners of the ketama points of these servers, as ``placement.ketama`` has them.
+
+        They are selected from the sorted points of all servers, so an ejection neither hashes nor sorts.
+        """
+        i: cython.Py_ssize_t
+        n: cython.Py_ssize_t = 0
+        wanted: list[int] = [0] * len(self.names)
+        for index, count in zip(live, digest_counts([self.weights[index] for index in live]), strict=True):
+            wanted[index] = count
+        if any(map(operator.gt, wanted, self.most_digests)):
+            self.collect_points(wanted)
+        self.wanted_digests = array("i", wanted)
+        size: cython.Py_ssize_t = POINTS_PER_DIGEST * sum(wanted) + 1
+        found_values, found_owners = array("I", bytes(4 * size)), array("i", bytes(4 * size))
+        self.chosen_values, self.chosen_owners = found_values, found_owners
+        for i in range(len(self.all_values)):
+            if self.all_digests[i] < self.wanted_digests[self.all_owners[i]]:
+                self.chosen_values[n] = self.all_values[i]
+                self.chosen_owners[n] = self.all_owners[i]
+                n += 1
+        self.chosen_values[n] = 0xFFFFFFFF
+        self.chosen_owners[n] = self.chosen_owners[0]
+        return found_values, found_owners
+
+    def collect_points(self, wanted: Sequence[int]) -> None:
+        """Compute and sort the points of all servers.
+
+        ``wanted``: the number of digests of each server. Each gets some more, because after an ejection the remaining
+        servers may need more.
+        """
+        most = [max(have, count + count // 16 + 1) for have, count in zip(self.most_digests, wanted, strict=True)]
+        unsorted: list[int] = []
+        owners: list[int] = []
+        for index, count in enumerate(most):
+            unsorted += digest_points(self.names[index], count)
+            owners += [index] * (POINTS_PER_DIGEST * count)
+        digests = [i // POINTS_PER_DIGEST for count in most for i in range(POINTS_PER_DIGEST * count)]
+        # Equal values stay in the order of the servers.
+        packed = sorted([value << 32 | place for place, value in enumerate(unsorted)])
+        places = [point & 0xFFFFFFFF for point in packed]
+        self.all_values = array("I", [point >> 32 for point in packed])
+        self.all_owners = array("i", [owners[place] for place in places])
+        self.all_digests = array("i", [digests[place] for place in places])
+        self.most_digests = most

@@ -5,6 +5,8 @@ no connection and no request: results go into the objects that it is given, see 
 worker and pool serves all connections.
 """
 
+from collections.abc import Collection
+
 import cython
 
 if not cython.compiled:
@@ -393,6 +395,13 @@ class Codec:
             number = number * 10 + (buf[start] - ord(b"0"))
             start += 1
         return -number if negative else number
+
+    def permit(self, permitted: Collection[str], denied: Collection[str]) -> None:
+        """Serve with these permissions from now on.
+
+        ``permitted``: the commands that need permission and have it. ``denied``: further commands that are refused.
+        """
+        raise NotImplementedError
 
     # --- for tests and tools: the same with ``bytes`` ------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from twemproxy.proxy.addresses import Addresses
 
-SCATTER = 0.1
+JITTER = 0.1
 """Largest fraction by which an interval is shorter."""
 
 
@@ -22,15 +22,13 @@ class AddressRefresh:
     def __init__(self, pool: Any, addresses: Sequence[Addresses]) -> None:
         """``pool``: a ``proxy.server_pool.ServerPool``. ``addresses``: the Addresses of each server, by index."""
         self._pool = pool
-        self._interval: int = pool.config.dns_refresh
         self._addresses = [of_server for of_server in addresses if of_server.named]
         self._due: dict[Addresses, int] = {}
         for index, of_server in enumerate(addresses):
             if not of_server.named:
                 continue
-            if self._interval:
-                of_server.on_answered = partial(self._schedule, of_server, self._interval)
-                of_server.on_changed = partial(pool.leave_stale_address, index)
+            of_server.on_answered = partial(self._answered, of_server)
+            of_server.on_changed = partial(self._changed, index)
             self._schedule(of_server, 0)
 
     def expire(self, now: int) -> int | None:
@@ -41,6 +39,21 @@ class AddressRefresh:
         moments = [*self._due.values(), *(of_server.expire(now) for of_server in self._addresses)]
         return min((moment for moment in moments if moment is not None), default=None)
 
+    def apply_settings(self) -> None:
+        """The pool has other settings: look names up now, and then as ``dns_refresh`` says."""
+        self._due.clear()
+        if self._pool.config.dns_refresh:
+            for of_server in self._addresses:
+                self._schedule(of_server, 0)
+
+    def _answered(self, of_server: Addresses) -> None:
+        if interval := self._pool.config.dns_refresh:
+            self._schedule(of_server, interval)
+
+    def _changed(self, index: int) -> None:
+        if self._pool.config.dns_refresh:
+            self._pool.leave_stale_address(index)
+
     def _schedule(self, of_server: Addresses, wait: int) -> None:
-        self._due[of_server] = self._pool.now() + int(wait * random.uniform(1 - SCATTER, 1))
+        self._due[of_server] = self._pool.now() + int(wait * random.uniform(1 - JITTER, 1))
         self._pool.look_by(self._due[of_server])

@@ -35,8 +35,12 @@ class Resolver(Protocol):
         """Look up a name; ``callback`` gets the answer later."""
 
 
-class Clock(Protocol):
-    """The time of the event loop, in milliseconds; see ``proxy.server_pool``."""
+class Pool(Protocol):
+    """The part of ``proxy.server_pool.ServerPool`` that is used here."""
+
+    @property
+    def config(self) -> PoolConfig:
+        """The present settings of the pool."""
 
     def now(self) -> int:
         """The time of this turn, in milliseconds."""
@@ -52,13 +56,10 @@ class Addresses:
     differs from the known addresses.
     """
 
-    def __init__(self, pool: PoolConfig, server: ServerConfig, resolver: Resolver, clock: Clock) -> None:
+    def __init__(self, pool: Pool, server: ServerConfig, resolver: Resolver) -> None:
+        self._pool = pool
         self._server = server
-        self._pool_name = pool.name
-        self._refreshed = pool.dns_refresh > 0
         self._resolver = resolver
-        self._clock = clock
-        self._patience = min(PATIENCE, pool.timeout // 2) if pool.timeout else PATIENCE
         self._known = self._without_look_up()
         self.named = not self._known
         self._waiting: list[Found] = []
@@ -80,6 +81,17 @@ class Addresses:
             return [(socket.AF_INET, (address.host, address.port))]
         return [(socket.AF_INET6, (address.host, address.port, 0, 0))]
 
+    @property
+    def _is_refreshed(self) -> bool:
+        """Whether ``proxy.address_refresh`` looks the name up periodically."""
+        return self._pool.config.dns_refresh > 0
+
+    @property
+    def _patience(self) -> int:
+        """Milliseconds for which a connection waits for a look-up if addresses are known."""
+        timeout = self._pool.config.timeout
+        return min(PATIENCE, timeout // 2) if timeout else PATIENCE
+
     def candidates(self) -> list[Candidate] | None:
         """The addresses to try in turn, or None if the name must be looked up first.
 
@@ -93,11 +105,11 @@ class Addresses:
     def _is_known_well_enough(self) -> bool:
         if not self._known:
             return False
-        if self._asked_at is not None and self._clock.now() >= self._asked_at + self._patience:
+        if self._asked_at is not None and self._pool.now() >= self._asked_at + self._patience:
             return True
-        if self._doubted or not (self._refreshed or self._failing):
+        if self._doubted or not (self._is_refreshed or self._failing):
             return False
-        if not self._refreshed:
+        if not self._is_refreshed:
             # Nothing else would find out that look-ups succeed again.
             self.refresh()
         return True
@@ -118,7 +130,7 @@ class Addresses:
         self._waiting.append(callback)
         self.refresh()
         if self._known and self._asked_at is not None:
-            self._clock.look_by(self._asked_at + self._patience)
+            self._pool.look_by(self._asked_at + self._patience)
 
     def expire(self, now: int) -> int | None:
         """Pass the known addresses to callbacks that have waited for long enough.
@@ -135,7 +147,7 @@ class Addresses:
     def refresh(self) -> None:
         """Look the name up, unless a look-up is in progress."""
         if self._asked_at is None:
-            self._asked_at = self._clock.now()
+            self._asked_at = self._pool.now()
             self._resolver(self._server.address.host, self._server.address.port, self._answered)
 
     def _answered(self, answer: Resolved) -> None:
@@ -164,14 +176,18 @@ class Addresses:
     def _log(self, answer: Resolved, changed: bool) -> None:
         """Log at WARN when look-ups begin to fail, at NOTICE when they succeed again or have another result."""
         where = ", ".join(ip for _, ip, _, _ in answer.addresses)
-        name = self._server.pname
+        pool, name = self._pool.config.name, self._server.pname
         if not answer.addresses:
             if not self._failing:
                 use = "its last known addresses stay in use" if self._known else "it has no address"
                 _logger.warning(
-                    "%s: looking up the name of server '%s' fails, %s: %s", self._pool_name, name, use, answer.error
+                    "%s: looking up the name of server '%s' fails, %s: %s",
+                    self._pool.config.name,
+                    name,
+                    use,
+                    answer.error,
                 )
         elif self._failing:
-            _logger.log(NOTICE, "%s: the name of server '%s' can be looked up again: %s", self._pool_name, name, where)
+            _logger.log(NOTICE, "%s: the name of server '%s' can be looked up again: %s", pool, name, where)
         elif changed:
-            _logger.log(NOTICE, "%s: server '%s' has other addresses now: %s", self._pool_name, name, where)
+            _logger.log(NOTICE, "%s: server '%s' has other addresses now: %s", pool, name, where)

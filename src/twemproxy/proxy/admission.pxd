@@ -10,11 +10,3 @@ cdef class Admission:
 
     cdef int take_spare(self) except -1
     cdef void give_spare_up(self) noexcept
-
-
-cdef class ClientLimits:
-    cdef readonly Py_ssize_t largest_request
-    cdef readonly Py_ssize_t input
-    cdef readonly Py_ssize_t replies
-    cdef readonly Py_ssize_t messages
-    cdef readonly Py_ssize_t output

@@ -1,18 +1,14 @@
-"""Limits for clients, as plain numbers for compiled code.
+"""The number of a worker's clients, and its limit.
 
 Compiled-only.
 """
 
 import contextlib
 import os
-import sys
 
 import cython
 from cython.cimports.posix.unistd import close
 from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
-
-# Bytes of unread messages that a client may have if the configuration sets no limit.
-MESSAGES_HIGH = 32 * 1024 * 1024
 
 
 @cython.final
@@ -51,22 +47,3 @@ class Admission:
         if self.spare >= 0:
             close(self.spare)
             self.spare = -1
-
-
-@cython.final
-@cython.cclass
-class ClientLimits:
-    """The limits for each client of a pool, in bytes; a very large number without a limit in the configuration.
-
-    ``largest_request``: for one request. ``input``: for requests that a client sends while it does not read replies.
-    ``replies``, ``messages``: for unread output of clients without and with subscriptions; ``output``: the smaller of
-    the two.
-    """
-
-    def __init__(self, config) -> None:
-        """``config``: a PoolConfig."""
-        self.largest_request = config.max_request_bytes or sys.maxsize
-        self.input = config.client_input_limit or sys.maxsize
-        self.replies = config.client_output_limit or sys.maxsize
-        self.messages = config.client_output_limit or MESSAGES_HIGH
-        self.output = min(self.replies, self.messages)

@@ -4,7 +4,7 @@ from twemproxy.net.block cimport Block
 from twemproxy.net.send_queue cimport SendQueue
 from twemproxy.net.stream cimport Stream
 from twemproxy.protocol.request cimport Cursor, Request
-from twemproxy.proxy.admission cimport Admission, ClientLimits
+from twemproxy.proxy.admission cimport Admission
 from twemproxy.proxy.pieced_request cimport PiecedRequest
 from twemproxy.proxy.reply_queue cimport ReplyQueue
 from twemproxy.proxy.server_connection cimport ServerConnection
@@ -16,7 +16,6 @@ cdef class ClientConnection(Stream):
     cdef ServerPool pool
     cdef ReplyQueue replies
     cdef Admission admission
-    cdef ClientLimits limits
     cdef ServerConnection blocked_on
     cdef PiecedRequest pieced
     cdef readonly object session

@@ -42,6 +42,7 @@ from cython.cimports.twemproxy.proxy.fenced import is_stuck
 from cython.cimports.twemproxy.proxy.memory_limit import THRIFTY_WINDOW
 from cython.cimports.twemproxy.proxy.pieced_request import LOST, WAITING, PiecedRequest, takes_pieces
 from cython.cimports.twemproxy.proxy.plan_execution import drop_steps, follow, go_on, queue_request
+from cython.cimports.twemproxy.proxy.pool_settings import PoolSettings
 from cython.cimports.twemproxy.proxy.published import publish
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
 from cython.cimports.twemproxy.proxy.retryable import send_retryable
@@ -113,13 +114,12 @@ class ClientConnection(Stream):
         self.loop = pool.loop
         self.pool = pool
         self.admission = admission
-        self.limits = pool.limits
         self.id = number
         self.command = -1
-        self.needs_planning = self.confined = pool.requires_auth
+        self.needs_planning = self.confined = pool.settings.requires_auth
         self.transaction_server = -1
         memory = admission.memory
-        self.replies = ReplyQueue(pool.config.max_pipeline, memory.first_window, memory.window_bytes)
+        self.replies = ReplyQueue(pool, memory.first_window, memory.window_bytes)
         self.replies.stream = self
         self.replies.pool_counters = pool.counters
         self.open_stream(fd, EPOLLIN)
@@ -178,10 +178,10 @@ class ClientConnection(Stream):
             self.admission.memory.receive(self)
         else:
             Stream.read_ahead(self)
-        if self.ahead is not None and self.ahead.pending > self.limits.input:
+        if self.ahead is not None and self.ahead.pending > self.pool.settings.input_limit:
             if self.loop.verbosity >= WARN:
-                self.pool.log.client_writes_on(self.fd, self.ahead.pending, self.limits.input)
-            return refuse_rest(self, WRITES_ON.format(limit=self.limits.input))
+                self.pool.log.client_writes_on(self.fd, self.ahead.pending, self.pool.settings.input_limit)
+            return refuse_rest(self, WRITES_ON.format(limit=self.pool.settings.input_limit))
         return 0
 
     @cython.cfunc
@@ -216,23 +216,23 @@ class ClientConnection(Stream):
             if frame == NEED_MORE:
                 self.needed = cursor.needed
                 if (
-                    cursor.needed <= self.limits.largest_request
+                    cursor.needed <= self.pool.settings.largest_request
                     or codec.skip_request(buf, start, end, cursor, request) == NEED_MORE
                 ):
                     if cursor is self.pool.cursor:
                         self.pool.cursor = Cursor()
                     self.cursor = cursor
                     return start
-                refuse_unfinished(self, request, codec.large_refusal(request, self.limits.largest_request))
+                refuse_unfinished(self, request, codec.large_refusal(request, self.pool.settings.largest_request))
             self.cursor = None
             stop = start + cursor.length
             if frame == COMPLETE:
-                if cursor.length > self.limits.largest_request:
+                if cursor.length > self.pool.settings.largest_request:
                     refuse_large(self, request)
                 elif not self.take_request(request, block, start, stop):
                     return start
             elif frame == INLINE:
-                if cursor.length > self.limits.largest_request:
+                if cursor.length > self.pool.settings.largest_request:
                     refuse_large(self, request)
                 elif not self.rewrite(request, block, start, stop):
                     return start
@@ -502,7 +502,7 @@ class ClientConnection(Stream):
         """Apply the session's state after a planned request was sent or answered."""
         self.session.on_dispatched()
         self.needs_planning = self.session.needs_planning
-        self.confined = self.pool.requires_auth and not self.session.authenticated
+        self.confined = self.pool.settings.requires_auth and not self.session.authenticated
         self.transaction_server = self.session.transaction_server
         return self.sync_session()
 
@@ -576,7 +576,7 @@ class ClientConnection(Stream):
             self.loop.want_flush(self)
             return copy
         copy.append_to(self.pieced.messages, self.session.message_beginning)
-        if self.pieced.messages.pending > self.limits.messages:
+        if self.pieced.messages.pending > self.pool.settings.message_limit:
             self.cut_off("it does not read its replies or messages")
         return copy
 
@@ -648,7 +648,7 @@ class ClientConnection(Stream):
         progress: cython.int
         if sent > 0:
             self.used_at = self.loop.now
-        if self.out.pending > self.limits.output and self.exceeds_output_limit():
+        if self.out.pending > self.pool.settings.output_limit and self.exceeds_output_limit():
             return self.close(CLIENT_ERR, "it does not read its replies or messages")
         if self.releasing and self.replies.head == self.replies.tail:
             self.give_back()
@@ -689,7 +689,8 @@ class ClientConnection(Stream):
     def exceeds_output_limit(self) -> cython.bint:
         """Whether the unread output exceeds the client's limit; logs a warning if so."""
         untaken: cython.Py_ssize_t = self.out.behind_first()
-        limit: cython.Py_ssize_t = self.limits.messages if self.is_subscribed() else self.limits.replies
+        settings: PoolSettings = self.pool.settings
+        limit: cython.Py_ssize_t = settings.message_limit if self.is_subscribed() else settings.reply_limit
         if untaken <= limit:
             return False
         if self.loop.verbosity >= WARN:
@@ -778,7 +779,7 @@ class ClientConnection(Stream):
 
         A client that waits for a reply or has a subscription is not idle, unless it has unread output.
         """
-        limit: int64_t = self.pool.idle_limit
+        limit: int64_t = self.pool.settings.idle_limit
         if limit == 0:
             return NEVER
         if self.out.pending == 0 and (

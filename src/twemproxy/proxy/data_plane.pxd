@@ -17,10 +17,11 @@ cdef class DataPlane:
     cdef int64_t trim_at
     cdef int64_t cut_off_at
     cdef int64_t idle_look_at
-    cdef int64_t smallest_idle_limit
     cdef bint draining
     cdef Drain drain_state
     cdef object on_settled
 
+    cdef int look_at_idle_clients(self) except -1
+    cdef int64_t smallest_idle_limit(self) noexcept
     cdef int look_at_drain(self) except -1
     cdef int sweep(self) except -1

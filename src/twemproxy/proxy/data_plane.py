@@ -48,7 +48,6 @@ class DataPlane:
         self.trim_at = NEVER
         self.cut_off_at = NEVER
         self.idle_look_at = NEVER
-        self.smallest_idle_limit = NEVER
 
     def add_pool(self, config, codec, table: CounterTable, position: int, server_positions: list, resolver) -> None:
         """Add a pool; see ServerPool."""
@@ -56,10 +55,31 @@ class DataPlane:
         pool.find_clients = self.clients_of
         self.process_counters = pool.process_counters
         self.pools.append(pool)
-        if pool.idle_limit > 0:
-            self.smallest_idle_limit = min(self.smallest_idle_limit, pool.idle_limit)
-            self.idle_look_at = self.loop.now
-            self.loop.wake_at = self.loop.now
+        self.look_at_idle_clients()
+
+    def replace_settings(self, index: int, config) -> None:
+        """Replace the settings of a pool; see ``ServerPool.replace_settings``. ``index``: in the order of ``pools``."""
+        pool: ServerPool = self.pools[index]
+        pool.replace_settings(config)
+        self.look_at_idle_clients()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def look_at_idle_clients(self) -> cython.int:
+        """Close idle clients in the next sweep, which sets the time of the one after it."""
+        self.idle_look_at = self.loop.wake_at = self.loop.now
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def smallest_idle_limit(self) -> int64_t:
+        """The smallest limit of all pools that have one, in milliseconds, or NEVER."""
+        pool: ServerPool
+        smallest: int64_t = NEVER
+        for pool in self.pools:
+            if pool.settings.idle_limit > 0:
+                smallest = min(smallest, pool.settings.idle_limit)
+        return smallest
 
     def preconnect(self) -> None:
         """Open connections to the servers of pools with ``preconnect``."""
@@ -165,9 +185,11 @@ class DataPlane:
         for listener in self.listeners:
             next_look = min(next_look, listener.expire())
         if self.idle_look_at <= self.loop.now:
-            self.idle_look_at = self.loop.now + self.smallest_idle_limit
-            for client in self.clients():
-                self.idle_look_at = min(self.idle_look_at, client.expire())
+            self.idle_look_at = self.smallest_idle_limit()
+            if self.idle_look_at != NEVER:
+                self.idle_look_at += self.loop.now
+                for client in self.clients():
+                    self.idle_look_at = min(self.idle_look_at, client.expire())
         for client in list(self.admission.lingering):
             if client.lingers_until <= self.loop.now:
                 client.cut_off("it did not close")

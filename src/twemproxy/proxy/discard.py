@@ -32,7 +32,7 @@ def refuse_large(client: ClientConnection, request: Request) -> cython.int:
     codec: Codec = client.pool.codec
     if request.route == REJECT:
         client.discard = request.discard
-    return refuse(client, request, codec.large_refusal(request, client.limits.largest_request))
+    return refuse(client, request, codec.large_refusal(request, client.pool.settings.largest_request))
 
 
 @cython.cfunc

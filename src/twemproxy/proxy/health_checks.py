@@ -10,12 +10,13 @@ import random
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twemproxy.config.pools import PoolConfig
 from twemproxy.proxy.upstream import OUR_FAULTS, error_text
 
 PROBE_TIMEOUT = 5_000
 """Timeout of a probe if the pool's ``timeout`` is 0, in milliseconds."""
 
-SCATTER = 0.1
+JITTER = 0.1
 """Largest fraction by which an interval is shorter or longer."""
 
 SOON = 10
@@ -56,27 +57,32 @@ class HealthChecks:
 
     def __init__(self, pool: Any) -> None:
         """``pool``: a ``proxy.server_pool.ServerPool``."""
-        config = pool.config
         self._pool = pool
-        self._retry_timeout: int = config.server_retry_timeout
-        self._needed: int = config.probe_successes
-        self._interval: int = config.health_check_interval
-        self._timeout: int = config.timeout or PROBE_TIMEOUT
         self._our_faults = tuple(pool.error(error_text(error)) for error in OUR_FAULTS)
-        self._servers = [_Server(index) for index in range(len(config.servers))]
-        if self._interval:
-            for server in self._servers:
-                self._schedule(server, self._interval)
+        self._servers = [_Server(index) for index in range(len(pool.config.servers))]
+        self.apply_settings()
+
+    @property
+    def _settings(self) -> PoolConfig:
+        settings: PoolConfig = self._pool.config
+        return settings
+
+    def apply_settings(self) -> None:
+        """The pool has other settings: check live servers as ``health_check_interval`` says."""
+        for server in self._servers:
+            if not server.ejected:
+                server.due = None
+                self._schedule_check(server)
 
     def ejected(self, index: int) -> int:
-        """A server was ejected; returns the milliseconds until its first probe, which SCATTER varies."""
+        """A server was ejected; returns the milliseconds until its first probe, which JITTER varies."""
         server = self._servers[index]
-        now = self._pool.now()
-        flaps = server.readmitted_at is not None and now - server.readmitted_at < SOON * self._retry_timeout
+        now, retry_timeout = self._pool.now(), self._settings.server_retry_timeout
+        flaps = server.readmitted_at is not None and now - server.readmitted_at < SOON * retry_timeout
         server.strikes = min(server.strikes + 1, MOST_DOUBLINGS) if flaps else 0
         server.ejected = True
         server.successes = 0
-        wait: int = self._retry_timeout << server.strikes
+        wait = retry_timeout << server.strikes
         self._schedule(server, wait)
         return wait
 
@@ -87,14 +93,19 @@ class HealthChecks:
                 self._probe(server)
         return min((server.due for server in self._servers if server.due is not None), default=None)
 
+    def _schedule_check(self, server: _Server) -> None:
+        """Have a live server checked after the interval, if there is one."""
+        if interval := self._settings.health_check_interval:
+            self._schedule(server, interval)
+
     def _schedule(self, server: _Server, wait: int) -> None:
-        server.due = self._pool.now() + int(wait * random.uniform(1 - SCATTER, 1 + SCATTER))
+        server.due = self._pool.now() + int(wait * random.uniform(1 - JITTER, 1 + JITTER))
         self._pool.look_by(server.due)
 
     def _probe(self, server: _Server) -> None:
         server.due = None
         connection: Connection = self._pool.open_extra(server.index, 0)
-        connection.become_probe(self._timeout)
+        connection.become_probe(self._settings.timeout or PROBE_TIMEOUT)
         was_ejected = server.ejected
 
         def done(reply: bytes, answered: bool) -> None:
@@ -104,25 +115,31 @@ class HealthChecks:
             if server.ejected != was_ejected:
                 return
             if not answered and reply in self._our_faults:
-                self._schedule(server, self._retry_timeout if server.ejected else self._interval)
+                self._schedule_next(server)
             else:
                 self._judge(server, answered and self._pool.codec.is_well(reply))
 
         connection.ask(self._pool.codec.probe(), done)
 
+    def _schedule_next(self, server: _Server) -> None:
+        """Have a server checked or probed once more."""
+        if server.ejected:
+            self._schedule(server, self._settings.server_retry_timeout)
+        else:
+            self._schedule_check(server)
+
     def _judge(self, server: _Server, well: bool) -> None:
         """Process the result of a probe."""
         if not server.ejected:
-            self._schedule(server, self._interval)
+            self._schedule_check(server)
             if not well:
                 self._pool.count_failure(server.index)
             return
         server.successes = server.successes + 1 if well else 0
-        if server.successes < self._needed:
-            self._schedule(server, self._retry_timeout)
+        if server.successes < self._settings.probe_successes:
+            self._schedule_next(server)
             return
         server.ejected = False
         server.readmitted_at = self._pool.now()
-        if self._interval:
-            self._schedule(server, self._interval)
+        self._schedule_check(server)
         self._pool.readmit(server.index)

@@ -11,7 +11,6 @@ cdef class Listener(Channel):
     cdef Admission admission
     cdef unsigned int next_number
     cdef bint tcp
-    cdef bint keepalive
     cdef bint failing
     cdef int64_t rests_until
 

@@ -48,7 +48,6 @@ class Listener(Channel):
         self.pool = pool
         self.admission = admission
         self.tcp = not pool.config.listen.address.path
-        self.keepalive = pool.config.tcpkeepalive
         self.rests_until = NEVER
         pool.process_counters[TOTAL_CONNECTIONS] += 1
         pool.process_counters[CURR_CONNECTIONS] += 1
@@ -92,7 +91,7 @@ class Listener(Channel):
             return self.turn_away(fd)
         if self.tcp:
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, cython.address(on), cython.sizeof(on))
-            if self.keepalive:
+            if self.pool.config.tcpkeepalive:
                 keep_alive(fd, self.pool.config)
         self.next_number += 1
         ClientConnection(fd, self.next_number, self.pool, self.admission)

@@ -45,7 +45,7 @@ def takes_pieces(pool: ServerPool, request: Request, replies: ReplyQueue, most: 
 @cython.exceptval(check=False)
 def keys_at_once(replies: ReplyQueue, most: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """How many values may be asked for at a time: as many as the client may have in progress, see ReplyQueue."""
-    if replies.window >= replies.widest:
+    if replies.window >= replies.pool.settings.max_pipeline:
         return min(most, LARGEST_PIECE)
     return min(most, LARGEST_PIECE, cython.cast(cython.Py_ssize_t, replies.window))
 

@@ -20,6 +20,9 @@ SHARE = 3
 The first address can get three quarters of all connections, a second address three quarters of the rest, and so on.
 """
 
+POOLS = -1
+"""The timeout of a connection that is the pool's."""
+
 SHARE_USED = (
     "the clients of {address} use {used} of the {limit} private server connections of pool {pool}, the most for one"
     " address: 'blocking_connections' in its configuration allows more"
@@ -258,7 +261,7 @@ class Reservations:
             if answered and reserved.kept:
                 reserved.patient = False
                 reserved.prepared = ()
-                reserved.connection.set_timeout(self._connections.timeout)
+                reserved.connection.set_timeout(POOLS)
             else:
                 del self._by_server[server]
                 self._connections.give_back(reserved, answered and not reserved.problem)
@@ -270,13 +273,16 @@ class PrivateConnections:
     def __init__(self, pool: Any) -> None:
         """``pool``: a ``proxy.server_pool.ServerPool``."""
         self._pool = pool
-        self._limit: int = pool.config.blocking_connections
-        self.timeout: int = pool.config.timeout
         self._idle: list[tuple[int, int, int, Connection]] = []
         self._kept: dict[Reserved, None] = {}
         self._identities: dict[Connection, bytes] = {}
         self._by_address: dict[str, int] = {}
         self.in_use = 0
+
+    @property
+    def _limit(self) -> int:
+        limit: int = self._pool.config.blocking_connections
+        return limit
 
     def now(self) -> int:
         """The time of the event loop, in milliseconds."""
@@ -330,7 +336,7 @@ class PrivateConnections:
             self.in_use -= 1
             self._close(connection)
             return
-        connection.set_timeout(self.timeout)
+        connection.set_timeout(POOLS)
         if connection.is_shaped():
             self._examine(reserved)
         else:

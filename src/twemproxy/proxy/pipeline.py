@@ -116,11 +116,13 @@ class Pipeline:
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def set_deadline(self, deadline: int64_t) -> cython.void:
-        """Set the deadline of all requests."""
+    def limit_deadlines(self, latest: int64_t) -> cython.void:
+        """Give all requests with a later deadline this one. Deadlines never decrease from one request to the next."""
+        request: cython.pointer[Entry]
         position: cython.uint = self.head
         while position != self.tail:
-            self.requests[position & (self.capacity - 1)].deadline = deadline
+            request = cython.address(self.requests[position & (self.capacity - 1)])
+            request.deadline = min(request.deadline, latest)
             position += 1
 
     @cython.cfunc

@@ -65,8 +65,6 @@ class Profiles:
     def __init__(self, pool: Any) -> None:
         """``pool``: a ``proxy.server_pool.ServerPool``."""
         self._pool = pool
-        self._most: int = MOST_PROFILES * pool.config.server_connections
-        self._retry_timeout: int = pool.config.server_retry_timeout
         self._users: dict[int, int] = {}
         self._usable = {0}
         self._questions: dict[int, _Question] = {}
@@ -115,7 +113,7 @@ class Profiles:
         if ready:
             self._usable.add(profile)
         elif refused:
-            self._refused_until[profile] = self._pool.now() + self._retry_timeout
+            self._refused_until[profile] = self._pool.now() + self._pool.config.server_retry_timeout
         elif question:
             question.servers.discard(server)
             if question.servers:
@@ -142,11 +140,11 @@ class Profiles:
         """Make room for one more connection to a server; returns the error text if there is none, otherwise ""."""
         others: dict[int, list[Connection]] = self._pool.servers[server].others
         in_use = [(profile, each) for profile, connections in others.items() for each in connections if each.is_open()]
-        if len(in_use) < self._most:
+        if len(in_use) < MOST_PROFILES * self._pool.config.server_connections:
             return ""
         idle = [(each.heard_at, profile) for profile, each in in_use if profile != wanted and each.is_idle()]
         if not idle:
-            return TOO_MANY.format(limit=self._most)
+            return TOO_MANY.format(limit=MOST_PROFILES * self._pool.config.server_connections)
         _, profile = min(idle)
         for connection in others[profile]:
             if connection.is_idle():

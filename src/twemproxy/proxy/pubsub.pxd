@@ -10,7 +10,6 @@ cdef class Subscriptions:
     cdef object is_random
     cdef object server_of_all
     cdef object now
-    cdef int64_t timeout
     cdef dict tables
     cdef Py_ssize_t n_topics
     cdef Py_ssize_t change

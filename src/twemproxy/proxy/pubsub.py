@@ -74,7 +74,6 @@ class Subscriptions:
         self.is_random = pool.is_random
         self.server_of_all = pool.server_of_all
         self.now = pool.now
-        self.timeout = pool.config.timeout
         self.tables = {}
         self.subscribers_of = {}
         self.links = {}
@@ -472,14 +471,15 @@ class Subscriptions:
         batch: Batch
         topic: Topic
         request: list
+        timeout: int64_t = self.pool.config.timeout if self.unsent else 0
         while self.unsent:
             link, _ = self.unsent.popitem()
             if link.is_lost:
                 continue
             if link.asked == 0:
                 link.heard_at = self.now()
-                if self.timeout:
-                    self.pool.look_by(link.heard_at + self.timeout)
+                if timeout:
+                    self.pool.look_by(link.heard_at + timeout)
             request = []
             while link.unsent > 0 and link.asked < MOST_ASKED:
                 batch = link.batches[len(link.batches) - link.unsent]
@@ -501,14 +501,15 @@ class Subscriptions:
         """
         link: Link
         due: int64_t
+        timeout: int64_t = self.pool.config.timeout
         next_look = None
         self.do_chores()
         for link in list(self.links.values()):
-            if self.timeout and not link.is_lost and link.batches:
-                if link.heard_at + self.timeout <= now:
+            if timeout and not link.is_lost and link.batches:
+                if link.heard_at + timeout <= now:
                     # The answer may have arrived already.
                     link.connection.take_unread()
-                due = link.heard_at + self.timeout
+                due = link.heard_at + timeout
                 if link.is_lost or not link.batches:
                     continue
                 if due <= now:

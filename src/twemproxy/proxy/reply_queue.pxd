@@ -1,5 +1,6 @@
 from twemproxy.net.block cimport Block
 from twemproxy.net.stream cimport Stream
+from twemproxy.proxy.pool_settings cimport ConfiguredPool
 from twemproxy.proxy.reply_handler cimport ReplyHandler
 from twemproxy.stats.counters cimport Counter
 
@@ -34,9 +35,8 @@ cdef class ReplyQueue(ReplyHandler):
     cdef Py_ssize_t kept
     cdef Py_ssize_t values
     cdef Py_ssize_t typical
-    cdef Py_ssize_t small
+    cdef ConfiguredPool pool
     cdef Py_ssize_t window_bytes
-    cdef unsigned int widest
     cdef unsigned int window
     cdef Counter* pool_counters
 

@@ -12,6 +12,7 @@ from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.send_queue import SendQueue
 from cython.cimports.twemproxy.net.stream import Stream
+from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
 from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR
 
@@ -33,16 +34,15 @@ class ReplyQueue(ReplyHandler):
 
     ``window``: how many requests may be in progress, with about as many values. The proxy must take replies from
     servers even if the client does not read, so large values make the window small. ``typical``: bytes per value; it
-    rises at once and falls slowly. ``widest``: the window for values of up to ``small`` bytes, to which it grows by
-    GROWTH per value: the first requests are sent before anything is known of their replies.
+    rises at once and falls slowly. For small values the window grows by GROWTH per value, up to ``max_pipeline``: the
+    first requests are sent before anything is known of their replies.
     """
 
-    def __init__(self, widest: int, first: int, window_bytes: int) -> None:
+    def __init__(self, pool: ConfiguredPool, first: int, window_bytes: int) -> None:
         """``first``: the window while no reply size is known. ``window_bytes``: bytes of replies in progress."""
-        self.widest = widest
+        self.pool = pool
         self.window_bytes = window_bytes
-        self.small = window_bytes // widest
-        self.window = min(first, widest)
+        self.window = min(first, pool.settings.max_pipeline)
 
     def __dealloc__(self) -> None:
         free(self.slots)
@@ -135,17 +135,16 @@ class ReplyQueue(ReplyHandler):
     def learn(self, length: cython.Py_ssize_t, count: cython.Py_ssize_t) -> cython.void:
         """Adapt the window to a reply of ``length`` bytes with ``count`` values."""
         widened: cython.Py_ssize_t = self.window + GROWTH * count
+        widest: cython.Py_ssize_t = self.pool.settings.max_pipeline
         if count > 1:
             length = length // count
         if length > self.typical:
             self.typical = length
         else:
             self.typical -= (self.typical - length) >> 3
-        if self.typical <= self.small:
-            if self.window < self.widest:
-                self.window = cython.cast(cython.uint, min(widened, self.widest))
-        else:
-            self.window = cython.cast(cython.uint, max(min(widened, self.window_bytes // self.typical), 1))
+        if self.typical * widest > self.window_bytes:
+            widest = max(self.window_bytes // self.typical, 1)
+        self.window = cython.cast(cython.uint, min(widened, widest))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -1,5 +1,6 @@
 from twemproxy.hashing.ring cimport Ring, RingBuilder
 from twemproxy.net.event_loop cimport EventLoop
+from twemproxy.proxy.pool_settings cimport ConfiguredPool
 from twemproxy.stats.counters cimport Counter
 
 
@@ -16,19 +17,18 @@ cdef class ServerHealth:
 
 
 cdef class Rotation:
+    cdef ConfiguredPool pool
     cdef EventLoop loop
     cdef RingBuilder rings
     cdef Ring ring
     cdef readonly list members
     cdef readonly int n_live
-    cdef bint ejects
-    cdef bint keeps_keys
-    cdef int failure_limit
     cdef Counter* pool_counters
     cdef object logger
     cdef public object on_ejected
     cdef public object on_rebuilt
 
+    cdef bint keeps_keys(self) noexcept
     cdef bint is_open(self) noexcept
     cdef int eject(self, ServerHealth member) except -1
     cdef int rebuild(self) except -1

@@ -15,6 +15,7 @@ import time
 import cython
 from cython.cimports.twemproxy.hashing.ring import RingBuilder
 from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
 from cython.cimports.twemproxy.stats.counters import SERVER_EJECTED_AT, SERVER_EJECTS
 
 NOTICE = cython.declare(cython.const[cython.int], 5)
@@ -32,10 +33,11 @@ class ServerHealth:
     @cython.exceptval(-1, check=False)
     def failed(self) -> cython.int:
         """Count a failure: a connection failed, or the server replied that it cannot serve."""
-        if not self.rotation.ejects:
+        settings: PoolSettings = self.rotation.pool.settings
+        if not settings.auto_eject_hosts:
             return 0
         self.failures += 1
-        if self.failures >= self.rotation.failure_limit and self.live:
+        if self.failures >= settings.server_failure_limit and self.live:
             self.rotation.eject(self)
         return 0
 
@@ -49,16 +51,13 @@ class Rotation:
     health check, and ``on_rebuilt()``, which is called when keys may have moved to other servers.
     """
 
-    def __init__(self, loop: EventLoop, rings: RingBuilder, names, ejects, failure_limit, keeps_keys, logger) -> None:
-        """``failure_limit``: 0 works as 1. ``keeps_keys``: whether an ejected server keeps its keys."""
+    def __init__(self, pool: ConfiguredPool, loop: EventLoop, rings: RingBuilder, names, logger) -> None:
+        """``names``: those of the servers. ``rings``: builds the rings of these servers."""
         member: ServerHealth
+        self.pool = pool
         self.loop = loop
         self.rings = rings
         self.ring = rings.build([True] * len(names))
-        self.ejects = ejects
-        self.failure_limit = max(failure_limit, 1)
-        # With a random ring a server has no keys of its own.
-        self.keeps_keys = keeps_keys and not self.ring.is_random
         self.logger = logger
         self.members = []
         for name in names:
@@ -71,18 +70,24 @@ class Rotation:
         self.n_live = len(self.members)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def keeps_keys(self) -> cython.bint:
+        """Whether an ejected server keeps its keys. With a random ring a server has no keys of its own."""
+        return self.pool.settings.keeps_keys and not self.ring.is_random
+
+    @cython.cfunc
     @cython.inline
     @cython.exceptval(check=False)
     def is_open(self) -> cython.bint:
         """Whether requests can be routed now."""
-        return self.n_live > 0 or self.keeps_keys
+        return self.n_live > 0 or self.keeps_keys()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def eject(self, member: ServerHealth) -> cython.int:
         """Eject a server."""
         member.live = False
-        member.down = self.keeps_keys
+        member.down = self.keeps_keys()
         member.failures = 0
         member.counters[SERVER_EJECTED_AT] = time.time_ns() // 1000
         self.pool_counters[SERVER_EJECTS] += 1
@@ -101,6 +106,13 @@ class Rotation:
             self.logger.readmitted(member.name)
         self.rebuild()
 
+    def apply_settings(self) -> None:
+        """The pool has other settings: whether ejected servers keep their keys may have changed."""
+        member: ServerHealth
+        for member in self.members:
+            member.down = not member.live and self.keeps_keys()
+        self.rebuild()
+
     def count_failure(self, index: int) -> None:
         """Count a failed check of a live server."""
         member: ServerHealth = self.members[index]
@@ -114,8 +126,10 @@ class Rotation:
         for member in self.members:
             live.append(member.live)
         self.n_live = sum(live)
+        if self.keeps_keys():
+            live = [True] * len(live)
         # Without a live server no request is routed, see ``is_open``.
-        if not self.keeps_keys and self.n_live > 0:
+        if any(live):
             self.ring = self.rings.build(live)
         self.on_rebuilt()
         return 0

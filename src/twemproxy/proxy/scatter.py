@@ -71,16 +71,17 @@ def scatter(
     connection: ServerConnection
     split: SplitRequest
     merge: Merge = request.merge
+    misses: cython.bint = merge == VALUES and pool.settings.tolerates_missing
     key: Item = pool.item
     if not pool.rotation.is_open():
-        if merge == VALUES and pool.tolerates_missing:
+        if misses:
             return answer_missing(pool, request, replies, n, pieced)
         if pieced is not None:
             pieced.fail(cython.cast(cython.p_uchar, PyBytes_AS_STRING(pool.refused)), PyBytes_GET_SIZE(pool.refused))
             return None
         replies.fail(replies.reserve(), b"" if request.expected & NOREPLY else pool.refused)
         return None
-    if pool.n_servers == 1 and pieced is None and not (merge == VALUES and pool.tolerates_missing):
+    if pool.n_servers == 1 and pieced is None and not misses:
         connection = pool.connection(0, client, profile)
         if connection.out.pending > HIGH_WATER:
             return connection
@@ -122,7 +123,7 @@ def scatter(
                 connection = pool.connection(server, client, profile)
                 if connection.out.pending > HIGH_WATER:
                     return connection
-                if by_server[server].items == n and pieced is None and not (merge == VALUES and pool.tolerates_missing):
+                if by_server[server].items == n and pieced is None and not misses:
                     # All keys are on one server: request and reply are forwarded unchanged.
                     connection.send_request(
                         replies,
@@ -502,7 +503,7 @@ class SplitRequest(ReplyHandler):
             return self.answer_custom()
         for f in range(self.n_fragments):
             fragment = cython.address(self.fragments[f])
-            if fragment.outcome != MERGEABLE and not (self.merge == VALUES and self.pool.tolerates_missing):
+            if fragment.outcome != MERGEABLE and not (self.merge == VALUES and self.pool.settings.tolerates_missing):
                 if fragment.outcome == FAILED:
                     self.pool.counters[FORWARD_ERROR] += 1
                 if self.pieced is not None:

@@ -12,14 +12,12 @@ cdef class ServerConnection(ServerStream):
     cdef public object listener
     cdef public object may_open
     cdef bint shared
-    cdef bint retries_reads
     cdef bint failures_ignored
     cdef bint half_closed
     cdef bint writes_suspended
     cdef bint drain_requested
     cdef bint shaped
     cdef Fences fences
-    cdef int64_t timeout
     cdef int64_t counted_until
     cdef Pipeline requests
     cdef Py_ssize_t retry_bytes
@@ -46,6 +44,7 @@ cdef class ServerConnection(ServerStream):
     cdef int fail_for_stop(self, str reason) except -1
     cdef int tell_failed(self, list failed, bytes reply) except -1
     cdef bint is_unused(self) noexcept
+    cdef int64_t timeout(self) noexcept
     cdef bint is_down(self) noexcept
     cdef int answer_unsent(self) except -1
     cdef int64_t silent_by(self) noexcept

@@ -50,6 +50,7 @@ from cython.cimports.twemproxy.proxy.fenced import (
 from cython.cimports.twemproxy.proxy.fences import Fences
 from cython.cimports.twemproxy.proxy.internal_request import InternalRequest
 from cython.cimports.twemproxy.proxy.pipeline import Entry, Pipeline, add, forget_oldest, make_place, oldest
+from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
 from cython.cimports.twemproxy.proxy.server_stream import (
@@ -89,7 +90,7 @@ INFO = cython.declare(cython.const[cython.int], 6)
 class ServerConnection(ServerStream):
     """A server connection.
 
-    ``shared``: its requests are independent of each other; ``retries_reads`` may be set only then.
+    ``shared``: its requests are independent of each other.
 
     ``writes_suspended``: nothing is sent until the server sends something. ``reply_began_at``: when the incomplete
     reply began to arrive, in ms, NEVER without one. ``counted_until``: overdue requests with an earlier deadline do not
@@ -99,19 +100,16 @@ class ServerConnection(ServerStream):
     """
 
     def __init__(
-        self, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, timeout: int, profile: int, shared: bool
+        self, pool: ConfiguredPool, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, profile: int, shared
     ) -> None:
-        """``timeout``: in milliseconds, 0 for none. The other parameters: see ServerStream.
+        """The parameters: see ServerStream.
 
         ``may_open()``, when set, returns why the connection may not be opened now, "" if it may.
 
         ``listener(message)``, when set, gets each message that is not the reply to a request.
         """
-        ServerStream.__init__(self, loop, codec, health, upstream, profile)
-        self.timeout = timeout
-        self.open_timeout = upstream.pool.connect_timeout or timeout
+        ServerStream.__init__(self, pool, loop, codec, health, upstream, profile)
         self.shared = shared
-        self.retries_reads = shared and upstream.pool.retry_reads
         self.requests = Pipeline()
         self.reply_began_at = NEVER
         self.shaped = codec.is_shaped(profile)
@@ -194,12 +192,13 @@ class ServerConnection(ServerStream):
         """
         deadline: int64_t = NEVER
         down: cython.bint = self.is_down()
-        if self.timeout > 0:
-            deadline = self.loop.now + self.timeout
+        timeout: int64_t = self.timeout()
+        if timeout > 0:
+            deadline = self.loop.now + timeout
             if deadline < self.loop.wake_at:
                 self.loop.wake_at = deadline
         add(self.requests, handler, position, length, expected, required_features, deadline)
-        if self.retries_reads:
+        if self.shared and self.pool.settings.retry_reads:
             self.requests.keep_read(self.out, self.codec)
         if not down:
             self.counters[REQUESTS] += 1
@@ -235,6 +234,13 @@ class ServerConnection(ServerStream):
         if self.drain_requested and self.out.pending == 0:
             return self.leave()
         return self.publish_gauges()
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def timeout(self) -> int64_t:
+        """The timeout of a request, in milliseconds, 0 for none."""
+        return self.pool.settings.timeout if self.own_timeout < 0 else self.own_timeout
 
     @cython.cfunc
     @cython.inline
@@ -314,7 +320,7 @@ class ServerConnection(ServerStream):
     def become_probe(self, timeout: int) -> None:
         """Become a probe: failures neither count nor cause warnings. ``timeout``: in milliseconds."""
         self.failures_ignored = True
-        self.timeout = self.open_timeout = timeout
+        self.own_timeout = self.own_open_timeout = timeout
 
     def distrust(self) -> None:
         """From now on a client may decide the text of replies."""
@@ -334,13 +340,19 @@ class ServerConnection(ServerStream):
             return False
         self.failures_ignored = self.half_closed = True
         shutdown(self.fd, SHUT_WR)
-        self.requests.set_deadline(self.loop.now + HALF_CLOSE_TIMEOUT)
+        self.requests.limit_deadlines(self.loop.now + HALF_CLOSE_TIMEOUT)
         self.loop.wake_at = min(self.loop.wake_at, self.loop.now + HALF_CLOSE_TIMEOUT)
         return True
 
+    def apply_settings(self) -> None:
+        """The pool has other settings: requests in progress have no more time than later ones."""
+        if self.own_timeout < 0 and self.timeout() > 0:
+            self.requests.limit_deadlines(self.loop.now + self.timeout())
+            self.loop.wake_at = min(self.loop.wake_at, self.loop.now + self.timeout())
+
     def set_timeout(self, timeout: int) -> None:
-        """Set the timeout of later requests, in milliseconds, 0 for none."""
-        self.timeout = timeout
+        """Set the timeout of later requests, in milliseconds: 0 for none, -1 for that of the pool."""
+        self.own_timeout = timeout
 
     @cython.cfunc
     @cython.inline
@@ -462,7 +474,7 @@ class ServerConnection(ServerStream):
         handler = cython.cast(ReplyHandler, request.handler)
         Py_DECREF(handler)
         forget_oldest(self.requests)
-        if self.health.rotation.ejects and not self.shaped:
+        if self.pool.settings.auto_eject_hosts and not self.shaped:
             if self.codec.is_transient_error(data, 0, length):
                 self.health.failed()
             else:
@@ -513,7 +525,7 @@ class ServerConnection(ServerStream):
             self.opening_overdue()
         if self.requests.next_deadline() <= self.loop.now:
             self.requests_overdue()
-        if self.requests.overdue > 0 and self.state >= READY and self.timeout > 0:
+        if self.requests.overdue > 0 and self.state >= READY and self.timeout() > 0:
             silent_by = self.silent_by()
             if silent_by <= self.loop.now:
                 # The overdue requests have already counted as a failure of the server.
@@ -545,7 +557,7 @@ class ServerConnection(ServerStream):
 
         Returns when that will be so in ms, or NEVER.
         """
-        silent_at: int64_t = self.heard_at + self.timeout
+        silent_at: int64_t = self.heard_at + self.timeout()
         if silent_at > self.loop.now:
             return silent_at
         self.writes_suspended = self.requests.sent_of_next == 0
@@ -590,9 +602,9 @@ class ServerConnection(ServerStream):
     @cython.exceptval(check=False)
     def reply_ends_by(self) -> int64_t:
         """When the incomplete reply fails the connection: one ``timeout`` after it began and after it was due."""
-        if self.reply_began_at == NEVER or self.timeout == 0 or self.requests.head == self.requests.tail:
+        if self.reply_began_at == NEVER or self.timeout() == 0 or self.requests.head == self.requests.tail:
             return NEVER
-        return max(self.reply_began_at, oldest(self.requests).deadline) + self.timeout
+        return max(self.reply_began_at, oldest(self.requests).deadline) + self.timeout()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -626,7 +638,7 @@ class ServerConnection(ServerStream):
         counts_as_failure = self.requests.next_deadline() >= self.counted_until
         self.fail_overdue(self.upstream.error_reply(ETIMEDOUT))
         if counts_as_failure:
-            self.counted_until = self.loop.now + self.timeout
+            self.counted_until = self.loop.now + self.timeout()
             return self.health.failed()
         return 0
 
@@ -662,7 +674,7 @@ class ServerConnection(ServerStream):
         reply: bytes = self.upstream.explanation(reason)
         if self.is_opening() or not self.shared:
             return self.fail_with(ETIMEDOUT, reason, reply, False, False)
-        self.requests.set_deadline(self.loop.now)
+        self.requests.limit_deadlines(self.loop.now)
         return self.fail_overdue(reply)
 
     @cython.cfunc
@@ -692,7 +704,7 @@ class ServerConnection(ServerStream):
     @cython.exceptval(check=False)
     def silent_by(self) -> int64_t:
         """When an overdue reply fails the connection: after a second ``timeout`` of silence."""
-        return max(self.heard_at + self.timeout, oldest(self.requests).deadline) + self.timeout
+        return max(self.heard_at + self.timeout(), oldest(self.requests).deadline) + self.timeout()
 
     # --- drain -----------------------------------------------------------------------------------------------
 

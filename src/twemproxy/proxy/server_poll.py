@@ -101,7 +101,6 @@ class ServerPoll:
         """``pool``: a ``proxy.server_pool.ServerPool``. ``is_error``: whether a reply is an error."""
         self._pool = pool
         self._is_error = is_error
-        self._patience = min(pool.config.timeout or ANSWER_BY, ANSWER_BY)
         self._latest = _Latest(-1, b"", 0, Poll(0))
         self._asked: dict[bytes, Poll] = {}
         self._next: dict[bytes, Poll] = {}
@@ -145,7 +144,7 @@ class ServerPoll:
         for index in range(len(self._pool.server_names())):
             silent = _SILENT if (request, index) in self._owing else None
             states.append(silent if index in live else Reply("ejected"))
-        poll.begin(states, now + self._patience, self._pool.turn())
+        poll.begin(states, now + min(self._pool.config.timeout or ANSWER_BY, ANSWER_BY), self._pool.turn())
         self._asked[request] = poll
         self._pool.look_by(poll.due)
         asked = [index for index, state in enumerate(states) if state is None]

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.protocol.codec cimport Codec
 from twemproxy.protocol.request cimport Cursor, Item, Request
-from twemproxy.proxy.admission cimport ClientLimits
+from twemproxy.proxy.pool_settings cimport ConfiguredPool
 from twemproxy.proxy.rotation cimport Rotation
 from twemproxy.proxy.server_connection cimport ServerConnection
 from twemproxy.stats.counters cimport Counter, CounterTable
@@ -17,9 +17,8 @@ cdef class Server:
     cdef list recent
 
 
-cdef class ServerPool:
+cdef class ServerPool(ConfiguredPool):
     cdef EventLoop loop
-    cdef readonly object config
     cdef readonly Codec codec
     cdef Request request
     cdef Cursor cursor
@@ -27,10 +26,6 @@ cdef class ServerPool:
     cdef Rotation rotation
     cdef readonly list servers
     cdef int n_servers
-    cdef bint requires_auth
-    cdef int64_t idle_limit
-    cdef ClientLimits limits
-    cdef bint tolerates_missing
     cdef readonly bytes refused
     cdef CounterTable table
     cdef Counter* counters

@@ -15,9 +15,9 @@ from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor, Item, Request
-from cython.cimports.twemproxy.proxy.admission import ClientLimits
 from cython.cimports.twemproxy.proxy.internal_request import InternalRequest
 from cython.cimports.twemproxy.proxy.pipeline import Pipeline
+from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
 from cython.cimports.twemproxy.proxy.rotation import Rotation, ServerHealth
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.stats.counters import CounterTable
@@ -36,6 +36,11 @@ from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METR
 
 # Milliseconds of silence after which a server may be busy with a script.
 BUSY_AFTER = cython.declare(cython.const[int64_t], 100)
+# Directives that a running pool keeps: where it listens and where keys are, and what open connections depend on.
+FIXED = (
+    *("name", "listen", "servers", "redis", "hash", "hash_tag", "distribution"),
+    *("server_connections", "redis_auth", "redis_db"),
+)
 # The key by which requests without a key are routed, as in nutcracker.
 PLACEHOLDER = cython.declare(bytes, b"placeholder")
 
@@ -65,12 +70,9 @@ class Server:
 
 @cython.final
 @cython.cclass
-class ServerPool:
-    """``requires_auth``: clients must authenticate first. ``refused``: the reply when no server is live.
-
-    ``tolerates_missing``: in merged reads, keys of servers that fail count as missing. ``find_clients(pool)``: returns
-    the connected clients; the data plane sets it. ``extra``: the connections that no Server has, private ones and those
-    for subscriptions.
+class ServerPool(ConfiguredPool):
+    """``refused``: the reply when no server is live. ``find_clients(pool)``: returns the connected clients; the data
+    plane sets it. ``extra``: the connections that no Server has, private ones and those for subscriptions.
 
     ``request``, ``item``: reused for each request of the pool. ``cursor``: the cursor of clients without an incomplete
     request.
@@ -83,8 +85,8 @@ class ServerPool:
         ``resolver``: see ``proxy.addresses.Resolver``.
         """
         health: ServerHealth
+        ConfiguredPool.__init__(self, config)
         self.loop = loop
-        self.config = config
         self.codec = codec
         self.request = Request()
         self.cursor = Cursor()
@@ -92,10 +94,6 @@ class ServerPool:
         self.log = PoolLog(config.name, config.redis)
         self.started = time.time()
         self.n_servers = len(config.servers)
-        self.requires_auth = bool(config.redis_auth)
-        self.idle_limit = config.client_idle_timeout
-        self.limits = ClientLimits(config)
-        self.tolerates_missing = config.partial_reads == "miss"
         self.refused = codec.error(error_text(111))
         # The pointers below are valid as long as the table exists.
         self.table = table
@@ -110,21 +108,13 @@ class ServerPool:
             [server.weight for server in config.servers],
             int(time.time()),
         )
-        self.rotation = Rotation(
-            loop,
-            rings,
-            [server.name for server in config.servers],
-            config.auto_eject_hosts,
-            config.server_failure_limit,
-            config.on_server_down != "rehash",
-            self.log,
-        )
+        self.rotation = Rotation(self, loop, rings, [server.name for server in config.servers], self.log)
         self.rotation.pool_counters = self.counters
         self.servers = []
         upstreams = []
         for health, server, at in zip(self.rotation.members, config.servers, server_positions, strict=True):
             health.counters = table.at(at)
-            upstream = Upstream(config, server, codec, resolver, self)
+            upstream = Upstream(self, server, codec, resolver)
             upstreams.append(upstream)
             connections = []
             for _ in range(config.server_connections):
@@ -141,9 +131,29 @@ class ServerPool:
         self.rotation.on_ejected = self.ejected
         self.rotation.on_rebuilt = self.subscriptions.rebalance
 
+    def replace_settings(self, config) -> None:
+        """Serve with another configuration of the same servers from now on, in the midst of all requests.
+
+        Raises ValueError if the name, the servers, the protocol or the way to place keys are not the same.
+        """
+        server: Server
+        for name in FIXED:
+            if getattr(config, name) != getattr(self.settings.config, name):
+                raise ValueError(f"'{name}' of a running pool cannot be changed")
+        self.settings = PoolSettings(config)
+        self.codec.permit(config.allow_commands, config.deny_commands)
+        for server in self.servers:
+            for connection in server.everything:
+                connection.apply_settings()
+        for connection in self.extra:
+            connection.apply_settings()
+        self.rotation.apply_settings()
+        self.health_checks.apply_settings()
+        self.refreshing.apply_settings()
+
     def new_connection(self, health: ServerHealth, upstream, profile, shared):
         """A new connection to the server, still closed; ``shared``: see ServerConnection."""
-        connection = ServerConnection(self.loop, self.codec, health, upstream, self.config.timeout, profile, shared)
+        connection = ServerConnection(self, self.loop, self.codec, health, upstream, profile, shared)
         connection.process_counters = self.process_counters
         return connection
 

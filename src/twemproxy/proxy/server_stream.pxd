@@ -4,6 +4,7 @@ from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.net.stream cimport Stream
 from twemproxy.protocol.codec cimport Codec
 from twemproxy.protocol.request cimport Cursor
+from twemproxy.proxy.pool_settings cimport ConfiguredPool
 from twemproxy.proxy.rotation cimport ServerHealth
 from twemproxy.stats.counters cimport Counter
 
@@ -27,7 +28,9 @@ cdef class ServerStream(Stream):
     cdef list handshake
     cdef int profile
     cdef public object on_settled
-    cdef int64_t open_timeout
+    cdef ConfiguredPool pool
+    cdef int64_t own_timeout
+    cdef int64_t own_open_timeout
     cdef int64_t open_by
     cdef int features
     cdef Counter* counters

@@ -18,27 +18,35 @@ from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor
+from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
 from cython.cimports.twemproxy.stats.counters import CURR_CONNECTIONS, SERVER_CONNECTIONS, TOTAL_CONNECTIONS
 
 INFO = cython.declare(cython.const[cython.int], 6)
+# A timeout that is the pool's.
+POOLS = cython.declare(cython.const[int64_t], -1)
 # The features of a server while they are not known: all.
 EVERYTHING = cython.declare(cython.const[cython.int], -1)
 
 
 @cython.cclass
 class ServerStream(Stream):
-    """``open_timeout``: the time from opening to READY, in milliseconds, 0 for no limit.
+    """``own_open_timeout``: the time from opening to READY, in milliseconds, 0 for no limit, POOLS for the pool's.
+    ``own_timeout``: the same for a reply.
 
     ``features``: see ``Codec.features_of``. ``cursor``: the cursor of the incomplete reply.
     """
 
-    def __init__(self, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, profile: int) -> None:
+    def __init__(
+        self, pool: ConfiguredPool, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, profile: int
+    ) -> None:
         """``upstream``: a ``proxy.upstream.Upstream``. ``profile``: see ``Codec.session``.
 
         ``on_settled(ready, refused)``, when set, is called each time the stream has become READY or has failed;
         ``refused``: whether the server does not accept the profile.
         """
+        self.pool = pool
+        self.own_timeout = self.own_open_timeout = POOLS
         self.loop = loop
         self.codec = codec
         self.cursor = Cursor()
@@ -94,9 +102,10 @@ class ServerStream(Stream):
     @cython.exceptval(check=False)
     def set_open_by(self) -> cython.void:
         """Restart the time limit for opening."""
+        timeout: int64_t = self.pool.settings.open_timeout if self.own_open_timeout < 0 else self.own_open_timeout
         self.open_by = NEVER
-        if self.open_timeout > 0:
-            self.open_by = self.loop.now + self.open_timeout
+        if timeout > 0:
+            self.open_by = self.loop.now + timeout
             self.loop.wake_at = min(self.loop.wake_at, self.open_by)
 
     def resolved(self, candidates: list, reason: str) -> None:

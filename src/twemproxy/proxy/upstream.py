@@ -10,7 +10,7 @@ from typing import Protocol
 
 from twemproxy.config.pools import PoolConfig, ServerConfig
 from twemproxy.log import get_logger
-from twemproxy.proxy.addresses import Addresses, Candidate, Clock, Resolver
+from twemproxy.proxy.addresses import Addresses, Candidate, Pool, Resolver
 from twemproxy.proxy.keepalive import keep_alive
 
 _logger = get_logger(__name__)
@@ -51,16 +51,19 @@ def error_text(error: int) -> str:
 class Upstream:
     """One server of a pool, as its connections see it."""
 
-    def __init__(
-        self, pool: PoolConfig, server: ServerConfig, codec: Handshake, resolver: Resolver, clock: Clock
-    ) -> None:
-        self.pool = pool
+    def __init__(self, pool: Pool, server: ServerConfig, codec: Handshake, resolver: Resolver) -> None:
+        self._pool = pool
         self.server = server
-        self.addresses = Addresses(pool, server, resolver, clock)
+        self.addresses = Addresses(pool, server, resolver)
         self.connects = 0
         """Number of connections to the server that were opened."""
         self._codec = codec
         self._errors: dict[int, bytes] = {}
+
+    @property
+    def pool(self) -> PoolConfig:
+        """The present settings of the pool."""
+        return self._pool.config
 
     def connect(self, candidate: Candidate) -> tuple[int, int]:
         """Begin to connect: (descriptor, 0 or EINPROGRESS), or (-1, errno) if that failed at once."""

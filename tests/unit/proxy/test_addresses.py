@@ -8,7 +8,7 @@ import pytest
 
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig, ServerConfig
 from twemproxy.log import get_logger
-from twemproxy.proxy.address_refresh import SCATTER, AddressRefresh
+from twemproxy.proxy.address_refresh import JITTER, AddressRefresh
 from twemproxy.proxy.addresses import PATIENCE, Addresses, Candidate
 from twemproxy.worker.messages import Resolved
 
@@ -32,7 +32,7 @@ class FakePool:
         self.look_at = 0
         self.questions: list[tuple[str, Callable[[Resolved], None]]] = []
         self.followed: list[int] = []
-        self.addresses = [Addresses(self.config, server, self.resolve, self) for server in servers]
+        self.addresses = [Addresses(self, server, self.resolve) for server in servers]
         self.refreshing = AddressRefresh(self, self.addresses)
 
     def resolve(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
@@ -251,7 +251,7 @@ def test_names_are_looked_up_at_start_and_again_and_again() -> None:
         assert len(pool.questions) == 1
         pool.time += 100
         pool.answer(*answer)
-        assert REFRESH * (1 - SCATTER) <= pool.until_question() <= REFRESH
+        assert REFRESH * (1 - JITTER) <= pool.until_question() <= REFRESH
     assert pool.followed == [1]
 
 
@@ -262,7 +262,7 @@ def test_an_opening_that_asks_puts_the_next_question_off() -> None:
     pool.time += REFRESH // 2
     pool.addresses[0].resolve(Heard())
     pool.answer(ONE)
-    assert pool.until_question() >= REFRESH * (1 - SCATTER)
+    assert pool.until_question() >= REFRESH * (1 - JITTER)
 
 
 def test_connections_are_told_of_a_change_of_the_set() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from twemproxy.proxy.health_checks import MOST_DOUBLINGS, PROBE_TIMEOUT, SCATTER, SOON, HealthChecks
+from twemproxy.proxy.health_checks import JITTER, MOST_DOUBLINGS, PROBE_TIMEOUT, SOON, HealthChecks
 from twemproxy.proxy.upstream import error_text
 
 RETRY = 1000
@@ -87,7 +87,7 @@ class FakePool:
 
 
 def is_about(waited: int, wanted: int) -> bool:
-    return wanted * (1 - SCATTER) - 1 <= waited <= wanted * (1 + SCATTER) + 1
+    return wanted * (1 - JITTER) - 1 <= waited <= wanted * (1 + JITTER) + 1
 
 
 def test_a_server_that_answers_comes_back() -> None:
@@ -152,7 +152,7 @@ def test_others_are_checked_where_that_is_wanted() -> None:
     for _ in range(3):
         for _ in range(2):
             waited, probe = pool.until_probe()
-            assert waited <= CHECK * (1 + SCATTER) + 1
+            assert waited <= CHECK * (1 + JITTER) + 1
             probe.answer(b"+PONG")
     assert pool.events == []
     waited, probe = pool.until_probe()

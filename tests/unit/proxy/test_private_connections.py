@@ -46,7 +46,7 @@ class FakeConnection:
         self.on_settled = None
 
     def set_timeout(self, timeout: int) -> None:
-        self.timeout = timeout
+        self.timeout = TIMEOUT if timeout < 0 else timeout
 
     def finish(self) -> bool:
         self.finished = self.can_finish

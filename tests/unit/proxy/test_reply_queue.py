@@ -6,7 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from twemproxy.config.pools import Address, ListenConfig, PoolConfig
 from twemproxy.net.event_loop import EventLoop
+from twemproxy.proxy.pool_settings import ConfiguredPool
 from twemproxy.proxy.reply_queue import ReplyQueue
 
 WINDOW = 1024
@@ -15,14 +17,20 @@ GROWTH = 3
 WINDOW_BYTES = 1 << 20
 LARGEST_IN_SLOT = 24
 
+LISTEN = ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1))
+
 make: Any = lambda kind, *arguments: kind(*arguments)  # noqa: E731
+
+
+def make_pool() -> Any:
+    return make(ConfiguredPool, PoolConfig("p", LISTEN, (), max_pipeline=WINDOW))
 
 
 class Replies(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = make(EventLoop, print, 65536)
-        self.queue = make(ReplyQueue, WINDOW, FIRST_WINDOW, WINDOW_BYTES)
+        self.queue = make(ReplyQueue, make_pool(), FIRST_WINDOW, WINDOW_BYTES)
         self.out = self.queue.attach(self.loop)
         self.waiting: dict[int, bytes | None] = {}
         """The replies to pending requests, in the order of the requests; None for a reply that has not arrived."""
@@ -97,7 +105,7 @@ TestReplies.settings = settings(max_examples=15, stateful_step_count=40, deadlin
 
 def test_a_reply_of_more_than_4_gb_keeps_its_length_while_it_waits() -> None:
     loop = make(EventLoop, print, 65536)
-    queue = make(ReplyQueue, WINDOW, WINDOW, WINDOW_BYTES)
+    queue = make(ReplyQueue, make_pool(), WINDOW, WINDOW_BYTES)
     out = queue.attach(loop)
     first, second = queue.take_place(), queue.take_place()
     queue.put(second, b"x" * 5000, True, 5 << 30)

@@ -15,11 +15,14 @@ from twemproxy.proxy.pool_log import peer_of
 from twemproxy.proxy.upstream import Upstream, error_text
 
 
-class Unused:
-    """Stands for objects that are used only for servers with a name."""
+class FakePool:
+    """A pool, and a resolver that is used only for servers with a name."""
 
     def __call__(self, host: str, port: int, callback: object) -> None:
         raise AssertionError("nothing has to be looked up")
+
+    def __init__(self, config: PoolConfig) -> None:
+        self.config = config
 
     def now(self) -> int:
         return 0
@@ -31,7 +34,8 @@ class Unused:
 def upstream(address: Address) -> Upstream:
     server = ServerConfig(name="s1", pname="s1:1", address=address, weight=1)
     pool = PoolConfig(name="p", listen=ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1)), servers=(server,))
-    return Upstream(pool, server, RedisCodec(), Unused(), Unused())
+    fake = FakePool(pool)
+    return Upstream(fake, server, RedisCodec(), fake)
 
 
 def test_connecting_to_a_listener(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class ClassicRequests(Codec):
         self.keywords = NameTable(KEYWORDS, any_case=False)
         self.forms = array("i", [command.form for command in COMMANDS])
         self.reply_kinds = array("i", [KIND_NAMES.index(command.reply) if command.reply else 0 for command in COMMANDS])
-        self.allowed = array("i", [not command.permission or command.name in allowed for command in COMMANDS])
+        self.allow(allowed)
         self.matches_keys = True
         self.token_start = 0
         self.token_end = 0
@@ -97,6 +97,10 @@ class ClassicRequests(Codec):
         self.content_end = 0
         self.length = 0
         self.last_is_noreply = False
+
+    def allow(self, allowed: Collection[str]) -> None:
+        """``allowed``: names of the commands that need permission and have it from now on."""
+        self.allowed = array("i", [not command.permission or command.name in allowed for command in COMMANDS])
 
     # --- arguments -------------------------------------------------------------------------------------------------
 

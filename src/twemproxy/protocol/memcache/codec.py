@@ -54,6 +54,10 @@ class MemcacheCodec(MemcacheReplies):
         self.permitted = frozenset(allowed)
         self.only_reads = array("i", [command.only_reads for command in COMMANDS])
 
+    def permit(self, permitted: Collection[str], denied: Collection[str]) -> None:
+        self.permitted = frozenset(permitted)
+        self.allow(permitted)
+
     # --- sending again ---------------------------------------------------------------------------------------
 
     @cython.cfunc

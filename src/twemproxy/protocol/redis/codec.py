@@ -18,6 +18,7 @@ from twemproxy.protocol.redis.commands import (
     REFUSED_CONTAINERS,
     SUBCOMMANDS,
     denied_commands,
+    routing_table,
     with_categories,
 )
 from twemproxy.protocol.redis.empty_replies import missing_reply
@@ -112,16 +113,20 @@ class RedisCodec(RespFraming):
         Both have names of commands, of sub-commands as ``config|set``, and of categories as ``@scripting``.
         """
         RespFraming.__init__(self)
-        self.permitted = with_categories(permitted)
-        self.denied = denied_commands(denied)
         self.scripts = ScriptMemory()
         self.script_digests = self.scripts.digests
         self.lookups = Lookups()
         self.echo = BY_NAME["echo"]
         self.versions = Versions()
         self.readonly = array("i", [command.readonly for command in COMMANDS])
+        self.permit(permitted, denied)
+
+    def permit(self, permitted: Collection[str], denied: Collection[str]) -> None:
         row: cython.Py_ssize_t
         available: list[str] = []
+        self.permitted = with_categories(permitted)
+        self.denied = denied_commands(denied)
+        self.routing = routing_table()
         for row in range(len(COMMANDS)):
             command = COMMANDS[row]
             if self.permission_refusal(command.name, command.permission):

@@ -7,6 +7,7 @@ specification unless a table here has the command.
 
 import enum
 import os
+from array import array
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
@@ -319,6 +320,14 @@ def carries_no_value(command: Command) -> bool:
     FUNCTION is the only container with an argument that may be large, that of FUNCTION RESTORE.
     """
     return command.routing in _WITHOUT_VALUES and command.name != "function"
+
+
+def routing_table() -> "array[int]":
+    """The routing of each command, by row, for compiled code.
+
+    Commands that the proxy decodes as a whole are LOCAL; ``planning`` distinguishes them.
+    """
+    return array("i", [Routing.LOCAL if carries_no_value(command) else command.routing for command in COMMANDS])
 
 
 def fits_arity(arity: int, arguments: int) -> bool:

@@ -9,7 +9,7 @@ from array import array
 
 import cython
 
-from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS, SHAPES_REPLIES, carries_no_value
+from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS, SHAPES_REPLIES, routing_table
 from twemproxy.protocol.redis.keys import MOST_LOOKED_UP, places_of_keys
 from twemproxy.protocol.redis.scripts import SCRIPT_FORMS
 from twemproxy.protocol.redis.session import SCRIPTS_PROFILE
@@ -151,8 +151,7 @@ class RespFraming(Codec):
             if max(command.first_key, command.numkeys) >= LOOKED_AT:
                 raise ValueError(f"the first key of {command.name} is out of reach")
         self.arity = array("i", [command.arity for command in COMMANDS])
-        # Commands that the proxy decodes as a whole have one value here; ``planning`` distinguishes them.
-        self.routing = array("i", [LOCAL if carries_no_value(command) else command.routing for command in COMMANDS])
+        self.routing = routing_table()
         self.first_key = array("i", [command.first_key for command in COMMANDS])
         self.numkeys = array("i", [command.numkeys for command in COMMANDS])
         self.behind_keys = array("i", [command.behind_keys for command in COMMANDS])

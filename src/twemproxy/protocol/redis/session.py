@@ -220,7 +220,6 @@ class Session:
             "no_touch",
         ),
         *(
-            "password",
             "pool",
             "protocol",
             "replies",
@@ -236,7 +235,6 @@ class Session:
     def __init__(self, pool: Pool, client: Client) -> None:
         self.pool = pool
         self.client = client
-        self.password = pool.config.redis_auth.encode()
         self.killed = False
         self.wrong_passwords = 0
         self.library = self.library_version = b""
@@ -255,6 +253,11 @@ class Session:
         self.scripts = False
         self.transaction = _NO_TRANSACTION
         self.topics = _NO_TOPICS
+
+    @property
+    def password(self) -> bytes:
+        """The password of the pool, empty for none."""
+        return bytes(self.pool.config.redis_auth.encode())
 
     @property
     def databases(self) -> int:

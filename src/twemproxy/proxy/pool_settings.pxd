@@ -1,0 +1,24 @@
+from libc.stdint cimport int64_t
+
+
+cdef class PoolSettings:
+    cdef readonly object config
+    cdef int64_t timeout
+    cdef int64_t open_timeout
+    cdef int64_t idle_limit
+    cdef bint retry_reads
+    cdef unsigned int max_pipeline
+    cdef Py_ssize_t largest_request
+    cdef Py_ssize_t input_limit
+    cdef Py_ssize_t reply_limit
+    cdef Py_ssize_t message_limit
+    cdef Py_ssize_t output_limit
+    cdef bint requires_auth
+    cdef bint tolerates_missing
+    cdef bint auto_eject_hosts
+    cdef int server_failure_limit
+    cdef bint keeps_keys
+
+
+cdef class ConfiguredPool:
+    cdef PoolSettings settings

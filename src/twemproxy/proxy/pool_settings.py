@@ -1,0 +1,62 @@
+"""The settings of a pool, as its parts read them where they use them.
+
+Compiled-only. A snapshot never changes. ``PoolSettings`` is made from the configuration here and nowhere else, and
+nobody keeps a copy of a value: to change a pool, replace its snapshot between two turns of the event loop.
+"""
+
+import sys
+
+import cython
+
+# Bytes of unread messages that a client may have if the configuration sets no limit.
+MESSAGES_HIGH = 32 * 1024 * 1024
+
+
+@cython.final
+@cython.cclass
+class PoolSettings:
+    """A snapshot of the settings of one pool, as numbers for compiled code. ``config``: all of them, a PoolConfig.
+
+    Times are in milliseconds, 0 for none: ``timeout``, ``open_timeout`` (from opening a server connection to the end of
+    its handshake), ``idle_limit`` (of clients). Sizes are in bytes, a very large number for no limit:
+    ``largest_request``; ``input_limit``, for requests that a client sends while it does not read replies;
+    ``reply_limit`` and ``message_limit``, for unread output of clients without and with subscriptions, and
+    ``output_limit``, the smaller of the two.
+
+    ``keeps_keys``: an ejected server keeps its keys. ``tolerates_missing``: in merged reads, keys of servers that fail
+    count as missing. ``requires_auth``: clients must authenticate first. The other names are those of directives.
+    """
+
+    def __init__(self, config) -> None:
+        """``config``: a PoolConfig."""
+        self.config = config
+        self.timeout = config.timeout
+        self.open_timeout = config.connect_timeout or config.timeout
+        self.retry_reads = config.retry_reads
+        self.idle_limit = config.client_idle_timeout
+        self.max_pipeline = config.max_pipeline
+        self.largest_request = config.max_request_bytes or sys.maxsize
+        self.input_limit = config.client_input_limit or sys.maxsize
+        self.reply_limit = config.client_output_limit or sys.maxsize
+        self.message_limit = config.client_output_limit or MESSAGES_HIGH
+        self.output_limit = min(self.reply_limit, self.message_limit)
+        self.requires_auth = bool(config.redis_auth)
+        self.tolerates_missing = config.partial_reads == "miss"
+        self.auto_eject_hosts = config.auto_eject_hosts
+        # 0 works as 1.
+        self.server_failure_limit = max(config.server_failure_limit, 1)
+        self.keeps_keys = config.on_server_down != "rehash"
+
+
+@cython.cclass
+class ConfiguredPool:
+    """A pool, as far as its parts read its settings. ``settings``: the present snapshot."""
+
+    def __init__(self, config) -> None:
+        """``config``: a PoolConfig."""
+        self.settings = PoolSettings(config)
+
+    @property
+    def config(self):
+        """The PoolConfig of the present snapshot."""
+        return self.settings.config

@@ -1,0 +1,89 @@
+"""A data plane in the process of a test, in a thread of its own."""
+
+import mmap
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import Any, Self
+
+from harness.connection import Connection
+from harness.proxy import PoolDirectives, to_yaml
+from harness.waiting import DEADLINE
+from twemproxy.config.loading import loads
+from twemproxy.config.pools import PoolConfig
+from twemproxy.log import ERR
+from twemproxy.net.event_loop import CallbackChannel
+from twemproxy.protocol.codec import Codec
+from twemproxy.protocol.memcache.codec import MemcacheCodec
+from twemproxy.protocol.redis.codec import RedisCodec
+from twemproxy.proxy.data_plane import DataPlane
+from twemproxy.stats.counters import CounterTable
+from twemproxy.stats.layout import CounterLayout
+
+
+def configuration(pool: PoolDirectives) -> PoolConfig:
+    """The configuration of a pool with these directives."""
+    [config] = loads(to_yaml({"alpha": {"listen": "127.0.0.1:1", **pool}}).encode(), "nutcracker.yml").pools
+    return config
+
+
+class InProcess:
+    """A data plane with one pool, and its clients."""
+
+    def __init__(self, **pool: object) -> None:
+        """``pool``: the directives; the pool listens on a free port whatever they say."""
+        config = configuration(pool)
+        codec: Codec = RedisCodec(config.allow_commands, config.deny_commands) if config.redis else MemcacheCodec()
+        layout = CounterLayout([len(config.servers)])
+        table = CounterTable(mmap.mmap(-1, layout.size))
+        self.data_plane = DataPlane(ERR, 16384, 100, 0)
+        self.data_plane.add_pool(config, codec, table, layout.pools[0], layout.servers[0], lambda *_: None)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.data_plane.listen([self._listener.fileno()])
+        self._clients: list[Connection] = []
+        self._calls: SimpleQueue[tuple[Callable[[], object], Future[Any]]] = SimpleQueue()
+        self._ours, self._theirs = socket.socketpair()
+        self.data_plane.loop.watch_reads(CallbackChannel(self._theirs.fileno(), self._call))
+        self._thread = Thread(target=self.data_plane.run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for client in self._clients:
+            client.close()
+        self.call(lambda: self.data_plane.drain(0, 0))
+        self._thread.join(DEADLINE)
+        assert not self._thread.is_alive(), "the data plane has not ended"
+        # The data plane has closed the descriptor of the listener.
+        self._listener.detach()
+        self._ours.close()
+        self._theirs.close()
+
+    def client(self) -> Connection:
+        """A new client, which ends with the data plane."""
+        client = Connection(socket.create_connection(self._listener.getsockname()))
+        self._clients.append(client)
+        return client
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call a function in the thread of the data plane, between two turns; returns its result."""
+        result: Future[Any] = Future()
+        self._calls.put((function, result))
+        self._ours.send(b"x")
+        return result.result(DEADLINE)
+
+    def _call(self) -> None:
+        self._theirs.recv(1)
+        function, result = self._calls.get()
+        try:
+            result.set_result(function())
+        except Exception as error:
+            result.set_exception(error)
