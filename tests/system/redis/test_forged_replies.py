@@ -191,7 +191,7 @@ EJECTING = {
 @pytest.mark.parametrize("kind", [RedisServer, ValkeyServer])
 def test_a_script_in_a_transaction_ejects_no_server(kind: type[RedisServer], script: str) -> None:
     with kind() as server:
-        directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "timeout": 300}
+        directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "timeout": 5000}
         with Proxy(redis_pool(server, **directives)) as proxy:
             victim = proxy.client()
             for _ in range(3):
