@@ -1,18 +1,14 @@
 from twemproxy.net.block cimport Block
 from twemproxy.protocol.request cimport Request
 from twemproxy.proxy.client cimport ClientConnection
-from twemproxy.proxy.reply_queue cimport ReplyQueue
+from twemproxy.proxy.reply_queue cimport ClientRequest, ReplyQueue
 from twemproxy.proxy.server_pool cimport ServerPool
-from twemproxy.proxy.reply_handler cimport ReplyHandler
 
 
-cdef class PublishRequest(ReplyHandler):
+cdef class PublishRequest(ClientRequest):
     cdef ServerPool pool
     cdef int server
     cdef str kind
     cdef bytes name
-    cdef ReplyQueue replies
-    cdef unsigned int position
-    cdef unsigned char expected
 
 cdef bint publish(ClientConnection client, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1

@@ -9,7 +9,7 @@ from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.stream import HIGH_WATER
 from cython.cimports.twemproxy.protocol.request import NOREPLY, QUIET, Request
 from cython.cimports.twemproxy.proxy.client import ClientConnection
-from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
+from cython.cimports.twemproxy.proxy.reply_queue import ClientRequest
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 
 
@@ -49,17 +49,8 @@ def publish(
 
 @cython.final
 @cython.cclass
-class PublishRequest(ReplyHandler):
+class PublishRequest(ClientRequest):
     """``kind``, ``name``: the kind and name of the channel, as in ``proxy.pubsub``."""
-
-    @cython.cfunc
-    def owner(self) -> object:
-        return self.replies
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def close_owner(self) -> cython.int:
-        return self.replies.close_owner()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -71,20 +62,10 @@ class PublishRequest(ReplyHandler):
         length: cython.Py_ssize_t,
     ) -> cython.int:
         reply: bytes
-        if self.expected & NOREPLY:
-            return self.replies.deliver(self.position, block, data, 0)
-        if data[0] != ord(b":"):
-            return self.replies.deliver(self.position, block, data, length)
+        if self.expected & NOREPLY or data[0] != ord(b":"):
+            return self.answer_with(block, data, length)
         clients, subscriptions = self.pool.subscriptions.audience(self.kind, self.name, self.server)
         reply = b":%d\r\n" % (max(self.pool.codec.read_integer(data, 1, length) - subscriptions, 0) + clients)
-        return self.replies.deliver(
-            self.position,
-            cython.NULL,
-            cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)),
-            PyBytes_GET_SIZE(reply),
+        return self.answer_with(
+            cython.NULL, cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)), PyBytes_GET_SIZE(reply)
         )
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def fail(self, position: cython.uint, reply: bytes) -> cython.int:
-        return self.replies.fail(self.position, b"" if self.expected & NOREPLY else reply)

@@ -47,3 +47,11 @@ cdef class ReplyQueue(ReplyHandler):
     cdef void learn(self, Py_ssize_t length, Py_ssize_t count) noexcept
     cdef void free_slots(self) noexcept
     cdef void close(self) noexcept
+
+
+cdef class ClientRequest(ReplyHandler):
+    cdef ReplyQueue replies
+    cdef unsigned int position
+    cdef unsigned char expected
+
+    cdef int answer_with(self, Block* block, unsigned char* data, Py_ssize_t length) except -1

@@ -12,6 +12,7 @@ from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.send_queue import SendQueue
 from cython.cimports.twemproxy.net.stream import Stream
+from cython.cimports.twemproxy.protocol.request import NOREPLY
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
 from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR
@@ -242,3 +243,32 @@ class ReplyQueue(ReplyHandler):
     def figures(self) -> tuple:
         """(requests in progress, bytes kept, the window)."""
         return self.tail - self.head, self.kept, self.window
+
+
+@cython.cclass
+class ClientRequest(ReplyHandler):
+    """The handler of a client's request whose reply the proxy looks at, or makes of several ones.
+
+    The client gets its reply at ``position`` of ``replies``. ``expected``: that of the client's request; servers always
+    reply, and the handler drops a reply that the client does not want.
+    """
+
+    @cython.cfunc
+    def owner(self) -> object:
+        return self.replies
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_owner(self) -> cython.int:
+        return self.replies.close_owner()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def answer_with(self, block: cython.pointer[Block], data: cython.p_uchar, length: cython.Py_ssize_t) -> cython.int:
+        """Reply to the client with these bytes, unless it wants no reply."""
+        return self.replies.deliver(self.position, block, data, 0 if self.expected & NOREPLY else length)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail(self, position: cython.uint, reply: bytes) -> cython.int:
+        return self.replies.fail(self.position, b"" if self.expected & NOREPLY else reply)

@@ -1,15 +1,11 @@
 from twemproxy.net.block cimport Block
 from twemproxy.protocol.request cimport Request
-from twemproxy.proxy.reply_queue cimport ReplyQueue
+from twemproxy.proxy.reply_queue cimport ClientRequest, ReplyQueue
 from twemproxy.proxy.server_connection cimport ServerConnection
-from twemproxy.proxy.reply_handler cimport ReplyHandler
 
 
-cdef class RetryableRequest(ReplyHandler):
+cdef class RetryableRequest(ClientRequest):
     cdef ServerConnection connection
-    cdef ReplyQueue replies
-    cdef unsigned int position
-    cdef unsigned char expected
     cdef bint remembers_script
     cdef bytes data
     cdef Py_ssize_t retry_bytes

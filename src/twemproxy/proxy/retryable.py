@@ -9,8 +9,7 @@ from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.stream import HIGH_WATER
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import NOREPLY, QUIET, Request
-from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
-from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
+from cython.cimports.twemproxy.proxy.reply_queue import ClientRequest, ReplyQueue
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 
 # Bytes of retried requests in progress on a server connection.
@@ -50,21 +49,12 @@ def send_retryable(
 
 @cython.final
 @cython.cclass
-class RetryableRequest(ReplyHandler):
+class RetryableRequest(ClientRequest):
     """A request that is sent in another form after an error reply which says that this form would succeed.
 
     ``data``: the bytes of the request, None after its first error reply. ``retry_bytes``: length of the other form
     while it is in progress. ``remembers_script``: pass the request to ``Codec.remember_script`` when it has succeeded.
     """
-
-    @cython.cfunc
-    def owner(self) -> object:
-        return self.replies
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def close_owner(self) -> cython.int:
-        return self.replies.close_owner()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -84,7 +74,7 @@ class RetryableRequest(ReplyHandler):
                     codec.remember_script(self.data)
             elif self.is_retried(PyBytes_FromStringAndSize(cython.cast(cython.p_char, data), length)):
                 return 0
-        return self.replies.deliver(self.position, block, data, 0 if self.expected & NOREPLY else length)
+        return self.answer_with(block, data, length)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -109,4 +99,4 @@ class RetryableRequest(ReplyHandler):
     def fail(self, position: cython.uint, reply: bytes) -> cython.int:
         self.connection.retry_bytes -= self.retry_bytes
         self.retry_bytes = 0
-        return self.replies.fail(self.position, b"" if self.expected & NOREPLY else reply)
+        return ClientRequest.fail(self, position, reply)

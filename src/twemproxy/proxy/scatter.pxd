@@ -1,10 +1,9 @@
 from twemproxy.net.block cimport Block
 from twemproxy.proxy.pieced_request cimport PiecedRequest
-from twemproxy.proxy.reply_queue cimport ReplyQueue
+from twemproxy.proxy.reply_queue cimport ClientRequest, ReplyQueue
 from twemproxy.protocol.request cimport Merge, Request
 from twemproxy.proxy.server_connection cimport ServerConnection
 from twemproxy.proxy.server_pool cimport ServerPool
-from twemproxy.proxy.reply_handler cimport ReplyHandler
 
 
 # The outcome of a fragment.
@@ -37,14 +36,11 @@ cdef struct Fragment:
     Outcome outcome
 
 
-cdef class SplitRequest(ReplyHandler):
+cdef class SplitRequest(ClientRequest):
     cdef ServerPool pool
-    cdef ReplyQueue replies
-    cdef unsigned int position
     cdef PiecedRequest pieced
     cdef Merge merge
     cdef object merge_replies
-    cdef unsigned char expected
     cdef int n_items
     cdef int n_fragments
     cdef int awaited
@@ -64,7 +60,6 @@ cdef class SplitRequest(ReplyHandler):
     cdef bint place_odd_values(self, unsigned int position, unsigned char* data, Py_ssize_t length) except -1
     cdef int finish(self) except -1
     cdef int answer(self) except -1
-    cdef int answer_with(self, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef int answer_values(self) except -1
     cdef int answer_custom(self) except -1
 

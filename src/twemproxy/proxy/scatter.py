@@ -26,8 +26,7 @@ from cython.cimports.twemproxy.protocol.request import (
 )
 from cython.cimports.twemproxy.proxy.pieced_request import PiecedRequest
 from cython.cimports.twemproxy.proxy.pipeline import make_place
-from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
-from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
+from cython.cimports.twemproxy.proxy.reply_queue import ClientRequest, ReplyQueue
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR, FRAGMENTS
@@ -85,15 +84,7 @@ def scatter(
         connection = pool.connection(0, client, profile)
         if connection.out.pending > HIGH_WATER:
             return connection
-        connection.send_request(
-            replies,
-            replies.reserve_values(n if merge == VALUES else 1),
-            request,
-            request.expected,
-            block,
-            start,
-            end,
-        )
+        forward_whole(connection, request, replies, block, start, end)
         return None
     items = cython.cast(cython.pointer[Place], malloc(n * cython.sizeof(Place)))
     by_server = cython.cast(cython.pointer[Fragment], calloc(pool.n_servers, cython.sizeof(Fragment)))
@@ -124,16 +115,7 @@ def scatter(
                 if connection.out.pending > HIGH_WATER:
                     return connection
                 if by_server[server].items == n and pieced is None and not misses:
-                    # All keys are on one server: request and reply are forwarded unchanged.
-                    connection.send_request(
-                        replies,
-                        replies.reserve_values(n if merge == VALUES else 1),
-                        request,
-                        request.expected,
-                        block,
-                        start,
-                        end,
-                    )
+                    forward_whole(connection, request, replies, block, start, end)
                     return None
         split = SplitRequest()
         split.items = items
@@ -147,6 +129,21 @@ def scatter(
     finally:
         free(items)
         free(by_server)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def forward_whole(
+    connection: ServerConnection,
+    request: Request,
+    replies: ReplyQueue,
+    block: cython.pointer[Block],
+    start: cython.Py_ssize_t,
+    end: cython.Py_ssize_t,
+) -> cython.int:
+    """Forward a SCATTER request unchanged: its server has all keys, and the client gets the server's reply."""
+    position: cython.uint = replies.reserve_values(request.items if request.merge == VALUES else 1)
+    return connection.send_request(replies, position, request, request.expected, block, start, end)
 
 
 @cython.cfunc
@@ -220,7 +217,7 @@ def answer_missing(
 
 @cython.final
 @cython.cclass
-class SplitRequest(ReplyHandler):
+class SplitRequest(ClientRequest):
     """A split request, until the last fragment has its reply. Positions are fragment numbers.
 
     ``request``: the request's bytes while the codec needs its keys: a copy, or part of ``request_block``.
@@ -371,15 +368,6 @@ class SplitRequest(ReplyHandler):
     # --- the replies -----------------------------------------------------------------------------------------
 
     @cython.cfunc
-    def owner(self) -> object:
-        return self.replies
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def close_owner(self) -> cython.int:
-        return self.replies.close_owner()
-
-    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def deliver(
         self,
@@ -525,7 +513,7 @@ class SplitRequest(ReplyHandler):
         """Pass this reply to the request of which this is a piece, or to the client, unless it wants no reply."""
         if self.pieced is not None:
             return self.pieced.take(block, data, length, 0)
-        return self.replies.deliver(self.position, block, data, 0 if self.expected & NOREPLY else length)
+        return ClientRequest.answer_with(self, block, data, length)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
