@@ -21,6 +21,7 @@ cdef class Rotation:
     cdef EventLoop loop
     cdef RingBuilder rings
     cdef Ring ring
+    cdef list placed
     cdef readonly list members
     cdef readonly int n_live
     cdef Counter* pool_counters

@@ -47,6 +47,8 @@ class ServerHealth:
 class Rotation:
     """The servers of one pool, in index order, and the ring of the live ones, which is replaced when they change.
 
+    ``placed``: a bool for each server, whether the ring has it.
+
     The owner sets ``on_ejected(index)``, which is called after an ejection and returns the milliseconds until the next
     health check, and ``on_rebuilt()``, which is called when keys may have moved to other servers.
     """
@@ -57,7 +59,8 @@ class Rotation:
         self.pool = pool
         self.loop = loop
         self.rings = rings
-        self.ring = rings.build([True] * len(names))
+        self.placed = [True] * len(names)
+        self.ring = rings.build(self.placed)
         self.logger = logger
         self.members = []
         for name in names:
@@ -129,7 +132,8 @@ class Rotation:
         if self.keeps_keys():
             live = [True] * len(live)
         # Without a live server no request is routed, see ``is_open``.
-        if any(live):
+        if any(live) and live != self.placed:
             self.ring = self.rings.build(live)
+            self.placed = live
         self.on_rebuilt()
         return 0
