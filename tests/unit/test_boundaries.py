@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-SOURCES = Path(__file__).parents[2] / "src" / "twemproxy"
-MODULES = sorted(SOURCES.rglob("*.py"))
+from harness.sources import MODULES, imports_of_header, imports_of_module, module_name
 
 CYCLES = [
     {"proxy.fenced", "proxy.server_connection"},
@@ -56,8 +55,8 @@ SERVERS_BY_INDEX = {
 
 
 def name_of(path: Path) -> str:
-    parts = path.relative_to(SOURCES).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    """The name of a module within the package."""
+    return module_name(path).removeprefix("twemproxy").lstrip(".")
 
 
 @cache
@@ -65,29 +64,17 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def imported(path: Path) -> Iterator[tuple[str, str]]:
-    """(module, name) of each import of ours in a .py file and in its .pxd file; without a name if it is the module."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from ((str(node.module), alias.name) for alias in node.names)
-    header = path.with_suffix(".pxd")
-    if header.exists():
-        for match in re.finditer(r"^from ([\w.]+) cimport", header.read_text(), re.M):
-            yield match[1], ""
-
-
 @cache
 def graph() -> dict[str, set[str]]:
-    """The modules that each module imports."""
+    """The modules that each module, or its .pxd file, imports."""
     names = {name_of(path) for path in MODULES}
     found: dict[str, set[str]] = {}
     for path in MODULES:
+        header = path.with_suffix(".pxd")
         used = set()
-        for module, name in imported(path):
-            ours = module.removeprefix("cython.cimports.").removeprefix("twemproxy").lstrip(".")
-            used |= {ours, f"{ours}.{name}"} & names
+        for name in (*imports_of_module(path), *(imports_of_header(header) if header.exists() else ())):
+            ours = name.removeprefix("cython.cimports.").removeprefix("twemproxy").lstrip(".")
+            used |= {ours, ours.rpartition(".")[0]} & names
         found[name_of(path)] = used - {name_of(path), ""}
     return found
 
@@ -126,9 +113,10 @@ def test_modules_do_not_import_each_other() -> None:
 def test_system_calls_on_connections_are_in_net() -> None:
     found: dict[str, set[str]] = {}
     for path in MODULES:
+        imported = (name.rpartition(".") for name in imports_of_module(path))
         calls = {
             name
-            for module, name in imported(path)
+            for module, _, name in imported
             if module in ("cython.cimports.twemproxy.libc.socket", "cython.cimports.twemproxy.libc.poll")
             and re.fullmatch(r"[a-z]+4?", name)
             and name != "pollfd"

@@ -3,17 +3,15 @@
 import ast
 import importlib
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.sources import HEADERS, MODULES, ROOT, SOURCES, imports_of_header, imports_of_module, module_name
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
 
-ROOT = Path(__file__).parents[2]
-SOURCES = ROOT / "src" / "twemproxy"
 MOST_LINES = 650
 MOST_LINES_OF_ONE_CLASS = 900
 
@@ -26,8 +24,6 @@ ONE_CLASS = {
 }
 """Modules that are one class, which is easier to read as a whole."""
 
-MODULES = sorted(SOURCES.rglob("*.py"))
-HEADERS = sorted(SOURCES.rglob("*.pxd"))
 OURS = sorted(
     path
     for folder in ("src", "tests", "tools", "benchmarks", "docs", "conf", ".ci")
@@ -58,28 +54,8 @@ MAY_USE = {
 }
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(SOURCES.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
-
-
 def room(name: str) -> str:
     return name.split(".")[1] if "." in name else "__init__"
-
-
-def imports_of_module(path: Path) -> Iterator[str]:
-    """The full names that a .py file imports, anywhere in the file."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute here"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def imports_of_header(path: Path) -> Iterator[str]:
-    for match in re.finditer(r"^\s*(?:from\s+([\w.]+)\s+cimport\s+(.+)|cimport\s+([\w.]+))", path.read_text(), re.M):
-        yield match[3] or f"{match[1]}.{match[2].split(',')[0].strip()}"
 
 
 def used_rooms(path: Path) -> set[str]:

@@ -16,12 +16,10 @@ from twemproxy.config.loading import loads
 from twemproxy.config.pools import PoolConfig
 from twemproxy.log import ERR
 from twemproxy.net.event_loop import CallbackChannel
-from twemproxy.protocol.codec import Codec
-from twemproxy.protocol.memcache.codec import MemcacheCodec
-from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.proxy.data_plane import DataPlane
 from twemproxy.stats.counters import CounterTable
 from twemproxy.stats.layout import CounterLayout
+from twemproxy.worker.main import codec_of
 
 
 def configuration(pool: PoolDirectives) -> PoolConfig:
@@ -36,11 +34,10 @@ class InProcess:
     def __init__(self, **pool: object) -> None:
         """``pool``: the directives; the pool listens on a free port whatever they say."""
         config = configuration(pool)
-        codec: Codec = RedisCodec(config.allow_commands, config.deny_commands) if config.redis else MemcacheCodec()
         layout = CounterLayout([len(config.servers)])
         table = CounterTable(mmap.mmap(-1, layout.size))
         self.data_plane = DataPlane(ERR, 16384, 100, 0)
-        self.data_plane.add_pool(config, codec, table, layout.pools[0], layout.servers[0], lambda *_: None)
+        self.data_plane.add_pool(config, codec_of(config), table, layout.pools[0], layout.servers[0], lambda *_: None)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
         self.data_plane.listen([self._listener.fileno()])
