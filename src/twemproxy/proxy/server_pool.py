@@ -132,9 +132,9 @@ class ServerPool(ConfiguredPool):
         self.rotation.on_rebuilt = self.subscriptions.rebalance
 
     def replace_settings(self, config) -> None:
-        """Serve with another configuration of the same servers from now on, in the midst of all requests.
+        """Replace the settings of the pool; requests in progress go on.
 
-        Raises ValueError if the name, the servers, the protocol or the way to place keys are not the same.
+        Raises ValueError if a directive of FIXED has another value.
         """
         server: Server
         for name in FIXED:

@@ -24,7 +24,7 @@ def write_all(client: Connection, number: int, failures: list[BaseException]) ->
 
 
 def test_clients_that_waited_for_a_full_server_all_go_on() -> None:
-    """The clients send many times a server's high-water mark at once, so many of them wait and are woken together."""
+    """The clients send many times what a server takes at once, so many clients wait and are woken together."""
     failures: list[BaseException] = []
     with RedisServer() as server, Proxy(redis_pool(server)) as proxy:
         threads = [

@@ -1,4 +1,4 @@
-"""The demo prints the expected lines, runs until it is told to end, and leaves no process or file behind."""
+"""The demo prints the expected lines, runs until it gets a signal, and leaves no process or file behind."""
 
 import glob
 import os

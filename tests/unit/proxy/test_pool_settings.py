@@ -1,4 +1,4 @@
-"""The settings of a running pool are replaced, between two turns of the event loop and in the midst of requests."""
+"""The settings of a running pool are replaced between two turns of the event loop, while it has requests."""
 
 from collections.abc import Iterator
 

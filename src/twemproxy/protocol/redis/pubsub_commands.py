@@ -74,9 +74,13 @@ def _unsubscribe(name: str, request: bytes, session: Session) -> Work:
     """The work of UNSUBSCRIBE: servers confirm all topics before the client gets the first confirmation."""
     kind = _ENDS[name]
     all_names = [] if count_arguments(request) > 1 else list(session.topics[kind])
+
+    def pieces() -> Iterator[list[bytes]]:
+        return _batches(all_names) if all_names else _pieces(request)
+
     ends = session.pool.subscriptions.begin_unsubscribe(session.client, kind)
     try:
-        for names in _batches(all_names) if all_names else _pieces(request):
+        for names in pieces():
             ends.ask(names)
             yield b""
         while not ends.is_settled():
@@ -84,7 +88,7 @@ def _unsubscribe(name: str, request: bytes, session: Session) -> Work:
     finally:
         ends.end()
     empty = True
-    for names in _batches(all_names) if all_names else _pieces(request):
+    for names in pieces():
         empty = False
         yield _confirmations(name, names, kind, session)
     return Push(_confirmation(name, null(session.protocol), kind, session) if empty else b"")
