@@ -1,6 +1,6 @@
 """The servers behind the contenders: real servers without persistence, filled before the measurement."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from benchmarks import wire
 from benchmarks.cases import KEY_SPACES, Contents, Topology, key_name
 from benchmarks.dialects import DIALECTS, Dialect
 from benchmarks.machine import Programs
-from benchmarks.processes import running, wait_until_answers
+from benchmarks.processes import answering
 
 FILL_BATCH = 500
 """The number of keys in one write while filling."""
@@ -32,14 +32,17 @@ def backends(
     programs: Programs, topology: Topology, contents: Collection[Contents], folder: Path
 ) -> Iterator[Backends]:
     """Servers that each hold every key, so that a request finds its values wherever a proxy sends it."""
-    servers = Backends(topology, wire.free_ports(topology.servers))
+    servers = Backends(topology, [])
     dialect = servers.dialect
+
+    def command(port: int) -> Sequence[str]:
+        return dialect.server_command(programs.found[dialect.server], port, folder)
+
     with ExitStack() as stack:
-        for position, port in enumerate(servers.ports):
+        for position in range(topology.servers):
             log = folder / f"server-{position}.log"
-            command = dialect.server_command(programs.found[dialect.server], port, folder)
-            process = stack.enter_context(running(command, log))
-            wait_until_answers(process, port, log, *dialect.probe)
+            _, port = stack.enter_context(answering(command, *dialect.probe, log))
+            servers.ports.append(port)
             for each in sorted(contents):
                 fill(dialect, port, each)
         yield servers

@@ -30,8 +30,9 @@ from benchmarks.dialects import DIALECTS
 from benchmarks.load import TOOLS, LoadError
 from benchmarks.machine import Programs
 from benchmarks.measure import CaseResult
-from benchmarks.processes import StartError, end_on_signals, raise_file_limit
+from benchmarks.processes import raise_file_limit
 from benchmarks.report import RIVALS, Run, markdown, median_ratio
+from twemproxy.demo.processes import StartError, end_on_signals
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -11,7 +11,9 @@ from benchmarks.backends import Backends
 from benchmarks.cases import Case
 from benchmarks.dialects import MAX_CLIENTS, SPARE_FILES, exchange_of
 from benchmarks.machine import Programs
-from benchmarks.processes import StartError, file_limit, running, wait_until_answers
+from benchmarks.processes import answering, file_limit
+from harness.ports import free_port
+from twemproxy.demo.processes import Process, StartError
 
 OURS = "ours"
 BEFORE = "before"
@@ -71,7 +73,7 @@ class Contender(NamedTuple):
 
     name: str
     port: int
-    process: subprocess.Popen[bytes]
+    process: Process
     path: str
     """Its unix socket; empty without one."""
 
@@ -93,13 +95,12 @@ def nutcracker_command(program: Sequence[str], port: int, path: Path, servers: B
             for name, listen in pools.items()
         )
     )
-    (stats_port,) = wire.free_ports(1)
     return [
         *program,
         *("-c", str(config)),
-        *("-s", str(stats_port)),
+        *("-s", str(free_port())),
         *("-a", wire.HOST),
-        *("-o", str(folder / "nutcracker.log")),
+        *("-o", str(folder / OWN_LOG)),
         *("-p", str(folder / "nutcracker.pid")),
     ]
 
@@ -131,6 +132,9 @@ COMMANDS: dict[str, Callable[[Sequence[str], int, Path, Backends, Path], list[st
     HAPROXY: haproxy_command,
 }
 """How each contender is started that serves all cases of a topology, in the order of the report."""
+
+OWN_LOG = "log"
+"""The file that nutcracker writes itself, in its folder."""
 
 COMPILER = "cc"
 """The program that makes the floor."""
@@ -171,10 +175,12 @@ def contender(name: str, programs: Programs, servers: Backends, folder: Path) ->
     program = command_of(name, programs)
     place = folder / name
     place.mkdir()
-    (port,) = wire.free_ports(1)
-    log, path = place / f"{name}.log", place / "socket"
-    with running(COMMANDS[name](program, port, path, servers, place), log) as process:
-        wait_until_answers(process, port, log, *servers.dialect.probe)
+    path = place / "socket"
+
+    def command(port: int) -> Sequence[str]:
+        return COMMANDS[name](program, port, path, servers, place)
+
+    with answering(command, *servers.dialect.probe, place / f"{name}.log", place / OWN_LOG) as (process, port):
         yield Contender(name, port, process, str(path))
 
 
@@ -191,10 +197,11 @@ def floor(programs: Programs, case: Case, folder: Path) -> Iterator[Contender]:
     exchange = exchange_of(case)
     reply.write_bytes(exchange.reply)
     path.unlink(missing_ok=True)
-    (port,) = wire.free_ports(1)
-    command = [str(program), str(port), str(path), str(len(exchange.request)), str(reply)]
-    with running(command, log) as process:
-        wait_until_answers(process, port, log, *exchange)
+
+    def command_line(port: int) -> Sequence[str]:
+        return [str(program), str(port), str(path), str(len(exchange.request)), str(reply)]
+
+    with answering(command_line, *exchange, log) as (process, port):
         yield Contender(FLOOR, port, process, str(path))
 
 

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from benchmarks import page
 from benchmarks.generator import percentile
-from benchmarks.processes import end_on_signals
 from benchmarks.report import met, table
 from faults.arena import SERVERS, Arena, Ejections
 from faults.catalogue import FAILURE_LIMIT, FAULTS, TIMEOUT, Fault
@@ -26,6 +25,7 @@ from faults.load import Load
 from faults.tally import Latencies, Tally, elsewhere
 from harness.names import Names
 from harness.proxy import Proxy
+from twemproxy.demo.processes import end_on_signals
 
 VICTIM = 1
 HEALTHY = (0, 2)

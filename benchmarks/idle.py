@@ -21,8 +21,9 @@ from benchmarks.dialects import SPARE_FILES, Exchange
 from benchmarks.load import LoadError
 from benchmarks.machine import Programs
 from benchmarks.memory import tree_resident
-from benchmarks.processes import StartError, end_on_signals, raise_file_limit
+from benchmarks.processes import raise_file_limit
 from benchmarks.report import met, table
+from twemproxy.demo.processes import StartError, end_on_signals
 
 ACTIVE_CASES = ("GET 3 B, pipeline 1, 500 clients", "memcached get 3 B, pipeline 1, 500 clients")
 WARM_CLIENTS = 500

@@ -12,7 +12,7 @@ from benchmarks import wire
 from benchmarks.cases import KEY_SPACES, Case, Protocol, key_prefix
 from benchmarks.dialects import REDIS, SAME_KEY_TWICE
 from benchmarks.machine import Programs
-from benchmarks.processes import end_with_parent
+from twemproxy.demo.processes import end_with_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 """The folder from which this package can be imported."""

@@ -3,8 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -14,6 +12,7 @@ from benchmarks.contenders import Contender
 from benchmarks.dialects import exchange_of
 from benchmarks.load import Load, LoadError
 from benchmarks.machine import Programs
+from harness.proc import cpu_nanoseconds, cpu_seconds, machine_seconds, process_tree
 
 PROBE_SECONDS = 0.5
 """A calibration step of this length shows well enough how many requests fill a step."""
@@ -57,57 +56,14 @@ def throughput_of(sample: Sample) -> float:
     return sample.load.per_second
 
 
-def process_tree(pid: int) -> list[int]:
-    """A process and its present descendants."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
-    tree = [pid]
-    for parent in tree:
-        tree.extend(sorted(children.get(parent, [])))
-    return tree
-
-
-def cpu_nanoseconds(pid: int) -> int:
-    """The processor time that a process has used, user and system.
-
-    The scheduler counts nanoseconds, but only for living threads. If the kernel does not report that, the time of the
-    process is used, which counts ticks of 10 ms.
-    """
-    tasks = Path(f"/proc/{pid}/task")
-    try:
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir())
-    except FileNotFoundError:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-
-
 def tree_cpu(contender: Contender) -> dict[int, int]:
     """Processor time in nanoseconds of each process of a contender."""
     return {pid: cpu_nanoseconds(pid) for pid in process_tree(contender.process.pid)}
 
 
-def machine_seconds() -> float:
-    """Seconds of processor time that the whole machine has used, or that its host has stolen."""
-    user, nice, system, _idle, _iowait, irq, softirq, steal = map(
-        int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
-    )
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
 def benchmark_seconds() -> float:
     """Seconds of processor time of this process and all its descendants, including those that have ended."""
-    ticks = 0
-    for pid in process_tree(os.getpid()):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(int(field) for field in fields[11:15])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return sum(map(cpu_seconds, process_tree(os.getpid())))
 
 
 def step(programs: Programs, contender: Contender, case: Case, requests: int) -> Sample:

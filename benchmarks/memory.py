@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,8 @@ from benchmarks.contenders import Contender, contender
 from benchmarks.dialects import MAX_CLIENTS, SPARE_FILES
 from benchmarks.load import LoadError
 from benchmarks.machine import Programs
-from benchmarks.measure import process_tree
-from benchmarks.processes import StartError
+from harness.proc import memory, process_tree, proportional_memory
+from twemproxy.demo.processes import StartError
 
 IDLE_CLIENTS = (1000, 5000)
 """Two numbers of clients: the difference leaves out the extra cost of the first clients."""
@@ -52,30 +53,21 @@ class MemoryResult(NamedTuple):
         return self.after_rest - self.before_burst
 
 
-def resident(pid: int) -> int:
-    """Resident memory in KB; a page shared by n processes counts as an n-th if the kernel reports that."""
-    try:
-        return _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
-    except FileNotFoundError:
-        return _field(Path(f"/proc/{pid}/status"), "VmRSS")
-
-
-def _field(path: Path, name: str) -> int:
-    """The number in the line ``name: number kB`` of a file of /proc."""
-    for line in path.read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1])
-    raise LoadError(f"no {name} in the account of memory")
-
-
 def tree_resident(proxy: Contender) -> int:
-    """Resident memory of all processes of a contender in KB."""
-    return sum(resident(pid) for pid in process_tree(proxy.process.pid))
+    """Resident memory of all processes of a contender in KB; a page that n processes share counts as an n-th."""
+    return _tree_total(proxy, proportional_memory)
 
 
 def tree_peak(proxy: Contender) -> int:
     """The sum of the highest resident sizes of a contender's processes in KB."""
-    return sum(_field(Path(f"/proc/{pid}/status"), "VmHWM") for pid in process_tree(proxy.process.pid))
+    return _tree_total(proxy, lambda pid: memory(pid).get("VmHWM", 0))
+
+
+def _tree_total(proxy: Contender, size_of: Callable[[int], int]) -> int:
+    sizes = [size_of(pid) for pid in process_tree(proxy.process.pid)]
+    if 0 in sizes:
+        raise LoadError(f"a process of {proxy.name} ended, or the kernel does not report its memory")
+    return sum(sizes) // 1024
 
 
 def measure(name: str, programs: Programs, servers: Backends, folder: Path) -> MemoryResult:

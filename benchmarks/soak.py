@@ -6,9 +6,7 @@ determines the faults; their effects depend on the machine.
 """
 
 import argparse
-import os
 import random
-import re
 import socket
 import struct
 import sys
@@ -23,8 +21,6 @@ from tempfile import TemporaryDirectory
 from benchmarks import page
 from benchmarks.faults import SWITCH_SECONDS
 from benchmarks.generator import percentile
-from benchmarks.measure import process_tree
-from benchmarks.processes import end_on_signals
 from benchmarks.soak_report import Finding, Process, Sample, criteria, draw, findings, verdict, write_csv
 from faults.arena import SERVERS, Arena, Ejections, Pool
 from faults.catalogue import FAULTS, Fault
@@ -33,7 +29,9 @@ from faults.dialects import MEMCACHED, REDIS
 from faults.load import Load
 from faults.tally import Errors, Tally, elsewhere, texts
 from harness.names import Names
+from harness.proc import descriptors, memory, process_tree
 from harness.proxy import Proxy
+from twemproxy.demo.processes import end_on_signals
 
 PER_SERVER, ROAMING = 2, 3
 PAUSE = 0.4
@@ -201,13 +199,9 @@ class Sampler:
 
 def look_at(pid: int) -> Process | None:
     """The present state of a process; None if it has ended."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        files = len(os.listdir(f"/proc/{pid}/fd"))
-    except OSError:
-        return None
-    rss = re.search(r"^VmRSS:\s*(\d+) kB", status, re.MULTILINE)
-    return Process(pid, int(rss[1]), files) if rss else None
+    files = len(descriptors(pid))
+    rss = memory(pid).get("VmRSS")
+    return Process(pid, rss // 1024, files) if rss else None
 
 
 def run(proxy: Proxy, arenas: Sequence[Arena], options: argparse.Namespace) -> tuple[list[Front], int, list[Sample]]:

@@ -1,6 +1,5 @@
 """The sockets and the part of the redis protocol that the benchmark uses itself."""
 
-import random
 import socket
 from collections.abc import Iterable
 
@@ -8,25 +7,6 @@ HOST = "127.0.0.1"
 
 Address = int | str
 """A TCP port of this machine, or the path of a unix socket."""
-
-PORT_RANGE = range(12000, 32000)
-"""Below the ports that Linux assigns to outgoing connections, so that none of these takes a chosen port."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Different TCP ports on which no program listens at present."""
-    found: list[int] = []
-    for port in random.sample(PORT_RANGE, len(PORT_RANGE)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise RuntimeError(f"fewer than {count} free ports in {PORT_RANGE}")
 
 
 def encode(arguments: Iterable[bytes]) -> bytes:

@@ -9,14 +9,15 @@ import os
 import re
 import resource
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from fuzz import guided
 from fuzz.targets import TARGETS
+from twemproxy.demo.processes import Process, end_on_signals
 
 _ROOT = Path(__file__).parents[2]
 _STOPPED_AFTER = 120
@@ -42,37 +43,36 @@ class Outcome(NamedTuple):
 
 
 class Job:
-    """A process that fuzzes, and its log."""
+    """A process that fuzzes, and its log. The end of the context stops the process."""
 
     def __init__(self, name: str, seconds: float, folder: Path, *command: str) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self._began = time.monotonic()
         self._end = self._began + seconds + _STOPPED_AFTER
-        with open(self.log, "wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *command, "--seconds", f"{seconds:.0f}"],
-                env=guided.environment(),
-                cwd=_ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        arguments = [sys.executable, "-m", *command, "--seconds", f"{seconds:.0f}"]
+        self._process = Process(arguments, self.log, folder=_ROOT, environment=guided.environment())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.stop()
 
     def wait(self) -> tuple[float, bool, str]:
         """Wait for the end; returns how long it took, whether the status is 0, and the output."""
-        try:
-            status = self._process.wait(max(self._end - time.monotonic(), 0))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
-        return time.monotonic() - self._began, status == 0, self.log.read_text(errors="replace")
+        self._process.wait_ended(max(self._end - time.monotonic(), 0))
+        self._process.kill_group()
+        return time.monotonic() - self._began, self._process.returncode == 0, self._process.output()
 
 
 def fuzz_target(name: str, seconds: float, seed: int, folder: Path) -> Outcome:
     """Fuzz a target for ``seconds``; ``folder`` keeps inputs that add coverage, and the input of a finding."""
-    job = Job(name, seconds, folder, "fuzz.guided", name, "--folder", str(folder / name), "--seed", str(seed))
-    took, well, said = job.wait()
+    options = [name, "--folder", str(folder / name), "--seed", str(seed)]
+    with Job(name, seconds, folder, "fuzz.guided", *options) as job:
+        took, well, said = job.wait()
     executed = _EXECUTED.findall(said)
     covered = _COVERED.findall(said)
     counts = f"{sum(map(int, executed))} executions"
@@ -83,11 +83,6 @@ def fuzz_target(name: str, seconds: float, seed: int, folder: Path) -> Outcome:
     inputs = _FINDING.findall(said)
     again = f"; again: {_command('fuzz.guided', name, *inputs)}" if inputs else ""
     return Outcome(name, took, counts, f"see {job.log}{again}")
-
-
-def start_network(seconds: float, seed: int, folder: Path) -> Job:
-    """Start fuzzing the running proxy."""
-    return Job("network", seconds, folder, "fuzz.network", *_network_options(seed))
 
 
 def network_outcome(job: Job) -> Outcome:
@@ -127,17 +122,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Fuzz everything; returns 1 if there is a finding."""
     options = parse()
+    end_on_signals()
     seed = options.seed or int(time.time()) % 1_000_000
     seconds, folder = options.minutes * 60, options.folder
     folder.mkdir(parents=True, exist_ok=True)
     print(f"fuzzing for {options.minutes:g} minutes with seed {seed}; logs and findings are in {folder}", flush=True)
-    network = start_network(seconds, seed, folder)
     outcomes = []
-    for name in TARGETS:
-        outcomes.append(fuzz_target(name, seconds / len(TARGETS), seed, folder))
+    with Job("network", seconds, folder, "fuzz.network", *_network_options(seed)) as network:
+        for name in TARGETS:
+            outcomes.append(fuzz_target(name, seconds / len(TARGETS), seed, folder))
+            _show(outcomes[-1])
+        outcomes.append(network_outcome(network))
         _show(outcomes[-1])
-    outcomes.append(network_outcome(network))
-    _show(outcomes[-1])
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     findings = sum(bool(outcome.finding) for outcome in outcomes)
     print(f"{findings} findings in {(usage.ru_utime + usage.ru_stime) / 3600:.2f} hours of processor time")

@@ -18,6 +18,7 @@ from fuzz.network_peers import CarelessClient, MemcachedVerifier, Peer, RedisVer
 from harness.proxy import Proxy, memcached_pool, redis_pool
 from harness.servers import MemcachedServer, RedisServer
 from harness.waiting import wait_until
+from twemproxy.demo.processes import end_on_signals
 
 MOST_MEMORY = 96
 """The most megabytes of its own for the proxy when everything is closed; three times as many while it works."""
@@ -208,6 +209,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Run until the time is over, and print the counts as a line of JSON after each run; returns 1 for findings."""
     options = parse()
+    end_on_signals()
     end = time.monotonic() + options.seconds
     seed, counts, findings = options.seed, Counts(), 0
     while (left := end - time.monotonic()) > 0:

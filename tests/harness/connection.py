@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from harness import memcache, resp
+from harness.proc import proc_address, tcp_rows
 from harness.waiting import DEADLINE, wait_until
 
 _CHUNK = 1 << 18
@@ -224,18 +225,6 @@ def _difference(came: bytes, expected: bytes) -> str:
     same = next((i for i, pair in enumerate(zip(came, expected, strict=False)) if pair[0] != pair[1]), len(came))
     start = max(same - 60, 0)
     return f"at byte {same} came {came[start : same + 200]!r}, expected {expected[start : same + 200]!r}"
-
-
-def tcp_rows() -> list[list[str]]:
-    """The kernel's table of IPv4 connections and listeners, a list of columns per row."""
-    with open("/proc/net/tcp") as table:
-        return [line.split() for line in table.readlines()[1:]]
-
-
-def proc_address(address: tuple[str, int]) -> str:
-    """An address as the kernel's table writes it."""
-    (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
-    return f"{number:08X}:{address[1]:04X}"
 
 
 def connect(host: str, port: int) -> Connection:

@@ -1,15 +1,13 @@
 """Runs the programs of ``tests/clients``, called jobs, as ``job HOST PORT SERVERS ARGUMENT...``."""
 
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.proxy import Proxy
+from twemproxy.demo.processes import Process
 
 _ROOT = Path(__file__).parents[2]
 JOBS = _ROOT / "tests" / "clients"
@@ -52,27 +50,16 @@ def run(job: Job, proxy: Proxy, servers: int, settings: Mapping[str, str] | None
 
     ``servers``: the number of servers of the pool. ``settings``: additional environment variables.
     """
-    process = subprocess.Popen(
+    with Process(
         [*_command(job), "127.0.0.1", str(proxy.port()), str(servers), *job.arguments],
+        proxy.directory / f"{job.name}.log",
         # The libraries are installed without bytecode: the first job to import one writes it for the others.
-        env={**os.environ, **_paths(job), "PYTHONDONTWRITEBYTECODE": "", **(settings or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    hangs = False
-    try:
-        output, _ = process.communicate(timeout=DEADLINE)
-    except subprocess.TimeoutExpired:
-        hangs = True
-    finally:
+        environment={**os.environ, **_paths(job), "PYTHONDONTWRITEBYTECODE": "", **(settings or {})},
+    ) as process:
+        hangs = not process.wait_ended(DEADLINE)
         # The job may have started processes of its own.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    if hangs:
-        output, _ = process.communicate()
+        process.kill_group()
+    output = process.output()
     assert not hangs, f"{job.name} had not ended after {DEADLINE} s:\n{output}"
     assert process.returncode == 0, f"{job.name} ended with status {process.returncode}:\n{output}"
     assert job.says in output

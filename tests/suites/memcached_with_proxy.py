@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.proc import is_listening_on_path
 from harness.proxy import Proxy, memcached_pool
-from harness.servers import is_listening_on_path
+from harness.waiting import wait_until
 from twemproxy.protocol.memcache.commands import PERMITTED_BY_DIRECTIVE
 
 _INFORM_OR_DETACH = {"-h", "-V", "-i", "-d"}
@@ -55,15 +55,19 @@ def main() -> int:
         command, listen = moved(arguments, path)
         if not listen or _INFORM_OR_DETACH.intersection(arguments):
             os.execv(memcached, [memcached, *arguments])
+        # The suite reads what memcached writes, and kills the group of this process if it hangs.
         server = subprocess.Popen([memcached, *command], stdin=subprocess.DEVNULL)
-        for sign in _PASSED_ON:
-            signal.signal(sign, lambda number, _: server.send_signal(number))
-        while server.poll() is None and not is_listening_on_path(path):
-            time.sleep(0.01)
-        if server.poll() is None:
-            allowed = f'"{" ".join(PERMITTED_BY_DIRECTIVE)}"'
-            with Proxy(memcached_pool(path, listen=listen, allow_commands=allowed)):
-                server.wait()
+        try:
+            for sign in _PASSED_ON:
+                signal.signal(sign, lambda number, _: server.send_signal(number))
+            wait_until(lambda: server.poll() is not None or is_listening_on_path(path), "memcached listens")
+            if server.poll() is None:
+                allowed = f'"{" ".join(PERMITTED_BY_DIRECTIVE)}"'
+                with Proxy(memcached_pool(path, listen=listen, allow_commands=allowed)):
+                    server.wait()
+        finally:
+            server.kill()
+            server.wait()
         return server.returncode
 
 

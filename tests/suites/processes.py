@@ -1,11 +1,10 @@
 """Runs programs of the suites to their end."""
 
 import os
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
+
+from twemproxy.demo.processes import Process
 
 
 def output_of(
@@ -17,23 +16,9 @@ def output_of(
     are killed, too.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            # No colours in the output.
-            env={**os.environ, "TERM": "dumb", **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            process.wait(deadline)
-        except subprocess.TimeoutExpired:
-            print(f"\n[killed after {deadline:.0f} s]", file=output)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    return log.read_text(errors="backslashreplace")
+    # No colours in the output.
+    variables = {**os.environ, "TERM": "dumb", **(environment or {})}
+    with Process(command, log, folder=folder, environment=variables) as process:
+        late = not process.wait_ended(deadline)
+        process.kill_group()
+    return process.output() + f"\n[killed after {deadline:.0f} s]" * late

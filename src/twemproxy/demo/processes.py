@@ -1,139 +1,206 @@
-"""The processes of the demonstration. They start one after the other, and are always stopped at the end."""
+"""Child processes: each writes to a file, is awaited until it is ready, and is always stopped.
+
+The demonstration starts its processes with this module. In the source tree the tests, the fuzzers and the benchmarks do
+so, too; tests/harness/proc.py reads what the kernel tells about processes.
+"""
 
 import ctypes
 import os
-import shutil
+import select
 import signal
 import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
-
-from twemproxy.demo.signals import StopSignals
+from types import FrameType, TracebackType
+from typing import Final
 
 START_SECONDS: Final = 20.0
-STOP_SECONDS: Final = 12.0
+STOP_SECONDS: Final = 15.0
 """Longest time for the exit of a process: longer than a proxy needs to finish its requests in flight."""
 
-_POLL_SECONDS: Final = 0.02
-_TAIL: Final = 2000
+ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals with which a user ends a program."""
+
+_POLL_SECONDS: Final = 0.005
+_TAIL: Final = 4000
 _IN_USE: Final = "ddress already in use"
+_ATTEMPTS: Final = 10
 
 PR_SET_PDEATHSIG: Final = 1
-"""From Linux's prctl(2): sets the signal that a process gets when its parent dies."""
+"""From Linux's prctl(2): sets the signal that a process gets when the thread that started it ends."""
 
 _libc = ctypes.CDLL(None)
 
 
 class StartError(Exception):
-    """The demonstration cannot run. The text is the reason."""
+    """A process did not start. The text names it and contains the end of its output."""
 
 
-class Process(NamedTuple):
-    """A running child process."""
+class Process(subprocess.Popen[bytes]):
+    """A program that runs as a child, with its output in a file. The end of the context stops it.
 
-    name: str
-    port: int
-    """The port on 127.0.0.1 on which the process listens."""
-    child: subprocess.Popen[bytes]
+    It leads a session and a process group of its own: Ctrl-C in a terminal reaches only its parent, which stops its
+    children in order. If its parent has only one thread, the child also gets SIGTERM when its parent is killed. With
+    several threads it would get SIGTERM when the thread ends that started it.
+    """
 
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        *more_logs: Path,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start the program, with an empty standard input. Raises OSError if it cannot be executed.
 
-def _end_with_parent() -> None:
-    """Have the kernel end this child if the demonstration is killed; called in the child before its program starts."""
-    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
-
-
-def free_port(preferred: int) -> int:
-    """Return the preferred port if it is free, otherwise another free port. Raises StartError."""
-    for port in (preferred, 0):
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise StartError("there is no free port on 127.0.0.1")
-
-
-class Processes:
-    """The child processes, and a directory for their files. The exit of the context stops and removes them."""
-
-    def __init__(self, signals: StopSignals) -> None:
-        self._signals = signals
-        self._running: list[Process] = []
-        self.directory = Path(tempfile.mkdtemp(prefix="twemproxy-demo-"))
-
-    def __enter__(self) -> Self:
-        return self
+        ``log``: the file for its standard output and error, which is emptied before; the name of the file without its
+        suffix is the name of the process. ``more_logs``: files that the program itself writes. ``folder``: its working
+        directory. ``environment``: all of its variables. By default both are those of this process.
+        """
+        self.logs = (*more_logs, log)
+        self.name = log.stem
+        self._is_group_killed = False
+        alone = len(os.listdir("/proc/self/task")) == 1
+        with log.open("wb") as output:
+            super().__init__(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=folder,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=end_with_parent if alone else None,
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the processes in reverse order, so that the proxy exits before its servers."""
-        for process in reversed(self._running):
-            _end(process.child)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self.stop()
 
-    def start(self, name: str, preferred: int, command: Callable[[int], Sequence[str]]) -> Process:
-        """Start a program and wait until it listens.
+    def output(self) -> str:
+        """Return what it has written to its logs so far."""
+        return "".join(log.read_text(errors="replace") for log in self.logs if log.exists())
 
-        ``preferred``: the port for the program, if this port is free. ``command``: returns the command line for a port.
-        Raises StartError, or Stopped after a signal.
+    def wait_ended(self, seconds: float) -> bool:
+        """Wait for the end of the process, but not longer than ``seconds``; returns whether it has ended."""
+        if self.poll() is None:
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                end = select.poll()
+                end.register(descriptor, select.POLLIN)
+                end.poll(seconds * 1000)
+            finally:
+                os.close(descriptor)
+        return self.poll() is not None
+
+    def wait_ready(self, is_ready: Callable[[], bool], wait: Callable[[float], object] | None = None) -> bool:
+        """Wait until ``is_ready`` returns true; returns False if the process has ended.
+
+        ``wait``: waits for the given number of seconds between two calls of ``is_ready``; it may raise an exception to
+        end the wait. By default that is ``wait_ended``. Raises StartError after START_SECONDS.
         """
-        log = self.directory / f"{name}.log"
-        while True:
-            self._signals.check()
-            port = free_port(preferred)
-            with log.open("wb") as output:
-                # In a new session, so that Ctrl-C reaches only the demonstration, which stops its children in order.
-                child = subprocess.Popen(
-                    command(port),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                    preexec_fn=_end_with_parent,
-                )
-            process = Process(name, port, child)
-            self._running.append(process)
-            if self._wait_until_it_listens(process):
-                return process
-            said = log.read_text(errors="replace")[-_TAIL:].strip()
-            if _IN_USE not in said:
-                raise StartError(f"{name} did not start (status {child.returncode}):\n{said}")
-            self._running.remove(process)
-            preferred = 0
-
-    def _wait_until_it_listens(self, process: Process) -> bool:
-        """Wait until the process listens; returns False if it has exited. Raises StartError after START_SECONDS."""
         end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
-            if process.child.poll() is not None:
-                return False
-            with suppress(OSError), socket.create_connection(("127.0.0.1", process.port), timeout=1):
-                return True
-            self._signals.wait(_POLL_SECONDS)
-        raise StartError(f"{process.name} did not listen on port {process.port} within {START_SECONDS:.0f} s")
+        while self.poll() is None:
+            if is_ready():
+                return self.poll() is None
+            if time.monotonic() > end:
+                raise StartError(self._failure(f"it was not ready after {START_SECONDS:.0f} s"))
+            (wait or self.wait_ended)(_POLL_SECONDS)
+        return False
 
-    def wait_for_an_end(self) -> None:
-        """Wait while all processes run. Raises StartError when a process has exited, or Stopped after a signal."""
-        while True:
-            for process in self._running:
-                if process.child.poll() is not None:
-                    raise StartError(f"{process.name} ended by itself (status {process.child.returncode})")
-            self._signals.wait(processes=[process.child.pid for process in self._running])
+    def stop(self, seconds: float = STOP_SECONDS, *, again: float = STOP_SECONDS) -> bool:
+        """Terminate the process, and kill what is left of its group; harmless if it has ended.
+
+        Returns False if the process did not end within ``seconds`` and was killed. ``again``: the seconds after which
+        it gets the next SIGTERM.
+        """
+        end = time.monotonic() + seconds
+        try:
+            while self.poll() is None and (left := end - time.monotonic()) > 0:
+                self.terminate()
+                self.wait_ended(min(again, left))
+            return self.poll() is not None
+        finally:
+            self.kill_group()
+
+    def kill_group(self) -> None:
+        """Kill the process and its descendants, except those in other process groups, and wait for its end.
+
+        Harmless when it is called again.
+        """
+        # Later another group may have this number.
+        if not self._is_group_killed:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._is_group_killed = True
+        self.wait()
+
+    def ended_early(self) -> StartError:
+        """Return the error for a process that has ended when it should be ready."""
+        return StartError(self._failure(f"it ended with status {self.returncode}"))
+
+    def _failure(self, reason: str) -> str:
+        return f"{self.name} did not start: {reason}\n{self.output()[-_TAIL:]}".rstrip()
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Terminate a child; if it does not exit within STOP_SECONDS, kill its process group."""
-    if child.poll() is not None:
-        return
-    child.terminate()
+def start(
+    launch: Callable[[int], Process], is_ready: Callable[[], bool], wait: Callable[[float], object] | None = None
+) -> Process:
+    """Start a process that listens, and return it when it is ready; after an exception it is stopped.
+
+    ``launch`` chooses free ports and starts the process. It gets the number of earlier attempts, and is called again
+    when another program has taken one of the ports in the meantime. ``is_ready``, ``wait``: as for
+    ``Process.wait_ready``. Raises StartError.
+    """
+    for attempt in range(_ATTEMPTS):
+        process = launch(attempt)
+        try:
+            if process.wait_ready(is_ready, wait):
+                return process
+            if _IN_USE not in process.output() or attempt + 1 == _ATTEMPTS:
+                raise process.ended_early()
+        except BaseException:
+            process.stop()
+            raise
+        process.stop()
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def end_with_parent() -> None:
+    """Let the kernel terminate this process when its parent ends; called in a child before its program starts."""
+    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+
+
+def bindable(port: int, host: str = "127.0.0.1") -> int:
+    """Return the port if a TCP socket can be bound to it now, otherwise 0; for port 0 any free port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return 0
+        return int(probe.getsockname()[1])
+
+
+def accepts(port: int) -> bool:
+    """Whether a program accepts a connection to this port on 127.0.0.1."""
     try:
-        child.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt from now on, as Ctrl-C does, so that contexts stop processes."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in ENDING_SIGNALS:
+        signal.signal(number, interrupt)

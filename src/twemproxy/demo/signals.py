@@ -6,9 +6,8 @@ import signal
 import socket
 from collections.abc import Collection
 from types import FrameType
-from typing import Final
 
-STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from twemproxy.demo.processes import ENDING_SIGNALS
 
 
 class Stopped(Exception):
@@ -16,7 +15,7 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Catches the signals in ``STOPPING``, from its creation until the process exits."""
+    """Catches the signals in ``ENDING_SIGNALS``, from its creation until the process exits."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -24,7 +23,7 @@ class StopSignals:
         self._awake.setblocking(False)
         wakeup.setblocking(False)
         self._wakeup = wakeup
-        for number in STOPPING:
+        for number in ENDING_SIGNALS:
             signal.signal(number, self._note)
         signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
-from twemproxy.demo.processes import Process
+from twemproxy.demo.services import Service
 
 HOST: Final = "127.0.0.1"
 TIMEOUT: Final = 5.0
@@ -27,9 +27,9 @@ class Scene(NamedTuple):
     """The pool, and the processes of the demonstration."""
 
     pool: str
-    proxy: Process
+    proxy: Service
     stats_port: int
-    servers: Sequence[Process]
+    servers: Sequence[Service]
 
 
 def connect(port: int) -> redis.Redis:

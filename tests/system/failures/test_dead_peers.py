@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.connection import tcp_rows
+from harness.proc import tcp_rows
 from harness.proxy import Proxy, redis_pool
 from harness.resp import OK, array, bulk, command, integer
 from harness.servers import RedisServer

@@ -1,8 +1,8 @@
 """The kernel refuses memory to the worker: only the client that needs it is closed, and all other replies are right."""
 
 import resource
-from pathlib import Path
 
+from harness.proc import memory
 from harness.proxy import Proxy, keys_of, redis_pool
 from harness.resp import bulk, command, error
 from harness.scripted_server import ScriptedServer
@@ -35,7 +35,7 @@ def test_a_request_without_a_place_on_its_server_connection_is_not_sent() -> Non
         peer.expect(command("GET", "s") * SECOND)
         # Enough memory for anything small; the larger ring would take 3 MB.
         limits = resource.prlimit(worker, resource.RLIMIT_AS)
-        resource.prlimit(worker, resource.RLIMIT_AS, (_address_space(worker) + (1 << 20), limits[1]))
+        resource.prlimit(worker, resource.RLIMIT_AS, (memory(worker)["VmSize"] + (1 << 20), limits[1]))
         second.send(command("GET", "t") * MORE)
         second.expect_closed()
         resource.prlimit(worker, resource.RLIMIT_AS, limits)
@@ -80,7 +80,7 @@ def test_a_reply_to_publish_that_cannot_be_kept_costs_its_client_only(servers: l
         other.send(command("GET", scripted_key))
         peer.expect(command("GET", scripted_key))
         limits = resource.prlimit(worker, resource.RLIMIT_AS)
-        resource.prlimit(worker, resource.RLIMIT_AS, (_address_space(worker) + (1 << 20), limits[1]))
+        resource.prlimit(worker, resource.RLIMIT_AS, (memory(worker)["VmSize"] + (1 << 20), limits[1]))
         peer.send(large * count + bulk("other"))
         client.expect_closed()
         other.expect(bulk("other"))
@@ -89,9 +89,3 @@ def test_a_reply_to_publish_that_cannot_be_kept_costs_its_client_only(servers: l
         assert proxy.log().count("Traceback") == proxy.log().count("MemoryError: no memory for a block") == 1
         assert other.ask("PING") == b"+PONG\r\n"
         assert proxy.processes()[1] == worker
-
-
-def _address_space(pid: int) -> int:
-    """The size of a process's address space in bytes."""
-    rows = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return int(rows["VmSize"].split()[0]) * 1024

@@ -4,19 +4,20 @@ import glob
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import pytest
 
 from harness.connection import connect
 from harness.waiting import wait_until
+from twemproxy.demo.processes import ENDING_SIGNALS, Process
 
 SECONDS = 30.0
-ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 CHILDREN = 5
 """Three servers, the proxy's supervisor and its worker."""
 
@@ -26,19 +27,14 @@ class Demo:
 
     def __init__(self, files: Path, *options: str) -> None:
         self.files = files
-        self.output = files.with_suffix(".output")
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "twemproxy.demo", *options],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, "TMPDIR": str(files)},
-                start_new_session=True,
-            )
+        self.process = Process(
+            [sys.executable, "-m", "twemproxy.demo", *options],
+            files.with_suffix(".output"),
+            environment={**os.environ, "TMPDIR": str(files)},
+        )
 
     def said(self) -> str:
-        return self.output.read_text()
+        return self.process.output()
 
     def children(self) -> list[int]:
         """Every other running process with an open file of the demo: each of its processes has one, for its output."""
@@ -58,9 +54,13 @@ class Demo:
         assert self.children() == [], self.said()
         assert list(self.files.iterdir()) == [], self.said()
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill_group()
         for pid in self.children():
             # Without its parent the process may have ended by itself.
             with suppress(ProcessLookupError):
@@ -77,14 +77,12 @@ def files(tmp_path: Path) -> Path:
 @pytest.fixture
 def demo(files: Path) -> Iterator[Demo]:
     """A demo that keeps running."""
-    demo = Demo(files)
-    yield demo
-    demo.kill()
+    with Demo(files) as demo:
+        yield demo
 
 
 def test_once(files: Path) -> None:
-    demo = Demo(files, "--once")
-    try:
+    with Demo(files, "--once") as demo:
         assert demo.process.wait(SECONDS) == 0, demo.said()
         said = demo.said()
         shares = re.search(r"(\d+) on apple, (\d+) on berry, (\d+) on cherry", said)
@@ -97,11 +95,9 @@ def test_once(files: Path) -> None:
         assert "'keys' is not allowed in this pool" in said
         assert said.endswith("Stopped; nothing is left behind.\n")
         demo.expect_nothing_left()
-    finally:
-        demo.kill()
 
 
-@pytest.mark.parametrize("sign", ENDING)
+@pytest.mark.parametrize("sign", ENDING_SIGNALS)
 def test_it_keeps_running_until_told_to_end(demo: Demo, sign: signal.Signals) -> None:
     demo.wait_until_it_stays()
     address = re.search(r"nutcracker +127\.0\.0\.1:(\d+)", demo.said())
@@ -133,12 +129,9 @@ def test_two_at_a_time(demo: Demo, tmp_path: Path) -> None:
     demo.wait_until_it_stays()
     files = tmp_path / "other"
     files.mkdir()
-    other = Demo(files, "--once")
-    try:
+    with Demo(files, "--once") as other:
         assert other.process.wait(SECONDS) == 0, other.said()
         other.expect_nothing_left()
-    finally:
-        other.kill()
 
 
 def test_a_process_that_ends_by_itself_is_named(demo: Demo) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.proc import is_alive
 from harness.proxy import PROGRAM, Proxy, redis_pool
 from harness.resp import OK, bulk, command
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
 from harness.waiting import wait_until
+from twemproxy.demo.processes import Process
 
 WORKERS_SIGNALS = [
     *[signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGTTIN, signal.SIGTTOU],
@@ -38,8 +40,8 @@ def found_by(*command: str | Path) -> set[int]:
 
 
 def worker_of(proxy: Proxy) -> int:
-    """The process id of the only worker."""
-    [worker] = set(proxy.processes()) - {proxy.process.pid}
+    """The process id of the only worker; a proxy listens a little before it has one."""
+    [worker] = wait_until(lambda: proxy.processes()[1:], "the worker is started")
     return worker
 
 
@@ -127,7 +129,7 @@ def test_stopping_lets_requests_in_flight_finish(lone: tuple[Path, list[str]]) -
         client.expect(bulk("late"))
         client.expect_closed()
         assert proxy.wait() == 0
-        assert not any(Path(f"/proc/{pid}").exists() for pid in processes)
+        assert not any(map(is_alive, processes))
 
 
 def test_stopping_waits_for_the_end(lone: tuple[Path, list[str]], servers: list[RedisServer]) -> None:
@@ -136,10 +138,10 @@ def test_stopping_waits_for_the_end(lone: tuple[Path, list[str]], servers: list[
     with Proxy(redis_pool(*servers), *options, command=[str(program)]) as proxy:
         processes = proxy.processes()
         # The proxy is a child of this process, so its end is complete only after this process has waited for it.
-        with subprocess.Popen([*stop, "--retry", "TERM/20"]) as stopping:
+        with Process([*stop, "--retry", "TERM/20"], program.with_name("stop.log")) as stopping:
             assert proxy.wait() == 0
-            assert stopping.wait(30) == 0
-        assert not any(Path(f"/proc/{pid}").exists() for pid in processes)
+            assert stopping.wait(30) == 0, stopping.output()
+        assert not any(map(is_alive, processes))
 
 
 def test_reloading_reopens_the_log(lone: tuple[Path, list[str]], servers: list[RedisServer]) -> None:

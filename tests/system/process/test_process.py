@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from harness.ports import free_port
+from harness.proc import descriptors, is_alive, is_listening, is_listening_on_path
 from harness.proxy import Proxy, redis_pool, run, to_yaml, under_test
 from harness.resp import OK, array, bulk, command
 from harness.scripted_server import ScriptedServer
-from harness.servers import RedisServer, is_listening, is_listening_on_path
+from harness.servers import RedisServer
 from harness.waiting import wait_until
 
 STOPPING = [signal.SIGTERM, signal.SIGINT]
@@ -36,7 +37,7 @@ def test_idle_proxy_ends_with_status_0(sign: signal.Signals) -> None:
         client.expect_closed()
         assert not is_listening(proxy.port())
         assert not is_listening(proxy.stats_port)
-        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "every process is gone")
+        wait_until(lambda: not any(map(is_alive, children)), "every process is gone")
 
 
 @pytest.mark.parametrize("sign", STOPPING)
@@ -175,7 +176,7 @@ def test_killed_supervisor_takes_its_workers_along() -> None:
         proxy.process.kill()
         client.expect_closed()
         proxy.wait()
-        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), "every process is gone")
+        wait_until(lambda: not any(map(is_alive, processes)), "every process is gone")
 
 
 def test_killed_worker_is_replaced(servers: list[RedisServer]) -> None:
@@ -291,10 +292,10 @@ def test_daemon(tmp_path: Path, servers: list[RedisServer]) -> None:
         wait_until(lambda: is_listening(port), "the daemon listens")
         assert os.getsid(pid) not in (os.getsid(0), pid), "the daemon could get a terminal again"
         assert Path(f"/proc/{pid}/cwd").resolve() == tmp_path.resolve()
-        assert [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)] == ["/dev/null"] * 3
+        assert descriptors(pid)[:3] == ["/dev/null"] * 3
     finally:
         os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the daemon ended")
+    wait_until(lambda: not is_alive(pid), "the daemon ended")
     assert not pid_file.exists()
     assert "started on pid" in (tmp_path / "nutcracker.log").read_text()
 
@@ -315,7 +316,7 @@ def test_daemon_leaves_nothing_writable_for_others(tmp_path: Path, servers: list
         assert "Umask:\t0022\n" in Path(f"/proc/{pid}/status").read_text()
     finally:
         os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the daemon ended")
+    wait_until(lambda: not is_alive(pid), "the daemon ended")
 
 
 def test_test_mode(tmp_path: Path) -> None:

@@ -257,7 +257,6 @@ def test_saving_and_shutting_down() -> None:
         assert client.reply().startswith(b"-ERR ")
         client.expect(PONG)
         for server in (first, second):
-            assert server.process is not None
             assert server.process.wait(15) == 0
         assert client.ask("DBSIZE").startswith(b"-ERR ")
 

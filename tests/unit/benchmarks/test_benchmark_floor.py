@@ -10,7 +10,8 @@ from benchmarks.cases import CASES, Case, key_name
 from benchmarks.contenders import FLOOR, Contender, floor, serves
 from benchmarks.dialects import dialect_of, exchange_of
 from benchmarks.machine import Programs
-from benchmarks.processes import StartError
+
+from twemproxy.demo.processes import StartError
 
 LARGE = next(case for case in CASES if case.operation == "GET" and case.value_size == 16384)
 SMALL = next(case for case in CASES if case.unix_socket)

@@ -1,12 +1,10 @@
 """A supervisor in a process of its own, with scripted workers, and connections to these workers."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 from harness.ports import free_port
 from harness.proxy import environment
 from harness.waiting import wait_until
+from twemproxy.demo.processes import Process, accepts
 
 GRACE = 30.0
 """Seconds after which a supervisor that has to end counts as hanging."""
@@ -63,13 +62,11 @@ class Supervised:
         }
         command = [sys.executable, str(WORKER), mode]
         arguments = [{**defaults, **options}, workers, command]
-        self.process = subprocess.Popen(
+        self.process = Process(
             [sys.executable, "-c", preamble + _LAUNCH, json.dumps(arguments)],
-            cwd=folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            folder / "supervisor.output",
+            folder=folder,
+            environment=environment(),
         )
 
     @property
@@ -87,7 +84,7 @@ class Supervised:
         if self._says_when_ready:
             self.wait_log("ready: ")
         else:
-            wait_until(self._accepts, "it accepts")
+            wait_until(lambda: accepts(self.port), "it accepts")
             self.ask("pid")
 
     def ask(self, *commands: str) -> list[str]:
@@ -122,16 +119,16 @@ class Supervised:
         self.process.send_signal(number)
 
     def end(self) -> tuple[int, str]:
-        """Wait for the end; returns the exit status and the output on standard error."""
-        _, said = self.process.communicate(timeout=GRACE)
-        return self.process.returncode, said
-
-    def _accepts(self) -> bool:
+        """Wait for the end; returns the exit status and the output. After GRACE seconds it is an AssertionError."""
+        ended = False
         try:
-            socket.create_connection(("127.0.0.1", self.port)).close()
-        except ConnectionRefusedError:
-            return False
-        return True
+            ended = self.process.wait_ended(GRACE)
+        finally:
+            # A supervisor in the background may not have left the group yet.
+            if not (ended and self._in_background):
+                self.process.kill_group()
+        assert ended, f"the supervisor did not end:\n{self.process.output()}{self.log}"
+        return self.process.returncode, self.process.output()
 
     def _ended(self) -> bool:
         return self.process.poll() is not None and not self._in_background
@@ -191,19 +188,6 @@ def supervised(folder: Path, **arguments: Any) -> Iterator[Supervised]:
         supervisor.end()
 
 
-def is_alive(pid: int) -> bool:
-    """Whether the process exists and is not a zombie."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
 def mode_of(path: Path) -> int:
     """The permission bits of a file."""
     return path.stat().st_mode & 0o777
-
-
-def descriptors_of(pid: int) -> Sequence[str]:
-    """The targets of the first three descriptors of a process."""
-    return [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)]

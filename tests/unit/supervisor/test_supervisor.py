@@ -6,24 +6,12 @@ import socket
 import time
 from pathlib import Path
 
-from supervised import (
-    Client,
-    Supervised,
-    configure,
-    descriptors_of,
-    is_alive,
-    mode_of,
-    read_to_end,
-    supervised,
-)
+from supervised import Client, Supervised, configure, mode_of, read_to_end, supervised
 
+from harness.proc import descriptors, is_alive, process_tree
 from harness.waiting import wait_until
 
 BANNER = "nutcracker: nutcracker-"
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_whole_life(tmp_path: Path) -> None:
@@ -38,7 +26,7 @@ def test_a_whole_life(tmp_path: Path) -> None:
         assert "rabbit" not in second
         assert proxy.ask("mbuf", "descriptors") == ["4096", "2"]
         worker = int(proxy.ask("pid")[0])
-        assert children(pid) == [worker]
+        assert process_tree(pid) == [pid, worker]
         proxy.send_signal(signal.SIGTERM)
         assert proxy.end() == (0, "")
         assert not is_alive(worker)
@@ -303,7 +291,7 @@ def test_into_the_background(tmp_path: Path) -> None:
         assert os.getsid(pid) != os.getsid(0)
         assert os.getsid(pid) != pid, "a session leader could get a terminal"
         assert os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)
-        assert descriptors_of(pid) == ["/dev/null"] * 3
+        assert descriptors(pid)[:3] == ["/dev/null"] * 3
         assert "Umask:\t0022" in Path(f"/proc/{pid}/status").read_text()
         os.kill(pid, signal.SIGHUP)
         proxy.wait_log("signal 1 (SIGHUP) received, reopening log file")

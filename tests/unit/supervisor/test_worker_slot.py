@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from supervised import Supervised, is_alive, supervised
+from supervised import Supervised, supervised
 
+from harness.proc import is_alive
 from harness.waiting import wait_until
 
 
