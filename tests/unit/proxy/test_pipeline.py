@@ -19,19 +19,22 @@ from twemproxy.proxy.reply_handler import ReplyHandler
 NEVER = (1 << 63) - 1
 TIMEOUT = 10
 READ_SIZE = 65536
+FEATURES = st.sampled_from([0, 0, 1, 2, 3])
+"""Bits, of which a request needs some and a server has some."""
 
 make: Any = lambda kind, *arguments: kind(*arguments)  # noqa: E731
 
 
 @dataclass(eq=False)
 class Request:
-    """``left``: the number of unsent bytes."""
+    """``copied``: whether it is a read that is kept for another time. ``left``: the number of unsent bytes."""
 
     number: int
     owner: ReplyHandler
     data: bytes
     deadline: int
     copied: bool
+    features: int
     left: int = field(init=False)
     resent: bool = False
     failed: bool = False
@@ -79,21 +82,27 @@ class PipelineMachine(RuleBasedStateMachine):
     # --- operations --------------------------------------------------------------------------------------------
 
     @rule(
-        count=st.sampled_from([1, 1, 2, 3, 1100]),
-        kind=st.sampled_from([b"get", b"set"]),
-        size=st.sampled_from([1, 5000]),
-        owner=st.integers(0, 2),
+        wanted=st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0, 1, 5000]), FEATURES), min_size=1, max_size=6)
     )
-    def queue(self, count: int, kind: bytes, size: int, owner: int) -> None:
-        for _ in range(count):
-            number = self.numbers
-            self.numbers += 1
-            data = b"get k%d\r\n" % number
-            if kind == b"set":
-                data = b"set k%d 0 0 %d\r\n" % (number, size) + b"%d" % (number % 10) * size + b"\r\n"
-            deadline = self.now + self.timeout if self.timeout else NEVER
-            self.requests.append(Request(number, self.owners[owner], data, deadline, kind == b"get"))
-            self.pipeline.queue(self.owners[owner], number, data, deadline, self.out, self.blocks, self.codec)
+    def queue(self, wanted: list[tuple[int, int, int]]) -> None:
+        """Queue requests of these owners: a get, or a set of this many bytes, which need these features."""
+        for owner, size, features in wanted:
+            self.queue_one(self.owners[owner], size, features)
+
+    @rule()
+    def queue_many(self) -> None:
+        for _ in range(1100):
+            self.queue_one(self.owners[2], 0, 0)
+
+    def queue_one(self, owner: ReplyHandler, size: int, features: int) -> None:
+        number = self.numbers
+        self.numbers += 1
+        data = b"get k%d\r\n" % number
+        if size:
+            data = b"set k%d 0 0 %d\r\n" % (number, size) + b"%d" % (number % 10) * size + b"\r\n"
+        deadline = self.now + self.timeout if self.timeout else NEVER
+        self.requests.append(Request(number, owner, data, deadline, not size, features))
+        self.pipeline.queue(owner, number, data, deadline, self.out, self.blocks, self.codec, features)
 
     def leave(self, count: int) -> None:
         self.pipeline.send(count, self.out, self.blocks)
@@ -174,6 +183,15 @@ class PipelineMachine(RuleBasedStateMachine):
         self.requests = kept
         assert [place[1] for place in found] == failed
 
+    @precondition(lambda self: self.requests and not self.rest and self.unsent() == self.requests and not self.begun())
+    @rule(features=FEATURES)
+    def greet(self, features: int) -> None:
+        """The server has these features: requests that need others fail before anything is written."""
+        unsupported = [request for request in self.requests if not request.failed and request.features & ~features]
+        found = self.pipeline.greet(features, self.out, self.blocks)
+        assert [place[1] for place in found] == [request.number for request in unsupported]
+        self.requests = [request for request in self.requests if request not in unsupported]
+
     @precondition(lambda self: self.unsent())
     @rule()
     def take_back(self) -> None:
@@ -206,7 +224,7 @@ class PipelineMachine(RuleBasedStateMachine):
 
 
 TestRing = PipelineMachine.TestCase
-TestRing.settings = settings(max_examples=10, stateful_step_count=30, deadline=None)
+TestRing.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 
 
 def test_the_end_of_a_request_that_was_answered_early_still_leaves() -> None:
