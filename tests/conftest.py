@@ -1,18 +1,13 @@
 """The two flavours of dual modules as fixtures, and the settings of hypothesis."""
 
-from collections.abc import Callable
-from types import ModuleType
-
 import pytest
 from hypothesis import HealthCheck, settings
 
-from harness.flavours import compiled, interpreted
+from harness.flavours import Both, Load, compiled, interpreted
 
 # Whether a test passes must not depend on the speed of the machine.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
-
-Load = Callable[[str], ModuleType]
 
 
 @pytest.fixture(params=[compiled, interpreted], ids=["compiled", "interpreted"], scope="session")
@@ -23,6 +18,6 @@ def flavour(request: pytest.FixtureRequest) -> Load:
 
 
 @pytest.fixture(scope="session")
-def both_flavours() -> Callable[[str], tuple[ModuleType, ModuleType]]:
+def both_flavours() -> Both:
     """Loads a dual module by name as (compiled, interpreted), for tests that compare the two."""
     return lambda name: (compiled(name), interpreted(name))

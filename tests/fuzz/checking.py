@@ -3,13 +3,10 @@
 import random
 import zlib
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from feeding import COMPLETE, MALFORMED, NEED_MORE, Message, meaning, messages, messages_when_cut
 
-Load = Callable[[str], ModuleType]
-"""Loads a module by name, and all modules of this project that it imports, interpreted."""
 Check = Callable[[bytes], None]
 
 _EVERYWHERE = 160

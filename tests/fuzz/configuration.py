@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from fuzz.checking import Check, Load
+from fuzz.checking import Check
+from harness.flavours import Load
 from twemproxy.config.directives import DIRECTIVES
 
 _ADDRESSES = ["127.0.0.1:22121", "127.0.0.1:22122", "0.0.0.0:1", "::1:22121", "/tmp/a.sock", "/tmp/a 0660", "h:1", "a"]

@@ -9,9 +9,9 @@ from feeding import COMPLETE, MALFORMED, QUIET, REJECT, SCATTER, SLOW_PATH, STAT
 from memcache_forwarding import check_stream
 from memcache_tables import FORWARDED, REFUSED
 
-from fuzz.checking import Check, Load, agreed, found_in
+from fuzz.checking import Check, agreed, found_in
 from harness.command_streams import UNIQUE, calculating, retrieving
-from harness.flavours import compiled
+from harness.flavours import Load, compiled
 from harness.memcache import reply_end
 from twemproxy.protocol.memcache.commands import COMMANDS, KIND_NAMES, REPLY_KINDS, WORDS
 from twemproxy.proxy.server_poll import Poll, Reply

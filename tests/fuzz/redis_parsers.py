@@ -24,8 +24,8 @@ from feeding import (
 )
 from redis_peers import FakeClient, FakePool
 
-from fuzz.checking import Check, Load, agreed, found_in, source_of
-from harness.flavours import compiled
+from fuzz.checking import Check, agreed, found_in, source_of
+from harness.flavours import Load, compiled
 from harness.redis_pool_streams import POOL_GROUPS
 from harness.redis_streams import GROUPS, ODD_ARGUMENTS
 from harness.resp import arguments, array, bulk, command, error, integer, message_end

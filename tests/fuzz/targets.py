@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from fuzz import configuration, memcached_parsers, redis_parsers
-from fuzz.checking import Check, Load
+from fuzz.checking import Check
+from harness.flavours import Load
 
 
 class Target(NamedTuple):

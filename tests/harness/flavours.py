@@ -2,12 +2,17 @@
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
 import twemproxy
+
+Load = Callable[[str], ModuleType]
+"""Loads a dual module by name, in one flavour."""
+Both = Callable[[str], tuple[ModuleType, ModuleType]]
+"""Loads a dual module by name, as (compiled, interpreted)."""
 
 SOURCES = Path(__file__).parents[2] / "src"
 

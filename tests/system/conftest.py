@@ -53,6 +53,20 @@ def client(proxy: Proxy) -> Iterator[Connection]:
         yield connection
 
 
+@pytest.fixture(scope="session")
+def tagging_proxy(running_servers: list[RedisServer]) -> Iterator[Proxy]:
+    """A proxy in front of ``running_servers`` whose pool has a hash tag. Other tests use the proxy too."""
+    with Proxy(redis_pool(*running_servers, hash_tag='"{}"')) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[RedisServer]:
+    """A server that belongs to no pool."""
+    with RedisServer() as server:
+        yield server
+
+
 @pytest.fixture(params=["one-server", "three-servers"], scope="module")
 def every_proxy(request: pytest.FixtureRequest, running_servers: list[RedisServer]) -> Iterator[Proxy]:
     """A proxy in front of one server, or a proxy in front of three servers with two connections each."""

@@ -3,8 +3,6 @@
 ``make clients`` installs them. ``heavy_languages.py`` has the languages that need hundreds of megabytes.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
 from harness.jobs import Job, run
@@ -34,15 +32,9 @@ MEMCACHED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def three_servers(running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    with Proxy(redis_pool(*running_servers, hash_tag='"{}"')) as proxy:
-        yield proxy
-
-
 @pytest.mark.parametrize("job", REDIS, ids=lambda job: job.name)
-def test_redis(job: Job, three_servers: Proxy, servers: list[RedisServer]) -> None:
-    run(job, three_servers, 3)
+def test_redis(job: Job, tagging_proxy: Proxy, servers: list[RedisServer]) -> None:
+    run(job, tagging_proxy, 3)
     assert all(server.ask("DBSIZE") != b":0\r\n" for server in servers)
 
 

@@ -36,15 +36,9 @@ def one_server(running_servers: list[RedisServer]) -> Iterator[Proxy]:
         yield proxy
 
 
-@pytest.fixture(scope="module")
-def three_servers(running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    with Proxy(redis_pool(*running_servers, hash_tag='"{}"')) as proxy:
-        yield proxy
-
-
 @pytest.mark.parametrize("job", ALL, ids=lambda job: job.name)
-def test_with_three_servers(job: Job, three_servers: Proxy, servers: list[RedisServer]) -> None:
-    run(job, three_servers, 3)
+def test_with_tagging_proxy(job: Job, tagging_proxy: Proxy, servers: list[RedisServer]) -> None:
+    run(job, tagging_proxy, 3)
 
 
 @pytest.mark.parametrize("job", ALL, ids=lambda job: job.name)
@@ -53,7 +47,7 @@ def test_with_one_server(job: Job, one_server: Proxy, servers: list[RedisServer]
 
 
 @pytest.mark.parametrize("job", [job for job in ALL if job.name in PREFIXES], ids=lambda job: job.name)
-def test_with_three_servers_and_one_hash_tag(job: Job, three_servers: Proxy, servers: list[RedisServer]) -> None:
-    run(job, three_servers, 3, PREFIXES[job.name])
+def test_with_tagging_proxy_and_one_hash_tag(job: Job, tagging_proxy: Proxy, servers: list[RedisServer]) -> None:
+    run(job, tagging_proxy, 3, PREFIXES[job.name])
     in_use = [server for server in servers if server.ask("DBSIZE") != b":0\r\n"]
     assert len(in_use) == 1

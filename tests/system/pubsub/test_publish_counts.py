@@ -8,24 +8,12 @@ from harness.connection import Connection
 from harness.proxy import Proxy, redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.servers import RedisServer
-from harness.subscribing import channels, confirmation, message, subscribe, switch, wait_for_number, wait_for_silence
+from harness.subscribing import channels, confirmation, message, subscribe, switch, wait_for_number
 
 [ON_FIRST, ON_SECOND, ON_THIRD] = CHANNELS = channels(3)
 PATTERNS = ["*", "c*", "*l*0", "?h*", "[a-c]*", "[^c]*", "ch[a-", "ch\\annel*", "\\*", "c[h\\]]*", "", "[z-a]h*", "["]
 PATTERNS += ["\\", "**", "*a*n*e*"]
 NAMES = [*CHANNELS, "", "c", "ch", "cha", "*", "\\", "[", "x", "channel*", "a\nb", "c]annel", "\xff"]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(running_servers: list[RedisServer]) -> Iterator[None]:
-    yield
-    wait_for_silence(*running_servers)
-
-
-@pytest.fixture(scope="module")
-def reference() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 @pytest.fixture

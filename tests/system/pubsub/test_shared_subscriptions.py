@@ -31,12 +31,6 @@ SUBSCRIBERS = 2000
 MEGABYTE = b"x" * (1024 * 1024)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_left(running_servers: list[RedisServer]) -> Iterator[None]:
-    yield
-    wait_for_silence(*running_servers)
-
-
 @pytest.fixture
 def many_files() -> Iterator[int]:
     """The number of files that may be open; the limit is raised to its maximum."""

@@ -19,7 +19,6 @@ from harness.subscribing import (
     publish,
     subscribe,
     switch,
-    wait_for_silence,
 )
 
 BIG = random.Random(7).randbytes(1024 * 1024)
@@ -75,20 +74,6 @@ class Pair:
 def version(request: pytest.FixtureRequest) -> int:
     number: int = request.param
     return number
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(running_servers: list[RedisServer]) -> Iterator[None]:
-    """After each test no subscription is left at the servers that tests share."""
-    yield
-    wait_for_silence(*running_servers)
-
-
-@pytest.fixture(scope="module")
-def reference() -> Iterator[RedisServer]:
-    """A server that belongs to no pool."""
-    with RedisServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -55,23 +55,11 @@ def contents(servers: list[RedisServer]) -> list[bytes]:
     return [server.ask("DEBUG", "DIGEST") for server in servers]
 
 
-@pytest.fixture(scope="module")
-def running_reference() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
-def reference(running_reference: RedisServer) -> RedisServer:
+def alone(reference: RedisServer) -> RedisServer:
     """An empty server that belongs to no pool."""
-    assert running_reference.ask("FLUSHALL") == OK
-    return running_reference
-
-
-@pytest.fixture(scope="module")
-def tagging_proxy(running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    with Proxy(redis_pool(*running_servers, hash_tag='"{}"')) as proxy:
-        yield proxy
+    assert reference.ask("FLUSHALL") == OK
+    return reference
 
 
 @pytest.fixture
@@ -106,9 +94,9 @@ def compare(client: Connection, server: RedisServer, reference: RedisServer, tex
 
 @pytest.mark.parametrize("text", REQUESTS, ids=lambda text: text.split()[0])
 def test_a_hash_tag_keeps_keys_together(
-    tagging: Connection, servers: list[RedisServer], reference: RedisServer, text: str
+    tagging: Connection, servers: list[RedisServer], alone: RedisServer, text: str
 ) -> None:
-    compare(tagging, servers[1], reference, text, names(B1, B1))
+    compare(tagging, servers[1], alone, text, names(B1, B1))
 
 
 @pytest.mark.parametrize("text", REQUESTS, ids=lambda text: text.split()[0])
@@ -125,9 +113,9 @@ def test_keys_of_several_servers_are_refused_and_nothing_changes(
 
 @pytest.mark.parametrize("text", REQUESTS, ids=lambda text: text.split()[0])
 def test_one_server_has_all_keys(
-    first_only: Connection, servers: list[RedisServer], reference: RedisServer, text: str
+    first_only: Connection, servers: list[RedisServer], alone: RedisServer, text: str
 ) -> None:
-    compare(first_only, servers[0], reference, text, names(A1, B1))
+    compare(first_only, servers[0], alone, text, names(A1, B1))
 
 
 def test_keys_may_meet_without_a_hash_tag(client: Connection) -> None:

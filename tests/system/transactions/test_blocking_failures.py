@@ -52,18 +52,6 @@ ENDINGS: dict[str, Callable[[Proxy, Connection], None]] = {
 
 
 @pytest.fixture(scope="module")
-def mortal() -> Iterator[tuple[Proxy, list[RedisServer]]]:
-    """A proxy in front of three real servers, which tests may kill."""
-    with (
-        RedisServer() as first,
-        RedisServer() as second,
-        RedisServer() as third,
-        Proxy(redis_pool(first, second, third, allow_commands="client|kill")) as proxy,
-    ):
-        yield proxy, [first, second, third]
-
-
-@pytest.fixture(scope="module")
 def scripted() -> Iterator[tuple[Proxy, ScriptedServer]]:
     """A proxy in front of a scripted server."""
     with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:

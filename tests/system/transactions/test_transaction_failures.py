@@ -312,18 +312,6 @@ def test_a_failed_watch_can_be_given_up(play: Play) -> None:
     play.works()
 
 
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[tuple[Proxy, list[RedisServer]]]:
-    """A proxy in front of three real servers, which tests may kill."""
-    with (
-        RedisServer() as first,
-        RedisServer() as second,
-        RedisServer() as third,
-        Proxy(redis_pool(first, second, third)) as proxy,
-    ):
-        yield proxy, [first, second, third]
-
-
 def test_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
     """The server is empty after its restart, so keys that exist later were set later."""
     proxy, servers = mortal

@@ -1,13 +1,11 @@
 """Other protocols at a pool's port are recognized, and the pool's own requests are never mistaken for them."""
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
 from feeding import COMPLETE, FOREIGN, INLINE, NEED_MORE, Parser
 
-Load = Callable[[str], ModuleType]
+from harness.flavours import Load
 
 HTTP_LINES = [
     b"GET / HTTP/1.1\r\n",

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from harness.flavours import Load
 from twemproxy.protocol.memcache.commands import COMMANDS as MEMCACHE_COMMANDS
 from twemproxy.protocol.memcache.commands import WORDS
 from twemproxy.protocol.redis.commands import COMMANDS as REDIS_COMMANDS
 
-Load = Callable[[str], ModuleType]
 MakeTable = Callable[[Sequence[str], bool], Any]
 
 _letters = st.characters(min_codepoint=0, max_codepoint=127)

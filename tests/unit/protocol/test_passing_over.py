@@ -1,16 +1,13 @@
 """A request that is refused before it is complete: exactly this request is discarded, wherever it is cut."""
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
 from feeding import COMPLETE, MALFORMED, NEED_MORE, Parser
 
+from harness.flavours import Load
 from harness.memcache import meta_set, store
 from harness.resp import command
-
-Load = Callable[[str], ModuleType]
 
 REST_OF_LINE, ARGUMENTS = -1, -2
 NEXT = b"PING\r\n"

@@ -1,10 +1,7 @@
 """A framed request is a value: it can be framed for one pool and sent by a connection of another pool."""
 
 import mmap
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from harness.resp import bulk, command
 from harness.servers import MemcachedServer, RedisServer
@@ -71,15 +68,3 @@ def test_a_request_of_memcached(memcached: MemcachedServer) -> None:
     read = b"mg key v q f\r\n"
     request = framed(make(MemcacheCodec), read, b"get other another\r\n")
     assert pool.send(request, read) == b"VA 5 f5\r\nvalue\r\n"
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def memcached() -> Iterator[MemcachedServer]:
-    with MemcachedServer() as server:
-        yield server

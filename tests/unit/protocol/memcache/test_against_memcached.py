@@ -18,12 +18,6 @@ NOOP, NOOP_REPLY = b"mn\r\n", b"MN\r\n"
 
 
 @pytest.fixture(scope="module")
-def memcached() -> Iterator[MemcachedServer]:
-    with MemcachedServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def keeping() -> Iterator[MemcachedServer]:
     """A memcached that gets no ``flush_all`` with a delay, so it keeps its items."""
     with MemcachedServer() as server:

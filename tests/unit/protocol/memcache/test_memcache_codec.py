@@ -1,7 +1,6 @@
 """How memcached requests are split, how their replies are merged, and which replies the proxy makes itself."""
 
-from collections.abc import Callable, Sequence
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from memcache_streams import keys
 
+from harness.flavours import Load
 from twemproxy.protocol.memcache.commands import KIND_NAMES
 
-Load = Callable[[str], ModuleType]
 MODULE = "twemproxy.protocol.memcache.codec"
 END = b"END\r\n"
 

@@ -1,7 +1,5 @@
 """Limits of memcached requests, and requests that arrive in pieces."""
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,8 +22,8 @@ from hypothesis import strategies as st
 from memcache_streams import any_request_stream, cuts, requests
 from memcache_tables import BAD_BLOCKS, FORMAT, FORWARDED, LONG_LINE, REFUSED, TOO_LARGE
 
-Both = Callable[[str], tuple[ModuleType, ModuleType]]
-Load = Callable[[str], ModuleType]
+from harness.flavours import Both, Load
+
 MODULE = "twemproxy.protocol.memcache.codec"
 MOST_KEY = 250
 MOST_LINE = 2048

@@ -2,8 +2,6 @@
 
 import base64
 import re
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from memcache_tables import BASE64, DUPLICATE, ERROR, FORMAT
 
+from harness.flavours import Load
 from twemproxy.protocol.memcache.commands import META_SET_FLAGS, MODES, FlagKind
 
-Load = Callable[[str], ModuleType]
 MODULE = "twemproxy.protocol.memcache.codec"
 WELL_FORMED = re.compile(rb"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}(==|[A-Za-z0-9+/](=|[A-Za-z0-9+/])))")
 META = [b"mg", b"md", b"ma", b"me"]

@@ -1,7 +1,5 @@
 """Where memcached replies end, and which replies fit a request."""
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,10 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from memcache_streams import any_reply_stream, cuts, values
 
+from harness.flavours import Both, Load
 from twemproxy.protocol.memcache.commands import ERRORS, KIND_NAMES, REPLY_KINDS, WORDS, Follows
 
-Both = Callable[[str], tuple[ModuleType, ModuleType]]
-Load = Callable[[str], ModuleType]
 MODULE = "twemproxy.protocol.memcache.codec"
 MOST_REPLY_LINE = 64 * 1024
 GB = 1024 * 1024 * 1024

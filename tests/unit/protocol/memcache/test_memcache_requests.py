@@ -1,7 +1,5 @@
 """How memcached requests are routed, which of their bytes are forwarded, and which requests the proxy refuses."""
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,10 +22,10 @@ from feeding import (
 )
 from memcache_tables import ADMINISTRATION, BAD_BLOCKS, CHUNK, FORWARDED, REFUSED, Block, Forwarded, Refused
 
+from harness.flavours import Load
 from twemproxy.protocol.memcache.commands import COMMANDS, KIND_NAMES, Form
 from twemproxy.protocol.memcache.errors import TEXTS, Problem
 
-Load = Callable[[str], ModuleType]
 MODULE = "twemproxy.protocol.memcache.codec"
 ROWS = {command.name.encode(): row for row, command in enumerate(COMMANDS)}
 META_KNOWN = 1

@@ -1,7 +1,5 @@
 """Requests that would be long work for the proxy: how many arguments it reads, and which requests it refuses."""
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis_peers import FakePool, ask, finished, new_session, plan
 
+from harness.flavours import Load
 from harness.resp import array, bulk, error, integer
 from twemproxy.protocol.plan import Answer, ToServer
 from twemproxy.protocol.redis import builtin_commands
@@ -23,7 +22,6 @@ from twemproxy.protocol.redis.planning import REJECT
 from twemproxy.protocol.redis.pubsub_commands import LONGEST_TOPIC
 from twemproxy.protocol.redis.resp_decoder import elements, parse
 
-Load = Callable[[str], ModuleType]
 CODEC = Parser(RedisCodec(permitted=PERMITTED_BY_DIRECTIVE))
 LARGEST = 4 * 1024 * 1024
 ONE = b"$1\r\nx\r\n"

@@ -1,7 +1,5 @@
 """HELLO, CLIENT, RESET, LOLWUT, CONFIG GET and TIME: requests and their replies."""
 
-from collections.abc import Iterator
-
 import pytest
 import redis_peers
 from redis_peers import FakeClient, FakePool, new_session
@@ -15,12 +13,6 @@ from twemproxy.protocol.redis.session import REPLY_OFF, REPLY_ON, REPLY_SKIP, Se
 
 OK = b"+OK\r\n"
 NULL = b"$-1\r\n"
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 def answer(arguments: list[bytes], session: Session) -> Answer | None:

@@ -1,7 +1,5 @@
 """Where messages end: in any stream, cut in any way, in both flavours of the code."""
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -29,12 +27,11 @@ from resp_streams import (
     requests,
 )
 
+from harness.flavours import Both, Load
 from harness.resp import array, bulk, command, message_end
 from twemproxy.protocol.redis.errors import PROTOCOL_ERRORS
 from twemproxy.protocol.redis.inline import decode_request
 
-Both = Callable[[str], tuple[ModuleType, ModuleType]]
-Load = Callable[[str], ModuleType]
 MODULE = "twemproxy.protocol.redis.codec"
 MAX_BULK = 512 * 1024 * 1024
 

@@ -1,22 +1,12 @@
 """Patterns of CONFIG GET, compared with the patterns of a real redis."""
 
-from collections.abc import Callable, Iterator
-from types import ModuleType
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.flavours import Load
 from harness.resp import integer
 from harness.servers import RedisServer
-
-Load = Callable[[str], ModuleType]
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Inline requests: the arguments of a line, compared with the arguments that a real redis finds."""
 
-from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,12 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.connection import Connection
+from harness.flavours import Load
 from harness.resp import array, bulk, command
 from harness.servers import RedisServer
 from twemproxy.protocol.redis.errors import UNBALANCED_QUOTES
 from twemproxy.protocol.redis.inline import UnbalancedQuotes, split_inline
 
-Load = Callable[[str], ModuleType]
 UNBALANCED = f"-ERR {UNBALANCED_QUOTES}\r\n".encode()
 BLANKS = b" \t\n\v\f\r"
 
@@ -31,12 +29,6 @@ LINES = st.lists(
     ),
     max_size=14,
 ).map(b"".join)
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 class Echo:

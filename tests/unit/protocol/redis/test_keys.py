@@ -1,7 +1,5 @@
 """All keys of a request, compared with the reply of redis to COMMAND GETKEYS."""
 
-from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -9,12 +7,12 @@ from feeding import COLOCATED, REJECT, SCATTER, SLOW_PATH, TO_KEY, Parser, reque
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.flavours import Load
 from harness.resp import arguments, command
 from harness.servers import RedisServer, ValkeyServer
 from twemproxy.protocol.redis.commands import BY_NAME, COMMAND_INFO, COMMANDS, KeySpec, Routing
 from twemproxy.protocol.redis.keys import _begin, blocks, keys_of, sort_keys
 
-Load = Callable[[str], ModuleType]
 ANY_NUMBER = 2**31 - 1
 
 EXAMPLES = """
@@ -86,18 +84,6 @@ NEWER = {
     b"MSETEX": [b"a", b"b"],
 }
 """Commands that the servers in these tests may not know, and the keys of their longest example."""
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as server:
-        yield server
 
 
 def found_keys(request: list[bytes]) -> list[bytes]:

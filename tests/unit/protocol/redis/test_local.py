@@ -1,7 +1,6 @@
 """The proxy's own replies, and the state of a client that the proxy keeps for them."""
 
-from collections.abc import Callable, Iterator
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis_peers import ask, finished, new_session, plan
 
+from harness.flavours import Load
 from harness.resp import command
 from harness.servers import RedisServer
 from twemproxy.protocol.redis import errors
@@ -17,7 +17,6 @@ from twemproxy.protocol.redis.codec import OTHER_DATABASE_STEP
 from twemproxy.protocol.redis.commands import COMMANDS, Routing
 from twemproxy.protocol.redis.session import REPLY_ON
 
-Load = Callable[[str], ModuleType]
 OK = b"+OK\r\n"
 LOCAL = [row.name.encode() for row in COMMANDS if row.routing == Routing.LOCAL]
 
@@ -30,12 +29,6 @@ def line(text: str) -> bytes:
 @pytest.fixture(scope="session")
 def codec(flavour: Load) -> Any:
     return Parser(flavour("twemproxy.protocol.redis.codec").RedisCodec())
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 @given(name=st.sampled_from(LOCAL), arguments=st.lists(st.binary(max_size=8), max_size=4))

@@ -1,7 +1,5 @@
 """How requests are routed and split, how their replies are merged, and the proxy's error replies."""
 
-from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -28,6 +26,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from resp_streams import COUNTED, in_any_case, replies, scalars
 
+from harness.flavours import Load
 from harness.resp import array, bulk, command, integer
 from harness.servers import RedisServer
 from twemproxy.protocol.redis.commands import BY_NAME, COMMANDS, Command, Routing
@@ -41,7 +40,6 @@ from twemproxy.protocol.redis.errors import (
 )
 from twemproxy.protocol.redis.inline import decode_request
 
-Load = Callable[[str], ModuleType]
 MODULE = "twemproxy.protocol.redis.codec"
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -54,12 +52,6 @@ KEYS = st.lists(st.binary(max_size=8), min_size=1, max_size=20)
 @pytest.fixture(scope="session")
 def codec(flavour: Load) -> Any:
     return Parser(flavour(MODULE).RedisCodec())
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 def refusal(position: int, **words: str) -> bytes:

@@ -2,8 +2,6 @@
 
 import hashlib
 import sys
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -12,12 +10,12 @@ from feeding import Parser, request_meaning
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.flavours import Load
 from harness.resp import command, error
 from twemproxy.protocol.redis import scripts
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.scripts import LONGEST, MOST_BYTES, OVERHEAD, ScriptMemory
 
-Load = Callable[[str], ModuleType]
 NOSCRIPT = error("NOSCRIPT No matching script. Please use EVAL.")
 
 

@@ -1,17 +1,15 @@
 """Messages of subscriptions, written and read, compiled and interpreted."""
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.flavours import Load
 from harness.resp import bulk, command, error
 from harness.subscribing import confirmation, message, pattern_message
 
-Load = Callable[[str], ModuleType]
 NAMES = st.lists(st.binary(max_size=12), max_size=6)
 
 
