@@ -1,5 +1,6 @@
 cdef extern from "<poll.h>" nogil:
     enum:
+        POLLIN
         POLLOUT
 
     struct pollfd:

@@ -11,6 +11,7 @@ cdef class Channel:
     cdef uint32_t interest
     cdef bint flush_wanted
     cdef bint is_put_off
+    cdef bint read_wanted
 
     cdef int on_ready(self, uint32_t events) except -1
     cdef int flush(self) except -1
@@ -28,6 +29,7 @@ cdef class EventLoop:
     cdef set channels
     cdef list to_flush
     cdef list later
+    cdef list to_read
     cdef void* worker
     cdef int64_t channel_work
     cdef int64_t turn_work
@@ -43,6 +45,8 @@ cdef class EventLoop:
 
     cdef int watch(self, Channel channel, uint32_t interest) except -1
     cdef int forget(self, Channel channel) except -1
+    cdef int read_again(self, Channel channel) except -1
+    cdef int read_buffered(self) except -1
     cdef int want_flush(self, Channel channel) except -1
     cdef bint may_work(self, Channel channel) noexcept
     cdef void worked(self) noexcept

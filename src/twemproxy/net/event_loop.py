@@ -105,6 +105,7 @@ class EventLoop:
         self.channels = set()
         self.to_flush = []
         self.later = []
+        self.to_read = []
         self.blocks = BlockPool(read_size)
         self.wake_at = NEVER
         self.on_defect = on_defect
@@ -181,6 +182,31 @@ class EventLoop:
     def forget_channel(self, channel: Channel) -> None:
         """Stop watching a channel of the control plane."""
         self.forget(channel)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def read_again(self, channel: Channel) -> cython.int:
+        """Report ``channel`` as readable in the next turn: it has input of which epoll does not know."""
+        if not channel.read_wanted:
+            channel.read_wanted = True
+            self.to_read.append(channel)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def read_buffered(self) -> cython.int:
+        """Call the channels of ``read_again``; for those that are added during the call it is the next turn's work."""
+        channel: Channel
+        ready: list = self.to_read
+        self.to_read = []
+        for channel in ready:
+            channel.read_wanted = False
+            try:
+                channel.on_ready(EPOLLIN)
+            except Exception as defect:
+                self.on_defect(defect)
+                channel.on_defect()
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -289,7 +315,7 @@ class EventLoop:
         """Run one turn; returns how many channels were ready."""
         timeout: cython.int = -1
         self.end_turn()
-        if self.to_flush or self.later or self.blocks.dropped > 0:
+        if self.to_flush or self.later or self.to_read or self.blocks.dropped > 0:
             timeout = 0
         elif self.wake_at != NEVER:
             timeout = cython.cast(cython.int, min(max(self.wake_at - self.now, 0), 3600000))
@@ -306,6 +332,8 @@ class EventLoop:
         self.turn_work = 0
         if self.later:
             self.resume_work()
+        if self.to_read:
+            self.read_buffered()
         self.dispatch()
         self.flush_all()
         self.blocks.give_back()

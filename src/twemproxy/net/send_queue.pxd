@@ -1,16 +1,11 @@
 from twemproxy.net.block cimport Block, BlockPool
+from twemproxy.net.transport cimport Result, Transport
 
 
 cdef struct Segment:
     Block* block
     unsigned char* data
     Py_ssize_t length
-
-
-cdef enum Flushed:
-    BROKEN = -1
-    DRAINED = 0
-    BLOCKED = 1
 
 
 cdef class SendQueue:
@@ -33,6 +28,6 @@ cdef class SendQueue:
     cdef int move_first(self, BlockPool blocks, SendQueue other, Py_ssize_t length) except -1
     cdef int take_over(self, SendQueue other) except -1
     cdef Py_ssize_t behind_first(self) noexcept
-    cdef Flushed flush(self, BlockPool blocks, int fd, Py_ssize_t* sent) noexcept
+    cdef Result flush(self, BlockPool blocks, Transport transport, Py_ssize_t* sent) noexcept
     cdef void retire(self, BlockPool blocks, Py_ssize_t sent) noexcept
     cdef void clear(self, BlockPool blocks) noexcept

@@ -6,12 +6,11 @@ which they were read, and the queue holds this block until its last byte is sent
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.libc.stdlib import free, malloc
-from cython.cimports.libc.string import memcpy, memmove, memset
+from cython.cimports.libc.string import memcpy, memmove
 from cython.cimports.posix.uio import iovec
-from cython.cimports.twemproxy.libc.socket import MSG_NOSIGNAL, msghdr, send, sendmsg
 from cython.cimports.twemproxy.net.block import COPY_LIMIT, MEDIUM, SMALL, Block, BlockPool, block_bytes
+from cython.cimports.twemproxy.net.transport import DONE, WANT_WRITE, Result, Transport
 
 # Segments per sendmsg(2); IOV_MAX is 1024.
 MAX_SEGMENTS = cython.declare(cython.const[cython.int], 256)
@@ -231,10 +230,9 @@ class SendQueue:
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def flush(self, blocks: BlockPool, fd: cython.int, sent: cython.pointer[cython.Py_ssize_t]) -> Flushed:
-        """Send as much as the socket takes; ``sent``: set to the bytes sent. After BROKEN see errno."""
+    def flush(self, blocks: BlockPool, transport: Transport, sent: cython.pointer[cython.Py_ssize_t]) -> Result:
+        """Send as much as the transport accepts; ``sent``: set to the bytes sent. DONE: all bytes."""
         vector = cython.declare(iovec[256])
-        message = cython.declare(msghdr)
         segment: cython.pointer[Segment]
         n: cython.int
         offered: cython.Py_ssize_t
@@ -244,7 +242,7 @@ class SendQueue:
             if self.count == 1:
                 segment = cython.address(self.segments[self.first])
                 offered = segment.length
-                accepted = send(fd, segment.data, offered, MSG_NOSIGNAL)
+                accepted = transport.send(segment.data, offered)
             else:
                 n = 0
                 offered = 0
@@ -254,19 +252,14 @@ class SendQueue:
                     vector[n].iov_len = segment.length
                     offered += segment.length
                     n += 1
-                memset(cython.address(message), 0, cython.sizeof(msghdr))
-                message.msg_iov = vector
-                message.msg_iovlen = n
-                accepted = sendmsg(fd, cython.address(message), MSG_NOSIGNAL)
+                accepted = transport.send_vector(vector, n)
             if accepted < 0:
-                if errno == EINTR:
-                    continue
-                return BLOCKED if errno == EAGAIN else BROKEN
+                return cython.cast(Result, accepted)
             sent[0] += accepted
             self.retire(blocks, accepted)
             if accepted < offered:
-                return BLOCKED
-        return DRAINED
+                return WANT_WRITE
+        return DONE
 
     @cython.cfunc
     @cython.exceptval(check=False)

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t
 from twemproxy.net.block cimport Block
 from twemproxy.net.event_loop cimport Channel, EventLoop
 from twemproxy.net.send_queue cimport SendQueue
+from twemproxy.net.transport cimport Transport
 
 
 cdef const Py_ssize_t HIGH_WATER
@@ -12,6 +13,10 @@ cdef const Py_ssize_t LOW_WATER
 cdef class Stream(Channel):
     cdef EventLoop loop
     cdef SendQueue out
+    cdef Transport transport
+    cdef uint32_t read_events
+    cdef uint32_t send_events
+    cdef uint32_t shut_events
     cdef Block* tail
     cdef Py_ssize_t tail_start
     cdef Py_ssize_t tail_end
@@ -24,12 +29,16 @@ cdef class Stream(Channel):
     cdef bint paused
     cdef bint ended
     cdef bint watches_hangup
+    cdef bint is_shut
     cdef dict waiting
 
-    cdef int open_stream(self, int fd, uint32_t interest) except -1
+    cdef int open_stream(self, Transport transport) except -1
     cdef int close_stream(self) except -1
     cdef int close_socket(self) except -1
     cdef int update_interest(self) except -1
+    cdef int establish(self) except -1
+    cdef int on_sendable(self, uint32_t events) except -1
+    cdef bint shut_write(self) except -1
     cdef int receive(self) except -1
     cdef int receive_beside_tail(self) except -1
     cdef int receive_into_tail(self) except -1
@@ -41,6 +50,8 @@ cdef class Stream(Channel):
     cdef int extend_tail(self, const unsigned char* data, Py_ssize_t length) except -1
     cdef void drop_tail(self) noexcept
     cdef void drop_input(self) noexcept
+    cdef bint send_first(self, bytes data) except -1
+    cdef bint has_unsent(self) noexcept
     cdef int wait_for_room(self, Stream stream) except -1
     cdef int wake_waiting(self) except -1
     cdef int pause(self) except -1
@@ -50,5 +61,7 @@ cdef class Stream(Channel):
     cdef int on_end(self) except -1
     cdef int on_hangup(self) except -1
     cdef int on_broken(self, int error) except -1
-    cdef int on_writable(self) except -1
+    cdef int on_established(self) except -1
+    cdef int on_refused(self, int error) except -1
+    cdef int on_shut(self) except -1
     cdef int on_flushed(self, Py_ssize_t sent) except -1

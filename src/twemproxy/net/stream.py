@@ -1,19 +1,19 @@
-"""A connected socket with its two buffers: the *tail*, which is unparsed input, and the output that is not sent yet.
+"""A connection with its two buffers: the *tail*, which is unparsed input, and the output that is not sent yet.
 
-Compiled-only. The owner is a subclass and gets input in ``consume``; an idle stream holds no buffer.
+Compiled-only. The owner is a subclass and gets input in ``consume``; an idle stream holds no buffer. All system calls
+are made by the ``Transport``.
 """
 
 import cython
-from cython.cimports.libc.errno import EAGAIN, EINTR, errno
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import uint32_t
 from cython.cimports.libc.string import memcpy
-from cython.cimports.posix.uio import iovec, readv
-from cython.cimports.posix.unistd import close
+from cython.cimports.posix.uio import iovec
 from cython.cimports.twemproxy.libc.epoll import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
-from cython.cimports.twemproxy.libc.socket import SO_ERROR, SOL_SOCKET, getsockopt, recv, socklen_t
 from cython.cimports.twemproxy.net.block import COPY_LIMIT, GROWTH_LIMIT, MEDIUM, Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import Channel
-from cython.cimports.twemproxy.net.send_queue import BLOCKED, BROKEN, Flushed, Segment, SendQueue
+from cython.cimports.twemproxy.net.send_queue import Segment, SendQueue
+from cython.cimports.twemproxy.net.transport import DONE, FAILED, WANT_READ, WANT_WRITE, Result, Transport
 
 # Unsent bytes above which other streams must not add more (HIGH_WATER), and up to which they may again (LOW_WATER).
 HIGH_WATER = cython.declare(cython.const[cython.Py_ssize_t], 4 * 1024 * 1024)
@@ -33,6 +33,10 @@ class Stream(Channel):
     the last read.
 
     ``watches_hangup``: ``on_hangup`` is also called while nothing is read.
+
+    ``transport``: None while the stream is closed. ``established``: bytes can be received and sent. ``read_events``,
+    ``send_events``: the epoll event after which the transport can receive or send, usually EPOLLIN and EPOLLOUT.
+    ``shut_events``: the event after which it can go on to shut its side, 0 for none; ``is_shut``: its side is shut.
     """
 
     def __cinit__(self) -> None:
@@ -43,18 +47,21 @@ class Stream(Channel):
             self.drop_input()
             if self.out is not None:
                 self.out.clear(self.loop.blocks)
-        if self.fd >= 0:
-            close(self.fd)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def open_stream(self, fd: cython.int, interest: uint32_t) -> cython.int:
-        """Take over a non-blocking socket; with EPOLLOUT in ``interest`` it is still connecting."""
-        self.fd = fd
+    def open_stream(self, transport: Transport) -> cython.int:
+        """Take over a transport. If it is not established yet, ``on_established`` or ``on_refused`` follows."""
+        self.transport = transport
+        self.fd = transport.fd
         self.paused = False
         self.ended = False
-        self.established = not interest & EPOLLOUT
-        return self.loop.watch(self, interest)
+        self.is_shut = False
+        self.read_events = EPOLLIN
+        self.send_events = EPOLLOUT
+        self.shut_events = 0
+        self.established = transport.progress == DONE
+        return self.loop.watch(self, EPOLLOUT if transport.progress == WANT_WRITE else EPOLLIN)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -72,7 +79,8 @@ class Stream(Channel):
         if self.fd < 0:
             return 0
         self.loop.forget(self)
-        close(self.fd)
+        self.transport.close()
+        self.transport = None
         self.fd = -1
         self.established = False
         self.drop_input()
@@ -82,42 +90,90 @@ class Stream(Channel):
     @cython.exceptval(-1, check=False)
     def update_interest(self) -> cython.int:
         """Ask epoll for the events that the stream can use now; without a change there is no system call."""
-        interest: uint32_t = 0
+        interest: uint32_t = self.shut_events
+        if not self.established:
+            return 0
         if (not self.paused or self.reads_ahead) and not self.ended:
-            interest |= EPOLLIN
-        if self.out.pending > 0:
-            interest |= EPOLLOUT
+            interest |= self.read_events
+            if self.transport.buffered > 0:
+                self.loop.read_again(self)
+        if self.out.pending > 0 or self.transport.unsent > 0:
+            interest |= self.send_events
         if self.watches_hangup:
             interest |= EPOLLRDHUP
-        if interest != self.interest and self.established:
+        if interest != self.interest:
             return self.loop.watch(self, interest)
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def establish(self) -> cython.int:
+        """Go on with connecting and the handshake of the transport."""
+        result: Result = self.transport.establish()
+        if result == FAILED:
+            return self.on_refused(self.transport.error)
+        if result != DONE:
+            return self.loop.watch(self, EPOLLOUT if result == WANT_WRITE else EPOLLIN)
+        self.established = True
+        self.loop.watch(self, EPOLLIN)
+        if self.transport.buffered > 0:
+            self.loop.read_again(self)
+        return self.on_established()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def on_ready(self, events: uint32_t) -> cython.int:
-        error: cython.int = 0
-        size: socklen_t = cython.sizeof(cython.int)
         if not self.established:
-            if events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
-                self.on_writable()
-            return 0
+            return self.establish() if events & (self.interest | EPOLLERR | EPOLLHUP) else 0
         # Read first: bytes that arrived before an error or an end still count.
-        if events & EPOLLIN and (not self.paused or self.reads_ahead) and not self.ended:
+        if events & self.read_events and (not self.paused or self.reads_ahead) and not self.ended:
             self.heard_at = self.loop.now
             self.read_turn = self.loop.turn
+            if self.read_events != EPOLLIN:
+                self.read_events = EPOLLIN
+                self.update_interest()
             if self.paused:
                 self.read_ahead()
             else:
                 self.receive()
+            if self.established and self.transport.buffered > 0:
+                self.update_interest()
         elif events & (EPOLLERR | EPOLLHUP):
-            getsockopt(self.fd, SOL_SOCKET, SO_ERROR, cython.address(error), cython.address(size))
-            self.on_broken(error)
+            self.on_broken(self.transport.pending_error())
         elif events & EPOLLRDHUP and self.watches_hangup:
             self.on_hangup()
-        if events & EPOLLOUT and self.fd >= 0:
-            self.loop.want_flush(self)
+        if self.established and events & (self.send_events | self.shut_events):
+            self.on_sendable(events)
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_sendable(self, events: uint32_t) -> cython.int:
+        """The transport can send, or go on to shut its side."""
+        result: Result = DONE
+        if events & self.shut_events and self.shut_write():
+            self.on_shut()
+        if not self.established or not events & self.send_events:
+            return 0
+        if self.transport.unsent > 0:
+            result = self.transport.flush()
+            if result == FAILED:
+                return self.on_broken(self.transport.error)
+            self.send_events = EPOLLIN if result == WANT_READ else EPOLLOUT
+            self.update_interest()
+        return self.loop.want_flush(self)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def shut_write(self) -> cython.bint:
+        """Tell the peer that nothing follows; False if this takes more turns, and then ``on_shut`` follows."""
+        result: Result
+        if not self.is_shut:
+            result = self.transport.shut_write()
+            self.is_shut = result == DONE or result == FAILED
+            self.shut_events = 0 if self.is_shut else EPOLLIN if result == WANT_READ else EPOLLOUT
+            self.update_interest()
+        return self.is_shut
 
     # --- reading ---------------------------------------------------------------------------------------------
 
@@ -138,7 +194,7 @@ class Stream(Channel):
         block = self.loop.blocks.reading()
         start = self.loop.blocks.read_start
         data = block_bytes(block)
-        n = recv(self.fd, data + start + tail, min(block.capacity - start - tail, self.loop.blocks.read_most), 0)
+        n = self.transport.receive(data + start + tail, min(block.capacity - start - tail, self.loop.blocks.read_most))
         if n <= 0:
             return self.received(n)
         if tail > 0:
@@ -159,7 +215,7 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def receive_beside_tail(self) -> cython.int:
-        """Complete the tail up to ``needed``, and read later bytes into the shared block, with one system call."""
+        """Complete the tail up to ``needed``, and read later bytes into the shared block, in one read."""
         vector = cython.declare(iovec[2])
         block: cython.pointer[Block]
         start: cython.Py_ssize_t
@@ -173,7 +229,7 @@ class Stream(Channel):
         vector[0].iov_len = missing
         vector[1].iov_base = block_bytes(block) + start
         vector[1].iov_len = block.capacity - start
-        n = readv(self.fd, vector, 2)
+        n = self.transport.receive_both(vector)
         if n <= 0:
             return self.received(n)
         if n <= missing:
@@ -207,11 +263,8 @@ class Stream(Channel):
         tail: cython.Py_ssize_t = self.tail_end - self.tail_start
         wanted: cython.Py_ssize_t = max(self.needed - tail, self.loop.blocks.read_size)
         self.extend_tail(cython.NULL, min(wanted, GROWTH_LIMIT, max(TRUST * tail, self.loop.blocks.read_size)))
-        n = recv(
-            self.fd,
-            block_bytes(self.tail) + self.tail_end,
-            min(wanted, self.tail.capacity - self.tail_end),
-            0,
+        n = self.transport.receive(
+            block_bytes(self.tail) + self.tail_end, min(wanted, self.tail.capacity - self.tail_end)
         )
         if n <= 0:
             return self.received(n)
@@ -227,7 +280,7 @@ class Stream(Channel):
         block: cython.pointer[Block] = self.loop.blocks.reading()
         start: cython.Py_ssize_t = self.loop.blocks.read_start
         n: cython.Py_ssize_t
-        n = recv(self.fd, block_bytes(block) + start, min(block.capacity - start, self.loop.blocks.read_most), 0)
+        n = self.transport.receive(block_bytes(block) + start, min(block.capacity - start, self.loop.blocks.read_most))
         if n <= 0:
             return self.received(n)
         if self.ahead is None:
@@ -241,9 +294,12 @@ class Stream(Channel):
         if n == 0:
             self.ended = True
             return self.on_end()
-        if errno == EAGAIN or errno == EINTR:
+        if n == WANT_READ:
             return 0
-        return self.on_broken(errno)
+        if n == WANT_WRITE:
+            self.read_events = EPOLLOUT
+            return self.update_interest()
+        return self.on_broken(self.transport.error)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -381,15 +437,33 @@ class Stream(Channel):
     @cython.exceptval(-1, check=False)
     def flush(self) -> cython.int:
         sent: cython.Py_ssize_t = 0
-        result: Flushed
-        if self.fd < 0 or not self.established:
+        result: Result
+        if not self.established:
             return 0
-        result = self.out.flush(self.loop.blocks, self.fd, cython.address(sent))
-        if result == BROKEN:
-            return self.on_broken(errno)
-        if result == BLOCKED or self.interest & EPOLLOUT:
+        result = self.out.flush(self.loop.blocks, self.transport, cython.address(sent))
+        if result == FAILED:
+            return self.on_broken(self.transport.error)
+        if result != DONE or self.interest & EPOLLOUT or self.send_events != EPOLLOUT or self.transport.unsent > 0:
+            self.send_events = EPOLLIN if result == WANT_READ else EPOLLOUT
             self.update_interest()
         return self.on_flushed(sent)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def send_first(self, data: bytes) -> cython.bint:
+        """Send bytes before those of the send queue; returns whether all were accepted."""
+        length: cython.Py_ssize_t = PyBytes_GET_SIZE(data)
+        if self.transport.send(cython.cast(cython.p_uchar, PyBytes_AS_STRING(data)), length) != length:
+            return False
+        self.update_interest()
+        return True
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def has_unsent(self) -> cython.bint:
+        """Whether some output is not in the socket yet; the stream is established."""
+        return self.out.pending > 0 or self.transport.unsent > 0
 
     # --- for other streams that send through this one ----------------------------------------------------------
 
@@ -455,8 +529,20 @@ class Stream(Channel):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def on_writable(self) -> cython.int:
-        """A connect(2) in progress has succeeded or failed."""
+    def on_established(self) -> cython.int:
+        """The transport is established: it has connected, and its handshake has succeeded."""
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_refused(self, error: cython.int) -> cython.int:
+        """The transport could not be established, because of this errno."""
+        return self.on_broken(error)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_shut(self) -> cython.int:
+        """The end of ``shut_write``, if it took several turns."""
         return 0
 
     @cython.cfunc

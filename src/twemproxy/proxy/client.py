@@ -9,11 +9,10 @@ import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.string import memcpy
-from cython.cimports.twemproxy.libc.epoll import EPOLLIN
-from cython.cimports.twemproxy.libc.socket import SHUT_WR, recv, shutdown
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER
 from cython.cimports.twemproxy.net.stream import HIGH_WATER, LOW_WATER, Stream
+from cython.cimports.twemproxy.net.transport import Transport
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.foreign import HTTP
 from cython.cimports.twemproxy.protocol.request import (
@@ -59,15 +58,13 @@ from cython.cimports.twemproxy.stats.counters import (
     TOTAL_CONNECTIONS,
 )
 
+from twemproxy.net.sockets import local_end_of, peer_of
 from twemproxy.protocol.plan import MORE, PASS
 from twemproxy.proxy.pinned_connections import Reservations
-from twemproxy.proxy.pool_log import local_end_of, peer_of
 
 # A client's requests wait while more than REPLIES_HIGH bytes of its replies are unsent, until they fall to REPLIES_LOW.
 REPLIES_HIGH = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 REPLIES_LOW = cython.declare(cython.const[cython.Py_ssize_t], 256 * 1024)
-# Most reads that drop input before the socket is closed: unread input would make the kernel reset the connection.
-LAST_INPUT = cython.declare(cython.const[cython.int], 64)
 # Bytes of a request that are passed to ``Codec.plan`` first: most plans need no more, and a copy of all may be large.
 LOOKED_AT = cython.declare(cython.const[cython.Py_ssize_t], 16 * 1024)
 WARN = cython.declare(cython.const[cython.int], 4)
@@ -109,8 +106,8 @@ class ClientConnection(Stream):
     never arrive, so the client's hangup is watched for. ``awaits_memory``: see ``proxy.memory_limit``.
     """
 
-    def __init__(self, fd: int, number: int, pool: ServerPool, admission: Admission) -> None:
-        """``fd``: a connected non-blocking socket, owned from here on. ``number``: unique among the pool's clients."""
+    def __init__(self, transport: Transport, number: int, pool: ServerPool, admission: Admission) -> None:
+        """``transport``: that of an accepted connection. ``number``: unique among the pool's clients."""
         self.loop = pool.loop
         self.pool = pool
         self.admission = admission
@@ -122,14 +119,14 @@ class ClientConnection(Stream):
         self.replies = ReplyQueue(pool, memory.first_window, memory.window_bytes)
         self.replies.stream = self
         self.replies.pool_counters = pool.counters
-        self.open_stream(fd, EPOLLIN)
+        self.open_stream(transport)
         self.opened_at = self.used_at = self.loop.now
         admission.open += 1
         pool.counters[CLIENT_CONNECTIONS] += 1
         pool.process_counters[TOTAL_CONNECTIONS] += 1
         pool.process_counters[CURR_CONNECTIONS] += 1
         if self.loop.verbosity >= INFO:
-            pool.log.client_opened(fd)
+            pool.log.client_opened(self.fd)
 
     # --- requests --------------------------------------------------------------------------------------------
 
@@ -710,6 +707,11 @@ class ClientConnection(Stream):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def on_shut(self) -> cython.int:
+        return self.close_if_done()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def on_broken(self, error: cython.int) -> cython.int:
         return self.close(CLIENT_ERR, os.strerror(error) if self.loop.verbosity >= INFO else "")
 
@@ -726,8 +728,12 @@ class ClientConnection(Stream):
             # Requests that were read are still to be processed.
             return 0
         if self.replies.head == self.replies.tail and self.out.pending == 0 and self.steps is None and self.fd >= 0:
+            if self.has_unsent():
+                return 0
             if self.lingers and not self.ended:
                 return linger(self)
+            if self.closing and not self.ended and not self.shut_write():
+                return 0
             if self.broken_off:
                 return self.close(CLIENT_ERR, "it broke the protocol")
             return self.close(CLIENT_EOF, "it ended the connection" if self.ended else "the last reply is sent")
@@ -737,15 +743,12 @@ class ClientConnection(Stream):
     @cython.exceptval(-1, check=False)
     def close(self, counter: cython.int, why: str) -> cython.int:
         """Close now; replies to requests in progress are dropped."""
-        dropped = cython.declare(cython.uchar[4096])
         if self.fd < 0:
             return 0
         if self.closing and not self.ended:
-            # With unread input the kernel would reset the connection, and the client would lose the last reply.
-            shutdown(self.fd, SHUT_WR)
-            for _ in range(LAST_INPUT):
-                if recv(self.fd, dropped, cython.sizeof(dropped), 0) <= 0:
-                    break
+            # The client gets the last reply although it may still be sending.
+            self.shut_write()
+            self.transport.drop_input()
         if self.loop.verbosity >= INFO:
             self.pool.log.client_closed(self.fd, why)
         self.pool.counters[counter] += 1

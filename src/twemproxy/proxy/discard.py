@@ -6,7 +6,6 @@ Compiled-only; a part of ``proxy.client``.
 import cython
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.string import memchr
-from cython.cimports.twemproxy.libc.socket import SHUT_WR, shutdown
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import (
     ARGUMENTS,
@@ -72,7 +71,7 @@ def linger(client: ClientConnection) -> cython.int:
     This ends after LINGER. If the proxy closed while the client sends, the kernel would drop the unread replies.
     """
     if client.lingers_until == 0:
-        shutdown(client.fd, SHUT_WR)
+        client.shut_write()
         client.lingers_until = client.loop.now + LINGER
         client.admission.lingering.add(client)
         client.loop.wake_at = min(client.loop.wake_at, client.lingers_until)

@@ -177,7 +177,7 @@ def waits_patiently(connection: ServerConnection) -> cython.bint:
 @cython.exceptval(-1, check=False)
 def close_after_replies(client: ClientConnection) -> cython.int:
     """Process the bytes that the client has sent already, read no more, and close it after the last reply."""
-    if client.watches_hangup:
+    if client.watches_hangup or not client.established:
         return client.close(CLIENT_ERR, STOPPED)
     client.draining = True
     if client.awaits_memory:

@@ -18,12 +18,11 @@ import sys
 from operator import itemgetter
 
 import cython
-from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.libc.stdint import int64_t
-from cython.cimports.twemproxy.libc.socket import MSG_DONTWAIT, MSG_PEEK, recv
 from cython.cimports.twemproxy.net.block import COPY_LIMIT, GROWTH_LIMIT, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
+from cython.cimports.twemproxy.net.transport import WANT_READ
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import COMPLETE, NEED_MORE, Cursor, Frame, Request
 from cython.cimports.twemproxy.proxy.client import ClientConnection
@@ -246,11 +245,8 @@ class MemoryLimit:
     def choose(self) -> cython.int:
         """Resume the first waiting client that has sent something or has closed."""
         stream: Stream
-        byte: cython.uchar = 0
-        n: cython.Py_ssize_t
         for stream in self.waiting:
-            n = recv(stream.fd, cython.address(byte), 1, MSG_PEEK | MSG_DONTWAIT)
-            if n < 0 and (errno == EAGAIN or errno == EINTR):
+            if stream.transport.peek() == WANT_READ:
                 continue
             self.favoured = stream
             self.favoured_has_read = False

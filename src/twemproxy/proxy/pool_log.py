@@ -1,39 +1,13 @@
 """A pool's log messages. Plain Python: compiled code calls it only if the log level includes the message."""
 
-import socket
-from collections.abc import Callable
-
 from twemproxy.log import get_logger
+from twemproxy.net.sockets import peer_of
 from twemproxy.protocol.foreign import NAMES
 
 TELL_INTERVAL = 10_000
 """Milliseconds between two messages of a kind that any client can cause."""
 
 _logger = get_logger(__name__)
-
-
-def peer_of(descriptor: int) -> str:
-    """The address of a socket's peer, for messages."""
-    return _address(descriptor, socket.socket.getpeername)
-
-
-def local_end_of(descriptor: int) -> str:
-    """The address of a socket's own end, for messages."""
-    return _address(descriptor, socket.socket.getsockname)
-
-
-def _address(descriptor: int, get: Callable[[socket.socket], object]) -> str:
-    try:
-        with socket.socket(fileno=descriptor) as connection:
-            try:
-                name = get(connection)
-            finally:
-                connection.detach()
-    except OSError:
-        return "unknown"
-    if isinstance(name, tuple):
-        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
-    return str(name) or "unix"
 
 
 class PoolLog:

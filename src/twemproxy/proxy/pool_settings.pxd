@@ -18,7 +18,10 @@ cdef class PoolSettings:
     cdef bint auto_eject_hosts
     cdef int server_failure_limit
     cdef bint keeps_keys
+    cdef object keepalive
 
 
 cdef class ConfiguredPool:
     cdef PoolSettings settings
+    cdef public object client_transport
+    cdef public object server_transport

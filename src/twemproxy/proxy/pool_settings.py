@@ -24,7 +24,8 @@ class PoolSettings:
     ``output_limit``, the smaller of the two.
 
     ``keeps_keys``: an ejected server keeps its keys. ``tolerates_missing``: in merged reads, keys of servers that fail
-    count as missing. ``requires_auth``: clients must authenticate first. The other names are those of directives.
+    count as missing. ``requires_auth``: clients must authenticate first. ``keepalive``: a ``net.sockets.KeepAlive``,
+    None without keepalive. The other names are those of directives.
     """
 
     def __init__(self, config) -> None:
@@ -46,11 +47,18 @@ class PoolSettings:
         # 0 works as 1.
         self.server_failure_limit = max(config.server_failure_limit, 1)
         self.keeps_keys = config.on_server_down != "rehash"
+        self.keepalive = None
+        if config.tcpkeepalive:
+            self.keepalive = (config.tcpkeepalive_idle, config.tcpkeepalive_interval, config.tcpkeepalive_count)
 
 
 @cython.cclass
 class ConfiguredPool:
-    """A pool, as far as its parts read its settings. ``settings``: the present snapshot."""
+    """A pool, as far as its parts read its settings. ``settings``: the present snapshot.
+
+    ``client_transport``, ``server_transport``: called with the plain transport of each connection to a client or a
+    server; each returns the transport that the connection gets. None for the plain ones.
+    """
 
     def __init__(self, config) -> None:
         """``config``: a PoolConfig."""

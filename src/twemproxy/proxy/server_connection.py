@@ -22,8 +22,6 @@ from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.libc.errno import EHOSTDOWN, EINVAL, EMSGSIZE, ETIMEDOUT
 from cython.cimports.libc.stdint import int64_t, uint32_t
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN
-from cython.cimports.twemproxy.libc.poll import POLLOUT, poll, pollfd
-from cython.cimports.twemproxy.libc.socket import MSG_DONTWAIT, MSG_PEEK, SHUT_WR, recv, shutdown
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import LOW_WATER, Stream
@@ -336,10 +334,10 @@ class ServerConnection(ServerStream):
         The server has HALF_CLOSE_TIMEOUT ms for pending replies. Requests without a reply by then, or when the server
         closes, complete with an empty reply. Returns False and does nothing while there are unsent bytes.
         """
-        if self.state != READY or self.out.pending > 0:
+        if self.state != READY or self.has_unsent():
             return False
         self.failures_ignored = self.half_closed = True
-        shutdown(self.fd, SHUT_WR)
+        self.shut_write()
         self.requests.limit_deadlines(self.loop.now + HALF_CLOSE_TIMEOUT)
         self.loop.wake_at = min(self.loop.wake_at, self.loop.now + HALF_CLOSE_TIMEOUT)
         return True
@@ -579,17 +577,13 @@ class ServerConnection(ServerStream):
     @cython.exceptval(-1, check=False)
     def read_unread(self) -> cython.int:
         """Read the bytes that have already arrived: the proxy may have been too slow, not the server."""
-        byte: cython.uchar = 0
-        waiting = cython.declare(pollfd)
         if self.state == CONNECTING:
-            waiting.fd = self.fd
-            waiting.events = POLLOUT
-            if poll(cython.address(waiting), 1, 0) > 0:
+            if self.transport.can_establish():
                 self.set_open_by()
-                return self.on_writable()
+                return self.establish()
             return 0
         for _ in range(MOST_UNREAD):
-            if not self.established or recv(self.fd, cython.address(byte), 1, MSG_PEEK | MSG_DONTWAIT) <= 0:
+            if not self.established or self.transport.peek() <= 0:
                 return 0
             self.on_ready(EPOLLIN)
         return 0

@@ -42,7 +42,6 @@ cdef class ServerStream(Stream):
     cdef int open(self) except -1
     cdef void set_open_by(self) noexcept
     cdef int connect_next(self, int error) except -1
-    cdef int connected(self) except -1
     cdef int on_handshake_reply(self, bytes reply) except -1
     cdef int refuse_unsupported(self) except -1
     cdef int ready(self) except -1

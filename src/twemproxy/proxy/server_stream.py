@@ -1,4 +1,4 @@
-"""A stream to a server that opens itself: addresses, connect(2), the handshake.
+"""A stream to a server that opens itself: addresses, connecting, the handshake.
 
 Compiled-only. Its states; each state can go back to CLOSED:
 
@@ -12,15 +12,16 @@ import errno as errno_names
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.errno import EPIPE
-from cython.cimports.twemproxy.libc.epoll import EPOLLIN, EPOLLOUT
-from cython.cimports.twemproxy.libc.socket import MSG_NOSIGNAL, SO_ERROR, SOL_SOCKET, getsockopt, send, socklen_t
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
+from cython.cimports.twemproxy.net.transport import Transport
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.rotation import ServerHealth
 from cython.cimports.twemproxy.stats.counters import CURR_CONNECTIONS, SERVER_CONNECTIONS, TOTAL_CONNECTIONS
+
+from twemproxy.net.sockets import connect
 
 INFO = cython.declare(cython.const[cython.int], 6)
 # A timeout that is the pool's.
@@ -124,30 +125,24 @@ class ServerStream(Stream):
     @cython.exceptval(-1, check=False)
     def connect_next(self, error: cython.int) -> cython.int:
         """Try the next address; without one, fail with ``error``, the errno of the last attempt."""
-        fd: cython.int
+        transport: Transport
         while self.candidates:
             self.candidate = self.candidates.pop(0)
-            fd, error = self.upstream.connect(self.candidate)
-            if fd < 0:
+            transport, error = connect(*self.candidate, self.pool.settings.keepalive)
+            if transport is None:
                 continue
-            if error == 0:
-                self.open_stream(fd, EPOLLIN)
-                return self.connected()
+            if self.pool.server_transport is not None:
+                transport = self.pool.server_transport(transport)
+            self.open_stream(transport)
+            if self.established:
+                return self.on_established()
             self.state = CONNECTING
-            self.open_stream(fd, EPOLLOUT)
             return self.publish_gauges()
         return self.fail(error, "")
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def on_writable(self) -> cython.int:
-        error: cython.int = 0
-        size: socklen_t = cython.sizeof(cython.int)
-        getsockopt(self.fd, SOL_SOCKET, SO_ERROR, cython.address(error), cython.address(size))
-        if error == 0:
-            self.established = True
-            self.loop.watch(self, EPOLLIN)
-            return self.connected()
+    def on_refused(self, error: cython.int) -> cython.int:
         if self.candidates:
             self.close_socket()
             return self.connect_next(error)
@@ -155,8 +150,8 @@ class ServerStream(Stream):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def connected(self) -> cython.int:
-        """The socket is connected: begin the handshake, if there is one."""
+    def on_established(self) -> cython.int:
+        """Begin the handshake of the protocol, if there is one."""
         hello: bytes
         self.state = HANDSHAKE
         self.candidates = []
@@ -171,9 +166,7 @@ class ServerStream(Stream):
             return self.ready()
         self.features = 0
         hello = b"".join([request for _, request in self.handshake])
-        if send(self.fd, PyBytes_AS_STRING(hello), PyBytes_GET_SIZE(hello), MSG_NOSIGNAL) != len(hello):
-            return self.fail(EPIPE, "")
-        return 0
+        return 0 if self.send_first(hello) else self.fail(EPIPE, "")
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -5,13 +5,11 @@ Plain Python: called when a connection opens or fails, never per request.
 
 import errno
 import os
-import socket
 from typing import Protocol
 
 from twemproxy.config.pools import PoolConfig, ServerConfig
 from twemproxy.log import get_logger
-from twemproxy.proxy.addresses import Addresses, Candidate, Pool, Resolver
-from twemproxy.proxy.keepalive import keep_alive
+from twemproxy.proxy.addresses import Addresses, Pool, Resolver
 
 _logger = get_logger(__name__)
 
@@ -64,25 +62,6 @@ class Upstream:
     def pool(self) -> PoolConfig:
         """The present settings of the pool."""
         return self._pool.config
-
-    def connect(self, candidate: Candidate) -> tuple[int, int]:
-        """Begin to connect: (descriptor, 0 or EINPROGRESS), or (-1, errno) if that failed at once."""
-        family, address = candidate
-        try:
-            connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        except OSError as error:
-            return -1, error.errno or errno.EINVAL
-        try:
-            if family != socket.AF_UNIX:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                keep_alive(connection.fileno(), self.pool)
-            result = connection.connect_ex(address)
-        except OSError as error:
-            result = error.errno or errno.EINVAL
-        if result not in (0, errno.EINPROGRESS):
-            connection.close()
-            return -1, result
-        return connection.detach(), result
 
     def handshake(self, profile: int) -> list[tuple[str, bytes]]:
         """(step, request) of the handshake of a connection of this profile."""
