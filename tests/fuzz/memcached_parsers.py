@@ -11,6 +11,7 @@ from memcache_tables import FORWARDED, REFUSED
 
 from fuzz.checking import Check, agreed, found_in
 from harness.command_streams import UNIQUE, calculating, retrieving
+from harness.fake_servers import fake_servers
 from harness.flavours import Load, compiled
 from harness.memcache import reply_end
 from twemproxy.protocol.memcache.commands import COMMANDS, KIND_NAMES, REPLY_KINDS, WORDS
@@ -91,9 +92,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self.poll = _Poll()
-
-    def server_names(self) -> list[str]:
-        return ["s00", "s01"]
+        self.servers = fake_servers(2)
 
     def statistics(self) -> list[tuple[str, object]]:
         return [("version", "1"), ("pid", 2)]
@@ -137,7 +136,11 @@ class _Poll:
     def ask(self, request: bytes, client: _Client, kind: int) -> Poll:
         assert request.startswith(b"stats") and request.count(b"\n") == 1
         poll = Poll(kind)
-        poll.replies = [Reply("ok", b"STAT a 1\r\nEND\r\n"), Reply("failed", b"SERVER_ERROR down\r\n")]
+        first, second = fake_servers(2)
+        poll.replies = [
+            Reply(first, "ok", b"STAT a 1\r\nEND\r\n"),
+            Reply(second, "failed", b"SERVER_ERROR down\r\n"),
+        ]
         poll.finish()
         return poll
 

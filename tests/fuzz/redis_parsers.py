@@ -25,6 +25,7 @@ from feeding import (
 from redis_peers import FakeClient, FakePool
 
 from fuzz.checking import Check, agreed, found_in, source_of
+from harness.fake_servers import fake_servers
 from harness.flavours import Load, compiled
 from harness.redis_pool_streams import POOL_GROUPS
 from harness.redis_streams import GROUPS, ODD_ARGUMENTS
@@ -331,7 +332,7 @@ def _asked_of_all(module: Any, slow: Any) -> Iterator[Any]:
     """Plans that merge the replies of all servers in different ways."""
     for words in _PREPARED:
         conversation = Conversation(module, slow, random.Random(1))
-        conversation.pool.names[:] = ["s00", "s01", "s02"]
+        conversation.pool.servers = fake_servers(3)
         conversation.session.pool.config.redis_auth = ""
         conversation.session.authenticated = True
         asked = command(*words.split())

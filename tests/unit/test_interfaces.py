@@ -15,6 +15,7 @@ import pytest
 CLIENT, CONNECTION = "twemproxy.proxy.client:ClientConnection", "twemproxy.proxy.server_connection:ServerConnection"
 POOL, SUBSCRIPTIONS = "twemproxy.proxy.server_pool:ServerPool", "twemproxy.proxy.pubsub:Subscriptions"
 RESERVATIONS = "twemproxy.proxy.pinned_connections:Reservations"
+SERVER = "twemproxy.proxy.server:Server"
 
 PROTOCOLS = [
     ("twemproxy.protocol.redis.session:Client", CLIENT),
@@ -26,10 +27,12 @@ PROTOCOLS = [
     ("twemproxy.protocol.memcache.builtin_commands:Pool", POOL),
     ("twemproxy.proxy.addresses:Pool", POOL),
     ("twemproxy.proxy.health_checks:Connection", CONNECTION),
+    ("twemproxy.proxy.health_checks:Server", SERVER),
     ("twemproxy.proxy.pinned_connections:Client", CLIENT),
     ("twemproxy.proxy.pinned_connections:Connection", CONNECTION),
     ("twemproxy.proxy.profiles:Client", CLIENT),
     ("twemproxy.proxy.profiles:Connection", CONNECTION),
+    ("twemproxy.proxy.profiles:Server", SERVER),
     ("twemproxy.proxy.server_poll:Waiting", CLIENT),
     ("twemproxy.proxy.upstream:Handshake", "twemproxy.protocol.codec:Codec"),
 ]

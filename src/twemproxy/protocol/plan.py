@@ -5,7 +5,20 @@ taken, and it is planned again when the client is woken.
 """
 
 from collections.abc import Callable, Generator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+
+class Server(Protocol):
+    """A server of the pool, as plans name it, see ``proxy.server``. Two servers are the same if they are one object."""
+
+    @property
+    def name(self) -> str:
+        """Its name, unique in the pool."""
+
+    @property
+    def position(self) -> int:
+        """Its place in the configuration."""
+
 
 Merge = Callable[[list[tuple[str, bytes]]], bytes]
 """Makes the client's reply from (server's name, reply) of each request of an ``Ask``, in its order.
@@ -31,13 +44,13 @@ class Push(Answer):
 class ToServer(NamedTuple):
     """The unchanged request goes to this server, on a shared connection."""
 
-    server: int
+    server: Server
 
 
 class ToPrivate(NamedTuple):
     """The unchanged request goes to this server, on the client's private connection."""
 
-    server: int
+    server: Server
     last: bool = False
     """Whether private connections that the client does not keep are released after this reply."""
 
@@ -45,7 +58,7 @@ class ToPrivate(NamedTuple):
 class Ask(NamedTuple):
     """These requests go to these servers, and ``merge`` makes the client's reply."""
 
-    requests: Sequence[tuple[int, bytes]]
+    requests: Sequence[tuple[Server, bytes]]
     merge: Merge
     private: bool = False
     """Whether the requests go to the client's private connections, which are then released."""

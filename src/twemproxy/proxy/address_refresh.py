@@ -6,10 +6,10 @@ Plain Python: ``dns_refresh`` is rarely less than a second. The first look-up is
 """
 
 import random
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from twemproxy.protocol.plan import Server
 from twemproxy.proxy.addresses import Addresses
 
 JITTER = 0.1
@@ -19,16 +19,18 @@ JITTER = 0.1
 class AddressRefresh:
     """For the servers of one pool; if ``dns_refresh`` is 0, names are looked up at start only."""
 
-    def __init__(self, pool: Any, addresses: Sequence[Addresses]) -> None:
-        """``pool``: a ``proxy.server_pool.ServerPool``. ``addresses``: the Addresses of each server, by index."""
+    def __init__(self, pool: Any) -> None:
+        """``pool``: a ``proxy.server_pool.ServerPool``."""
         self._pool = pool
-        self._addresses = [of_server for of_server in addresses if of_server.named]
+        self._addresses: list[Addresses] = []
         self._due: dict[Addresses, int] = {}
-        for index, of_server in enumerate(addresses):
+        for server in pool.servers:
+            of_server: Addresses = server.upstream.addresses
             if not of_server.named:
                 continue
+            self._addresses.append(of_server)
             of_server.on_answered = partial(self._answered, of_server)
-            of_server.on_changed = partial(self._changed, index)
+            of_server.on_changed = partial(self._changed, server)
             self._schedule(of_server, 0)
 
     def expire(self, now: int) -> int | None:
@@ -50,9 +52,9 @@ class AddressRefresh:
         if interval := self._pool.config.dns_refresh:
             self._schedule(of_server, interval)
 
-    def _changed(self, index: int) -> None:
+    def _changed(self, server: Server) -> None:
         if self._pool.config.dns_refresh:
-            self._pool.leave_stale_address(index)
+            self._pool.leave_stale_address(server)
 
     def _schedule(self, of_server: Addresses, wait: int) -> None:
         self._due[of_server] = self._pool.now() + int(wait * random.uniform(1 - JITTER, 1))

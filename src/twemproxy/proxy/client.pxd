@@ -7,6 +7,7 @@ from twemproxy.protocol.request cimport Cursor, Request
 from twemproxy.proxy.admission cimport Admission
 from twemproxy.proxy.pieced_request cimport PiecedRequest
 from twemproxy.proxy.reply_queue cimport ReplyQueue
+from twemproxy.proxy.server cimport Server
 from twemproxy.proxy.server_connection cimport ServerConnection
 from twemproxy.proxy.server_pool cimport ServerPool
 from twemproxy.stats.counters cimport Counter
@@ -32,7 +33,7 @@ cdef class ClientConnection(Stream):
     cdef unsigned char reply_flags
     cdef bint skips_reply
     cdef bint needs_planning
-    cdef int transaction_server
+    cdef Server transaction_server
     cdef object reserved
     cdef object steps
     cdef object last_step
@@ -54,7 +55,7 @@ cdef class ClientConnection(Stream):
     cdef object begin_session(self)
     cdef int sync_session(self) except -1
     cdef int sync_profile(self) except -1
-    cdef bint forward(self, int server, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef bint forward(self, Server server, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint forward_together(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint wait_for(self, ServerConnection full) except -1
     cdef int rewrite(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1

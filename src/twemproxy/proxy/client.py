@@ -46,6 +46,7 @@ from cython.cimports.twemproxy.proxy.published import publish
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
 from cython.cimports.twemproxy.proxy.retryable import send_retryable
 from cython.cimports.twemproxy.proxy.scatter import broadcast, scatter
+from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.proxy.shared_message import SharedMessage
@@ -100,10 +101,10 @@ class ClientConnection(Stream):
     ``lingers``: input is read and dropped until the client closes or the time ``lingers_until``, so that the client
     gets the last reply. ``pieced``: the request that is served in pieces; later requests wait.
 
-    ``transaction_server``: the server on which the client has begun a transaction, on a private connection; -1 without
-    one. ``needs_planning``: every request is planned, except those for ``transaction_server``. ``releasing``: private
-    connections are released after the last reply, and no request is taken until then. ``watches_hangup``: a reply may
-    never arrive, so the client's hangup is watched for. ``awaits_memory``: see ``proxy.memory_limit``.
+    ``transaction_server``: the server on which the client has begun a transaction, on a private connection; None
+    without one. ``needs_planning``: every request is planned, except those for ``transaction_server``. ``releasing``:
+    private connections are released after the last reply, and no request is taken until then. ``watches_hangup``: a
+    reply may never arrive, so the client's hangup is watched for. ``awaits_memory``: see ``proxy.memory_limit``.
     """
 
     def __init__(self, transport: Transport, number: int, pool: ServerPool, admission: Admission) -> None:
@@ -114,7 +115,6 @@ class ClientConnection(Stream):
         self.id = number
         self.command = -1
         self.needs_planning = self.confined = pool.settings.requires_auth
-        self.transaction_server = -1
         memory = admission.memory
         self.replies = ReplyQueue(pool, memory.first_window, memory.window_bytes)
         self.replies.stream = self
@@ -260,7 +260,7 @@ class ClientConnection(Stream):
             return self.take_slow_path(request, block, start, end)
         if self.needs_planning or request.route == SLOW_PATH:
             if (
-                self.transaction_server >= 0
+                self.transaction_server is not None
                 and request.route == TO_KEY
                 and queue_request(self, request, block, start, end)
             ):
@@ -287,14 +287,14 @@ class ClientConnection(Stream):
         route: Route = request.route
         full: ServerConnection
         if route == TO_KEY:
-            if self.pool.rotation.is_open():
+            if self.pool.routes.is_open:
                 return self.forward(
                     self.pool.server_of_key(block_bytes(block), start, request), request, block, start, end
                 )
         elif route == SCATTER:
             if (
                 takes_pieces(self.pool, request, self.replies, self.admission.memory.most_values)
-                and self.pool.rotation.is_open()
+                and self.pool.routes.is_open
             ):
                 self.pieced = PiecedRequest()
                 self.pieced.begin(self.pool, request, self.replies, block, start, end)
@@ -305,21 +305,21 @@ class ClientConnection(Stream):
         elif route == BROADCAST:
             full = broadcast(self.pool, request, self.replies, self.id, self.profile, block, start, end)
             return full is None or self.wait_for(full)
-        elif route == COLOCATED and self.pool.n_servers > 1:
-            if self.pool.rotation.is_open():
+        elif route == COLOCATED and self.pool.routes.n_servers > 1:
+            if self.pool.routes.is_open:
                 return self.forward_together(request, block, start, end)
         elif route == TO_CHANNEL:
-            if self.pool.rotation.is_open():
+            if self.pool.routes.is_open:
                 return publish(self, request, block, start, end)
-        elif route == TO_ANY or ((route == SINGLE_SERVER or route == COLOCATED) and self.pool.n_servers == 1):
-            if self.pool.rotation.is_open():
-                return self.forward(self.pool.any_server(), request, block, start, end)
+        elif route == TO_ANY or ((route == SINGLE_SERVER or route == COLOCATED) and self.pool.routes.n_servers == 1):
+            if self.pool.routes.is_open:
+                return self.forward(self.pool.routes.any_server(), request, block, start, end)
         else:
             if route == REJECT:
                 self.discard = request.discard
                 self.answer_here(request, codec.refusal(request))
             else:
-                self.answer_here(request, codec.only_refusal(request, self.pool.n_servers))
+                self.answer_here(request, codec.only_refusal(request, self.pool.routes.n_servers))
             return True
         self.replies.fail(self.replies.reserve(), b"" if request.expected & NOREPLY else self.pool.refused)
         return True
@@ -329,7 +329,7 @@ class ClientConnection(Stream):
     @cython.exceptval(-1, check=False)
     def forward(
         self,
-        server: cython.int,
+        server: Server,
         request: Request,
         block: cython.pointer[Block],
         start: cython.Py_ssize_t,
@@ -374,7 +374,7 @@ class ClientConnection(Stream):
         """As ``forward``, to the server that has all keys of the request; replies with an error if there is none."""
         codec: Codec = self.pool.codec
         item: Item = self.pool.item
-        server: cython.int
+        server: Server
         if codec.begin_keys(request, item):
             server = self.pool.server_of_found(block_bytes(block), start, request, item)
         else:
@@ -382,13 +382,13 @@ class ClientConnection(Stream):
                 keys = codec.keys(
                     PyBytes_FromStringAndSize(cython.cast(cython.p_char, block_bytes(block) + start), end - start),
                     request,
-                    self.pool.n_servers,
+                    self.pool.routes.n_servers,
                 )
             except ValueError as reason:
                 self.answer_here(request, codec.keys_refusal(str(reason)))
                 return True
-            server = self.pool.server_of_all(keys)
-        if server < 0:
+            server = self.pool.routes.server_of_all(keys)
+        if server is None:
             self.answer_here(request, codec.keys_refusal())
             return True
         return self.forward(server, request, block, start, end)

@@ -19,7 +19,7 @@ from cython.cimports.twemproxy.proxy.plan_execution import drop_steps
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
-from cython.cimports.twemproxy.proxy.server_pool import Server, ServerPool
+from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.counters import CLIENT_ERR
 
 # Longest time between two checks, in milliseconds; the first checks follow faster.
@@ -75,8 +75,8 @@ class Drain:
         pool: ServerPool
         client: ClientConnection
         for pool in self.pools:
-            for server in pool.servers:
-                for connection in list(server.everything):
+            for server in pool.routes.servers:
+                for connection in list(server.shared):
                     self.look_at_server(connection)
             for connection in list(pool.extra):
                 self.look_at_server(connection)

@@ -312,7 +312,7 @@ def deliver_slice(connection: ServerConnection, block: cython.pointer[Block], st
         n += 1
         connection.reply_arrived(block, data + fences.starts[n - 1], fences.ends[n - 1] - fences.starts[n - 1])
     # A reply to a fence shows that the server is healthy; the text of the slice may be a client's.
-    connection.health.failures = 0
+    connection.server.failures = 0
     return end_slice(connection)
 
 

@@ -39,16 +39,23 @@ class Connection(Protocol):
         """Make the connection a probe: failures neither count nor cause warnings. ``timeout``: in milliseconds."""
 
 
-class _Server:
-    """The state of one server. ``due``: the time of its next probe, None while it is probed or needs no probe."""
+class Server(Protocol):
+    """The part of ``proxy.server.Server`` that is used here."""
 
-    __slots__ = ("due", "ejected", "index", "readmitted_at", "strikes", "successes")
+    def count_failure(self) -> None:
+        """Count a failed check of a live server."""
 
-    def __init__(self, index: int) -> None:
-        self.index = index
+
+class _Checks:
+    """The checks of one server. ``due``: the time of the next one, None while the server is checked or needs none."""
+
+    __slots__ = ("due", "ejected", "reinstated_at", "server", "strikes", "successes")
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
         self.ejected = False
         self.due: int | None = None
-        self.readmitted_at: int | None = None
+        self.reinstated_at: int | None = None
         self.strikes = self.successes = 0
 
 
@@ -59,7 +66,7 @@ class HealthChecks:
         """``pool``: a ``proxy.server_pool.ServerPool``."""
         self._pool = pool
         self._our_faults = tuple(pool.error(error_text(error)) for error in OUR_FAULTS)
-        self._servers = [_Server(index) for index in range(len(pool.config.servers))]
+        self._checks = {server: _Checks(server) for server in pool.servers}
         self.apply_settings()
 
     @property
@@ -69,77 +76,77 @@ class HealthChecks:
 
     def apply_settings(self) -> None:
         """The pool has other settings: check live servers as ``health_check_interval`` says."""
-        for server in self._servers:
-            if not server.ejected:
-                server.due = None
-                self._schedule_check(server)
+        for checks in self._checks.values():
+            if not checks.ejected:
+                checks.due = None
+                self._schedule_check(checks)
 
-    def ejected(self, index: int) -> int:
+    def ejected(self, server: Server) -> int:
         """A server was ejected; returns the milliseconds until its first probe, which JITTER varies."""
-        server = self._servers[index]
+        checks = self._checks[server]
         now, retry_timeout = self._pool.now(), self._settings.server_retry_timeout
-        flaps = server.readmitted_at is not None and now - server.readmitted_at < SOON * retry_timeout
-        server.strikes = min(server.strikes + 1, MOST_DOUBLINGS) if flaps else 0
-        server.ejected = True
-        server.successes = 0
-        wait = retry_timeout << server.strikes
-        self._schedule(server, wait)
+        flaps = checks.reinstated_at is not None and now - checks.reinstated_at < SOON * retry_timeout
+        checks.strikes = min(checks.strikes + 1, MOST_DOUBLINGS) if flaps else 0
+        checks.ejected = True
+        checks.successes = 0
+        wait = retry_timeout << checks.strikes
+        self._schedule(checks, wait)
         return wait
 
     def expire(self, now: int) -> int | None:
         """Probe the servers that are due; returns the time of the next probe in ms, None for none."""
-        for server in self._servers:
-            if server.due is not None and server.due <= now:
-                self._probe(server)
-        return min((server.due for server in self._servers if server.due is not None), default=None)
+        for checks in self._checks.values():
+            if checks.due is not None and checks.due <= now:
+                self._probe(checks)
+        return min((checks.due for checks in self._checks.values() if checks.due is not None), default=None)
 
-    def _schedule_check(self, server: _Server) -> None:
+    def _schedule_check(self, checks: _Checks) -> None:
         """Have a live server checked after the interval, if there is one."""
         if interval := self._settings.health_check_interval:
-            self._schedule(server, interval)
+            self._schedule(checks, interval)
 
-    def _schedule(self, server: _Server, wait: int) -> None:
-        server.due = self._pool.now() + int(wait * random.uniform(1 - JITTER, 1 + JITTER))
-        self._pool.look_by(server.due)
+    def _schedule(self, checks: _Checks, wait: int) -> None:
+        checks.due = self._pool.now() + int(wait * random.uniform(1 - JITTER, 1 + JITTER))
+        self._pool.look_by(checks.due)
 
-    def _probe(self, server: _Server) -> None:
-        server.due = None
-        connection: Connection = self._pool.open_extra(server.index, 0)
+    def _probe(self, checks: _Checks) -> None:
+        checks.due = None
+        connection: Connection = self._pool.open_extra(checks.server, 0)
         connection.become_probe(self._settings.timeout or PROBE_TIMEOUT)
-        was_ejected = server.ejected
+        was_ejected = checks.ejected
 
         def done(reply: bytes, answered: bool) -> None:
             connection.abandon()
             self._pool.drop_extra(connection)
             # A server that was ejected in the meantime has its own time for the next probe.
-            if server.ejected != was_ejected:
+            if checks.ejected != was_ejected:
                 return
             if not answered and reply in self._our_faults:
-                self._schedule_next(server)
+                self._schedule_next(checks)
             else:
-                self._judge(server, answered and self._pool.codec.is_well(reply))
+                self._judge(checks, answered and self._pool.codec.is_well(reply))
 
         connection.ask(self._pool.codec.probe(), done)
 
-    def _schedule_next(self, server: _Server) -> None:
+    def _schedule_next(self, checks: _Checks) -> None:
         """Have a server checked or probed once more."""
-        if server.ejected:
-            self._schedule(server, self._settings.server_retry_timeout)
+        if checks.ejected:
+            self._schedule(checks, self._settings.server_retry_timeout)
         else:
-            self._schedule_check(server)
+            self._schedule_check(checks)
 
-    def _judge(self, server: _Server, well: bool) -> None:
+    def _judge(self, checks: _Checks, well: bool) -> None:
         """Process the result of a probe."""
-        if not server.ejected:
-            self._schedule_check(server)
+        if not checks.ejected:
+            self._schedule_check(checks)
             if not well:
-                self._pool.count_failure(server.index)
+                checks.server.count_failure()
             return
-        server.successes = server.successes + 1 if well else 0
-        if server.successes < self._settings.probe_successes:
-            self._schedule_next(server)
+        checks.successes = checks.successes + 1 if well else 0
+        if checks.successes < self._settings.probe_successes:
+            self._schedule_next(checks)
             return
-        server.ejected = False
-        server.readmitted_at = self._pool.now()
-        self._schedule_check(server)
-        self._pool.readmit(server.index)
+        checks.ejected = False
+        checks.reinstated_at = self._pool.now()
+        self._schedule_check(checks)
+        self._pool.reinstate(checks.server)

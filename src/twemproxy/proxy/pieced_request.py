@@ -38,7 +38,7 @@ def takes_pieces(pool: ServerPool, request: Request, replies: ReplyQueue, most: 
         return False
     if request.merge == VALUES:
         return request.items > keys_at_once(replies, most)
-    return request.items > LARGEST_PIECE and pool.n_servers > 1
+    return request.items > LARGEST_PIECE and pool.routes.n_servers > 1
 
 
 @cython.cfunc

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from twemproxy.protocol.plan import Server
+
 IDLE_TIME = 10_000
 """Milliseconds that an idle connection is kept for another client."""
 
@@ -113,7 +115,7 @@ class Reserved:
         "used_at",
     )
 
-    def __init__(self, client: Client, address: str, connection: Connection, server: int, profile: int) -> None:
+    def __init__(self, client: Client, address: str, connection: Connection, server: Server, profile: int) -> None:
         self.client = client
         self.address = address
         self.connection = connection
@@ -150,12 +152,12 @@ class Reservations:
     def __init__(self, client: Client, connections: "PrivateConnections") -> None:
         self._client = client
         self._connections = connections
-        self._by_server: dict[int, Reserved] = {}
+        self._by_server: dict[Server, Reserved] = {}
         self._used = False
 
     def reserve(
         self,
-        server: int,
+        server: Server,
         profile: int,
         before: Sequence[bytes] = (),
         *,
@@ -200,7 +202,7 @@ class Reservations:
             reserved.connection.set_timeout(0)
         return True
 
-    def use(self, server: int) -> Connection:
+    def use(self, server: Server) -> Connection:
         """The reserved connection to a server, for the next request."""
         self._used = True
         reserved = self._by_server[server]
@@ -221,7 +223,7 @@ class Reservations:
         self._used = self._used and self._client.awaits_replies()
         return self._used
 
-    def blocked_at(self) -> tuple[int, bytes] | None:
+    def blocked_at(self) -> tuple[Server, bytes] | None:
         """The server with the request that may take for ever, and the reply to ``Codec.identity`` on that connection.
 
         None if there is no such request, if several servers have one, or if the reply is not known.
@@ -273,7 +275,7 @@ class PrivateConnections:
     def __init__(self, pool: Any) -> None:
         """``pool``: a ``proxy.server_pool.ServerPool``."""
         self._pool = pool
-        self._idle: list[tuple[int, int, int, Connection]] = []
+        self._idle: list[tuple[int, Server, int, Connection]] = []
         self._kept: dict[Reserved, None] = {}
         self._identities: dict[Connection, bytes] = {}
         self._by_address: dict[str, int] = {}
@@ -289,7 +291,7 @@ class PrivateConnections:
         now: int = self._pool.now()
         return now
 
-    def take(self, client: Client, server: int, profile: int) -> Reserved | bytes:
+    def take(self, client: Client, server: Server, profile: int) -> Reserved | bytes:
         """A connection of this profile to a server for a client; an error reply if the client may have none."""
         address = client.address()
         used = self._by_address.get(address, 0)

@@ -177,7 +177,9 @@ def queue_request(
     Returns whether the request was sent.
     """
     connection: ServerConnection
-    if client.skips_reply or client.pool.server_of_key(block_bytes(block), start, request) != client.transaction_server:
+    if client.skips_reply or (
+        client.pool.server_of_key(block_bytes(block), start, request) is not client.transaction_server
+    ):
         return False
     connection = client.reserved.use(client.transaction_server)
     if not connection.is_ready() or connection.out.pending > HIGH_WATER:

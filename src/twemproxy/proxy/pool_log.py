@@ -24,7 +24,7 @@ class PoolLog:
         """At NOTICE: a server was ejected."""
         _logger.log(25, "%s: server '%s' ejected, it is probed in %d ms", self.name, server, milliseconds)
 
-    def readmitted(self, server: str) -> None:
+    def reinstated(self, server: str) -> None:
         """At NOTICE: a server was reinstated."""
         _logger.log(25, "%s: server '%s' is back, it answers probes", self.name, server)
 

@@ -6,7 +6,7 @@ open another one, the one that has been idle for longest is closed. Connections 
 closed after IDLE_TIME.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from twemproxy.proxy.pinned_connections import IDLE_TIME
@@ -40,6 +40,15 @@ class Connection(Protocol):
         """Close the connection; the next request opens it again."""
 
 
+class Server(Protocol):
+    """The part of ``proxy.server.Server`` that is used here."""
+
+    of_profiles: dict[int, list[Connection]]
+
+    def drop_connections(self, profile: int) -> None:
+        """Remove the connections of a profile; they are closed."""
+
+
 class Client(Protocol):
     """The part of ``proxy.client.ClientConnection`` that is used here."""
 
@@ -54,9 +63,9 @@ class _Question:
 
     __slots__ = ("clients", "servers")
 
-    def __init__(self, client: Client, servers: int) -> None:
+    def __init__(self, client: Client, servers: Iterable[Server]) -> None:
         self.clients: dict[Client, None] = {client: None}
-        self.servers = set(range(servers))
+        self.servers = set(servers)
 
 
 class Profiles:
@@ -93,11 +102,11 @@ class Profiles:
             self._questions[profile].clients[client] = None
             return None
         self._verdicts.clear()
-        servers = len(self._pool.servers)
+        servers = self._pool.servers
         # Record the test before it starts: some connections may fail at once.
         question = self._questions[profile] = _Question(client, servers)
         try:
-            for server in range(servers):
+            for server in servers:
                 self._pool.profile_connections(server, profile)[0].preconnect()
         except BaseException:
             if self._questions.get(profile) is question:
@@ -105,7 +114,7 @@ class Profiles:
             raise
         return self._verdicts.pop(client, (0, None))[1]
 
-    def _settled(self, server: int, profile: int, ready: bool, refused: bool) -> None:
+    def _settled(self, server: Server, profile: int, ready: bool, refused: bool) -> None:
         """The first connection of this profile to a server has become ready or has failed."""
         if not ready:
             self._drop_if_closed(server, profile)
@@ -129,33 +138,33 @@ class Profiles:
 
     # --- connections -----------------------------------------------------------------------------------------------
 
-    def adopt(self, server: int, profile: int, connections: list[Connection]) -> None:
+    def adopt(self, server: Server, profile: int, connections: list[Connection]) -> None:
         """Set up new connections, which are closed."""
         connections[0].on_settled = lambda ready, refused: self._settled(server, profile, ready, refused)
         for connection in connections:
             connection.may_open = lambda: self._make_room(server, profile)
         self._look_by(self._pool.now() + IDLE_TIME)
 
-    def _make_room(self, server: int, wanted: int) -> str:
+    def _make_room(self, server: Server, wanted: int) -> str:
         """Make room for one more connection to a server; returns the error text if there is none, otherwise ""."""
-        others: dict[int, list[Connection]] = self._pool.servers[server].others
-        in_use = [(profile, each) for profile, connections in others.items() for each in connections if each.is_open()]
+        groups = server.of_profiles
+        in_use = [(profile, each) for profile, connections in groups.items() for each in connections if each.is_open()]
         if len(in_use) < MOST_PROFILES * self._pool.config.server_connections:
             return ""
         idle = [(each.heard_at, profile) for profile, each in in_use if profile != wanted and each.is_idle()]
         if not idle:
             return TOO_MANY.format(limit=MOST_PROFILES * self._pool.config.server_connections)
         _, profile = min(idle)
-        for connection in others[profile]:
+        for connection in groups[profile]:
             if connection.is_idle():
                 connection.close_idle()
         self._drop_if_closed(server, profile)
         return ""
 
-    def _drop_if_closed(self, server: int, profile: int) -> None:
-        connections: list[Connection] = self._pool.servers[server].others.get(profile, ())
+    def _drop_if_closed(self, server: Server, profile: int) -> None:
+        connections = server.of_profiles.get(profile)
         if connections and all(connection.is_closed() for connection in connections):
-            self._pool.drop_profile(server, profile)
+            server.drop_connections(profile)
 
     # --- clients of a profile ----------------------------------------------------------------------------------------
 
@@ -179,15 +188,17 @@ class Profiles:
         if self._due is None or now < self._due:
             return self._due
         self._due = None
-        for index, server in enumerate(self._pool.servers):
-            for profile, connections in list(server.others.items()):
+        for server in self._pool.servers:
+            for profile, connections in list(server.of_profiles.items()):
                 if profile in self._users:
                     continue
                 for connection in connections:
                     if connection.is_idle() and connection.heard_at + IDLE_TIME <= now:
                         connection.close_idle()
-                self._drop_if_closed(index, profile)
-            left = [each.heard_at for key, group in server.others.items() if key not in self._users for each in group]
+                self._drop_if_closed(server, profile)
+            left = [
+                each.heard_at for key, group in server.of_profiles.items() if key not in self._users for each in group
+            ]
             if left:
                 self._look_by(max(min(left) + IDLE_TIME, now + IDLE_TIME // 10))
         return self._due

@@ -2,12 +2,13 @@ from twemproxy.net.block cimport Block
 from twemproxy.protocol.request cimport Request
 from twemproxy.proxy.client cimport ClientConnection
 from twemproxy.proxy.reply_queue cimport ClientRequest, ReplyQueue
+from twemproxy.proxy.server cimport Server
 from twemproxy.proxy.server_pool cimport ServerPool
 
 
 cdef class PublishRequest(ClientRequest):
     cdef ServerPool pool
-    cdef int server
+    cdef Server server
     cdef str kind
     cdef bytes name
 

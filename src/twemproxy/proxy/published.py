@@ -10,6 +10,7 @@ from cython.cimports.twemproxy.net.stream import HIGH_WATER
 from cython.cimports.twemproxy.protocol.request import NOREPLY, QUIET, Request
 from cython.cimports.twemproxy.proxy.client import ClientConnection
 from cython.cimports.twemproxy.proxy.reply_queue import ClientRequest
+from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 
 
@@ -24,7 +25,7 @@ def publish(
 ) -> cython.bint:
     """Send a request to its channel's server; returns False if the connection's send queue is full."""
     buf: cython.p_uchar = block_bytes(block)
-    server: cython.int = client.pool.server_of_key(buf, start, request)
+    server: Server = client.pool.server_of_key(buf, start, request)
     connection: ServerConnection
     published: PublishRequest
     if not client.pool.subscriptions.is_used():

@@ -8,7 +8,7 @@ cdef class Subscriptions:
     cdef object answers
     cdef object comes_from_anywhere
     cdef object is_random
-    cdef object server_of_all
+    cdef object server_of
     cdef object now
     cdef dict tables
     cdef Py_ssize_t n_topics
@@ -32,7 +32,7 @@ cdef class Subscriptions:
     cdef int leave_lost_links(self, Topic topic) except -1
     cdef int add_chore(self, object chore) except -1
     cdef int do_chores(self) except -1
-    cdef Link link(self, int server)
+    cdef Link link(self, object server)
     cdef int send(self, Link link, Topic topic, bint subscribes) except -1
     cdef int write(self) except -1
     cdef int close_soon(self) except -1

@@ -72,7 +72,7 @@ class Subscriptions:
         self.answers = pool.codec.answers_subscription
         self.comes_from_anywhere = pool.codec.comes_from_anywhere
         self.is_random = pool.is_random
-        self.server_of_all = pool.server_of_all
+        self.server_of = pool.server_of
         self.now = pool.now
         self.tables = {}
         self.subscribers_of = {}
@@ -102,7 +102,7 @@ class Subscriptions:
         """Whether any client has subscribed to anything."""
         return len(self.links) > 0
 
-    def audience(self, kind: str, name: bytes, server: int) -> tuple:
+    def audience(self, kind: str, name: bytes, server) -> tuple:
         """(clients that get a message of a server on a channel, subscriptions at that server through which they get
         it).
 
@@ -265,7 +265,7 @@ class Subscriptions:
         """The links for a topic, opened if necessary."""
         links: tuple
         if not self.is_random() and not self.comes_from_anywhere(kind, name):
-            return self.link(self.server_of_all([name])).alone
+            return self.link(self.server_of(name)).alone
         links = tuple([self.link(server) for server in self.pool.live_servers()])
         if PyTuple_GET_SIZE(links) == 1:
             return cython.cast(Link, links[0]).alone
@@ -438,7 +438,7 @@ class Subscriptions:
     # --- servers ---------------------------------------------------------------------------------------------
 
     @cython.cfunc
-    def link(self, server: cython.int) -> Link:
+    def link(self, server) -> Link:
         """The connection to a server; its first request opens it."""
         link: Link = self.links.get(server)
         if link is None:
@@ -642,8 +642,7 @@ class Subscriptions:
 
     def lost(self, link: Link) -> None:
         """The connection to a server has failed or could not be opened."""
-        name = self.pool.server_names()[link.server]
-        self.drop_link(link, self.pool.error(f"no connection to server '{name}' for subscriptions"))
+        self.drop_link(link, self.pool.error(f"no connection to server '{link.server.name}' for subscriptions"))
 
     def follow_servers(self) -> None:
         """Close connections to former addresses of servers; their topics are subscribed to again at the new ones."""

@@ -2,6 +2,8 @@ from twemproxy.net.block cimport Block
 from twemproxy.proxy.pieced_request cimport PiecedRequest
 from twemproxy.proxy.reply_queue cimport ClientRequest, ReplyQueue
 from twemproxy.protocol.request cimport Merge, Request
+from twemproxy.proxy.route_table cimport RouteTable
+from twemproxy.proxy.server cimport Server
 from twemproxy.proxy.server_connection cimport ServerConnection
 from twemproxy.proxy.server_pool cimport ServerPool
 
@@ -24,6 +26,7 @@ cdef struct Place:
     int next
 
 
+# A part of a split request. `server`: place of its server in the request's route table.
 cdef struct Fragment:
     int server
     int items
@@ -38,6 +41,8 @@ cdef struct Fragment:
 
 cdef class SplitRequest(ClientRequest):
     cdef ServerPool pool
+    cdef RouteTable routes
+    cdef list asked
     cdef PiecedRequest pieced
     cdef Merge merge
     cdef object merge_replies
@@ -52,7 +57,7 @@ cdef class SplitRequest(ClientRequest):
     cdef int begin(self, ServerPool pool, Merge merge, unsigned char expected, ReplyQueue replies, PiecedRequest pieced) except -1
     cdef int allocate_fragments(self, int n) except -1
     cdef int take_fragments(self, Fragment* by_server) except -1
-    cdef int take_all_servers(self) except -1
+    cdef Server server_of(self, int f)
     cdef int send_fragments(self, Request request, unsigned int client, int profile, Block* block, Py_ssize_t start) except -1
     cdef int keep(self, unsigned int position, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef int keep_request(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1

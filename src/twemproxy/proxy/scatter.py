@@ -27,6 +27,8 @@ from cython.cimports.twemproxy.protocol.request import (
 from cython.cimports.twemproxy.proxy.pieced_request import PiecedRequest
 from cython.cimports.twemproxy.proxy.pipeline import make_place
 from cython.cimports.twemproxy.proxy.reply_queue import ClientRequest, ReplyQueue
+from cython.cimports.twemproxy.proxy.route_table import RouteTable
+from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR, FRAGMENTS
@@ -62,7 +64,8 @@ def scatter(
     buf: cython.p_uchar = block_bytes(block)
     n: cython.int = cython.cast(cython.int, request.items)
     i: cython.int
-    server: cython.int
+    place: cython.int
+    routes: RouteTable = pool.routes
     item: cython.pointer[Place]
     fragment: cython.pointer[Fragment]
     items: cython.pointer[Place]
@@ -72,7 +75,7 @@ def scatter(
     merge: Merge = request.merge
     misses: cython.bint = merge == VALUES and pool.settings.tolerates_missing
     key: Item = pool.item
-    if not pool.rotation.is_open():
+    if not routes.is_open:
         if misses:
             return answer_missing(pool, request, replies, n, pieced)
         if pieced is not None:
@@ -80,27 +83,27 @@ def scatter(
             return None
         replies.fail(replies.reserve(), b"" if request.expected & NOREPLY else pool.refused)
         return None
-    if pool.n_servers == 1 and pieced is None and not misses:
-        connection = pool.connection(0, client, profile)
+    if routes.n_servers == 1 and pieced is None and not misses:
+        connection = pool.connection(cython.cast(Server, routes.servers[0]), client, profile)
         if connection.out.pending > HIGH_WATER:
             return connection
         forward_whole(connection, request, replies, block, start, end)
         return None
     items = cython.cast(cython.pointer[Place], malloc(n * cython.sizeof(Place)))
-    by_server = cython.cast(cython.pointer[Fragment], calloc(pool.n_servers, cython.sizeof(Fragment)))
+    by_server = cython.cast(cython.pointer[Fragment], calloc(routes.n_servers, cython.sizeof(Fragment)))
     try:
         if items is cython.NULL or by_server is cython.NULL:
             raise MemoryError("no memory to split a request")
         codec.first_item(buf, start, request, key)
         for i in range(n):
-            server = pool.rotation.ring.route(buf, start + key.key_start, start + key.key_end)
+            place = routes.ring.route(buf, start + key.key_start, start + key.key_end)
             item = cython.address(items[i])
             item.start = key.start
             item.length = key.end - key.start
             item.key_start = key.key_start
             item.key_end = key.key_end
             item.next = NONE
-            fragment = cython.address(by_server[server])
+            fragment = cython.address(by_server[place])
             if fragment.items == 0:
                 fragment.first = i
             else:
@@ -109,12 +112,12 @@ def scatter(
             fragment.items += 1
             if i + 1 < n:
                 codec.next_item(buf, start, key)
-        for server in range(pool.n_servers):
-            if by_server[server].items > 0:
-                connection = pool.connection(server, client, profile)
+        for place in range(routes.n_servers):
+            if by_server[place].items > 0:
+                connection = pool.connection(cython.cast(Server, routes.servers[place]), client, profile)
                 if connection.out.pending > HIGH_WATER:
                     return connection
-                if by_server[server].items == n and pieced is None and not misses:
+                if by_server[place].items == n and pieced is None and not misses:
                     forward_whole(connection, request, replies, block, start, end)
                     return None
         split = SplitRequest()
@@ -161,21 +164,24 @@ def broadcast(
 
     Ejected servers are included: the request is complete only after every server has run it. Returns as ``scatter``.
     """
-    server: cython.int
+    f: cython.int
+    routes: RouteTable = pool.routes
     connection: ServerConnection
     split: SplitRequest
-    for server in range(pool.n_servers):
-        connection = pool.connection(server, client, profile)
+    for f in range(routes.n_servers):
+        connection = pool.connection(cython.cast(Server, routes.servers[f]), client, profile)
         if connection.out.pending > HIGH_WATER:
             return connection
     split = SplitRequest()
     split.begin(pool, request.merge, request.expected, replies, None)
     split.merge_replies = pool.codec.merge_replies
-    split.take_all_servers()
-    for server in range(pool.n_servers):
-        connection = pool.connection(server, client, profile)
+    split.allocate_fragments(routes.n_servers)
+    for f in range(routes.n_servers):
+        split.fragments[f].server = f
+    for f in range(routes.n_servers):
+        connection = pool.connection(split.server_of(f), client, profile)
         # Only the merged reply may be unwanted; every server must reply.
-        connection.send_request(split, server, request, request.expected & ~(QUIET | NOREPLY), block, start, end)
+        connection.send_request(split, f, request, request.expected & ~(QUIET | NOREPLY), block, start, end)
     return None
 
 
@@ -191,9 +197,8 @@ def fan_out(pool: ServerPool, expected: cython.uchar, replies: ReplyQueue, conne
     split: SplitRequest = SplitRequest()
     split.begin(pool, CUSTOM, expected, replies, None)
     split.merge_replies = ask.merge
+    split.asked = [server for server, _ in ask.requests]
     split.allocate_fragments(len(connections))
-    for f in range(split.n_fragments):
-        split.fragments[f].server = ask.requests[f][0]
     for f in range(split.n_fragments):
         connection = connections[f]
         connection.send_bytes(split, f, ask.requests[f][1], split.expected & ~(QUIET | NOREPLY))
@@ -220,6 +225,7 @@ def answer_missing(
 class SplitRequest(ClientRequest):
     """A split request, until the last fragment has its reply. Positions are fragment numbers.
 
+    ``routes``: the route table with which it began. ``asked``: the server of each fragment if a plan has chosen them.
     ``request``: the request's bytes while the codec needs its keys: a copy, or part of ``request_block``.
     """
 
@@ -248,6 +254,7 @@ class SplitRequest(ClientRequest):
     ) -> cython.int:
         """Start; reserve a position in the order of replies, unless the request is a piece of another one."""
         self.pool = pool
+        self.routes = pool.routes
         self.replies = replies
         self.merge = merge
         self.expected = expected
@@ -271,20 +278,20 @@ class SplitRequest(ClientRequest):
     @cython.exceptval(-1, check=False)
     def take_fragments(self, by_server: cython.pointer[Fragment]) -> cython.int:
         """Make a fragment of the items of each server that has some."""
-        server: cython.int
+        place: cython.int
         i: cython.int
         n: cython.int = 0
-        for server in range(self.pool.n_servers):
-            if by_server[server].items > 0:
+        for place in range(self.routes.n_servers):
+            if by_server[place].items > 0:
                 n += 1
         self.allocate_fragments(n)
         n = 0
-        for server in range(self.pool.n_servers):
-            if by_server[server].items == 0:
+        for place in range(self.routes.n_servers):
+            if by_server[place].items == 0:
                 continue
-            self.fragments[n] = by_server[server]
-            self.fragments[n].server = server
-            i = by_server[server].first
+            self.fragments[n] = by_server[place]
+            self.fragments[n].server = place
+            i = by_server[place].first
             while i != NONE:
                 self.items[i].fragment = n
                 i = self.items[i].next
@@ -292,14 +299,11 @@ class SplitRequest(ClientRequest):
         return 0
 
     @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def take_all_servers(self) -> cython.int:
-        """Make a fragment for each server."""
-        server: cython.int
-        self.allocate_fragments(self.pool.n_servers)
-        for server in range(self.pool.n_servers):
-            self.fragments[server].server = server
-        return 0
+    def server_of(self, f: cython.int) -> Server:
+        """The server of a fragment."""
+        if self.asked is not None:
+            return cython.cast(Server, self.asked[f])
+        return cython.cast(Server, self.routes.servers[self.fragments[f].server])
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -341,7 +345,7 @@ class SplitRequest(ClientRequest):
         complete: cython.bint
         connection: ServerConnection
         for f in range(self.n_fragments):
-            connection = self.pool.connection(self.fragments[f].server, client, profile)
+            connection = self.pool.connection(self.server_of(f), client, profile)
             connection.separate(self)
             before = connection.out.pending
             complete = False
@@ -560,7 +564,7 @@ class SplitRequest(ClientRequest):
             reply = PyBytes_FromStringAndSize(
                 cython.cast(cython.p_char, self.fragments[f].reply), self.fragments[f].reply_length
             )
-            said.append((self.pool.config.servers[self.fragments[f].server].name, reply))
+            said.append((self.server_of(f).name, reply))
         reply = self.merge_replies(said)
         return self.answer_with(
             cython.NULL, cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)), PyBytes_GET_SIZE(reply)

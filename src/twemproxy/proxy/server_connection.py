@@ -50,7 +50,7 @@ from cython.cimports.twemproxy.proxy.internal_request import InternalRequest
 from cython.cimports.twemproxy.proxy.pipeline import Entry, Pipeline, add, forget_oldest, make_place, oldest
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
-from cython.cimports.twemproxy.proxy.rotation import ServerHealth
+from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.proxy.server_stream import (
     CLOSED,
     CONNECTING,
@@ -98,7 +98,7 @@ class ServerConnection(ServerStream):
     """
 
     def __init__(
-        self, pool: ConfiguredPool, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, profile: int, shared
+        self, pool: ConfiguredPool, loop: EventLoop, codec: Codec, server: Server, profile: int, shared
     ) -> None:
         """The parameters: see ServerStream.
 
@@ -106,7 +106,7 @@ class ServerConnection(ServerStream):
 
         ``listener(message)``, when set, gets each message that is not the reply to a request.
         """
-        ServerStream.__init__(self, pool, loop, codec, health, upstream, profile)
+        ServerStream.__init__(self, pool, loop, codec, server, profile)
         self.shared = shared
         self.requests = Pipeline()
         self.reply_began_at = NEVER
@@ -248,7 +248,7 @@ class ServerConnection(ServerStream):
 
         Never for a probe, nor for a connection with a ``listener``, whose bytes are no requests.
         """
-        return self.health.down and not self.failures_ignored and self.listener is None
+        return self.server.down and not self.failures_ignored and self.listener is None
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -474,9 +474,9 @@ class ServerConnection(ServerStream):
         forget_oldest(self.requests)
         if self.pool.settings.auto_eject_hosts and not self.shaped:
             if self.codec.is_transient_error(data, 0, length):
-                self.health.failed()
+                self.server.failed()
             else:
-                self.health.failures = 0
+                self.server.failures = 0
         if expected & (QUIET | NOREPLY) and (
             expected & NOREPLY or self.codec.is_suppressible(data, 0, length, expected)
         ):
@@ -633,7 +633,7 @@ class ServerConnection(ServerStream):
         self.fail_overdue(self.upstream.error_reply(ETIMEDOUT))
         if counts_as_failure:
             self.counted_until = self.loop.now + self.timeout()
-            return self.health.failed()
+            return self.server.failed()
         return 0
 
     @cython.cfunc
@@ -809,7 +809,7 @@ class ServerConnection(ServerStream):
         if counts_as_failure and not self.failures_ignored and (failed or not resent):
             # If all requests are sent again, the next connection shows the server's health. This comes last, because
             # it may move keys, and nothing may be sent while that happens.
-            return self.health.failed()
+            return self.server.failed()
         return 0
 
     @cython.cfunc

@@ -6,8 +6,10 @@ time. Requests of one client that arrived together, without another request in b
 servers are left out, and servers that are silent for ``ANSWER_BY`` are not waited for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, Protocol
+
+from twemproxy.protocol.plan import Server
 
 ANSWER_BY = 1000
 """Milliseconds that a server has to reply; the pool's ``timeout`` if that is shorter."""
@@ -29,6 +31,7 @@ class Waiting(Protocol):
 class Reply(NamedTuple):
     """The result of one server. ``state``: ok, error, ejected, failed or silent. ``text``: the reply, or the reason."""
 
+    server: Server
     state: str
     text: bytes = b""
 
@@ -36,7 +39,7 @@ class Reply(NamedTuple):
 NOT_SENT = 1 << 62
 """The turn of a poll before it is sent."""
 
-_SILENT = Reply("silent", b"-it did not answer in time")
+_SILENT = b"-it did not answer in time"
 
 
 class Poll:
@@ -55,26 +58,25 @@ class Poll:
         self.kind = kind
         self.notes: dict[Any, Any] = {}
         self.replies: list[Reply] = []
-        self._awaited: set[int] = set()
+        self._awaited: dict[Server, int] = {}
         self._clients: dict[Waiting, None] = {}
 
     def wanted_by(self, client: Waiting) -> None:
         """Wake this client when the poll is done."""
         self._clients[client] = None
 
-    def begin(self, states: list[Reply | None], due: int, turn: int) -> None:
-        """Start. ``states``: the known results, None for servers that get the request. ``due``: in milliseconds."""
+    def begin(self, replies: list[Reply], asked: Collection[Server], due: int, turn: int) -> None:
+        """Start. ``replies``: the results of all servers unless a server in ``asked`` replies. ``due``: in ms."""
         self.due = due
         self.turn = turn
-        self._awaited = {index for index, state in enumerate(states) if state is None}
-        self.replies = [state or _SILENT for state in states]
+        self.replies = replies
+        self._awaited = {reply.server: place for place, reply in enumerate(replies) if reply.server in asked}
 
-    def take(self, server: int, reply: Reply) -> bool:
+    def take(self, reply: Reply) -> bool:
         """Take a server's result; returns whether it was the last one."""
-        if self.done or server not in self._awaited:
+        if self.done or reply.server not in self._awaited:
             return False
-        self._awaited.discard(server)
-        self.replies[server] = reply
+        self.replies[self._awaited.pop(reply.server)] = reply
         return not self._awaited
 
     def finish(self) -> None:
@@ -104,7 +106,7 @@ class ServerPoll:
         self._latest = _Latest(-1, b"", 0, Poll(0))
         self._asked: dict[bytes, Poll] = {}
         self._next: dict[bytes, Poll] = {}
-        self._owing: set[tuple[bytes, int]] = set()
+        self._owing: set[tuple[bytes, Server]] = set()
         """(request, server) of requests without a reply: a server gets the same request again only after its reply."""
 
     def ask(self, request: bytes, client: Waiting, kind: int = 0) -> Poll:
@@ -140,25 +142,25 @@ class ServerPoll:
     def _begin(self, request: bytes, poll: Poll) -> None:
         live = set(self._pool.live_servers())
         now = self._pool.now()
-        states: list[Reply | None] = []
-        for index in range(len(self._pool.server_names())):
-            silent = _SILENT if (request, index) in self._owing else None
-            states.append(silent if index in live else Reply("ejected"))
-        poll.begin(states, now + min(self._pool.config.timeout or ANSWER_BY, ANSWER_BY), self._pool.turn())
+        replies = [
+            Reply(server, "silent", _SILENT) if server in live else Reply(server, "ejected")
+            for server in self._pool.servers
+        ]
+        asked = [server for server in self._pool.servers if server in live and (request, server) not in self._owing]
+        poll.begin(replies, asked, now + min(self._pool.config.timeout or ANSWER_BY, ANSWER_BY), self._pool.turn())
         self._asked[request] = poll
         self._pool.look_by(poll.due)
-        asked = [index for index, state in enumerate(states) if state is None]
         if not asked:
             return self._finish(request, poll)
-        self._owing.update((request, index) for index in asked)
-        for index in asked:
-            self._pool.ask_server(index, request, self._answer(request, poll, index), poll.kind)
+        self._owing.update((request, server) for server in asked)
+        for server in asked:
+            self._pool.ask_server(server, request, self._answer(request, poll, server), poll.kind)
 
-    def _answer(self, request: bytes, poll: Poll, server: int) -> Callable[[bytes, bool], None]:
+    def _answer(self, request: bytes, poll: Poll, server: Server) -> Callable[[bytes, bool], None]:
         def done(reply: bytes, answered: bool) -> None:
             self._owing.discard((request, server))
             state = "failed" if not answered else "error" if self._is_error(reply) else "ok"
-            if poll.take(server, Reply(state, reply)):
+            if poll.take(Reply(server, state, reply)):
                 self._finish(request, poll)
 
         return done

@@ -15,10 +15,12 @@ from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor, Item, Request
+from cython.cimports.twemproxy.proxy.health import Health
 from cython.cimports.twemproxy.proxy.internal_request import InternalRequest
 from cython.cimports.twemproxy.proxy.pipeline import Pipeline
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
-from cython.cimports.twemproxy.proxy.rotation import Rotation, ServerHealth
+from cython.cimports.twemproxy.proxy.route_table import RouteTable
+from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.stats.counters import CounterTable
 
@@ -41,8 +43,6 @@ FIXED = (
     *("name", "listen", "servers", "redis", "hash", "hash_tag", "distribution"),
     *("server_connections", "redis_auth", "redis_db"),
 )
-# The key by which requests without a key are routed, as in nutcracker.
-PLACEHOLDER = cython.declare(bytes, b"placeholder")
 
 
 @cython.cfunc
@@ -51,21 +51,6 @@ def is_silent(connection: ServerConnection) -> cython.bint:
     """Whether a connection has requests and has been silent for BUSY_AFTER."""
     requests: Pipeline = connection.requests
     return requests.head != requests.tail and connection.heard_at + BUSY_AFTER <= connection.loop.now
-
-
-@cython.final
-@cython.cclass
-class Server:
-    """One server of a pool. ``connections``: its connections of the default profile, ``server_connections`` of them.
-
-    ``others``: lists of its connections of other profiles, by profile. ``recent``: the list of ``recent_profile``, 0
-    for none. ``everything``: all its shared connections.
-    """
-
-    def __init__(self, connections: list) -> None:
-        self.connections = connections
-        self.others = {}
-        self.everything = list(connections)
 
 
 @cython.final
@@ -84,7 +69,7 @@ class ServerPool(ConfiguredPool):
         """``config``: a PoolConfig. ``position``, ``server_positions``: where its counters are in ``table``.
         ``resolver``: see ``proxy.addresses.Resolver``.
         """
-        health: ServerHealth
+        server: Server
         ConfiguredPool.__init__(self, config)
         self.loop = loop
         self.codec = codec
@@ -93,7 +78,6 @@ class ServerPool(ConfiguredPool):
         self.item = Item()
         self.log = PoolLog(config.name, config.redis)
         self.started = time.time()
-        self.n_servers = len(config.servers)
         self.refused = codec.error(error_text(111))
         # The pointers below are valid as long as the table exists.
         self.table = table
@@ -108,28 +92,34 @@ class ServerPool(ConfiguredPool):
             [server.weight for server in config.servers],
             int(time.time()),
         )
-        self.rotation = Rotation(self, loop, rings, [server.name for server in config.servers], self.log)
-        self.rotation.pool_counters = self.counters
-        self.servers = []
-        upstreams = []
-        for health, server, at in zip(self.rotation.members, config.servers, server_positions, strict=True):
-            health.counters = table.at(at)
-            upstream = Upstream(self, server, codec, resolver)
-            upstreams.append(upstream)
-            connections = []
-            for _ in range(config.server_connections):
-                connections.append(self.new_connection(health, upstream, 0, True))
-            self.servers.append(Server(connections))
+        servers = []
+        for each, at in zip(config.servers, server_positions, strict=True):
+            server = Server(self, each.name, len(servers), Upstream(self, each, codec, resolver))
+            server.counters = table.at(at)
+            self.make_connections(server, 0, config.server_connections)
+            servers.append(server)
+        self.health = Health(self, loop, rings, tuple(servers), self.log)
+        self.health.pool_counters = self.counters
+        self.routes = self.health.routes
         self.extra = set()
         self.private = PrivateConnections(self)
         self.profiles = Profiles(self)
         self.subscriptions = Subscriptions(self)
         self.poll = ServerPoll(self, codec.says_error)
         self.health_checks = HealthChecks(self)
-        self.refreshing = AddressRefresh(self, [upstream.addresses for upstream in upstreams])
-        self.upstreams = upstreams
-        self.rotation.on_ejected = self.ejected
-        self.rotation.on_rebuilt = self.subscriptions.rebalance
+        self.refreshing = AddressRefresh(self)
+        self.health.on_ejected = self.ejected
+        self.health.on_routes = self.replace_routes
+
+    @property
+    def servers(self):
+        """The servers, in the order of the configuration."""
+        return self.routes.servers
+
+    def replace_routes(self, routes: RouteTable) -> None:
+        """Replace the route table: keys may have moved to other servers."""
+        self.routes = routes
+        self.subscriptions.rebalance()
 
     def replace_settings(self, config) -> None:
         """Replace the settings of the pool; requests in progress go on.
@@ -142,71 +132,58 @@ class ServerPool(ConfiguredPool):
                 raise ValueError(f"'{name}' of a running pool cannot be changed")
         self.settings = PoolSettings(config)
         self.codec.permit(config.allow_commands, config.deny_commands)
-        for server in self.servers:
-            for connection in server.everything:
+        for server in self.routes.servers:
+            for connection in server.shared:
                 connection.apply_settings()
         for connection in self.extra:
             connection.apply_settings()
-        self.rotation.apply_settings()
+        self.health.apply_settings()
         self.health_checks.apply_settings()
         self.refreshing.apply_settings()
 
-    def new_connection(self, health: ServerHealth, upstream, profile, shared):
+    def new_connection(self, server: Server, profile: int, shared: bool):
         """A new connection to the server, still closed; ``shared``: see ServerConnection."""
-        connection = ServerConnection(self, self.loop, self.codec, health, upstream, profile, shared)
+        connection = ServerConnection(self, self.loop, self.codec, server, profile, shared)
         connection.process_counters = self.process_counters
         return connection
 
+    def make_connections(self, server: Server, profile: int, n: int) -> list:
+        """Make ``n`` shared connections of a profile to a server, still closed."""
+        connections = []
+        for _ in range(n):
+            connections.append(self.new_connection(server, profile, True))
+        server.add_connections(profile, connections)
+        return connections
+
     @cython.cfunc
     @cython.inline
-    @cython.exceptval(check=False)
-    def server_of_key(self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request) -> cython.int:
+    def server_of_key(self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request) -> Server:
         """The server of a request's key; the request begins in ``buf`` at ``start``."""
         if request.key_decoded:
-            return self.rotation.ring.route(cython.address(request.decoded[0]), 0, request.key_end)
-        return self.rotation.ring.route(buf, start + request.key_start, start + request.key_end)
+            return self.routes.server_of(cython.address(request.decoded[0]), 0, request.key_end)
+        return self.routes.server_of(buf, start + request.key_start, start + request.key_end)
 
-    def server_of_all(self, keys: list) -> int:
-        """The server that has all of these keys, -1 if they are on several servers; without keys as ``any_server``.
+    @cython.cfunc
+    def server_of_found(self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request, item: Item) -> Server:
+        """As ``RouteTable.server_of_all``, for the keys that ``Codec.next_key`` finds.
 
-        With the distribution ``random`` a key has no server of its own, so all keys get the one that the first key
-        draws.
+        ``item``: from ``Codec.begin_keys``.
         """
-        key: bytes
-        server: cython.int = -1
-        other: cython.int
-        if not keys:
-            return self.any_server()
-        for key in keys:
-            other = self.rotation.ring.server_for(key)
-            if server >= 0 and other != server:
-                return -1
-            server = other
-            if self.rotation.ring.is_random:
-                break
-        return server
-
-    @cython.cfunc
-    @cython.exceptval(-2, check=True)
-    def server_of_found(
-        self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request, item: Item
-    ) -> cython.int:
-        """As ``server_of_all``, for the keys that ``Codec.next_key`` finds; ``item``: from ``Codec.begin_keys``."""
-        server: cython.int = -1
-        other: cython.int
+        server: Server = None
+        other: Server
         while self.codec.next_key(buf, start, request, item):
-            other = self.rotation.ring.route(buf, start + item.key_start, start + item.key_end)
-            if server >= 0 and other != server:
-                return -1
+            other = self.routes.server_of(buf, start + item.key_start, start + item.key_end)
+            if server is not None and other is not server:
+                return None
             server = other
-            if self.rotation.ring.is_random:
+            if self.routes.ring.is_random:
                 break
-        return server if server >= 0 else self.any_server()
+        return server if server is not None else self.routes.any_server()
 
     @cython.cfunc
-    def connection(self, server: cython.int, client: cython.uint, profile: cython.int) -> ServerConnection:
+    def connection(self, server: Server, client: cython.uint, profile: cython.int) -> ServerConnection:
         """The connection to a server for a client: always the same, so that a client reads its own writes."""
-        connections: list = cython.cast(Server, self.servers[server]).connections
+        connections: list = server.connections
         if profile != 0:
             connections = self.connections_of(server, profile)
         if len(connections) == 1:
@@ -214,48 +191,23 @@ class ServerPool(ConfiguredPool):
         return cython.cast(ServerConnection, connections[client % len(connections)])
 
     @cython.cfunc
-    def connections_of(self, server: cython.int, profile: cython.int) -> list:
+    def connections_of(self, server: Server, profile: cython.int) -> list:
         """The connections of a profile other than 0 to a server, made with the first call."""
-        kept: Server = self.servers[server]
-        connections: list
-        if profile != kept.recent_profile:
-            connections = kept.others.get(profile)
-            if connections is None:
-                connections = self.make_profile(server, profile)
-            kept.recent = connections
-            kept.recent_profile = profile
-        return kept.recent
+        connections: list = server.connections_of(profile)
+        if connections is None:
+            connections = self.make_connections(server, profile, len(server.connections))
+            self.profiles.adopt(server, profile, connections)
+        return connections
 
-    def profile_connections(self, server: int, profile: int) -> list:
+    def profile_connections(self, server: Server, profile: int) -> list:
         """As ``connections_of``."""
         return self.connections_of(server, profile)
 
-    def make_profile(self, server: int, profile: int) -> list:
-        """Make the connections of a profile to a server, still closed."""
-        kept: Server = self.servers[server]
-        first: ServerConnection = kept.connections[0]
-        connections = []
-        for _ in range(len(kept.connections)):
-            connections.append(self.new_connection(first.health, first.upstream, profile, True))
-        kept.others[profile] = connections
-        kept.everything.extend(connections)
-        self.profiles.adopt(server, profile, connections)
-        return connections
-
-    def drop_profile(self, server: int, profile: int) -> None:
-        """Remove the connections of a profile to a server; they are closed."""
-        kept: Server = self.servers[server]
-        for connection in kept.others.pop(profile):
-            kept.everything.remove(connection)
-        kept.recent_profile = 0
-        kept.recent = None
-
     # --- connections that clients do not share -----------------------------------------------------------------
 
-    def open_extra(self, server: int, profile: int):
+    def open_extra(self, server: Server, profile: int):
         """A new connection to a server for ``private`` or ``subscriptions``; its first request opens it."""
-        first: ServerConnection = cython.cast(Server, self.servers[server]).connections[0]
-        connection = self.new_connection(first.health, first.upstream, profile, False)
+        connection = self.new_connection(server, profile, False)
         self.extra.add(connection)
         return connection
 
@@ -275,9 +227,9 @@ class ServerPool(ConfiguredPool):
 
     def ask(self, request: bytes, done) -> None:
         """Send a request of the proxy's own to any server; ``done``: see InternalRequest."""
-        self.connection(max(self.find_server([]), 0), 0, 0).ask(request, done)
+        self.connection(self.routes.any_server(), 0, 0).ask(request, done)
 
-    def ask_server(self, server: int, request: bytes, done, kind: int) -> None:
+    def ask_server(self, server: Server, request: bytes, done, kind: int) -> None:
         """As ``ask``, to one server; ``kind``: ``Request.expected`` for the reply."""
         self.connection(server, 0, 0).ask(request, done, kind)
 
@@ -289,13 +241,13 @@ class ServerPool(ConfiguredPool):
         """
         connection: ServerConnection
         found: cython.bint = False
-        if self.n_servers > 1:
+        if self.routes.n_servers > 1:
             return False
-        for connection in (*cython.cast(Server, self.servers[0]).everything, *self.extra):
+        for connection in (*cython.cast(Server, self.routes.servers[0]).shared, *self.extra):
             found = found or (connection.shaped and is_silent(connection))
         return found
 
-    def send_framed(self, server: int, request: Request, data: bytes, done) -> None:
+    def send_framed(self, server: Server, request: Request, data: bytes, done) -> None:
         """Send the request with the bytes ``data``, which may have been framed for any pool of the same protocol.
 
         ``done``: see InternalRequest.
@@ -312,20 +264,31 @@ class ServerPool(ConfiguredPool):
 
     def connects(self) -> int:
         """How many connections to servers have been opened."""
-        return sum(upstream.connects for upstream in self.upstreams)
+        return sum(server.upstream.connects for server in self.routes.servers)
 
-    def find_server(self, keys: list) -> int:
-        """As ``server_of_all``; -2 if no server is live."""
-        return self.server_of_all(keys) if self.rotation.is_open() else -2
+    def is_open(self) -> bool:
+        """See ``RouteTable``."""
+        return self.routes.is_open
 
-    def live_servers(self) -> list:
-        """The live servers, by index; all servers if none is live."""
-        live = [index for index, member in enumerate(self.rotation.members) if member.live]
-        return live or list(range(self.n_servers))
+    def any_server(self) -> Server:
+        """See ``RouteTable``."""
+        return self.routes.any_server()
+
+    def server_of(self, key: bytes) -> Server:
+        """The server that has this key."""
+        return self.routes.server_of_all([key])
+
+    def server_of_all(self, keys: list) -> Server | None:
+        """See ``RouteTable``."""
+        return self.routes.server_of_all(keys)
+
+    def live_servers(self) -> tuple:
+        """The live servers; all servers if none is live."""
+        return self.routes.live or self.routes.servers
 
     def is_random(self) -> bool:
         """Whether the distribution is ``random``: a key has no server of its own."""
-        return self.rotation.ring.is_random
+        return self.routes.ring.is_random
 
     def tell_guesses(self, address: str, count: int) -> None:
         """Log that a client is closed after ``count`` wrong passwords."""
@@ -350,8 +313,8 @@ class ServerPool(ConfiguredPool):
         server: Server
         connection: ServerConnection
         next_look: int64_t = NEVER
-        for server in self.servers:
-            for connection in list(server.everything):
+        for server in self.routes.servers:
+            for connection in list(server.shared):
                 next_look = min(next_look, connection.expire())
         if self.extra:
             for connection in list(self.extra):
@@ -363,61 +326,38 @@ class ServerPool(ConfiguredPool):
                 next_look = min(next_look, cython.cast(int64_t, moment))
         return next_look
 
-    def ejected(self, index: int) -> int:
+    def ejected(self, server: Server) -> int:
         """A server was ejected; returns the milliseconds until its next health check."""
         connection: ServerConnection
-        for connection in list(cython.cast(Server, self.servers[index]).everything):
+        for connection in list(server.shared):
             # The proxy may now have to reply to the requests on these connections.
             self.loop.want_flush(connection)
-        return self.health_checks.ejected(index)
+        return self.health_checks.ejected(server)
 
-    def leave_stale_address(self, index: int) -> None:
+    def leave_stale_address(self, server: Server) -> None:
         """A server's addresses have changed: move the connections whose addresses are gone."""
-        server: Server = self.servers[index]
         connection: ServerConnection
-        for connection in list(server.everything):
+        for connection in list(server.shared):
             connection.leave_stale_address()
         self.private.follow_servers()
         self.subscriptions.follow_servers()
 
-    def readmit(self, server: int) -> None:
+    def reinstate(self, server: Server) -> None:
         """Reinstate an ejected server."""
-        self.rotation.readmit(server)
-
-    def count_failure(self, server: int) -> None:
-        """Count a failed health check of a live server."""
-        self.rotation.count_failure(server)
+        self.health.reinstate(server)
 
     def error(self, text: str) -> bytes:
         """An error reply in the pool's protocol."""
         return self.codec.error(text)
 
-    def server_names(self) -> list:
-        """Names of the servers, by index."""
-        return [server.name for server in self.config.servers]
-
     def can_use(self, profile: int, client):
         """Whether servers accept a profile; None while this is being tested, see ``Profiles``."""
         return self.profiles.can_use(profile, client)
 
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def any_server(self) -> cython.int:
-        """A server for requests that any server can answer: a live one, if there is one."""
-        health: ServerHealth
-        server: cython.int = self.rotation.ring.route(
-            cython.cast(cython.p_uchar, PyBytes_AS_STRING(PLACEHOLDER)), 0, PyBytes_GET_SIZE(PLACEHOLDER)
-        )
-        if cython.cast(ServerHealth, self.rotation.members[server]).down:
-            for health in self.rotation.members:
-                if health.live:
-                    return health.index
-        return server
-
     def preconnect(self) -> None:
         """Open one connection to each server."""
         server: Server
-        for server in self.servers:
+        for server in self.routes.servers:
             server.connections[0].preconnect()
 
     def clients(self) -> list:
@@ -426,7 +366,7 @@ class ServerPool(ConfiguredPool):
 
     def statistics(self) -> list:
         """(name, value) of the figures of this process and of the pool, the servers' figures summed up."""
-        health: ServerHealth
+        server: Server
         i: cython.Py_ssize_t
         totals: list = [0] * len(SERVER_METRICS)
         now = time.time()
@@ -443,11 +383,11 @@ class ServerPool(ConfiguredPool):
             figures.append((PROCESS_METRICS[i].name, self.process_counters[i]))
         for i in range(len(POOL_METRICS)):
             figures.append((POOL_METRICS[i].name, self.counters[i]))
-        for health in self.rotation.members:
+        for server in self.routes.servers:
             for i in range(len(SERVER_METRICS)):
-                totals[i] += health.counters[i]
-        figures.append(("servers", self.n_servers))
-        figures.append(("servers_live", self.rotation.n_live))
+                totals[i] += server.counters[i]
+        figures.append(("servers", self.routes.n_servers))
+        figures.append(("servers_live", len(self.routes.live)))
         for metric, total in zip(SERVER_METRICS, totals, strict=True):
             if metric.kind != "timestamp":
                 figures.append((metric.name, total))
@@ -455,16 +395,16 @@ class ServerPool(ConfiguredPool):
 
     def server_statistics(self) -> list:
         """(name, figures) of each server; figures: (name, value) pairs of this process."""
-        health: ServerHealth
+        server: Server
         i: cython.Py_ssize_t
         servers = []
-        for health, server in zip(self.rotation.members, self.config.servers, strict=True):
+        for server in self.routes.servers:
             figures = [
-                ("state", "live" if health.live else "ejected"),
-                ("address", server.pname),
-                ("failures", health.failures),
+                ("state", "live" if server.live else "ejected"),
+                ("address", server.upstream.server.pname),
+                ("failures", server.failures),
             ]
             for i in range(len(SERVER_METRICS)):
-                figures.append((SERVER_METRICS[i].name, health.counters[i]))
+                figures.append((SERVER_METRICS[i].name, server.counters[i]))
             servers.append((server.name, figures))
         return servers

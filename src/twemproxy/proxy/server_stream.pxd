@@ -5,7 +5,7 @@ from twemproxy.net.stream cimport Stream
 from twemproxy.protocol.codec cimport Codec
 from twemproxy.protocol.request cimport Cursor
 from twemproxy.proxy.pool_settings cimport ConfiguredPool
-from twemproxy.proxy.rotation cimport ServerHealth
+from twemproxy.proxy.server cimport Server
 from twemproxy.stats.counters cimport Counter
 
 cdef enum State:
@@ -20,7 +20,7 @@ cdef enum State:
 cdef class ServerStream(Stream):
     cdef Codec codec
     cdef Cursor cursor
-    cdef ServerHealth health
+    cdef readonly Server server
     cdef readonly State state
     cdef readonly object upstream
     cdef list candidates

@@ -18,7 +18,7 @@ from cython.cimports.twemproxy.net.transport import Transport
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
-from cython.cimports.twemproxy.proxy.rotation import ServerHealth
+from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.stats.counters import CURR_CONNECTIONS, SERVER_CONNECTIONS, TOTAL_CONNECTIONS
 
 from twemproxy.net.sockets import connect
@@ -38,10 +38,8 @@ class ServerStream(Stream):
     ``features``: see ``Codec.features_of``. ``cursor``: the cursor of the incomplete reply.
     """
 
-    def __init__(
-        self, pool: ConfiguredPool, loop: EventLoop, codec: Codec, health: ServerHealth, upstream, profile: int
-    ) -> None:
-        """``upstream``: a ``proxy.upstream.Upstream``. ``profile``: see ``Codec.session``.
+    def __init__(self, pool: ConfiguredPool, loop: EventLoop, codec: Codec, server: Server, profile: int) -> None:
+        """``profile``: see ``Codec.session``.
 
         ``on_settled(ready, refused)``, when set, is called each time the stream has become READY or has failed;
         ``refused``: whether the server does not accept the profile.
@@ -51,10 +49,10 @@ class ServerStream(Stream):
         self.loop = loop
         self.codec = codec
         self.cursor = Cursor()
-        self.health = health
-        self.upstream = upstream
+        self.server = server
+        self.upstream = server.upstream
         self.profile = profile
-        self.counters = health.counters
+        self.counters = server.counters
         self.state = CLOSED
         self.features = EVERYTHING
 

@@ -46,7 +46,7 @@ cdef class Batch:
 
 
 cdef class Link:
-    cdef int server
+    cdef object server
     cdef object connection
     cdef tuple alone
     cdef object batches

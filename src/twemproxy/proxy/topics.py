@@ -225,8 +225,8 @@ class Link:
     replaces this one.
     """
 
-    def __init__(self, server: int, connection) -> None:
-        """``connection``: a ``proxy.server_connection.ServerConnection`` with a ``listener``."""
+    def __init__(self, server, connection) -> None:
+        """``server``: a ``proxy.server.Server``. ``connection``: a ``ServerConnection`` with a ``listener``."""
         self.server = server
         self.connection = connection
         self.alone = (self,)

@@ -5,6 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from types import SimpleNamespace
 
+from harness.fake_servers import FakeServer, fake_servers
 from harness.resp import arguments, error, message_end
 from harness.subscribing import confirmation, message, pattern_message
 from twemproxy.protocol.redis.codec import RedisCodec
@@ -18,7 +19,7 @@ REFUSED = error("NOPERM no")
 class FakeConnection:
     """``requests``: requests without an answer so far; ``subscribed``: the server's subscriptions, as (kind, name)."""
 
-    def __init__(self, pool: "FakePool", server: int) -> None:
+    def __init__(self, pool: "FakePool", server: FakeServer) -> None:
         self.pool = pool
         self.server = server
         self.on_settled: Callable[[bool, bool], None] | None = None
@@ -109,8 +110,8 @@ class FakePool:
     def __init__(self, servers: int = 3, timeout: int = TIMEOUT) -> None:
         self.config = SimpleNamespace(timeout=timeout)
         self.codec = RedisCodec()
-        self.servers = list(range(servers))
-        self.live = set(self.servers)
+        self.servers = fake_servers(servers)
+        self.live: set[int] = set(self.servers)
         self.down: set[int] = set()
         self.forbidden: dict[int, set[tuple[str, bytes]]] = {}
         self.random = False
@@ -125,16 +126,16 @@ class FakePool:
     def is_random(self) -> bool:
         return self.random
 
-    def server_of_all(self, keys: list[bytes]) -> int:
-        [name] = keys
-        first = name[0] if name else 0
-        live = sorted(self.live) or self.servers
-        return first % len(self.servers) if first % len(self.servers) in live else live[first % len(live)]
+    def server_of(self, key: bytes) -> FakeServer:
+        first = key[0] if key else 0
+        live = self.live_servers()
+        server = self.servers[first % len(self.servers)]
+        return server if server in live else live[first % len(live)]
 
-    def live_servers(self) -> list[int]:
-        return sorted(self.live) or self.servers
+    def live_servers(self) -> tuple[FakeServer, ...]:
+        return tuple(server for server in self.servers if server in self.live) or self.servers
 
-    def open_extra(self, server: int, profile: int) -> FakeConnection:
+    def open_extra(self, server: FakeServer, profile: int) -> FakeConnection:
         assert profile == 0
         connection = FakeConnection(self, server)
         self.extra.append(connection)
@@ -146,9 +147,6 @@ class FakePool:
 
     def error(self, text: str) -> bytes:
         return error(f"ERR {text}")
-
-    def server_names(self) -> list[str]:
-        return [f"s{server:02d}" for server in self.servers]
 
     def now(self) -> int:
         return self.time

@@ -3,6 +3,8 @@
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -31,9 +33,10 @@ class FakePool:
         self.time = 5000
         self.look_at = 0
         self.questions: list[tuple[str, Callable[[Resolved], None]]] = []
-        self.followed: list[int] = []
+        self.followed: list[Any] = []
         self.addresses = [Addresses(self, server, self.resolve) for server in servers]
-        self.refreshing = AddressRefresh(self, self.addresses)
+        self.servers = [SimpleNamespace(upstream=SimpleNamespace(addresses=each)) for each in self.addresses]
+        self.refreshing = AddressRefresh(self)
 
     def resolve(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
         assert port == 6379
@@ -46,8 +49,8 @@ class FakePool:
         assert moment >= self.time
         self.look_at = moment
 
-    def leave_stale_address(self, index: int) -> None:
-        self.followed.append(index)
+    def leave_stale_address(self, server: Any) -> None:
+        self.followed.append(server)
 
     def answer(self, *ips: str) -> None:
         """Answer the oldest question; without addresses the answer is an error."""
@@ -252,7 +255,7 @@ def test_names_are_looked_up_at_start_and_again_and_again() -> None:
         pool.time += 100
         pool.answer(*answer)
         assert REFRESH * (1 - JITTER) <= pool.until_question() <= REFRESH
-    assert pool.followed == [1]
+    assert pool.followed == [pool.servers[1]]
 
 
 def test_an_opening_that_asks_puts_the_next_question_off() -> None:

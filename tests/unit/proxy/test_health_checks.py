@@ -17,7 +17,7 @@ CHECK = 200
 class FakeConnection:
     """A probe that is running."""
 
-    def __init__(self, server: int) -> None:
+    def __init__(self, server: "Server") -> None:
         self.server = server
         self.timeout = 0
         self.request = b""
@@ -40,16 +40,27 @@ class FakeConnection:
         assert self.closed
 
 
+class Server:
+    """A server of a pool."""
+
+    def __init__(self, pool: "FakePool") -> None:
+        self.pool = pool
+
+    def count_failure(self) -> None:
+        self.pool.events.append(("failure", self))
+
+
 class FakePool:
-    """A pool of two servers; ``events``: its calls of ``readmit`` and ``count_failure``."""
+    """A pool of two servers; ``events``: the failed checks and the calls of ``reinstate``."""
 
     def __init__(self, **settings: int) -> None:
         config = {"server_retry_timeout": RETRY, "probe_successes": 1, "health_check_interval": 0, "timeout": 0}
-        self.config = SimpleNamespace(servers=[0, 1], **{**config, **settings})
+        self.config = SimpleNamespace(**{**config, **settings})
+        self.servers = [Server(self), Server(self)]
         self.codec = SimpleNamespace(probe=lambda: b"PING", is_well=lambda reply: reply == b"+PONG")
         self.time = 0
         self.open: list[FakeConnection] = []
-        self.events: list[tuple[str, int]] = []
+        self.events: list[tuple[str, Server]] = []
         self.checks = HealthChecks(self)
 
     def error(self, text: str) -> bytes:
@@ -61,7 +72,7 @@ class FakePool:
     def look_by(self, moment: int) -> None:
         assert moment >= self.time
 
-    def open_extra(self, server: int, profile: int) -> Any:
+    def open_extra(self, server: Server, profile: int) -> Any:
         assert profile == 0
         self.open.append(FakeConnection(server))
         return self.open[-1]
@@ -69,11 +80,8 @@ class FakePool:
     def drop_extra(self, connection: Any) -> None:
         self.open.remove(connection)
 
-    def readmit(self, server: int) -> None:
-        self.events.append(("readmit", server))
-
-    def count_failure(self, server: int) -> None:
-        self.events.append(("failure", server))
+    def reinstate(self, server: Server) -> None:
+        self.events.append(("reinstate", server))
 
     def until_probe(self) -> tuple[int, FakeConnection]:
         """Let time pass until a probe is running; returns how long that took, and the probe."""
@@ -93,20 +101,20 @@ def is_about(waited: int, wanted: int) -> bool:
 def test_a_server_that_answers_comes_back() -> None:
     pool = FakePool(timeout=300)
     assert pool.checks.expire(0) is None
-    assert pool.checks.ejected(1) == RETRY
+    assert pool.checks.ejected(pool.servers[1]) == RETRY
     waited, probe = pool.until_probe()
     assert is_about(waited, RETRY)
-    assert (probe.server, probe.request, probe.timeout) == (1, b"PING", 300)
+    assert (probe.server, probe.request, probe.timeout) == (pool.servers[1], b"PING", 300)
     assert pool.checks.expire(pool.time) is None
     probe.answer(b"+PONG")
-    assert pool.events == [("readmit", 1)]
+    assert pool.events == [("reinstate", pool.servers[1])]
     assert pool.checks.expire(10**9) is None
     assert not pool.open
 
 
 def test_one_that_does_not_is_asked_again() -> None:
     pool = FakePool()
-    pool.checks.ejected(0)
+    pool.checks.ejected(pool.servers[0])
     for reply, answered in [(b"-LOADING", True), (b"+PONG", False), (b"", True)]:
         waited, probe = pool.until_probe()
         assert is_about(waited, RETRY)
@@ -114,7 +122,7 @@ def test_one_that_does_not_is_asked_again() -> None:
         probe.answer(reply, answered)
     assert pool.events == []
     pool.until_probe()[1].answer(b"+PONG")
-    assert pool.events == [("readmit", 0)]
+    assert pool.events == [("reinstate", pool.servers[0])]
 
 
 def test_a_probe_that_there_was_no_descriptor_for_says_nothing() -> None:
@@ -128,23 +136,23 @@ def test_a_probe_that_there_was_no_descriptor_for_says_nothing() -> None:
 
 def test_successes_are_counted_in_a_row() -> None:
     pool = FakePool(probe_successes=3)
-    pool.checks.ejected(0)
+    pool.checks.ejected(pool.servers[0])
     for reply in (b"+PONG", b"+PONG", b"-no", b"+PONG", b"+PONG"):
         pool.until_probe()[1].answer(reply)
         assert pool.events == []
     pool.until_probe()[1].answer(b"+PONG")
-    assert pool.events == [("readmit", 0)]
+    assert pool.events == [("reinstate", pool.servers[0])]
 
 
 def test_one_that_flaps_waits_longer_and_longer() -> None:
     pool = FakePool()
     for doublings in [*range(MOST_DOUBLINGS + 1), MOST_DOUBLINGS]:
-        assert pool.checks.ejected(0) == RETRY << doublings
+        assert pool.checks.ejected(pool.servers[0]) == RETRY << doublings
         waited, probe = pool.until_probe()
         assert is_about(waited, RETRY << doublings)
         probe.answer(b"+PONG")
     pool.time += SOON * RETRY
-    assert pool.checks.ejected(0) == RETRY
+    assert pool.checks.ejected(pool.servers[0]) == RETRY
 
 
 def test_others_are_checked_where_that_is_wanted() -> None:
@@ -173,17 +181,17 @@ def test_a_check_that_was_under_way_says_nothing_of_a_server_ejected_since() -> 
         if probe.server == check.server:
             break
     assert is_about(pool.time - ejected_at, RETRY)
-    assert pool.events == [("readmit", check.server)]
+    assert pool.events == [("reinstate", check.server)]
 
 
 @pytest.mark.parametrize("well", [True, False])
 def test_checks_go_on_after_the_return(well: bool) -> None:
     pool = FakePool(health_check_interval=CHECK)
-    pool.checks.ejected(0)
-    while ("readmit", 0) not in pool.events:
+    pool.checks.ejected(pool.servers[0])
+    while ("reinstate", pool.servers[0]) not in pool.events:
         pool.until_probe()[1].answer(b"+PONG")
     pool.events.clear()
     for _ in range(4):
         _, probe = pool.until_probe()
-        probe.answer(b"+PONG" if well or probe.server else b"-no")
-    assert (("failure", 0) in pool.events) != well
+        probe.answer(b"+PONG" if well or probe.server is pool.servers[1] else b"-no")
+    assert (("failure", pool.servers[0]) in pool.events) != well

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from harness.fake_servers import FakeServer, fake_servers
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.session import SCRIPTS_PROFILE
@@ -14,12 +15,13 @@ MULTI = b"*1\r\n$5\r\nMULTI\r\n"
 PING = b"*1\r\n$4\r\nPING\r\n"
 REFUSAL = b"-ERR refused\r\n"
 TIMEOUT = 400
+A, B, C, D, E = fake_servers(5)
 
 
 class FakeConnection:
     """A server connection; the test is its server."""
 
-    def __init__(self, server: int, profile: int) -> None:
+    def __init__(self, server: FakeServer, profile: int) -> None:
         self.finished = False
         self.can_finish = True
         self.server, self.profile = server, profile
@@ -96,7 +98,7 @@ class FakePool:
     def error(self, text: str) -> bytes:
         return b"-ERR %s\r\n" % text.encode()
 
-    def open_extra(self, server: int, profile: int) -> FakeConnection:
+    def open_extra(self, server: FakeServer, profile: int) -> FakeConnection:
         self.opened.append(FakeConnection(server, profile))
         return self.opened[-1]
 
@@ -154,7 +156,7 @@ class House:
         client.own = Reservations(client, self.private)
         return client, client.own
 
-    def idle(self, server: int = 0, profile: int = 0) -> FakeConnection:
+    def idle(self, server: FakeServer = A, profile: int = 0) -> FakeConnection:
         """A connection that was used and then released."""
         _, reservations = self.client()
         assert reservations.reserve(server, profile) is True
@@ -178,10 +180,10 @@ def house() -> House:
 
 def test_one_connection_for_all_requests(house: House) -> None:
     _, reservations = house.client()
-    assert reservations.reserve(0, 3, kept=True) is True
-    first = reservations.use(0)
-    assert reservations.reserve(0, 3) is True
-    assert reservations.use(0) is first
+    assert reservations.reserve(A, 3, kept=True) is True
+    first = reservations.use(A)
+    assert reservations.reserve(A, 3) is True
+    assert reservations.use(A) is first
     assert [(connection.server, connection.profile) for connection in house.pool.opened] == [(0, 3)]
     assert house.private.in_use == 1
 
@@ -189,43 +191,43 @@ def test_one_connection_for_all_requests(house: House) -> None:
 def test_nothing_overtakes_what_is_on_its_way(house: House) -> None:
     client, reservations = house.client()
     client.waits = True
-    assert reservations.reserve(0, 0) is False
+    assert reservations.reserve(A, 0) is False
     assert house.pool.opened == []
     client.waits = False
-    assert reservations.reserve(0, 0) is True
-    reservations.use(0)
+    assert reservations.reserve(A, 0) is True
+    reservations.use(A)
     # Earlier requests are now on the private connection, so the order is kept.
     client.waits = True
     assert reservations.awaits_replies()
-    assert reservations.reserve(0, 0) is True
+    assert reservations.reserve(A, 0) is True
     client.waits = False
     assert not reservations.awaits_replies()
     client.waits = True
     assert not reservations.awaits_replies()
-    assert reservations.reserve(0, 0) is False
+    assert reservations.reserve(A, 0) is False
 
 
 def test_what_gets_it_ready_is_answered_first(house: House) -> None:
     client, reservations = house.client()
     before = (MULTI, PING)
-    assert reservations.reserve(0, 0, before, kept=True) is False
-    assert reservations.reserve(0, 0, before, kept=True) is False
+    assert reservations.reserve(A, 0, before, kept=True) is False
+    assert reservations.reserve(A, 0, before, kept=True) is False
     [connection] = house.pool.opened
     assert [request for request, _ in connection.asked] == [MULTI, PING]
     connection.answer(b"+OK\r\n")
-    assert (client.woken, reservations.reserve(0, 0, before, kept=True)) == (0, False)
+    assert (client.woken, reservations.reserve(A, 0, before, kept=True)) == (0, False)
     connection.answer(b"+QUEUED\r\n")
-    assert (client.woken, reservations.reserve(0, 0, before, kept=True)) == (1, True)
+    assert (client.woken, reservations.reserve(A, 0, before, kept=True)) == (1, True)
     assert connection.asked == []
 
 
 @pytest.mark.parametrize("replies", [(REFUSAL, b"+PONG\r\n"), (b"+OK\r\n", REFUSAL), (REFUSAL, b"-ERR another\r\n")])
 def test_the_first_error_is_the_problem(house: House, replies: tuple[bytes, ...]) -> None:
     client, reservations = house.client()
-    assert reservations.reserve(0, 0, (MULTI, PING)) is False
+    assert reservations.reserve(A, 0, (MULTI, PING)) is False
     [connection] = house.pool.opened
     connection.answer(*replies)
-    assert reservations.reserve(0, 0, (MULTI, PING)) == REFUSAL
+    assert reservations.reserve(A, 0, (MULTI, PING)) == REFUSAL
     assert client.woken == 1
     reservations.give_back(True)
     assert connection.closed
@@ -234,36 +236,36 @@ def test_the_first_error_is_the_problem(house: House, replies: tuple[bytes, ...]
 
 def test_a_failure_while_it_gets_ready(house: House) -> None:
     client, reservations = house.client()
-    assert reservations.reserve(0, 0, (MULTI,)) is False
+    assert reservations.reserve(A, 0, (MULTI,)) is False
     house.pool.opened[0].fail()
-    assert reservations.reserve(0, 0, (MULTI,)) == b"-ERR Connection refused\r\n"
+    assert reservations.reserve(A, 0, (MULTI,)) == b"-ERR Connection refused\r\n"
     assert client.woken > 0
 
 
 def test_a_failure_later(house: House) -> None:
     client, reservations = house.client()
-    assert reservations.reserve(0, 0, kept=True) is True
+    assert reservations.reserve(A, 0, kept=True) is True
     house.pool.opened[0].fail()
     assert client.woken == 1
-    problem = reservations.reserve(0, 0, (MULTI,), kept=True)
+    problem = reservations.reserve(A, 0, (MULTI,), kept=True)
     assert problem == b"-ERR the server connection of the transaction or blocking command failed\r\n"
     # The failed connection gets no requests, and no other connection is opened in its place.
     assert house.pool.opened[0].asked == []
     assert len(house.pool.opened) == 1
     reservations.give_back(True)
-    assert reservations.reserve(0, 0, (MULTI,), kept=True) == problem
+    assert reservations.reserve(A, 0, (MULTI,), kept=True) == problem
     reservations.give_back(False)
-    assert reservations.reserve(0, 0) is True
+    assert reservations.reserve(A, 0) is True
     assert len(house.pool.opened) == 2
 
 
 def test_no_room(house: House) -> None:
     _, reservations = house.client()
-    assert reservations.reserve(0, 0, kept=True) is True
+    assert reservations.reserve(A, 0, kept=True) is True
     house.pool.opened[0].full = True
-    assert reservations.reserve(0, 0, kept=True) is False
+    assert reservations.reserve(A, 0, kept=True) is False
     house.pool.opened[0].full = False
-    assert reservations.reserve(0, 0, kept=True) is True
+    assert reservations.reserve(A, 0, kept=True) is True
 
 
 # --- requests without a timeout --------------------------------------------------------------------------------------
@@ -271,10 +273,10 @@ def test_no_room(house: House) -> None:
 
 def test_only_what_is_patient_waits_for_ever(house: House) -> None:
     _, reservations = house.client()
-    assert reservations.reserve(0, 0) is True
+    assert reservations.reserve(A, 0) is True
     [connection] = house.pool.opened
     assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
-    assert reservations.reserve(0, 0, patient=True) is True
+    assert reservations.reserve(A, 0, patient=True) is True
     assert (connection.timeout, reservations.is_patient()) == (0, True)
     reservations.give_back(True)
     assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
@@ -283,8 +285,8 @@ def test_only_what_is_patient_waits_for_ever(house: House) -> None:
 
 def test_one_that_is_kept_is_patient_once(house: House) -> None:
     _, reservations = house.client()
-    assert reservations.reserve(0, 0, kept=True) is True
-    assert reservations.reserve(0, 0, patient=True) is True
+    assert reservations.reserve(A, 0, kept=True) is True
+    assert reservations.reserve(A, 0, patient=True) is True
     [connection] = house.pool.opened
     reservations.give_back(True)
     assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
@@ -293,11 +295,11 @@ def test_one_that_is_kept_is_patient_once(house: House) -> None:
 
 def test_getting_ready_does_not_take_for_ever(house: House) -> None:
     _, reservations = house.client()
-    assert reservations.reserve(0, 0, (PING,), patient=True) is False
+    assert reservations.reserve(A, 0, (PING,), patient=True) is False
     [connection] = house.pool.opened
     assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
     connection.answer(b"+PONG\r\n")
-    assert reservations.reserve(0, 0, (PING,), patient=True) is True
+    assert reservations.reserve(A, 0, (PING,), patient=True) is True
     assert (connection.timeout, reservations.is_patient()) == (0, True)
 
 
@@ -306,12 +308,12 @@ def test_getting_ready_does_not_take_for_ever(house: House) -> None:
 
 def test_what_is_kept_stays(house: House) -> None:
     _, reservations = house.client()
-    assert reservations.reserve(0, 0, kept=True) is True
-    assert reservations.reserve(1, 0) is True
+    assert reservations.reserve(A, 0, kept=True) is True
+    assert reservations.reserve(B, 0) is True
     kept, other = house.pool.opened
     reservations.give_back(True)
     assert house.private.in_use == 1
-    assert reservations.use(0) is kept
+    assert reservations.use(A) is kept
     reservations.keep_no_longer()
     assert house.private.in_use == 1
     reservations.give_back(True)
@@ -321,19 +323,19 @@ def test_what_is_kept_stays(house: House) -> None:
 
 def test_what_is_kept_is_got_ready_again(house: House) -> None:
     _, reservations = house.client()
-    assert reservations.reserve(0, 0, kept=True) is True
+    assert reservations.reserve(A, 0, kept=True) is True
     [connection] = house.pool.opened
     for _ in range(2):
-        assert reservations.reserve(0, 0, (PING,), patient=True) is False
+        assert reservations.reserve(A, 0, (PING,), patient=True) is False
         connection.answer(b"+PONG\r\n")
-        assert reservations.reserve(0, 0, (PING,), patient=True) is True
+        assert reservations.reserve(A, 0, (PING,), patient=True) is True
         reservations.give_back(True)
 
 
 def test_a_client_that_goes_takes_its_connections_with_it(house: House) -> None:
     _, reservations = house.client()
-    assert reservations.reserve(0, 0, kept=True) is True
-    assert reservations.reserve(1, 0) is True
+    assert reservations.reserve(A, 0, kept=True) is True
+    assert reservations.reserve(B, 0) is True
     reservations.give_back(False)
     assert house.open() == []
     assert house.pool.dropped == house.pool.opened
@@ -344,7 +346,7 @@ def test_a_client_that_goes_takes_its_connections_with_it(house: House) -> None:
 
 def test_one_that_is_in_use_is_closed(house: House) -> None:
     _, reservations = house.client()
-    assert reservations.reserve(0, 0) is True
+    assert reservations.reserve(A, 0) is True
     house.pool.opened[0].busy = True
     reservations.give_back(True)
     assert house.open() == []
@@ -356,17 +358,17 @@ def test_one_that_is_in_use_is_closed(house: House) -> None:
 def test_the_next_client_gets_it(house: House) -> None:
     connection = house.idle()
     client, reservations = house.client()
-    assert reservations.reserve(0, 0) is True
-    assert reservations.use(0) is connection
+    assert reservations.reserve(A, 0) is True
+    assert reservations.use(A) is connection
     connection.fail()
     assert client.woken == 1
 
 
 def test_not_for_another_server_or_profile() -> None:
     house = House(limit=10)
-    connections = [house.idle(0, 0), house.idle(1, 0), house.idle(0, 1)]
+    connections = [house.idle(A, 0), house.idle(B, 0), house.idle(A, 1)]
     assert len(set(connections)) == 3
-    assert [house.idle(0, 1), house.idle(1, 0), house.idle(0, 0)] == connections[::-1]
+    assert [house.idle(A, 1), house.idle(B, 0), house.idle(A, 0)] == connections[::-1]
 
 
 def test_an_idle_one_that_ends_is_forgotten(house: House) -> None:
@@ -379,18 +381,18 @@ def test_an_idle_one_that_ends_is_forgotten(house: House) -> None:
 
 
 def test_idle_ones_whose_server_is_elsewhere_are_closed(house: House) -> None:
-    stays, leaves = house.idle(0), house.idle(1)
+    stays, leaves = house.idle(A), house.idle(B)
     leaves.misplaced = True
     house.private.follow_servers()
     assert (stays.closed, leaves.closed) == (False, True)
     assert house.pool.dropped == [leaves]
-    assert house.idle(0) is stays
-    assert house.idle(1) is not leaves
+    assert house.idle(A) is stays
+    assert house.idle(B) is not leaves
 
 
 def test_one_whose_server_is_elsewhere_is_not_kept(house: House) -> None:
     _, reservations = house.client()
-    assert reservations.reserve(0, 0) is True
+    assert reservations.reserve(A, 0) is True
     connection = house.pool.opened[0]
     connection.misplaced = True
     house.private.follow_servers()
@@ -403,10 +405,10 @@ def test_one_whose_server_is_elsewhere_is_not_kept(house: House) -> None:
 def test_an_idle_one_is_closed_after_a_while() -> None:
     house = House(limit=10)
     start = house.pool.time
-    first = house.idle(0)
+    first = house.idle(A)
     assert house.pool.looks[-1] == start + IDLE_TIME
     house.pool.time += 4000
-    second = house.idle(1)
+    second = house.idle(B)
     assert house.pool.looks[-1] == start + IDLE_TIME
     assert house.private.expire(start + IDLE_TIME - 1) == start + IDLE_TIME
     assert house.open() == [first, second]
@@ -428,7 +430,7 @@ def test_one_that_was_used_again_has_its_time_again(house: House) -> None:
 
 def test_one_in_use_does_not_expire(house: House) -> None:
     _, reservations = house.client()
-    assert reservations.reserve(0, 0) is True
+    assert reservations.reserve(A, 0) is True
     assert house.private.expire(house.pool.time + 10 * IDLE_TIME) is None
     assert len(house.open()) == 1
 
@@ -438,36 +440,36 @@ def test_one_in_use_does_not_expire(house: House) -> None:
 
 def test_the_cap(house: House) -> None:
     clients = [house.client()[1] for _ in range(3)]
-    assert [client.reserve(0, 0) for client in clients[:2]] == [True, True]
+    assert [client.reserve(A, 0) for client in clients[:2]] == [True, True]
     full = (
         b"-ERR all 2 private server connections of pool p are in use: 'blocking_connections' in its configuration"
         b" allows more\r\n"
     )
-    assert clients[2].reserve(0, 0) == full
+    assert clients[2].reserve(A, 0) == full
     clients[0].give_back(True)
-    assert clients[2].reserve(0, 0) is True
+    assert clients[2].reserve(A, 0) is True
     assert len(house.pool.opened) == 2
     clients[1].give_back(False)
-    assert clients[0].reserve(0, 0) is True
+    assert clients[0].reserve(A, 0) is True
     assert len(house.open()) == house.private.in_use == 2
 
 
 def test_idle_ones_make_room(house: House) -> None:
-    oldest, newest = house.idle(0), house.idle(1)
+    oldest, newest = house.idle(A), house.idle(B)
     _, reservations = house.client()
-    assert reservations.reserve(2, 0) is True
+    assert reservations.reserve(C, 0) is True
     assert (oldest.closed, newest.closed) == (True, False)
-    assert reservations.reserve(3, 0) is True
+    assert reservations.reserve(D, 0) is True
     assert newest.closed
     assert len(house.open()) == 2
-    assert isinstance(reservations.reserve(4, 0), bytes)
+    assert isinstance(reservations.reserve(E, 0), bytes)
 
 
 def test_too_many_for_one_client(house: House) -> None:
     """The client can still release the connections that it has."""
     _, reservations = house.client()
-    assert [reservations.reserve(server, 0, (PING,)) for server in range(2)] == [False, False]
-    assert isinstance(reservations.reserve(2, 0, (PING,)), bytes)
+    assert [reservations.reserve(server, 0, (PING,)) for server in (A, B)] == [False, False]
+    assert isinstance(reservations.reserve(C, 0, (PING,)), bytes)
     reservations.give_back(True)
     assert house.private.in_use == 0
     assert house.open() == []
@@ -475,14 +477,14 @@ def test_too_many_for_one_client(house: House) -> None:
 
 def test_none_allowed() -> None:
     house = House(limit=0)
-    assert isinstance(house.client()[1].reserve(0, 0), bytes)
+    assert isinstance(house.client()[1].reserve(A, 0), bytes)
     assert house.pool.opened == []
 
 
 def test_a_client_that_sends_nothing_more_finishes_what_is_patient(house: House) -> None:
     client, reservations = house.client()
-    assert reservations.reserve(0, 0, patient=True) is True
-    assert reservations.reserve(1, 0, kept=True) is True
+    assert reservations.reserve(A, 0, patient=True) is True
+    assert reservations.reserve(B, 0, kept=True) is True
     assert reservations.finish()
     assert [connection.finished for connection in house.pool.opened] == [True, False]
     house.pool.opened[0].fail()
@@ -495,16 +497,16 @@ def test_one_address_cannot_have_all() -> None:
     house = House(8)
     clients = [house.client() for _ in range(7)]
     for _, reservations in clients[:6]:
-        assert reservations.reserve(0, 0) is True
+        assert reservations.reserve(A, 0) is True
     refusal = (
         b"-ERR the clients of 10.0.0.1 use 6 of the 8 private server connections of pool p, the most for one address:"
         b" 'blocking_connections' in its configuration allows more\r\n"
     )
-    assert clients[6][1].reserve(0, 0) == refusal
+    assert clients[6][1].reserve(A, 0) == refusal
     _, other = house.client("10.0.0.2")
-    assert other.reserve(0, 0) is True
+    assert other.reserve(A, 0) is True
     clients[0][1].give_back(False)
-    assert clients[6][1].reserve(0, 0) is True
+    assert clients[6][1].reserve(A, 0) is True
     assert house.private.in_use == 7
 
 
@@ -513,11 +515,11 @@ def test_an_address_that_is_lost_meanwhile_counts_as_before(house: House) -> Non
     client, reservations = house.client()
     answers = iter(["10.0.0.1"])
     client.address = lambda: next(answers, "a unix socket")  # type: ignore[method-assign]
-    assert reservations.reserve(0, 0) is True
+    assert reservations.reserve(A, 0) is True
     reservations.give_back(False)
     assert house.private.in_use == 0
     _, other = house.client("a unix socket")
-    assert other.reserve(0, 0) is True
+    assert other.reserve(A, 0) is True
     other.give_back(False)
 
 
@@ -527,7 +529,7 @@ def test_several_addresses_leave_something_for_the_next() -> None:
     got = []
     for number in range(5):
         before = house.private.in_use
-        while house.client(f"10.0.0.{number}")[1].reserve(0, 0) is True:
+        while house.client(f"10.0.0.{number}")[1].reserve(A, 0) is True:
             pass
         got.append(house.private.in_use - before)
     assert got == [750, 188, 47, 12, 3]
@@ -535,12 +537,12 @@ def test_several_addresses_leave_something_for_the_next() -> None:
 
 def test_a_client_that_is_silent_for_long_does_not_keep_one(house: House) -> None:
     client, reservations = house.client()
-    assert reservations.reserve(0, 0, kept=True) is True
-    reservations.use(0)
+    assert reservations.reserve(A, 0, kept=True) is True
+    reservations.use(A)
     [connection] = house.pool.opened
     house.pool.time += KEPT_TIME - 1
     assert house.private.expire(house.pool.time) == house.pool.time + 1
-    reservations.use(0)
+    reservations.use(A)
     house.pool.time += 1
     assert house.private.expire(house.pool.time) == house.pool.time + KEPT_TIME - 1
     house.pool.time += KEPT_TIME - 1
@@ -554,8 +556,8 @@ def test_a_client_that_is_silent_for_long_does_not_keep_one(house: House) -> Non
 
 def test_what_is_no_longer_kept_does_not_lapse(house: House) -> None:
     client, reservations = house.client()
-    assert reservations.reserve(0, 0, kept=True) is True
-    reservations.use(0)
+    assert reservations.reserve(A, 0, kept=True) is True
+    reservations.use(A)
     reservations.keep_no_longer()
     house.pool.time += KEPT_TIME
     assert house.private.expire(house.pool.time) is None
@@ -577,20 +579,20 @@ def test_the_next_client_gets_a_connection_on_which_nothing_is_left_of_a_script(
     house = House()
     profile = SCRIPTS_PROFILE if by_profile else 0
     _, reservations = house.client()
-    assert reservations.reserve(0, profile) is True
+    assert reservations.reserve(A, profile) is True
     connection = house.pool.opened[0]
-    reservations.use(0)
+    reservations.use(A)
     if not by_profile:
         reservations.distrust()
     reservations.give_back(True)
     assert house.private.in_use == 1
     _, second = house.client()
-    assert second.reserve(0, profile) is True
+    assert second.reserve(A, profile) is True
     assert len(house.pool.opened) == 2, "it is not known yet whether something is left"
     connection.answer(fence_reply(connection))
     assert house.private.in_use == 1
     _, third = house.client()
-    assert third.reserve(0, profile) is True
+    assert third.reserve(A, profile) is True
     assert len(house.pool.opened) == 2
 
 

@@ -56,26 +56,33 @@ class FakeConnection:
         self.state = "closed"
 
 
+class Server:
+    """A server without connections."""
+
+    def __init__(self) -> None:
+        self.of_profiles: dict[int, list[FakeConnection]] = {}
+
+    def drop_connections(self, profile: int) -> None:
+        del self.of_profiles[profile]
+
+
 class FakePool:
     """``unreachable``: connections fail at once; ``defect``: opening a connection raises MemoryError."""
 
     def __init__(self, servers: int) -> None:
         self.config = SimpleNamespace(server_connections=1, server_retry_timeout=RETRY)
-        self.servers: list[Any] = [SimpleNamespace(others={}) for _ in range(servers)]
+        self.servers = [Server() for _ in range(servers)]
         self.time = 1000
         self.unreachable = self.defect = False
         self.looks: list[int] = []
         self.profiles: Any = Profiles(self)
 
-    def profile_connections(self, server: int, profile: int) -> list[FakeConnection]:
-        others: dict[int, list[FakeConnection]] = self.servers[server].others
-        if profile not in others:
-            others[profile] = [FakeConnection(self)]
-            self.profiles.adopt(server, profile, others[profile])
-        return others[profile]
-
-    def drop_profile(self, server: int, profile: int) -> None:
-        del self.servers[server].others[profile]
+    def profile_connections(self, server: Server, profile: int) -> list[FakeConnection]:
+        connections = server.of_profiles
+        if profile not in connections:
+            connections[profile] = [FakeConnection(self)]
+            self.profiles.adopt(server, profile, connections[profile])
+        return connections[profile]
 
     def now(self) -> int:
         return self.time
@@ -85,12 +92,11 @@ class FakePool:
 
     def connection(self, profile: int, server: int = 0) -> FakeConnection:
         """The existing connection of a profile."""
-        found: FakeConnection = self.servers[server].others[profile][0]
-        return found
+        return self.servers[server].of_profiles[profile][0]
 
     def use(self, profile: int, server: int = 0) -> FakeConnection:
         """The connection of a profile, opened if possible."""
-        [connection] = self.profile_connections(server, profile)
+        [connection] = self.profile_connections(self.servers[server], profile)
         connection.preconnect()
         if connection.state == "opening":
             connection.settle(True)
@@ -122,11 +128,11 @@ def test_the_first_yes_or_no_speaks_for_the_pool() -> None:
 
 def test_a_server_that_fails_at_once_does_not_speak_for_those_not_asked_yet() -> None:
     pool, client = FakePool(2), FakeClient()
-    first = pool.profile_connections(0, 1)[0]
+    first = pool.profile_connections(pool.servers[0], 1)[0]
     pool.unreachable = True
     first.preconnect()
     pool.unreachable = False
-    pool.servers[0].others[1] = [first]
+    pool.servers[0].of_profiles[1] = [first]
     first.state = "closed"
     first.preconnect = lambda: first.settle(False)  # type: ignore[method-assign]
     assert ask(pool, 1, client) is None
@@ -139,7 +145,7 @@ def test_when_none_can_be_reached_requests_will_say_why() -> None:
     pool, client = FakePool(2), FakeClient()
     pool.unreachable = True
     assert ask(pool, 6, client) is True
-    assert all(not server.others for server in pool.servers)
+    assert all(not server.of_profiles for server in pool.servers)
     pool.unreachable = False
     assert ask(pool, 6, client) is None
     pool.connection(6).settle(True)
@@ -165,7 +171,7 @@ def test_the_one_that_was_idle_for_longest_makes_room() -> None:
     pool.connection(1).busy = True
     pool.connection(2).heard_at = pool.time
     assert pool.use(100).state == "ready"
-    assert sorted(pool.servers[0].others) == [1, 2, *range(4, MOST_PROFILES + 1), 100]
+    assert sorted(pool.servers[0].of_profiles) == [1, 2, *range(4, MOST_PROFILES + 1), 100]
 
 
 def test_when_all_are_busy_there_is_an_error() -> None:
@@ -175,7 +181,7 @@ def test_when_all_are_busy_there_is_an_error() -> None:
     connection = pool.use(100)
     assert connection.state == "closed"
     assert str(MOST_PROFILES) in connection.problem
-    assert 100 not in pool.servers[0].others
+    assert 100 not in pool.servers[0].of_profiles
 
 
 def test_many_databases_leave_few_connections() -> None:
@@ -185,7 +191,7 @@ def test_many_databases_leave_few_connections() -> None:
         assert ask(pool, profile, FakeClient()) is None
         for server in range(2):
             pool.connection(profile, server).settle(True)
-        assert all(len(server.others) <= MOST_PROFILES for server in pool.servers)
+        assert all(len(server.of_profiles) <= MOST_PROFILES for server in pool.servers)
 
 
 def test_connections_that_no_client_uses_are_closed_after_a_while() -> None:
@@ -201,9 +207,9 @@ def test_connections_that_no_client_uses_are_closed_after_a_while() -> None:
     pool.time += 1
     assert pool.profiles.expire(pool.time) is not None
     assert (used.state, unused.state, busy.state) == ("ready", "closed", "ready")
-    assert sorted(pool.servers[0].others) == [2, 6]
+    assert sorted(pool.servers[0].of_profiles) == [2, 6]
     busy.busy = False
     busy.heard_at = pool.time
     pool.time += IDLE_TIME
     assert pool.profiles.expire(pool.time) is None
-    assert sorted(pool.servers[0].others) == [2]
+    assert sorted(pool.servers[0].of_profiles) == [2]

@@ -33,8 +33,9 @@ class Pool:
     def send(self, request: Any, data: bytes) -> bytes:
         """Send a request that was framed elsewhere; returns the reply."""
         replies: list[bytes] = []
-        self.data_plane.pools[0].send_framed(
-            0, request, data, lambda reply, answered: replies.append(reply) if answered else None
+        pool = self.data_plane.pools[0]
+        pool.send_framed(
+            pool.servers[0], request, data, lambda reply, answered: replies.append(reply) if answered else None
         )
         while not replies:
             self.data_plane.loop.run_once()

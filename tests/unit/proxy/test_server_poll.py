@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.fake_servers import FakeServer, fake_servers
 from twemproxy.proxy.server_poll import ANSWER_BY, Reply, ServerPoll
 
 QUESTION = b"how are you?"
@@ -17,9 +18,9 @@ class Pool:
         self.config = SimpleNamespace(timeout=timeout)
         self.time = 1000
         self.turns = 5
-        self.live = list(range(servers))
-        self.names = [f"s{index}" for index in range(servers)]
-        self.asked: list[tuple[int, bytes, Callable[[bytes, bool], None], int]] = []
+        self.servers = fake_servers(servers)
+        self.live = self.servers
+        self.asked: list[tuple[FakeServer, bytes, Callable[[bytes, bool], None], int]] = []
         self.look_at = 0
 
     def now(self) -> int:
@@ -31,13 +32,10 @@ class Pool:
     def look_by(self, moment: int) -> None:
         self.look_at = moment
 
-    def live_servers(self) -> list[int]:
+    def live_servers(self) -> tuple[FakeServer, ...]:
         return self.live
 
-    def server_names(self) -> list[str]:
-        return self.names
-
-    def ask_server(self, server: int, request: bytes, done: Callable[[bytes, bool], None], kind: int) -> None:
+    def ask_server(self, server: FakeServer, request: bytes, done: Callable[[bytes, bool], None], kind: int) -> None:
         self.asked.append((server, request, done, kind))
 
 
@@ -80,7 +78,7 @@ def test_every_server_is_asked_and_the_client_woken(pool: Pool, polls: ServerPol
     pool.asked[0][2](b"-BUSY", True)
     assert poll.done
     assert client.woken == 1
-    assert poll.replies == [Reply("error", b"-BUSY"), Reply("ok", b"fine")]
+    assert poll.replies == [Reply(pool.servers[0], "error", b"-BUSY"), Reply(pool.servers[1], "ok", b"fine")]
 
 
 def test_who_asks_meanwhile_gets_the_next_answer(pool: Pool, polls: ServerPoll) -> None:
@@ -96,7 +94,7 @@ def test_who_asks_meanwhile_gets_the_next_answer(pool: Pool, polls: ServerPoll) 
     for _, _, done, _ in pool.asked[2:]:
         done(b"2", True)
     assert [client.woken for client in clients] == [1, 1, 1, 1]
-    assert following[0].replies == [Reply("ok", b"2")] * 2
+    assert following[0].replies == [Reply(server, "ok", b"2") for server in pool.servers]
     assert polls.expire(pool.time) is None
 
 
@@ -204,14 +202,17 @@ def test_nobody_to_ask() -> None:
 
 
 def test_servers_that_failed_and_those_that_are_ejected(pool: Pool, polls: ServerPoll) -> None:
-    pool.live = [1]
+    pool.live = pool.servers[1:]
     poll = polls.ask(QUESTION, Client())
     pool.asked[0][2](b"-ERR Connection refused", False)
-    assert poll.replies == [Reply("ejected"), Reply("failed", b"-ERR Connection refused")]
+    assert poll.replies == [
+        Reply(pool.servers[0], "ejected"),
+        Reply(pool.servers[1], "failed", b"-ERR Connection refused"),
+    ]
 
 
 def test_a_server_that_fails_at_once(pool: Pool, polls: ServerPoll) -> None:
-    def ask_server(server: int, request: bytes, done: Callable[[bytes, bool], None], kind: int) -> None:
+    def ask_server(server: FakeServer, request: bytes, done: Callable[[bytes, bool], None], kind: int) -> None:
         done(b"-ERR no", False)
 
     pool.ask_server = ask_server  # type: ignore[method-assign]

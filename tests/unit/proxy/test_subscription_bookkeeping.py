@@ -568,7 +568,7 @@ class Storm(RuleBasedStateMachine):
         for name in NAMES:
             for client in self.clients:
                 client.got.clear()
-            server = self.pool.server_of_all([name])
+            server = self.pool.server_of(name)
             if server in self.pool.links():
                 self.pool.link(server).publish(name, b"x")
             for client in self.clients:
@@ -610,7 +610,7 @@ class Storm(RuleBasedStateMachine):
             expected = {
                 (kind, name)
                 for kind, name in wanted
-                if (server in self.pool.live if kind == "psubscribe" else self.pool.server_of_all([name]) == server)
+                if (server in self.pool.live if kind == "psubscribe" else self.pool.server_of(name) == server)
             }
             assert here == expected
         for kind, name in wanted:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from twemproxy.protocol.memcache import statistics
 from twemproxy.protocol.memcache.commands import KIND_NAMES, STATISTICS_WITH_PERMISSION
 from twemproxy.protocol.memcache.errors import TEXTS, Problem, error_line
-from twemproxy.protocol.plan import Answer, Ask, Steps
+from twemproxy.protocol.plan import Answer, Ask, Server, Steps
 
 _STATS_KIND = KIND_NAMES.index("stats")
 
@@ -17,8 +17,9 @@ class Pool(Protocol):
     poll: Any
     """Sends requests to every server, see ``proxy.server_poll``."""
 
-    def server_names(self) -> list[str]:
-        """Names of the servers, by index."""
+    @property
+    def servers(self) -> Sequence[Server]:
+        """The servers, in the order of the configuration."""
 
     def statistics(self) -> Sequence[tuple[str, object]]:
         """(name, value) of the proxy's own figures for the pool."""
@@ -36,7 +37,7 @@ class Session:
     replies = 0
     profile = 0
     expected = 0
-    transaction_server = -1
+    transaction_server = None
 
     def __init__(self, pool: Pool, client: Any) -> None:
         """``pool``: the client's."""
@@ -84,7 +85,7 @@ def _stats(arguments: list[str], codec: Any, data: bytes, session: Session) -> A
     permission = f"stats|{kind}"
     if kind in STATISTICS_WITH_PERMISSION and permission not in codec.permitted:
         return Answer(error_line(TEXTS[Problem.NOT_ALLOWED].format(name=permission)))
-    return Ask([(server, data) for server in range(len(pool.server_names()))], statistics.join)
+    return Ask([(server, data) for server in pool.servers], statistics.join)
 
 
 def _merged(kind: str, session: Session) -> Generator[bytes | None, None, Answer]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 
-from twemproxy.protocol.plan import Answer, Ask, Plan, ToServer
+from twemproxy.protocol.plan import Answer, Ask, Plan, Server, ToServer
 from twemproxy.protocol.redis import latency, msetex, scanning
 from twemproxy.protocol.redis.commands import Command
 from twemproxy.protocol.redis.errors import MANY_ARGUMENTS, MISFIT, error_reply
@@ -30,11 +30,11 @@ _TOPICS = {"pubsub|numpat": "psubscribe", "pubsub|numsub": "subscribe", "pubsub|
 
 def plan(command: Command, request: bytes, arguments: list[bytes], session: Session) -> Plan:
     """The plan for an EVERY_SERVER request. The server of a pool with one server replies itself."""
-    servers = len(session.pool.server_names())
+    servers = session.pool.servers
     if command.merge == "cursor":
         return scanning.plan(arguments, session)
-    if servers == 1 and command.merge != "subscribers":
-        return ToServer(0)
+    if len(servers) == 1 and command.merge != "subscribers":
+        return ToServer(servers[0])
     most = _FEWER_MERGED.get(command.merge, MOST_MERGED)
     if len(arguments) > most:
         return Answer(error_reply(MANY_ARGUMENTS.format(name=command.name, most=most)))
@@ -49,7 +49,7 @@ def set_many(request: bytes, session: Session) -> Plan:
     return msetex.plan(request, session.pool, _guarded("msetex", merge))
 
 
-def load_script(command: Command, request: bytes, servers: int, remember: Callable[[], None]) -> Ask:
+def load_script(command: Command, request: bytes, servers: Sequence[Server], remember: Callable[[], None]) -> Ask:
     """The plan for SCRIPT LOAD: every server gets it; ``remember`` is called if all accept the script."""
 
     all_alike = MERGES["all alike"]
@@ -66,11 +66,13 @@ def load_script(command: Command, request: bytes, servers: int, remember: Callab
 
 def parameters(request: bytes, session: Session) -> Plan:
     """The plan for CONFIG GET with permission: the reply has the parameters on which all servers agree."""
-    servers = len(session.pool.server_names())
-    return ToServer(0) if servers == 1 else _everywhere("config|get", request, servers, _unless_error(_agreed))
+    servers = session.pool.servers
+    if len(servers) == 1:
+        return ToServer(servers[0])
+    return _everywhere("config|get", request, servers, _unless_error(_agreed))
 
 
-def on_private(command: Command, request: bytes, servers: int) -> Ask:
+def on_private(command: Command, request: bytes, servers: Sequence[Server]) -> Ask:
     """The plan for a request to every server, on the client's private connections."""
     merge = MERGES[command.merge]
     assert merge is not None
@@ -78,10 +80,10 @@ def on_private(command: Command, request: bytes, servers: int) -> Ask:
 
 
 def _everywhere(
-    name: str, request: bytes, servers: int, merge: Callable[[Replies], bytes], private: bool = False
+    name: str, request: bytes, servers: Sequence[Server], merge: Callable[[Replies], bytes], private: bool = False
 ) -> Ask:
     """The plan for a request to every server; replies that ``merge`` rejects become an error."""
-    return Ask([(server, request) for server in range(servers)], _guarded(name, merge), private)
+    return Ask([(server, request) for server in servers], _guarded(name, merge), private)
 
 
 def _guarded(name: str, merge: Callable[[Replies], bytes]) -> Callable[[Replies], bytes]:

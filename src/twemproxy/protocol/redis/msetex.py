@@ -5,7 +5,7 @@ Plain Python. With NX or XX all keys must be on one server. Source: redis.io, "M
 
 from collections.abc import Generator
 
-from twemproxy.protocol.plan import Answer, Ask, Merge, Plan, Steps, ToServer
+from twemproxy.protocol.plan import Answer, Ask, Merge, Plan, Server, Steps, ToServer
 from twemproxy.protocol.redis.errors import CROSS_SERVER, error_reply
 from twemproxy.protocol.redis.inline import decode_some
 from twemproxy.protocol.redis.keys import COUNT
@@ -22,12 +22,11 @@ def plan(request: bytes, pool: Pool, merge: Merge) -> Plan:
 
     A request with a wrong number of keys goes to any server, which rejects it.
     """
-    any_server = pool.find_server([])
     (name, count), _ = decode_some(request, 0, 2)
-    if any_server < 0:
+    if not pool.is_open():
         return Answer(pool.refused)
-    if len(pool.server_names()) == 1 or not COUNT.fullmatch(count):
-        return ToServer(any_server)
+    if len(pool.servers) == 1 or not COUNT.fullmatch(count):
+        return ToServer(pool.any_server())
     return Steps(_split(name, int(count), request, pool, merge), 2 * len(request))
 
 
@@ -38,30 +37,29 @@ def _split(name: bytes, count: int, request: bytes, pool: Pool, merge: Merge) ->
     """
     _, at = decode_some(request, 0, 2, 0)
     left = count
-    by_server: dict[int, bytearray] = {}
-    counts: dict[int, int] = {}
+    by_server: dict[Server, bytearray] = {}
+    counts: dict[Server, int] = {}
     while left > 0:
         words, at = decode_some(request, at, 2 * min(left, _PIECE))
         if len(words) < 2 * min(left, _PIECE):
             # There are fewer keys than the number says; any server rejects that.
-            return Ask([(max(pool.find_server([]), 0), request)], merge)
+            return Ask([(pool.any_server(), request)], merge)
+        if not pool.is_open():
+            return Answer(pool.refused)
         for key, value in zip(words[::2], words[1::2], strict=True):
-            server = pool.find_server([key])
+            server = pool.server_of(key)
             by_server.setdefault(server, bytearray()).extend(bulk(key) + bulk(value))
             counts[server] = counts.get(server, 0) + 1
         left -= _PIECE
         yield b""
-    if any(server < 0 for server in by_server):
-        return Answer(pool.refused)
     options, _ = decode_some(request, at, _PIECE)
     if len(by_server) < 2:
-        server = next(iter(by_server), max(pool.find_server([]), 0))
-        return Ask([(server, request)], merge)
+        return Ask([(next(iter(by_server), pool.any_server()), request)], merge)
     if any(option.upper() in _CONDITIONS for option in options):
         return Answer(error_reply(CROSS_SERVER))
     asked = []
     behind = b"".join(map(bulk, options))
-    for server, pairs in sorted(by_server.items()):
+    for server, pairs in sorted(by_server.items(), key=lambda item: item[0].position):
         head = b"*%d\r\n" % (2 + 2 * counts[server] + len(options)) + bulk(name) + bulk(b"%d" % counts[server])
         asked.append((server, b"".join((head, pairs, behind))))
         yield b""

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
-from twemproxy.protocol.plan import MORE, PASS, Answer, Ask, Plan, Push, Steps, ToPrivate, ToServer
+from twemproxy.protocol.plan import MORE, PASS, Answer, Ask, Plan, Push, Server, Steps, ToPrivate, ToServer
 from twemproxy.protocol.redis import builtin_commands, fan_out_commands, pubsub_commands, transactions
 from twemproxy.protocol.redis.commands import (
     BY_NAME,
@@ -343,7 +343,7 @@ class _Request:
         assert info is not None
         if row.name in ("sort", "sort_ro"):
             keys, by_pattern = sort_keys(arguments)
-            if by_pattern and self._servers() > 1:
+            if by_pattern and self._n_servers() > 1:
                 raise _Refused(error_reply(PATTERNS.format(name=row.name)))
             return keys
         keys = keys_of(info, arguments)
@@ -358,29 +358,33 @@ class _Request:
             return arguments[row.first_key : row.first_key + 1]
         return keys
 
-    def _server(self) -> int:
+    def _server(self) -> Server:
         """The server that has all keys of the request."""
         if self.request.route == TO_KEY:
             data = self.beginning if self.request.key_end <= len(self.beginning) else self.data
-            key = data[self.request.key_start : self.request.key_end]
-            return self._found(self.session.pool.find_server([key]))
+            return self._server_of_all([data[self.request.key_start : self.request.key_end]])
         # An only server has all keys.
-        return self._found(self.session.pool.find_server(self._keys() if self._servers() > 1 else []))
+        return self._server_of_all(self._keys() if self._n_servers() > 1 else [])
 
-    def _found(self, server: int) -> int:
-        if server >= 0:
-            return server
-        raise _Refused(error_reply(CROSS_SERVER) if server == -1 else self.session.pool.refused)
+    def _server_of_all(self, keys: list[bytes]) -> Server:
+        """The server that has all of these keys; any server without keys."""
+        pool = self.session.pool
+        if not pool.is_open():
+            raise _Refused(pool.refused)
+        server = pool.server_of_all(keys)
+        if server is None:
+            raise _Refused(error_reply(CROSS_SERVER))
+        return server
 
-    def _servers(self) -> int:
-        return len(self.session.pool.server_names())
+    def _n_servers(self) -> int:
+        return len(self.session.pool.servers)
 
-    def _only_server(self) -> int:
+    def _only_server(self) -> Server:
         """The only server of a pool with one server."""
         assert self.row is not None
-        if self._servers() > 1:
-            raise _Refused(error_reply(ONE_SERVER_ONLY.format(name=self.row.name, servers=self._servers())))
-        return self._found(self.session.pool.find_server([]))
+        if self._n_servers() > 1:
+            raise _Refused(error_reply(ONE_SERVER_ONLY.format(name=self.row.name, servers=self._n_servers())))
+        return self._server_of_all([])
 
     def _by_routing(self, row: Command) -> Plan:
         session = self.session
@@ -407,7 +411,7 @@ class _Request:
             case Routing.SEARCHED_KEYS:
                 return self._searched(row)
             case Routing.ANY_SERVER:
-                return ToServer(self._found(session.pool.find_server([])))
+                return ToServer(self._server_of_all([]))
             case Routing.ONLY_SERVER if row.name == "function|stats":
                 return self._beside_scripts()
             case Routing.ONLY_SERVER:
@@ -418,14 +422,14 @@ class _Request:
 
     def _check_keys(self, row: Command) -> None:
         """Refuse a request without keys if its keys are counted, unless the pool has one server."""
-        if self._servers() > 1 and not self._keys():
-            raise _Refused(keyless(row.name, self._servers()))
+        if self._n_servers() > 1 and not self._keys():
+            raise _Refused(keyless(row.name, self._n_servers()))
 
     def _everywhere(self, row: Command) -> Plan:
         self._check_databases(row)
         if row.name == "script|load":
             remember = partial(self.codec.scripts.remember, self.arguments[2])
-            return fan_out_commands.load_script(row, self.data, self._servers(), remember)
+            return fan_out_commands.load_script(row, self.data, self.session.pool.servers, remember)
         if row.name == "script|flush":
             self.codec.scripts.forget()
         return fan_out_commands.plan(row, self.data, self.arguments, self.session)
@@ -451,8 +455,8 @@ class _Request:
 
     def _block(self) -> Plan:
         """Send a blocking request on a private connection."""
-        if self.request.command < 0 and self._servers() > 1 and not self._keys():
-            raise _Refused(error_reply(ONE_SERVER_ONLY.format(name=self.name, servers=self._servers())))
+        if self.request.command < 0 and self._n_servers() > 1 and not self._keys():
+            raise _Refused(error_reply(ONE_SERVER_ONLY.format(name=self.name, servers=self._n_servers())))
         return self._reserve(self._server(), self.session.profile)
 
     def _beside_scripts(self) -> Plan:
@@ -461,7 +465,7 @@ class _Request:
         server, config = self._only_server(), session.pool.config
         return self._reserve(server, profile_of(session.protocol, config.redis_db, False, config), turns=False)
 
-    def _reserve(self, server: int, profile: int, *, turns: bool = True) -> Plan:
+    def _reserve(self, server: Server, profile: int, *, turns: bool = True) -> Plan:
         """Send the request on a private connection to the server, which is released after the reply.
 
         ``profile``, ``turns``: see ``Reservations.reserve``.
@@ -479,7 +483,7 @@ class _Request:
         session = self.session
         reservations = session.client.reservations()
         everything_ready = True
-        for server in range(self._servers()):
+        for server in session.pool.servers:
             ready = reservations.reserve(server, profile, before, patient=True, turns=False)
             if isinstance(ready, bytes):
                 if session.client.awaits_replies():
@@ -490,7 +494,7 @@ class _Request:
             everything_ready = everything_ready and ready
         if not everything_ready:
             return None
-        return fan_out_commands.on_private(row, self.data, self._servers())
+        return fan_out_commands.on_private(row, self.data, session.pool.servers)
 
     def _in_transaction(self) -> Plan:
         """Queue the request at the server of the transaction, if it can be part of it."""
@@ -498,7 +502,7 @@ class _Request:
         if self.name in _NOT_QUEUED and self.request.route != REJECT:
             return transactions.plan(self.name, self.arguments, session)
         try:
-            server: int | None = None
+            server: Server | None = None
             row = self._identify()
             if self.name not in _KEYLESS_IN_TRANSACTION:
                 if self._is_about_server(row):
@@ -506,7 +510,7 @@ class _Request:
                 if routing == Routing.LOCAL or row.routing in (Routing.LOCAL, Routing.SUBSCRIPTION):
                     raise _Refused(error_reply(IN_TRANSACTION.format(name=row.name)))
                 server = self._server_in_transaction(row)
-            elif self._servers() == 1:
+            elif self._n_servers() == 1:
                 server = self._only_server()
             shapes_replies = self._shapes_replies(row)
             if shapes_replies and not session.scripts:
@@ -527,15 +531,15 @@ class _Request:
 
     def _is_about_server(self, row: Command) -> bool:
         """Whether a command that the proxy usually answers goes to the only server of the pool."""
-        if self._servers() > 1:
+        if self._n_servers() > 1:
             return False
         return row.name == "info" or (row.name == "config|get" and self._is_permitted(row.name))
 
-    def _server_in_transaction(self, row: Command) -> int:
+    def _server_in_transaction(self, row: Command) -> Server:
         self._check_databases(row)
         match row.routing:
             case Routing.EVERY_SERVER | Routing.ANY_SERVER | Routing.ONLY_SERVER:
-                if self._servers() > 1:
+                if self._n_servers() > 1:
                     raise _Refused(error_reply(IN_TRANSACTION.format(name=row.name)))
                 return self._only_server()
             case Routing.BLOCKING if row.merge:

@@ -31,7 +31,7 @@ _END = array((bulk("0"), array(())))
 
 @lru_cache(maxsize=64)
 def order_of(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """(number in cursors, index) of each of a pool's servers, in the order in which they are visited.
+    """(number in cursors, place in ``names``) of each of a pool's servers, in the order in which they are visited.
 
     Servers with the same hash get the next free number. This concerns one in 100,000 pools of a hundred servers; there
     an iteration can skip one of these servers if another of them is removed in the meantime.
@@ -50,14 +50,15 @@ def plan(arguments: list[bytes], session: Session) -> Plan:
     """The plan for SCAN with these arguments."""
     if not _CURSOR.fullmatch(arguments[1]) or int(arguments[1]) > _LARGEST_CURSOR:
         return Answer(error_reply(INVALID_CURSOR))
-    names = tuple(session.pool.server_names())
+    servers = session.pool.servers
     number, place = divmod(int(arguments[1]), 2**PLACE_BITS)
-    if len(names) == 1 and (number == 0 or number >= 2**NAME_BITS):
+    if len(servers) == 1 and (number == 0 or number >= 2**NAME_BITS):
         # The server's own cursor, of any size.
-        return ToServer(0)
+        return ToServer(servers[0])
     if number >= 2**NAME_BITS:
         number = 0
-    left = [(each, index) for each, index in order_of(names) if each >= number]
+    names = tuple(server.name for server in servers)
+    left = [(each, servers[index]) for each, index in order_of(names) if each >= number]
     if not left:
         return Answer(_END)
     (found, server), *others = left

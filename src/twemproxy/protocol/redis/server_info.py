@@ -223,10 +223,10 @@ def _proxy_section(session: Session, known: dict[str, object], replies: Sequence
     section |= {f"pool_{name}": str(known[name]) for name in _OF_POOL}
     section["servers_failed"] = str(sum(reply.state != "ok" for reply in replies))
     versions = session.pool.codec.versions.by_server
-    for index, (name, reply) in enumerate(zip(session.pool.server_names(), replies, strict=True)):
-        told = {"name": name, "state": reply.state}
-        if index in versions:
-            told["version"] = versions[index].told
+    for index, reply in enumerate(replies):
+        told = {"name": reply.server.name, "state": reply.state}
+        if reply.server in versions:
+            told["version"] = versions[reply.server].told
         if reply.state != "ok" and reply.text:
             told["error"] = _one_line(reply.text)
         section[f"server{index}"] = ",".join(f"{field}={value}" for field, value in told.items())
@@ -302,7 +302,7 @@ def info(request: bytes, session: Session) -> Work:
 def _made(names: frozenset[bytes], session: Session, replies: Sequence[Any]) -> Generator[bytes, None, bytes]:
     """The reply, made from those of the servers."""
     told: dict[str, list[Section]] = {}
-    for index, reply in enumerate(replies):
+    for reply in replies:
         if reply.state != "ok":
             continue
         yield b""
@@ -310,7 +310,7 @@ def _made(names: frozenset[bytes], session: Session, replies: Sequence[Any]) -> 
             sections = sections_of(reply.text)
         except ValueError:
             continue
-        session.pool.codec.versions.learn(index, sections.get("Server", {}))
+        session.pool.codec.versions.learn(reply.server, sections.get("Server", {}))
         for heading, section in sections.items():
             told.setdefault(heading, []).append(section)
     if len(names) > 1 or _PROXY in names:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from twemproxy.protocol.plan import Server
+
 REPLY_ON, REPLY_OFF, REPLY_SKIP = range(3)
 """The replies that a client wants; SKIP: not the next one. ``proxy.client`` uses the values."""
 
@@ -28,7 +30,7 @@ class Reservations(Protocol):
 
     def reserve(
         self,
-        server: int,
+        server: Server,
         profile: int,
         before: Sequence[bytes] = (),
         *,
@@ -41,7 +43,7 @@ class Reservations(Protocol):
     def awaits_replies(self) -> bool:
         """Whether the last request went to a private connection and has no reply yet."""
 
-    def blocked_at(self) -> tuple[int, bytes] | None:
+    def blocked_at(self) -> tuple[Server, bytes] | None:
         """The server with a request that may take for ever, and its reply to CLIENT ID on that connection."""
 
     def keep_no_longer(self) -> None:
@@ -149,11 +151,21 @@ class Pool(Protocol):
     def can_use(self, profile: int, client: Client) -> bool | None:
         """Whether servers accept a profile; None while this is being tested, see ``Codec.plan``."""
 
-    def server_names(self) -> list[str]:
-        """Names of the servers, by index."""
+    @property
+    def servers(self) -> Sequence[Server]:
+        """The servers, in the order of the configuration."""
 
-    def find_server(self, keys: list[bytes]) -> int:
-        """The server that has all of these keys: -1 if they are on several servers, -2 if no server is live."""
+    def is_open(self) -> bool:
+        """Whether requests can be routed; if not, ``refused`` is the reply."""
+
+    def any_server(self) -> Server:
+        """A server for requests that any server can answer: a live one, if there is one."""
+
+    def server_of(self, key: bytes) -> Server:
+        """The server that has this key."""
+
+    def server_of_all(self, keys: list[bytes]) -> Server | None:
+        """The server that has all of these keys, None if they are on several servers; any server without keys."""
 
     def is_random(self) -> bool:
         """Whether the distribution is ``random``: a key has no server of its own."""
@@ -190,7 +202,7 @@ class Transaction:
     __slots__ = ("before", "begun", "failed", "lapsed", "open", "queued", "server", "watching")
 
     def __init__(self) -> None:
-        self.server: int | None = None
+        self.server: Server | None = None
         self.watching = self.open = self.begun = self.failed = self.lapsed = False
         self.queued: list[bytes] = []
         self.before: tuple[bytes, ...] = ()
@@ -319,12 +331,10 @@ class Session:
         return self.wrong_passwords >= MOST_WRONG_PASSWORDS
 
     @property
-    def transaction_server(self) -> int:
-        """The server that has begun the client's transaction, -1 for none."""
+    def transaction_server(self) -> Server | None:
+        """The server that has begun the client's transaction, None without one."""
         transaction = self.transaction
-        if not (transaction.open and transaction.begun) or transaction.lapsed or transaction.server is None:
-            return -1
-        return transaction.server
+        return transaction.server if transaction.open and transaction.begun and not transaction.lapsed else None
 
     def on_dispatched(self) -> None:
         """A planned request was sent or answered."""

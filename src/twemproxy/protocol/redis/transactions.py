@@ -7,7 +7,7 @@ reports that. A client that is silent for a minute loses the connection, and its
 "Transactions".
 """
 
-from twemproxy.protocol.plan import Answer, Plan, ToPrivate
+from twemproxy.protocol.plan import Answer, Plan, Server, ToPrivate
 from twemproxy.protocol.redis.errors import (
     CROSS_SERVER,
     DISCARD_WITHOUT_MULTI,
@@ -48,7 +48,7 @@ def plan(name: str, arguments: list[bytes], session: Session) -> Plan:
             return _discard(session)
 
 
-def queue(request: bytes, server: int | None, session: Session) -> Plan:
+def queue(request: bytes, server: Server | None, session: Session) -> Plan:
     """The plan for a request in a transaction.
 
     ``request``: its bytes, if ``server`` is None. ``server``: that of its keys, None for any server.
@@ -71,9 +71,9 @@ def queue(request: bytes, server: int | None, session: Session) -> Plan:
     return ToPrivate(transaction.server) if ready else None
 
 
-def _is_elsewhere(server: int, session: Session) -> bool:
+def _is_elsewhere(server: Server, session: Session) -> bool:
     """Whether this is not the server of the transaction. With the distribution ``random`` every server has all keys."""
-    return server != session.transaction.server and not session.pool.is_random()
+    return server is not session.transaction.server and not session.pool.is_random()
 
 
 def refuse(reply: bytes, session: Session) -> Answer:
@@ -82,7 +82,7 @@ def refuse(reply: bytes, session: Session) -> Answer:
     return Answer(reply)
 
 
-def _begin(server: int, session: Session) -> bytes | bool:
+def _begin(server: Server, session: Session) -> bytes | bool:
     """Whether the server has begun the transaction, or an error reply."""
     transaction = session.transaction
     if not transaction.before:
@@ -111,11 +111,11 @@ def _watch(keys: list[bytes], session: Session) -> Plan:
     transaction = session.transaction
     if transaction.open:
         return Answer(error_reply(WATCH_IN_MULTI))
-    server = session.pool.find_server(keys)
-    if server == -1 or (server >= 0 and transaction.watching and _is_elsewhere(server, session)):
-        return Answer(error_reply(CROSS_SERVER))
-    if server < 0:
+    if not session.pool.is_open():
         return Answer(session.pool.refused)
+    server = session.pool.server_of_all(keys)
+    if server is None or (transaction.watching and _is_elsewhere(server, session)):
+        return Answer(error_reply(CROSS_SERVER))
     if transaction.watching and transaction.server is not None:
         server = transaction.server
     ready = session.client.reservations().reserve(server, session.profile, kept=True)
@@ -165,10 +165,10 @@ def _exec(session: Session) -> Plan:
         if not transaction.queued:
             _end(session)
             return Answer(b"*0\r\n")
-        transaction.server = session.pool.find_server([])
+        if not session.pool.is_open():
+            return _drop(session.pool.refused, session)
+        transaction.server = session.pool.any_server()
     server = transaction.server
-    if server < 0:
-        return _drop(session.pool.refused, session)
     ready = _begin(server, session)
     if isinstance(ready, bytes):
         return _drop(error_reply(EXEC_LOST), session)

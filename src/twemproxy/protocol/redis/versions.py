@@ -7,6 +7,7 @@ been opened: a server may have been replaced.
 from typing import Any, NamedTuple
 
 from twemproxy.protocol.figures import version_key
+from twemproxy.protocol.plan import Server
 from twemproxy.protocol.redis.inline import encode_request
 from twemproxy.protocol.redis.sections import sections_of
 from twemproxy.protocol.redis.session import Session
@@ -29,15 +30,15 @@ class Version(NamedTuple):
 
 
 class Versions:
-    """The versions of one pool's servers. ``by_server``: by index, of the servers that have reported it."""
+    """The versions of one pool's servers. ``by_server``: of the servers that have reported it."""
 
     def __init__(self) -> None:
-        self.by_server: dict[int, Version] = {}
+        self.by_server: dict[Server, Version] = {}
         self._ask_at = 0
         self._connects = -1
         self._poll: Any = None
 
-    def learn(self, server: int, section: dict[str, str]) -> None:
+    def learn(self, server: Server, section: dict[str, str]) -> None:
         """Take the version from the section "Server" of a server's INFO."""
         redis = section.get("redis_version", "")
         if not version_key(redis):
@@ -73,10 +74,10 @@ class Versions:
 
     def _take(self, pool: Any) -> None:
         """Take the versions from the servers' replies."""
-        for server, reply in enumerate(self._poll.replies):
+        for reply in self._poll.replies:
             if reply.state == "ok":
                 try:
-                    self.learn(server, sections_of(reply.text).get("Server", {}))
+                    self.learn(reply.server, sections_of(reply.text).get("Server", {}))
                 except ValueError:
                     continue
         self._poll = None

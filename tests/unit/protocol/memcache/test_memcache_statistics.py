@@ -10,6 +10,7 @@ from feeding import COMPLETE, Parser
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from harness.fake_servers import fake_servers
 from twemproxy.protocol.memcache import statistics
 from twemproxy.protocol.memcache.commands import KIND_NAMES
 from twemproxy.proxy.server_poll import Reply
@@ -93,7 +94,10 @@ def test_every_figure_of_every_server_is_there_once(counts: list[int]) -> None:
 
 def merged(kind: str, *replies: bytes | None) -> bytes:
     """The reply to ``stats`` with this argument when servers send these lines before END; None is a failed server."""
-    told = [Reply("failed", FAILED) if reply is None else Reply("ok", reply + b"END\r\n") for reply in replies]
+    told = [
+        Reply(server, "failed", FAILED) if reply is None else Reply(server, "ok", reply + b"END\r\n")
+        for server, reply in zip(fake_servers(len(replies)), replies, strict=True)
+    ]
     steps = statistics.merge(kind, told, {"pid": 77})
     while True:
         try:

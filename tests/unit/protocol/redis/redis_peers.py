@@ -6,7 +6,9 @@ from typing import Any
 
 from feeding import Parser
 
+from harness.fake_servers import FakeServer, fake_servers
 from harness.resp import bulk, command
+from twemproxy.protocol.plan import Server
 from twemproxy.protocol.redis.command_reply import Available
 from twemproxy.protocol.redis.commands import BY_NAME, COMMANDS, Routing
 from twemproxy.protocol.redis.session import Session
@@ -28,7 +30,7 @@ class FakePool:
     def __init__(
         self, password: str = "", database: int = 0, usable: bool | None = True, databases: int = 1, servers: int = 1
     ) -> None:
-        self.names = [f"s{index:02d}" for index in range(servers)]
+        self.servers: Sequence[FakeServer] = fake_servers(servers)
         address = SimpleNamespace(host="127.0.0.1", port=22121, path="")
         listen = SimpleNamespace(address=address)
         self.config = SimpleNamespace(redis_auth=password, redis_db=database, name="alpha", listen=listen)
@@ -57,13 +59,19 @@ class FakePool:
     def may_be_busy(self) -> bool:
         return False
 
-    def server_names(self) -> list[str]:
-        return self.names
+    def is_open(self) -> bool:
+        return True
 
-    def find_server(self, keys: list[bytes]) -> int:
-        """The server of the keys by their first bytes, -1 for several servers; an empty key has server 0."""
-        servers = {sum(key[:1]) % len(self.names) for key in keys} or {0}
-        return servers.pop() if len(servers) == 1 else -1
+    def any_server(self) -> FakeServer:
+        return self.servers[0]
+
+    def server_of(self, key: bytes) -> FakeServer:
+        """The server of a key by its first byte; an empty key has server 0."""
+        return self.servers[sum(key[:1]) % len(self.servers)]
+
+    def server_of_all(self, keys: list[bytes]) -> FakeServer | None:
+        servers = {self.server_of(key) for key in keys} or {self.any_server()}
+        return servers.pop() if len(servers) == 1 else None
 
     def is_random(self) -> bool:
         return False
@@ -86,7 +94,7 @@ class FakePoll:
 
     def __init__(self, pool: FakePool) -> None:
         server = bulk("# Server\r\nredis_version:7.0.15\r\n")
-        self.replies: list[Reply] | None = [Reply("ok", server) for _ in pool.names]
+        self.replies: list[Reply] | None = [Reply(each, "ok", server) for each in pool.servers]
         self.asked: list[bytes] = []
         self.open: list[Poll] = []
 
@@ -184,7 +192,7 @@ class FakeReservations:
 
     def reserve(
         self,
-        server: int,
+        server: Server,
         profile: int,
         before: Sequence[bytes] = (),
         *,
@@ -198,7 +206,7 @@ class FakeReservations:
     def awaits_replies(self) -> bool:
         return self.waiting
 
-    def blocked_at(self) -> tuple[int, bytes] | None:
+    def blocked_at(self) -> tuple[Server, bytes] | None:
         return None
 
     def keep_no_longer(self) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis_peers import FakePool, ask, finished, new_session, plan
 
+from harness.fake_servers import S0
 from harness.flavours import Load
 from harness.resp import array, bulk, error, integer
 from twemproxy.protocol.plan import Answer, ToServer
@@ -154,7 +155,7 @@ def test_what_has_to_be_merged_is_bounded(words: tuple[str, ...], most: int) -> 
     assert planned(long_request(*words, count=most + 1)) == many("|".join(words), most)
     assert not isinstance(planned(long_request(*words, count=most)), Answer)
     if words[0] != "pubsub":
-        assert planned(long_request(*words, count=most + 1), servers=1) == ToServer(0)
+        assert planned(long_request(*words, count=most + 1), servers=1) == ToServer(S0)
 
 
 def test_long_topics_are_refused() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from redis_peers import FakePool, ask, new_session, plan
 
+from harness.fake_servers import S0, S1, S2, fake_servers
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from twemproxy.protocol.plan import Answer, Ask, ToPrivate, ToServer
 from twemproxy.protocol.redis import command_discovery
@@ -112,9 +113,9 @@ def refused(text: str) -> Answer:
 
 def test_a_server_is_asked_once() -> None:
     asking = Asking(keyed(1, 1, 1))
-    assert asking.plan("Module.DO a") == ToServer(ord("a") % 3)
+    assert asking.plan("Module.DO a") == ToServer(S1)
     for _ in range(3):
-        assert asking.plan("module.do b") == ToServer(ord("b") % 3)
+        assert asking.plan("module.do b") == ToServer(S2)
     assert asking.questions() == [array(bulk("COMMAND"), bulk("INFO"), bulk("module.do"))]
 
 
@@ -126,7 +127,7 @@ def test_clients_that_wait_for_the_same_answer_are_all_woken() -> None:
     assert len(asking.questions()) == 1
     asking.answer(keyed(1, 1, 1))
     assert [session.client.woken for session in sessions] == [1] * 50  # type: ignore[attr-defined]
-    assert {plan(asking.codec, session, b"module.do", b"a") for session in sessions} == {ToServer(ord("a") % 3)}
+    assert {plan(asking.codec, session, b"module.do", b"a") for session in sessions} == {ToServer(S1)}
     assert len(asking.questions()) == 1
 
 
@@ -144,9 +145,9 @@ def test_that_there_is_none_is_believed_for_a_while() -> None:
     assert asking.plan("module.do a") == refused(UNKNOWN)
     assert len(asking.questions()) == 1
     asking.pool.time += 1
-    assert asking.plan("module.do a") == ToServer(ord("a") % 3)
+    assert asking.plan("module.do a") == ToServer(S1)
     asking.pool.time += 100 * command_discovery.FORGET_AFTER
-    assert asking.plan("module.do a") == ToServer(ord("a") % 3), "what there is stays"
+    assert asking.plan("module.do a") == ToServer(S1), "what there is stays"
     assert len(asking.questions()) == 2
 
 
@@ -208,14 +209,14 @@ def test_thousands_of_names_are_not_all_remembered() -> None:
 @pytest.mark.parametrize(
     ("info", "text", "planned"),
     [
-        (keyed(1, 1, 1), "module.do a b", ToServer(ord("a") % 3)),
-        (keyed(2, 2, 1), "module.do a b", ToServer(ord("b") % 3)),
-        (keyed(1, -1, 1), "module.do a d g", ToServer(ord("a") % 3)),
+        (keyed(1, 1, 1), "module.do a b", ToServer(S1)),
+        (keyed(2, 2, 1), "module.do a b", ToServer(S2)),
+        (keyed(1, -1, 1), "module.do a d g", ToServer(S1)),
         (keyed(1, -1, 1), "module.do a b", refused(CROSS_SERVER)),
-        (keyed(1, -1, 2), "module.do a x d x", ToServer(ord("a") % 3)),
-        (keyed(1, -2, 1), "module.do a d x", ToServer(ord("a") % 3)),
+        (keyed(1, -1, 2), "module.do a x d x", ToServer(S1)),
+        (keyed(1, -2, 1), "module.do a d x", ToServer(S1)),
         (keyed(2, 3, 1), "module.do x a b", refused(CROSS_SERVER)),
-        (keyed(2, 3, 1), "module.do x a d", ToServer(ord("a") % 3)),
+        (keyed(2, 3, 1), "module.do x a d", ToServer(S1)),
         (keyed(0, 0, 0), "module.do a", refused(ONE_SERVER_ONLY.format(name=NAME, servers=3))),
         (
             keyed(1, 1, 1, words("admin")),
@@ -225,13 +226,25 @@ def test_thousands_of_names_are_not_all_remembered() -> None:
                 " server directly"
             ),
         ),
-        (keyed(1, 1, 1, words("write", "blocking")), "module.do b", ToPrivate(ord("b") % 3, last=True)),
-        (described(spec(AT_1, ONE, "RW")), "module.do b", ToServer(ord("b") % 3)),
+        (keyed(1, 1, 1, words("write", "blocking")), "module.do b", ToPrivate(S2, last=True)),
+        (described(spec(AT_1, ONE, "RW")), "module.do b", ToServer(S2)),
         (described(spec(AT_1, ONE, "RW"), spec(step("index", index=2), ONE)), "module.do a b", refused(CROSS_SERVER)),
         (described(spec(step("keyword", keyword="KEYS", startfrom=1), ONE)), "module.do x keys b", None),
-        (described(spec(AT_1, step("range", lastkey=-1, keystep=2, limit=0))), "module.do a x d", ToServer(1)),
-        (described(spec(AT_1, step("keynum", keynumidx=0, firstkey=1, keystep=1))), "module.do 2 a d x", ToServer(1)),
-        (described(spec(AT_1, step("keynum", keynumidx=0, firstkey=1, keystep=1))), "module.do 1 b a", ToServer(2)),
+        (
+            described(spec(AT_1, step("range", lastkey=-1, keystep=2, limit=0))),
+            "module.do a x d",
+            ToServer(S1),
+        ),
+        (
+            described(spec(AT_1, step("keynum", keynumidx=0, firstkey=1, keystep=1))),
+            "module.do 2 a d x",
+            ToServer(S1),
+        ),
+        (
+            described(spec(AT_1, step("keynum", keynumidx=0, firstkey=1, keystep=1))),
+            "module.do 1 b a",
+            ToServer(S2),
+        ),
         (
             described(spec(AT_1, step("keynum", keynumidx=0, firstkey=1, keystep=1))),
             "module.do 0 a",
@@ -264,7 +277,7 @@ SHARDS, NODES = "request_policy:all_shards", "request_policy:all_nodes"
 def test_tips_send_it_to_every_server(tips: tuple[str, ...], replies: list[bytes], answer: bytes) -> None:
     planned = Asking(described(tips=("nondeterministic_output", *tips))).plan("module.do a")
     assert isinstance(planned, Ask)
-    assert planned.requests == [(server, command("module.do", "a")) for server in range(3)]
+    assert planned.requests == [(server, command("module.do", "a")) for server in fake_servers(3)]
     assert planned.merge([(f"s{server:02d}", reply) for server, reply in enumerate(replies)]) == answer
 
 
@@ -281,19 +294,19 @@ def test_what_is_dangerous_does_not_go_to_every_server() -> None:
 def test_a_command_that_blocks_and_has_no_key_is_for_a_pool_of_one_server() -> None:
     blocking = described(flags=words("blocking"))
     assert Asking(blocking).plan("module.do a") == refused(ONE_SERVER_ONLY.format(name=NAME, servers=3))
-    assert Asking(blocking, servers=1).plan("module.do a") == ToPrivate(0, last=True)
+    assert Asking(blocking, servers=1).plan("module.do a") == ToPrivate(S0, last=True)
 
 
 @pytest.mark.parametrize("info", [keyed(0, 0, 0), described()])
 def test_without_keys_it_is_for_a_pool_of_one_server(info: bytes) -> None:
-    assert Asking(info, servers=1).plan("module.do a") == ToServer(0)
+    assert Asking(info, servers=1).plan("module.do a") == ToServer(S0)
 
 
 @pytest.mark.parametrize(
     ("text", "planned"),
     [
-        ("module.do first a b", ToServer(ord("a") % 3)),
-        ("module.do SECOND a b", ToServer(ord("b") % 3)),
+        ("module.do first a b", ToServer(S1)),
+        ("module.do SECOND a b", ToServer(S2)),
         ("module.do none a", refused(ONE_SERVER_ONLY.format(name="module.do|none", servers=3))),
         (
             "module.do rule",
@@ -370,10 +383,10 @@ def renamed(name: str, codec: RedisCodec | None = None, servers: int = 3, text: 
 @pytest.mark.parametrize(
     ("name", "planned"),
     [
-        ("set", ToServer(ord("a") % 3)),
+        ("set", ToServer(S1)),
         ("mget", refused(CROSS_SERVER)),
-        ("xgroup", ToServer(ord("b") % 3)),
-        ("publish", ToServer(ord("a") % 3)),
+        ("xgroup", ToServer(S2)),
+        ("publish", ToServer(S1)),
         ("GET", refused("ERR wrong number of arguments for 'hidden' command")),
         ("move", refused("ERR DB index is out of range: this pool serves database 0 only, 'databases' in its")),
         ("keys", refused("ERR 'keys' is not allowed in this pool: 'allow_commands: keys' in its")),
@@ -414,7 +427,7 @@ def test_permissions_are_for_every_name_of_a_command() -> None:
 def test_in_a_transaction() -> None:
     asking = Asking(keyed(1, 1, 1), NONE)
     assert asking.plan("MULTI") == Answer(b"+OK\r\n")
-    assert asking.plan("module.do a") == ToPrivate(ord("a") % 3)
+    assert asking.plan("module.do a") == ToPrivate(S1)
     assert asking.plan("module.do b") == refused(CROSS_SERVER)
     assert asking.plan("nosuch b") == refused("ERR unknown command 'nosuch', with args beginning with: 'b' ")
 

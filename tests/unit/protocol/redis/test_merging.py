@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis_peers import FakePool, new_session, plan
 
+from harness.fake_servers import S0
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from twemproxy.protocol.plan import Answer, Ask, ToServer
 from twemproxy.protocol.redis.codec import RedisCodec
@@ -218,7 +219,7 @@ def test_a_pool_of_one_server_needs_no_merging() -> None:
     for merge, name in NAMES.items():
         if merge not in ("subscribers", "one done"):
             words = _filled(name).encode().split()
-            assert plan(CODEC, new_session(pool=FakePool(databases=5)), *words) == ToServer(0)
+            assert plan(CODEC, new_session(pool=FakePool(databases=5)), *words) == ToServer(S0)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def walk(spaces: list[Keyspace], meanwhile: Callable[[], None] = lambda: None) -
         assert isinstance(found, Ask)
         [(server, request)] = found.requests
         assert request.endswith(command("COUNT", 7)[4:])
-        reply = found.merge([("s", spaces[server].scan(request))])
+        reply = found.merge([("s", spaces[server.position].scan(request))])
         _, _, cursor, _, *rest = reply.split(b"\r\n")
         yield from rest[1::2]
         if cursor == b"0":

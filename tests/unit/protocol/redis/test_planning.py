@@ -6,6 +6,7 @@ import pytest
 from feeding import Parser
 from redis_peers import FakePool, new_session, plan
 
+from harness.fake_servers import S0, fake_servers
 from harness.resp import array, bulk, error
 from twemproxy.protocol.plan import PASS, Answer, Ask, ToPrivate, ToServer
 from twemproxy.protocol.redis.codec import RedisCodec
@@ -74,11 +75,11 @@ def test_no_request_reaches_a_database_that_the_pool_has_not(text: str, word: st
     "text", ["MOVE a 4", "COPY a a DB 4", "COPY a a DB 0 DB 4", "COPY a a", "COPY a DB", "MOVE a x"]
 )
 def test_what_is_not_about_other_databases_passes(text: str) -> None:
-    assert planned(text, databases=5) == ToServer(0)
+    assert planned(text, databases=5) == ToServer(S0)
 
 
 def test_the_only_database_has_its_own_number() -> None:
-    assert planned("MOVE a 7", database=7) == ToServer(0)
+    assert planned("MOVE a 7", database=7) == ToServer(S0)
     assert planned("MOVE a 0", database=7) == Answer(error(DB_OUT_OF_RANGE.format(database=7)))
 
 
@@ -124,7 +125,7 @@ def test_every_server_gets_the_request_once(name: str) -> None:
     assert isinstance(found, Ask)
     assert found.private == name.endswith("|kill")
     if name != "scan":
-        assert found.requests == [(server, array(*map(bulk, text.split()))) for server in range(3)]
+        assert found.requests == [(server, array(*map(bulk, text.split()))) for server in fake_servers(3)]
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)
@@ -169,7 +170,7 @@ def test_an_eval_that_has_run_is_remembered(text: str) -> None:
     assert list(codec.scripts._bodies.values()) == [BODY]
     session = new_session(pool=FakePool())
     planned("MULTI", codec, session)
-    assert planned("SCRIPT FLUSH", codec, session) == ToPrivate(0)
+    assert planned("SCRIPT FLUSH", codec, session) == ToPrivate(S0)
     assert not codec.scripts._bodies
 
 
@@ -243,7 +244,7 @@ def test_a_script_in_a_transaction_makes_its_connection_doubtful() -> None:
     planned("SET a b", session=session)
     assert not session.scripts
     reservations: Any = session.client.reservations()
-    assert planned("EVAL x 1 a", session=session) == ToPrivate(0)
+    assert planned("EVAL x 1 a", session=session) == ToPrivate(S0)
     assert session.scripts
     assert reservations.calls[-1] == ("distrust",)
 
@@ -271,14 +272,14 @@ def test_what_was_watched_and_given_up_makes_exec_do_nothing() -> None:
     for version, nothing in ((2, b"*-1\r\n"), (3, b"_\r\n")):
         session = new_session()
         session.protocol = version
-        assert planned("WATCH a", session=session) == ToPrivate(0)
+        assert planned("WATCH a", session=session) == ToPrivate(S0)
         session.lapsed()
         assert planned("MULTI", session=session) == OK
-        assert session.transaction_server == -1
+        assert session.transaction_server is None
         assert planned("SET a 1", session=session) == Answer(b"+QUEUED\r\n")
         assert planned("EXEC", session=session) == Answer(nothing)
         assert not session.needs_planning
-        assert planned("WATCH a", session=session) == ToPrivate(0)
+        assert planned("WATCH a", session=session) == ToPrivate(S0)
         assert not session.transaction.lapsed
 
 
@@ -290,7 +291,7 @@ def test_watching_more_does_not_bring_back_what_was_given_up() -> None:
     assert planned("EXEC", session=session) == Answer(b"*-1\r\n")
     planned("WATCH a", session=session)
     session.lapsed()
-    assert planned("WATCH b", session=session) == ToPrivate(0)
+    assert planned("WATCH b", session=session) == ToPrivate(S0)
     assert planned("MULTI", session=session) == OK
     assert planned("EXEC", session=session) == Answer(b"*-1\r\n")
 
@@ -298,7 +299,7 @@ def test_watching_more_does_not_bring_back_what_was_given_up() -> None:
 def test_a_transaction_that_was_given_up_is_an_error() -> None:
     session = new_session()
     planned("MULTI", session=session)
-    assert planned("SET a 1", session=session) == ToPrivate(0)
+    assert planned("SET a 1", session=session) == ToPrivate(S0)
     session.lapsed()
     assert planned("SET a 2", session=session) == Answer(b"+QUEUED\r\n")
     assert planned("EXEC", session=session) == Answer(error(EXEC_LAPSED))

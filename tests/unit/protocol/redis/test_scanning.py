@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis_peers import FakePool, new_session, plan
 
+from harness.fake_servers import S0, FakeServer
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from twemproxy.protocol.plan import Answer, Ask, ToServer
 from twemproxy.protocol.redis.codec import RedisCodec
@@ -29,7 +30,7 @@ def scan(cursor: int, *options: bytes, servers: int = 3) -> Answer | Ask | ToSer
 
 def asks(planned: Answer | Ask | ToServer, server: int, place: int, *options: bytes) -> bool:
     """Whether a plan asks one server to scan from ``place`` on."""
-    return isinstance(planned, Ask) and planned.requests == [(server, command("SCAN", place, *options))]
+    return isinstance(planned, Ask) and planned.requests == [(FakeServer(server), command("SCAN", place, *options))]
 
 
 def test_a_walk_goes_from_server_to_server() -> None:
@@ -39,7 +40,7 @@ def test_a_walk_goes_from_server_to_server() -> None:
     for index, place in steps:
         planned = scan(cursor, b"COUNT", b"1")
         assert isinstance(planned, Ask)
-        assert planned.requests[0][0] == index
+        assert planned.requests[0][0].position == index
         reply = planned.merge([(NAMES[index], array(bulk(place), array(bulk("k"))))])
         cursor = int(reply.split(b"\r\n")[2])
         cursors.append(cursor)
@@ -69,7 +70,7 @@ def test_a_cursor_of_one_server_begins_the_walk_again(cursor: int) -> None:
 
 @pytest.mark.parametrize("cursor", [0, 1, 2**PLACE_BITS - 1, 2**63, 2**64 - 1])
 def test_a_pool_of_one_server_has_its_cursors(cursor: int) -> None:
-    assert scan(cursor, servers=1) == ToServer(0)
+    assert scan(cursor, servers=1) == ToServer(S0)
 
 
 def test_a_pool_of_one_server_knows_cursors_of_several() -> None:

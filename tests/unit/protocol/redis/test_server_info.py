@@ -104,8 +104,10 @@ def pool_of(*texts: str | None, **options: Any) -> FakePool:
     """A pool whose servers reply to INFO with these texts; None is a server that fails."""
     pool = FakePool(servers=len(texts), **options)
     pool.poll.replies = [
-        Reply("failed", error("ERR Connection refused, or so")) if text is None else Reply("ok", bulk(text))
-        for text in texts
+        Reply(server, "failed", error("ERR Connection refused, or so"))
+        if text is None
+        else Reply(server, "ok", bulk(text))
+        for server, text in zip(pool.servers, texts, strict=True)
     ]
     return pool
 
@@ -174,7 +176,7 @@ def test_no_server_answers() -> None:
 
 def test_a_reply_that_is_no_text_is_left_out() -> None:
     pool = pool_of(EVERYTHING, EVERYTHING)
-    pool.poll.replies[1] = Reply("ok", b"*0\r\n")
+    pool.poll.replies[1] = pool.poll.replies[1]._replace(text=b"*0\r\n")
     assert info(pool)["Stats"] == {"keyspace_hits": "5"}
 
 
@@ -226,7 +228,7 @@ def test_servers_are_asked_again_when_connections_are_opened() -> None:
     assert len(pool.poll.asked) == 1
     pool.opened += 1
     pool.time += ASK_AGAIN_AFTER
-    pool.poll.replies = [Reply("ok", bulk("# Server\r\nredis_version:8.2.0\r\n"))]
+    pool.poll.replies = [Reply(pool.servers[0], "ok", bulk("# Server\r\nredis_version:8.2.0\r\n"))]
     assert versions.are_known(session)
     assert len(pool.poll.asked) == 2
     assert versions.greeting() == ("redis", "8.2.0")

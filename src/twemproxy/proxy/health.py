@@ -1,0 +1,99 @@
+"""Health of a pool's servers: ejection and return.
+
+Compiled-only. A server's states, with ``auto_eject_hosts``:
+
+    live     -> ejected   after ``server_failure_limit`` failures of connections or checks without a reply in between;
+                          its keys then belong to the other servers, unless ``on_server_down`` lets it keep them
+    ejected  -> live      after a successful check of ``proxy.health_checks``
+
+Without ``auto_eject_hosts`` every server is always live, and failures are not counted. Source: nutcracker's behaviour;
+docs/differences.md lists the differences.
+"""
+
+import time
+
+import cython
+from cython.cimports.twemproxy.hashing.ring import RingBuilder
+from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
+from cython.cimports.twemproxy.proxy.route_table import RouteTable
+from cython.cimports.twemproxy.proxy.server import Server
+from cython.cimports.twemproxy.stats.counters import SERVER_EJECTED_AT, SERVER_EJECTS
+
+NOTICE = cython.declare(cython.const[cython.int], 5)
+
+
+@cython.final
+@cython.cclass
+class Health:
+    """The health of one pool's servers. ``routes``: the route table that follows from it.
+
+    ``placed``: a bool for each server, whether the ring has it.
+
+    The owner sets ``on_ejected(server)``, which is called after an ejection and returns the milliseconds until the next
+    health check, and ``on_routes(routes)``, which is called with each new route table.
+    """
+
+    def __init__(self, pool: ConfiguredPool, loop: EventLoop, rings: RingBuilder, servers: tuple, logger) -> None:
+        """``servers``: all live. ``rings``: builds the rings of these servers."""
+        server: Server
+        self.pool = pool
+        self.loop = loop
+        self.rings = rings
+        self.servers = servers
+        self.logger = logger
+        self.placed = [True] * len(servers)
+        self.routes = RouteTable(servers, servers, rings.build(self.placed), True)
+        for server in servers:
+            server.on_failing = self.eject
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def keeps_keys(self) -> cython.bint:
+        """Whether an ejected server keeps its keys. With a random ring a server has no keys of its own."""
+        return self.pool.settings.keeps_keys and not self.routes.ring.is_random
+
+    def eject(self, server: Server) -> None:
+        """Eject a live server."""
+        server.live = False
+        server.down = self.keeps_keys()
+        server.failures = 0
+        server.counters[SERVER_EJECTED_AT] = time.time_ns() // 1000
+        self.pool_counters[SERVER_EJECTS] += 1
+        wait = self.on_ejected(server)
+        if self.loop.verbosity >= NOTICE:
+            self.logger.ejected(server.name, wait)
+        self.update_routes()
+
+    def reinstate(self, server: Server) -> None:
+        """Reinstate an ejected server."""
+        server.live = True
+        server.down = False
+        server.failures = 0
+        if self.loop.verbosity >= NOTICE:
+            self.logger.reinstated(server.name)
+        self.update_routes()
+
+    def apply_settings(self) -> None:
+        """The pool has other settings: whether ejected servers keep their keys may have changed."""
+        server: Server
+        for server in self.servers:
+            server.down = not server.live and self.keeps_keys()
+        self.update_routes()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def update_routes(self) -> cython.int:
+        """Make the route table of the present states."""
+        ring = self.routes.ring
+        live: tuple = tuple([server for server in self.servers if server.live])
+        placed: list = [server.live for server in self.servers]
+        if self.keeps_keys():
+            placed = [True] * len(placed)
+        # A ring needs a server. A table without any is not open, so its ring is not used.
+        if any(placed) and placed != self.placed:
+            ring = self.rings.build(placed)
+            self.placed = placed
+        self.routes = RouteTable(self.servers, live, ring, any(placed))
+        self.on_routes(self.routes)
+        return 0

@@ -1,0 +1,22 @@
+from twemproxy.proxy.pool_settings cimport ConfiguredPool
+from twemproxy.stats.counters cimport Counter
+
+
+cdef class Server:
+    cdef ConfiguredPool pool
+    cdef readonly str name
+    cdef readonly int position
+    cdef readonly object upstream
+    cdef Counter* counters
+    cdef readonly bint live
+    cdef bint down
+    cdef readonly int failures
+    cdef object on_failing
+    cdef readonly list connections
+    cdef readonly dict of_profiles
+    cdef readonly list shared
+    cdef int recent_profile
+    cdef list recent
+
+    cdef int failed(self) except -1
+    cdef list connections_of(self, int profile)

@@ -1,0 +1,81 @@
+"""One server of a pool: its health, its counters, its connections.
+
+Compiled-only. Requests in flight, reservations, subscriptions and counters refer to the object, not to a position in a
+list: positions change when servers are added or removed.
+"""
+
+import cython
+from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
+
+
+@cython.final
+@cython.cclass
+class Server:
+    """A server; its identity is the pool and ``name``.
+
+    ``position``: its place in the configuration, which is the order of errors and of fragments. ``upstream``: its
+    addresses, handshake and error replies, see ``proxy.upstream``. ``counters``: its counters; the owner sets them.
+
+    ``live``: it is not ejected. ``down``: it is ejected and keeps its keys; the proxy replies to requests for it.
+    ``failures``: without a reply in between. See ``proxy.health``.
+
+    ``connections``: the connections of profile 0, ``server_connections`` of them. ``of_profiles``: lists of connections
+    of other profiles, by profile. ``recent``: the list of ``recent_profile``, 0 for none. ``shared``: all of these.
+    """
+
+    def __init__(self, pool: ConfiguredPool, name: str, position: int, upstream) -> None:
+        """``on_failing(server)``, set by ``proxy.health``: called at ``server_failure_limit`` failures."""
+        self.pool = pool
+        self.name = name
+        self.position = position
+        self.upstream = upstream
+        self.live = True
+        self.connections = []
+        self.of_profiles = {}
+        self.shared = []
+
+    def __repr__(self) -> str:
+        return f"<server {self.name}>"
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def failed(self) -> cython.int:
+        """Count a failure: a connection failed, or the server replied that it cannot serve."""
+        settings: PoolSettings = self.pool.settings
+        if not settings.auto_eject_hosts:
+            return 0
+        self.failures += 1
+        if self.failures >= settings.server_failure_limit and self.live:
+            self.on_failing(self)
+        return 0
+
+    def count_failure(self) -> None:
+        """Count a failed health check."""
+        self.failed()
+
+    def add_connections(self, profile: int, connections: list) -> None:
+        """Add the shared connections of a profile."""
+        if profile == 0:
+            self.connections = connections
+        else:
+            self.of_profiles[profile] = connections
+        self.shared.extend(connections)
+
+    def drop_connections(self, profile: int) -> None:
+        """Remove the connections of a profile other than 0; they are closed."""
+        for connection in self.of_profiles.pop(profile):
+            self.shared.remove(connection)
+        self.recent_profile = 0
+        self.recent = None
+
+    @cython.cfunc
+    def connections_of(self, profile: cython.int) -> list:
+        """The connections of a profile other than 0, None if there are none."""
+        connections: list
+        if profile != self.recent_profile:
+            connections = self.of_profiles.get(profile)
+            if connections is None:
+                return None
+            self.recent = connections
+            self.recent_profile = profile
+        return self.recent

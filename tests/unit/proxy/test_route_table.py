@@ -1,0 +1,120 @@
+"""Ejections and returns in any order; each route table is compared with a ring that is built for it alone."""
+
+import mmap
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from in_process import configuration
+
+from twemproxy.hashing.ring import Ring, RingBuilder
+from twemproxy.log import ERR
+from twemproxy.proxy.data_plane import DataPlane
+from twemproxy.stats.counters import CounterTable
+from twemproxy.stats.layout import CounterLayout
+from twemproxy.worker.main import codec_of
+
+N_SERVERS = 4
+FAILURES = 2
+KEYS = [b"key%d" % number for number in range(40)]
+make: Any = lambda kind, *arguments: kind(*arguments)  # noqa: E731
+
+
+class Routes(RuleBasedStateMachine):
+    """``live``: the servers that should be live. ``taken``: earlier tables, with the servers of KEYS at that time."""
+
+    @initialize(
+        distribution=st.sampled_from(["ketama", "modula"]), on_server_down=st.sampled_from(["rehash", "error", "miss"])
+    )
+    def begin(self, distribution: str, on_server_down: str) -> None:
+        self.directives = {
+            "redis": True,
+            "distribution": distribution,
+            "auto_eject_hosts": True,
+            "server_failure_limit": FAILURES,
+            "servers": [f"127.0.0.1:{port}:{port} s{port}" for port in range(1, N_SERVERS + 1)],
+        }
+        self.keeps_keys = on_server_down != "rehash"
+        config = configuration({**self.directives, "on_server_down": on_server_down})
+        self.builder = make(
+            RingBuilder,
+            *(distribution, config.hash, b"", [server.name.encode() for server in config.servers]),
+            *([server.weight for server in config.servers], 0),
+        )
+        layout = CounterLayout([N_SERVERS])
+        table = make(CounterTable, mmap.mmap(-1, layout.size))
+        self.data_plane: Any = make(DataPlane, ERR, 16384, 10, 0)
+        self.data_plane.add_pool(config, codec_of(config), table, layout.pools[0], layout.servers[0], None)
+        self.pool = self.data_plane.pools[0]
+        self.servers = self.pool.servers
+        self.live = set(self.servers)
+        self.ring: Ring = self.builder.build([True] * N_SERVERS)
+        self.taken: list[tuple[Any, list[Any]]] = []
+
+    def expect_ring(self) -> None:
+        """Build the ring that the next table should have, if any server has keys; otherwise the last one stays."""
+        placed = [self.keeps_keys or server in self.live for server in self.servers]
+        if any(placed):
+            self.ring = self.builder.build(placed)
+
+    @rule(position=st.integers(0, N_SERVERS - 1))
+    def fail(self, position: int) -> None:
+        """Let checks of a server fail until it is ejected; of an ejected server they change nothing."""
+        server = self.servers[position]
+        for _ in range(FAILURES):
+            assert (server in self.live) == server.live
+            server.count_failure()
+        self.live.discard(server)
+        self.expect_ring()
+
+    @rule(position=st.integers(0, N_SERVERS - 1))
+    def come_back(self, position: int) -> None:
+        server = self.servers[position]
+        if not server.live:
+            self.pool.reinstate(server)
+            self.live.add(server)
+            self.expect_ring()
+
+    @rule(on_server_down=st.sampled_from(["rehash", "error"]))
+    def change_settings(self, on_server_down: str) -> None:
+        config = configuration({**self.directives, "on_server_down": on_server_down})
+        self.data_plane.replace_settings(0, config)
+        self.keeps_keys = on_server_down != "rehash"
+        self.expect_ring()
+
+    @rule()
+    def take(self) -> None:
+        self.taken.append((self.pool.routes, [self.pool.server_of(key) for key in KEYS]))
+
+    @invariant()
+    def keys_are_where_they_belong(self) -> None:
+        routes = self.pool.routes
+        assert routes.servers == self.servers
+        assert routes.live == tuple(server for server in self.servers if server in self.live)
+        assert routes.is_open == (bool(self.live) or self.keeps_keys)
+        assert [self.pool.server_of(key) for key in KEYS] == [self.servers[self.ring.server_for(key)] for key in KEYS]
+        assert self.pool.any_server() in (self.live or self.servers)
+
+    @invariant()
+    def a_table_never_changes(self) -> None:
+        for routes, servers in self.taken:
+            assert [routes.server_of_all([key]) for key in KEYS] == servers
+
+
+TestRoutes = Routes.TestCase
+TestRoutes.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+
+
+def test_keys_of_one_server_and_of_several() -> None:
+    machine = Routes()
+    machine.begin("ketama", "rehash")
+    pool = machine.pool
+    servers = {pool.server_of(key) for key in KEYS}
+    assert servers == set(machine.servers)
+    for server in servers:
+        own = [key for key in KEYS if pool.server_of(key) is server]
+        assert pool.server_of_all(own) is server
+        assert pool.server_of_all(own * 2) is server
+    assert pool.server_of_all(KEYS) is None
+    assert pool.server_of_all([]) is pool.any_server()
