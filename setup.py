@@ -1,6 +1,7 @@
 """The build of the compiled modules and of the program nutcracker; all other settings are in pyproject.toml."""
 
 import os
+import runpy
 import shlex
 import subprocess
 import sys
@@ -115,6 +116,20 @@ def translated(names, **options):
     )
 
 
+def declare_counters():
+    """Write the positions of the counters for compiled code, if they are not written yet; see stats/catalogue.py."""
+    catalogue = runpy.run_path("src/twemproxy/stats/catalogue.py")
+    lines = ["# Written by setup.py from stats/catalogue.py: change that.", ""]
+    for scope in ("process", "pool", "server"):
+        lines += [f"# Of a {scope}.", "cdef enum:"]
+        metrics = catalogue[f"{scope.upper()}_METRICS"]
+        lines += [f"    {metric.name.upper()} = {position}" for position, metric in enumerate(metrics)] + [""]
+    header = Path("src/twemproxy/stats/positions.pxd")
+    text = "\n".join(lines)
+    if not header.exists() or header.read_text() != text:
+        header.write_text(text)
+
+
 class BuildNutcracker(Command):
     """The command build_scripts: links the program nutcracker; if that fails, it writes a script instead."""
 
@@ -194,6 +209,7 @@ def c_string(text):
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+declare_counters()
 setup(
     ext_modules=translated(
         COMPILED, extra_compile_args=flags, extra_link_args=[f"-fsanitize={sanitize}"] if sanitize else []

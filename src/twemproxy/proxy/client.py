@@ -51,7 +51,7 @@ from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.proxy.shared_message import SharedMessage
 from cython.cimports.twemproxy.proxy.wrong_protocol import hang_up, is_recognized
-from cython.cimports.twemproxy.stats.counters import (
+from cython.cimports.twemproxy.stats.positions import (
     CLIENT_CONNECTIONS,
     CLIENT_EOF,
     CLIENT_ERR,

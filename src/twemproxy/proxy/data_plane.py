@@ -49,9 +49,9 @@ class DataPlane:
         self.cut_off_at = NEVER
         self.idle_look_at = NEVER
 
-    def add_pool(self, config, codec, table: CounterTable, position: int, server_positions: list, resolver) -> None:
+    def add_pool(self, config, codec, table: CounterTable, slots, resolver) -> None:
         """Add a pool; see ServerPool."""
-        pool: ServerPool = ServerPool(config, self.loop, codec, table, position, server_positions, resolver)
+        pool: ServerPool = ServerPool(config, self.loop, codec, table, slots, resolver)
         pool.find_clients = self.clients_of
         self.process_counters = pool.process_counters
         self.pools.append(pool)

@@ -20,7 +20,7 @@ from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
-from cython.cimports.twemproxy.stats.counters import CLIENT_ERR
+from cython.cimports.twemproxy.stats.positions import CLIENT_ERR
 
 # Longest time between two checks, in milliseconds; the first checks follow faster.
 LOOK_INTERVAL = cython.declare(cython.const[int64_t], 20)

@@ -18,7 +18,7 @@ from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.route_table import RouteTable
 from cython.cimports.twemproxy.proxy.server import Server
-from cython.cimports.twemproxy.stats.counters import SERVER_EJECTED_AT, SERVER_EJECTS
+from cython.cimports.twemproxy.stats.positions import SERVER_EJECTED_AT, SERVER_EJECTS
 
 NOTICE = cython.declare(cython.const[cython.int], 5)
 

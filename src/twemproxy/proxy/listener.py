@@ -15,7 +15,7 @@ from cython.cimports.twemproxy.net.transport import Transport
 from cython.cimports.twemproxy.proxy.admission import Admission
 from cython.cimports.twemproxy.proxy.client import ClientConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
-from cython.cimports.twemproxy.stats.counters import CLIENT_CONNECTIONS, CURR_CONNECTIONS, TOTAL_CONNECTIONS
+from cython.cimports.twemproxy.stats.positions import CLIENT_CONNECTIONS, CURR_CONNECTIONS, TOTAL_CONNECTIONS
 
 # Milliseconds without accepting after a failure.
 REST = cython.declare(cython.const[int64_t], 100)

@@ -28,7 +28,7 @@ from cython.cimports.twemproxy.protocol.request import COMPLETE, NEED_MORE, Curs
 from cython.cimports.twemproxy.proxy.client import ClientConnection
 from cython.cimports.twemproxy.proxy.discard import refuse_rest, refuse_unfinished
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
-from cython.cimports.twemproxy.stats.counters import MEMORY_HELD, MEMORY_WAITING, MEMORY_WAITS
+from cython.cimports.twemproxy.stats.positions import MEMORY_HELD, MEMORY_WAITING, MEMORY_WAITS
 
 from twemproxy import log
 

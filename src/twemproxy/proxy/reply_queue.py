@@ -15,7 +15,7 @@ from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.request import NOREPLY
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
-from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR
+from cython.cimports.twemproxy.stats.positions import FORWARD_ERROR
 
 # A slot array larger than KEEP_SLOTS is freed when the queue is empty.
 KEEP_SLOTS = cython.declare(cython.const[cython.uint], 4)

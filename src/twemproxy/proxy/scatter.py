@@ -31,7 +31,7 @@ from cython.cimports.twemproxy.proxy.route_table import RouteTable
 from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
-from cython.cimports.twemproxy.stats.counters import FORWARD_ERROR, FRAGMENTS
+from cython.cimports.twemproxy.stats.positions import FORWARD_ERROR, FRAGMENTS
 
 from twemproxy.proxy.upstream import error_text
 

@@ -60,7 +60,7 @@ from cython.cimports.twemproxy.proxy.server_stream import (
     RESOLVING,
     ServerStream,
 )
-from cython.cimports.twemproxy.stats.counters import (
+from cython.cimports.twemproxy.stats.positions import (
     IN_QUEUE,
     REQUEST_BYTES,
     REQUESTS,

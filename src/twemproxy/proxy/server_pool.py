@@ -63,10 +63,8 @@ class ServerPool(ConfiguredPool):
     request.
     """
 
-    def __init__(
-        self, config, loop: EventLoop, codec: Codec, table: CounterTable, position, server_positions, resolver
-    ) -> None:
-        """``config``: a PoolConfig. ``position``, ``server_positions``: where its counters are in ``table``.
+    def __init__(self, config, loop: EventLoop, codec: Codec, table: CounterTable, slots, resolver) -> None:
+        """``config``: a PoolConfig. ``slots``: a ``worker.messages.PoolSlots``, its counters in ``table``.
         ``resolver``: see ``proxy.addresses.Resolver``.
         """
         server: Server
@@ -82,7 +80,7 @@ class ServerPool(ConfiguredPool):
         # The pointers below are valid as long as the table exists.
         self.table = table
         self.process_counters = table.at(0)
-        self.counters = table.at(position)
+        self.counters = table.at(slots.pool)
         names = [server.name.encode() for server in config.servers]
         rings: RingBuilder = RingBuilder(
             config.distribution,
@@ -93,7 +91,7 @@ class ServerPool(ConfiguredPool):
             int(time.time()),
         )
         servers = []
-        for each, at in zip(config.servers, server_positions, strict=True):
+        for each, at in zip(config.servers, slots.servers, strict=True):
             server = Server(self, each.name, len(servers), Upstream(self, each, codec, resolver))
             server.counters = table.at(at)
             self.make_connections(server, 0, config.server_connections)

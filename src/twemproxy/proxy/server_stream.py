@@ -19,7 +19,7 @@ from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.server import Server
-from cython.cimports.twemproxy.stats.counters import CURR_CONNECTIONS, SERVER_CONNECTIONS, TOTAL_CONNECTIONS
+from cython.cimports.twemproxy.stats.positions import CURR_CONNECTIONS, SERVER_CONNECTIONS, TOTAL_CONNECTIONS
 
 from twemproxy.net.sockets import connect
 

@@ -1,7 +1,7 @@
 """The catalogue of counters: name, kind and meaning of each one, in the order of the statistics document.
 
-The counters have the same order in shared memory. ``stats/counters.pxd`` has the same positions for compiled code, and
-a test compares the two.
+The counters have the same order in shared memory. For compiled code, setup.py writes their positions to
+``stats/positions.pxd``, as constants with their names in upper case.
 """
 
 from typing import Literal, NamedTuple

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
-from twemproxy.stats.layout import CounterLayout
+from twemproxy.stats.slots import CounterSlots
 
 _SIGN_BIT = 1 << 63
 
@@ -43,22 +43,22 @@ class PoolNames(NamedTuple):
     servers: tuple[str, ...]
 
 
-def take(tables: Sequence[Sequence[int]], layout: CounterLayout, names: Sequence[PoolNames]) -> Snapshot:
+def take(tables: Sequence[Sequence[int]], slots: CounterSlots, names: Sequence[PoolNames]) -> Snapshot:
     """Read the counters of all workers, and return a snapshot.
 
-    ``tables``: one per worker, its 64-bit words as unsigned numbers. ``names``: one per pool of the layout. Counters
-    and gauges are summed; of timestamps, the latest counts. A negative gauge of a worker counts as 0, so that no gauge
-    is negative.
+    ``tables``: one per worker, its 64-bit words as unsigned numbers. ``names``: the pools to show; all have slots.
+    Counters and gauges are summed; of timestamps, the latest counts. A negative gauge of a worker counts as 0, so that
+    no gauge is negative.
     """
     pools = []
-    for position, server_positions, (pool, servers) in zip(layout.pools, layout.servers, names, strict=True):
+    for pool, servers in names:
         pools.append(
             PoolSnapshot(
                 pool,
-                _sum(tables, position, POOL_METRICS),
+                _sum(tables, slots.of_pool(pool), POOL_METRICS),
                 tuple(
-                    ServerSnapshot(server, _sum(tables, server_position, SERVER_METRICS))
-                    for server, server_position in zip(servers, server_positions, strict=True)
+                    ServerSnapshot(server, _sum(tables, slots.of_server(pool, server), SERVER_METRICS))
+                    for server in servers
                 ),
             )
         )

@@ -126,13 +126,14 @@ class Supervisor:
 
         def start() -> Start:
             settings = LogSettings(log.current_level(), self._options.log_path)
-            return Start(config, self._options.mbuf_size, settings, division.clients, memory)
+            slots = tuple(map(statistics.slots_of, config.pools))
+            return Start(config, slots, self._options.mbuf_size, settings, division.clients, memory)
 
         resolver = Resolver()
         descriptors = [listener.socket.fileno() for listener in listeners]
         for number in range(1, self._worker_count + 1):
             try:
-                slot = WorkerSlot(self._program, number, statistics.layout, start, descriptors, resolver)
+                slot = WorkerSlot(self._program, number, statistics.slots, start, descriptors, resolver)
             except OSError as error:
                 raise StartError(f"no memory for the counters: {error.strerror}") from error
             statistics.tables.append(slot.table)

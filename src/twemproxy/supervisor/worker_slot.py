@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from twemproxy import log
-from twemproxy.stats.layout import CounterLayout
+from twemproxy.stats.slots import CounterSlots
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.worker_process import WorkerProcess, WorkerProgram
@@ -38,7 +38,7 @@ class WorkerSlot:
         self,
         program: WorkerProgram,
         number: int,
-        layout: CounterLayout,
+        counters: CounterSlots,
         start: Callable[[], Start],
         listeners: Sequence[int],
         resolver: Resolver,
@@ -51,12 +51,12 @@ class WorkerSlot:
         """
         self._program = program
         self._number = number
-        self._layout = layout
+        self._counters = counters
         self._start = start
         self._resolver = resolver
         self._memory_descriptor = os.memfd_create("twemproxy counters", os.MFD_CLOEXEC)
-        os.ftruncate(self._memory_descriptor, layout.size)
-        self.table = memoryview(mmap.mmap(self._memory_descriptor, layout.size)).cast("Q")
+        os.ftruncate(self._memory_descriptor, counters.size)
+        self.table = memoryview(mmap.mmap(self._memory_descriptor, counters.size)).cast("Q")
         """The counters, as unsigned 64-bit words."""
         self._descriptors = (self._memory_descriptor, *listeners)
         self.ready = asyncio.Event()
@@ -84,7 +84,7 @@ class WorkerSlot:
                 return
             if not self.ready.is_set():
                 raise WorkerFailed(f"{end} before it was ready")
-            for position in self._layout.gauges():
+            for position in self._counters.gauges():
                 self.table[position] = 0
             if asyncio.get_running_loop().time() - started > STEADY_TIME:
                 delay = FIRST_DELAY

@@ -22,7 +22,6 @@ from twemproxy.protocol.memcache.codec import MemcacheCodec
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.proxy.data_plane import DataPlane
 from twemproxy.stats.counters import CounterTable
-from twemproxy.stats.layout import CounterLayout
 from twemproxy.worker.messages import (
     Drain,
     MessageStream,
@@ -139,14 +138,13 @@ def serve(control: Control) -> None:
     start, descriptors = control.receive_start()
     log.configure(start.log)
     pools = start.config.pools
-    layout = CounterLayout([len(pool.servers) for pool in pools])
-    memory = mmap.mmap(descriptors[0], layout.size)
+    memory = mmap.mmap(descriptors[0], 0)
     os.close(descriptors[0])
     table = CounterTable(memory)
     resolutions = Resolutions(control)
     data_plane = DataPlane(start.log.level, start.mbuf_size, start.client_limit, start.max_memory)
-    for pool, position, server_positions in zip(pools, layout.pools, layout.servers, strict=True):
-        data_plane.add_pool(pool, codec_of(pool), table, position, server_positions, resolutions)
+    for pool, slots in zip(pools, start.slots, strict=True):
+        data_plane.add_pool(pool, codec_of(pool), table, slots, resolutions)
 
     def on_message() -> None:
         try:

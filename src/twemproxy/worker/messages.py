@@ -23,10 +23,20 @@ class LogSettings(msgspec.Struct, frozen=True):
     """Path of the log file; empty: standard error."""
 
 
+class PoolSlots(msgspec.Struct, frozen=True):
+    """Where the counters of a pool are in the counter table: positions of the first one, in 64-bit words."""
+
+    pool: int
+    servers: tuple[int, ...]
+    """Of each server, in the order of the configuration."""
+
+
 class Start(msgspec.Struct, frozen=True, tag=True):
     """The first message: serve the pools of this configuration."""
 
     config: Config
+    slots: tuple[PoolSlots, ...]
+    """Of each pool, in the order of the configuration."""
     mbuf_size: int
     log: LogSettings
     client_limit: int

@@ -13,12 +13,12 @@ from harness.connection import Connection
 from harness.proxy import PoolDirectives, to_yaml
 from harness.waiting import DEADLINE
 from twemproxy.config.loading import loads
-from twemproxy.config.pools import PoolConfig
+from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.log import ERR
 from twemproxy.net.event_loop import CallbackChannel
 from twemproxy.proxy.data_plane import DataPlane
 from twemproxy.stats.counters import CounterTable
-from twemproxy.stats.layout import CounterLayout
+from twemproxy.supervisor.statistics import Statistics
 from twemproxy.worker.main import codec_of
 
 
@@ -28,16 +28,22 @@ def configuration(pool: PoolDirectives) -> PoolConfig:
     return config
 
 
+def new_data_plane(config: PoolConfig, codec: Any) -> Any:
+    """A data plane with one pool, without listeners."""
+    statistics = Statistics(Config((config,)))
+    data_plane: Any = DataPlane(ERR, 16384, 100, 0)
+    table = CounterTable(mmap.mmap(-1, statistics.slots.size))
+    data_plane.add_pool(config, codec, table, statistics.slots_of(config), lambda *_: None)
+    return data_plane
+
+
 class InProcess:
     """A data plane with one pool, and its clients."""
 
     def __init__(self, **pool: object) -> None:
         """``pool``: the directives; the pool listens on a free port whatever they say."""
         config = configuration(pool)
-        layout = CounterLayout([len(config.servers)])
-        table = CounterTable(mmap.mmap(-1, layout.size))
-        self.data_plane = DataPlane(ERR, 16384, 100, 0)
-        self.data_plane.add_pool(config, codec_of(config), table, layout.pools[0], layout.servers[0], lambda *_: None)
+        self.data_plane = new_data_plane(config, codec_of(config))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
         self.data_plane.listen([self._listener.fileno()])

@@ -1,20 +1,16 @@
 """A framed request is a value: it can be framed for one pool and sent by a connection of another pool."""
 
-import mmap
 from typing import Any
+
+from in_process import configuration, new_data_plane
 
 from harness.resp import bulk, command
 from harness.servers import MemcachedServer, RedisServer
-from twemproxy.config.loading import loads
 from twemproxy.protocol.memcache.codec import MemcacheCodec
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.request import Cursor, Request
-from twemproxy.proxy.data_plane import DataPlane
-from twemproxy.stats.counters import CounterTable
-from twemproxy.stats.layout import CounterLayout
 
 COMPLETE = 1
-READ_SIZE = 16384
 make: Any = lambda kind, *arguments: kind(*arguments)  # noqa: E731
 
 
@@ -22,13 +18,9 @@ class Pool:
     """A pool of one server, with its own event loop and codec."""
 
     def __init__(self, server: RedisServer | MemcachedServer, codec: Any) -> None:
-        redis = str(isinstance(server, RedisServer)).lower()
-        text = f"pool:\n  listen: 127.0.0.1:1\n  redis: {redis}\n  servers:\n   - {server.address}:1\n"
-        config = loads(text.encode(), "the test")
-        layout = CounterLayout([1])
-        self.table = make(CounterTable, mmap.mmap(-1, layout.size))
-        self.data_plane: Any = make(DataPlane, 0, READ_SIZE, 10, 0)
-        self.data_plane.add_pool(config.pools[0], codec, self.table, layout.pools[0], layout.servers[0], None)
+        redis = isinstance(server, RedisServer)
+        pool = {"redis": redis, "servers": [f"{server.address}:1"]}
+        self.data_plane = new_data_plane(configuration(pool), codec)
 
     def send(self, request: Any, data: bytes) -> bytes:
         """Send a request that was framed elsewhere; returns the reply."""

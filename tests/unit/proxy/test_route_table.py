@@ -1,18 +1,13 @@
 """Ejections and returns in any order; each route table is compared with a ring that is built for it alone."""
 
-import mmap
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from in_process import configuration
+from in_process import configuration, new_data_plane
 
 from twemproxy.hashing.ring import Ring, RingBuilder
-from twemproxy.log import ERR
-from twemproxy.proxy.data_plane import DataPlane
-from twemproxy.stats.counters import CounterTable
-from twemproxy.stats.layout import CounterLayout
 from twemproxy.worker.main import codec_of
 
 N_SERVERS = 4
@@ -42,10 +37,7 @@ class Routes(RuleBasedStateMachine):
             *(distribution, config.hash, b"", [server.name.encode() for server in config.servers]),
             *([server.weight for server in config.servers], 0),
         )
-        layout = CounterLayout([N_SERVERS])
-        table = make(CounterTable, mmap.mmap(-1, layout.size))
-        self.data_plane: Any = make(DataPlane, ERR, 16384, 10, 0)
-        self.data_plane.add_pool(config, codec_of(config), table, layout.pools[0], layout.servers[0], None)
+        self.data_plane = new_data_plane(config, codec_of(config))
         self.pool = self.data_plane.pools[0]
         self.servers = self.pool.servers
         self.live = set(self.servers)

@@ -2,15 +2,16 @@
 
 import json
 import re
+from itertools import pairwise
 
 import pytest
 
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS
-from twemproxy.stats.layout import CounterLayout
+from twemproxy.stats.slots import CounterSlots, SlotsFull
 from twemproxy.stats.snapshot import PoolNames, Snapshot, render, take
 
 NAMES = [PoolNames("be", ("127.0.0.1:29379",)), PoolNames("alpha", ("first", "127.0.0.1:29380"))]
-LAYOUT = CounterLayout([len(pool.servers) for pool in NAMES])
+SLOTS = CounterSlots(NAMES)
 
 # Taken from nutcracker 0.5.0 with two pools, before any traffic.
 NUTCRACKER = (
@@ -32,9 +33,9 @@ NUTCRACKER = (
 
 def table(**values: int) -> list[int]:
     """A worker's table in which the named counters have these values in every scope; all others are 0."""
-    words = [0] * LAYOUT.length
-    scopes = [(0, PROCESS_METRICS), *((position, POOL_METRICS) for position in LAYOUT.pools)]
-    scopes += [(position, SERVER_METRICS) for positions in LAYOUT.servers for position in positions]
+    words = [0] * SLOTS.used
+    scopes = [(0, PROCESS_METRICS), *((SLOTS.of_pool(pool.pool), POOL_METRICS) for pool in NAMES)]
+    scopes += [(SLOTS.of_server(pool.pool, server), SERVER_METRICS) for pool in NAMES for server in pool.servers]
     for position, metrics in scopes:
         for offset, metric in enumerate(metrics, position):
             words[offset] = values.get(metric.name, 0)
@@ -47,11 +48,11 @@ def document(snapshot: Snapshot, full: bool = False) -> bytes:
 
 def test_the_document_is_nutcrackers_byte_for_byte() -> None:
     words = table(total_connections=2, curr_connections=2)
-    assert document(take([words], LAYOUT, NAMES)) == NUTCRACKER.encode()
+    assert document(take([words], SLOTS, NAMES)) == NUTCRACKER.encode()
 
 
 def test_added_metrics_are_the_last_members_of_their_object() -> None:
-    made = document(take([table(total_connections=2, curr_connections=2)], LAYOUT, NAMES), full=True).decode()
+    made = document(take([table(total_connections=2, curr_connections=2)], SLOTS, NAMES), full=True).decode()
     for metrics in (PROCESS_METRICS, POOL_METRICS, SERVER_METRICS):
         for metric in metrics:
             if metric.added:
@@ -67,7 +68,7 @@ def objects(document: dict[str, object]) -> dict[str, dict[str, object]]:
 
 @pytest.mark.parametrize("full", [False, True])
 def test_every_object_is_a_pool_or_a_server(full: bool) -> None:
-    made = json.loads(document(take([table()], LAYOUT, NAMES), full))
+    made = json.loads(document(take([table()], SLOTS, NAMES), full))
     assert {pool: list(objects(members)) for pool, members in objects(made).items()} == {
         pool.pool: list(pool.servers) for pool in NAMES
     }
@@ -75,18 +76,18 @@ def test_every_object_is_a_pool_or_a_server(full: bool) -> None:
 
 
 def test_every_word_of_the_table_is_shown_in_its_place() -> None:
-    words = list(range(1000, 1000 + LAYOUT.length))
-    made = document(take([words], LAYOUT, NAMES), full=True)
+    words = list(range(1000, 1000 + SLOTS.used))
+    made = document(take([words], SLOTS, NAMES), full=True)
     assert sorted(int(number) for number in re.findall(rb":(1\d\d\d)\b", made)) == words
     first = json.loads(made)["alpha"]["first"]
     assert list(first) == [metric.name for metric in SERVER_METRICS]
-    assert list(first.values()) == words[LAYOUT.servers[1][0] :][: len(SERVER_METRICS)]
+    assert list(first.values()) == words[SLOTS.of_server("alpha", "first") :][: len(SERVER_METRICS)]
 
 
 def test_counters_and_gauges_of_all_workers_are_summed() -> None:
     one = table(total_connections=3, client_eof=10, requests=100, out_queue=4)
     two = table(total_connections=5, client_eof=1, requests=1, out_queue=2)
-    snapshot = take([one, two], LAYOUT, NAMES)
+    snapshot = take([one, two], SLOTS, NAMES)
     assert snapshot.values["total_connections"] == 8
     assert [pool.values["client_eof"] for pool in snapshot.pools] == [11, 11]
     assert [server.values["requests"] for pool in snapshot.pools for server in pool.servers] == [101] * 3
@@ -94,37 +95,61 @@ def test_counters_and_gauges_of_all_workers_are_summed() -> None:
 
 
 def test_the_latest_ejection_counts() -> None:
-    snapshot = take([table(server_ejected_at=5), table(server_ejected_at=9)], LAYOUT, NAMES)
+    snapshot = take([table(server_ejected_at=5), table(server_ejected_at=9)], SLOTS, NAMES)
     assert snapshot.pools[0].servers[0].values["server_ejected_at"] == 9
 
 
 def test_no_gauge_is_negative() -> None:
     below_zero = table(client_connections=2**64 - 1, curr_connections=2**64 - 3)
-    snapshot = take([below_zero, table(client_connections=7)], LAYOUT, NAMES)
+    snapshot = take([below_zero, table(client_connections=7)], SLOTS, NAMES)
     assert snapshot.values["curr_connections"] == 0
     assert snapshot.pools[0].values["client_connections"] == 7
 
 
 def test_without_workers_everything_is_zero() -> None:
-    snapshot = take([], LAYOUT, NAMES)
+    snapshot = take([], SLOTS, NAMES)
     assert set(snapshot.pools[1].servers[1].values.values()) == {0}
     assert len(snapshot.pools[1].servers[1].values) == len(SERVER_METRICS)
 
 
 def test_names_are_escaped_and_nothing_else_is() -> None:
     names = [PoolNames('a"b\\', ("tab\there", "dé/日"))]
-    layout = CounterLayout([2])
-    made = document(take([[0] * layout.length], layout, names))
+    slots = CounterSlots(names)
+    made = document(take([[0] * slots.used], slots, names))
     assert list(json.loads(made)['a"b\\'])[-2:] == ["tab\there", "dé/日"]
     assert '"dé/日": {'.encode() in made
 
 
 def test_without_pools_the_document_is_still_json() -> None:
-    layout = CounterLayout([])
-    made = [json.loads(document(take([[1, 2, 3, 4, 5]], layout, []), full)) for full in (False, True)]
+    made = [json.loads(document(take([[1, 2, 3, 4, 5]], CounterSlots([]), []), full)) for full in (False, True)]
     assert [shown["curr_connections"] for shown in made] == [2, 2]
 
 
 def test_gauges_are_all_positions_of_gauges() -> None:
     ones = table(**{m.name: 1 for m in (*PROCESS_METRICS, *POOL_METRICS, *SERVER_METRICS) if m.kind == "gauge"})
-    assert sorted(LAYOUT.gauges()) == [position for position, value in enumerate(ones) if value]
+    assert sorted(SLOTS.gauges()) == [position for position, value in enumerate(ones) if value]
+
+
+def test_a_slot_belongs_to_its_name_for_good() -> None:
+    slots = CounterSlots([("alpha", ["one", "two"])])
+    one, two = slots.of_server("alpha", "one"), slots.of_server("alpha", "two")
+    later = slots.of_server("alpha", "three"), slots.of_pool("beta"), slots.of_server("beta", "one")
+    taken = (0, slots.of_pool("alpha"), one, two, *later, slots.used)
+    sizes = [
+        len(PROCESS_METRICS),
+        len(POOL_METRICS),
+        *[len(SERVER_METRICS)] * 3,
+        len(POOL_METRICS),
+        len(SERVER_METRICS),
+    ]
+    assert [end - start for start, end in pairwise(taken)] == sizes
+    assert (one, two) == (slots.of_server("alpha", "one"), slots.of_server("alpha", "two"))
+
+
+def test_there_is_an_error_when_all_slots_are_taken() -> None:
+    slots = CounterSlots([])
+    with pytest.raises(SlotsFull, match=r"'p/s[0-9]+'.*restart"):
+        for number in range(slots.capacity):
+            slots.of_server("p", f"s{number}")
+    assert slots.used <= slots.capacity
+    assert slots.of_server("p", "s0") < slots.used

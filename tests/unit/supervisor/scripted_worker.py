@@ -17,7 +17,6 @@ from contextlib import suppress
 
 from twemproxy import log
 from twemproxy.stats.catalogue import SERVER_METRICS
-from twemproxy.stats.layout import CounterLayout
 from twemproxy.worker.messages import (
     Drain,
     MessageStream,
@@ -46,8 +45,7 @@ class _Worker:
         start = self.early.pop(0)
         assert isinstance(start, Start)
         self.start = start
-        self.layout = CounterLayout([len(pool.servers) for pool in start.config.pools])
-        self.table = memoryview(mmap.mmap(self.descriptors[0], self.layout.size)).cast("Q")
+        self.table = memoryview(mmap.mmap(self.descriptors[0], 0)).cast("Q")
         self.drained: asyncio.Future[float]
         self.answers: asyncio.Queue[Resolved] = asyncio.Queue()
         self.clients: list[asyncio.Task[None] | None] = []
@@ -146,7 +144,7 @@ class _Worker:
                 return " ".join(sorted(str(int(sign)) for sign in signal.pthread_sigmask(signal.SIG_BLOCK, ())))
             case ["add", metric, amount]:
                 offset = [row.name for row in SERVER_METRICS].index(metric)
-                self.table[self.layout.servers[0][0] + offset] += int(amount)
+                self.table[self.start.slots[0].servers[0] + offset] += int(amount)
             case ["resolve", host, port]:
                 self.control.write(encode(Resolve(host, int(port))))
                 answer = await self.answers.get()

@@ -1,0 +1,69 @@
+"""Where the counters of each pool and server are in the counter tables of the workers.
+
+A table is shared memory of 64-bit words. All tables of a supervisor have the same slots, which the supervisor allocates
+and tells the workers. The memory of a table is reserved for more slots than the first configuration needs; the kernel
+provides it when it is written.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
+
+WORD = 8
+"""Bytes of a counter."""
+
+SPARE_WORDS = 1 << 16
+"""Words for later slots, for some thousand servers."""
+
+
+class SlotsFull(Exception):
+    """The tables have no room for another slot."""
+
+
+class CounterSlots:
+    """The slots: the position of the first counter of the process (0), of each pool and of each server, in words.
+
+    A pool is identified by its name, a server by the names of its pool and its own. A slot belongs to its identity for
+    good: a server that is removed and added again continues with its counters.
+    """
+
+    def __init__(self, pools: Sequence[tuple[str, Sequence[str]]]) -> None:
+        """Allocate slots for ``pools``: (name, names of servers) of each, in order."""
+        self._slots: dict[tuple[str, ...], int] = {}
+        self.used = len(PROCESS_METRICS)
+        """Words that are allocated."""
+        needed = self.used + sum(len(POOL_METRICS) + len(servers) * len(SERVER_METRICS) for _, servers in pools)
+        self.capacity = 2 * needed + SPARE_WORDS
+        """Words of a table."""
+        for pool, servers in pools:
+            self.of_pool(pool)
+            for server in servers:
+                self.of_server(pool, server)
+
+    def of_pool(self, pool: str) -> int:
+        """The slot of a pool, allocated by the first call. Raises SlotsFull."""
+        return self._slot((pool,), POOL_METRICS)
+
+    def of_server(self, pool: str, server: str) -> int:
+        """The slot of a server, allocated by the first call. Raises SlotsFull."""
+        return self._slot((pool, server), SERVER_METRICS)
+
+    def _slot(self, identity: tuple[str, ...], metrics: Sequence[Metric]) -> int:
+        if identity not in self._slots:
+            if self.used + len(metrics) > self.capacity:
+                raise SlotsFull(f"no room for the counters of '{'/'.join(identity)}': restart the proxy")
+            self._slots[identity] = self.used
+            self.used += len(metrics)
+        return self._slots[identity]
+
+    @property
+    def size(self) -> int:
+        """Size of a table in bytes."""
+        return self.capacity * WORD
+
+    def gauges(self) -> Iterator[int]:
+        """Yield the positions of all gauges, which describe the present and are invalid when their writer has died."""
+        scopes: list[tuple[int, Sequence[Metric]]] = [(0, PROCESS_METRICS)]
+        scopes += [(slot, SERVER_METRICS if identity[1:] else POOL_METRICS) for identity, slot in self._slots.items()]
+        for position, metrics in scopes:
+            yield from (offset for offset, metric in enumerate(metrics, position) if metric.kind == "gauge")
