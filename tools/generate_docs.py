@@ -1,7 +1,7 @@
 """Writes the documents that are generated from tables: ``python tools/generate_docs.py``.
 
 docs/configuration.md comes from the directives, docs/commands.md and docs/memcached.md from the tables of commands,
-docs/statistics.md from the catalogue of counters.
+docs/statistics.md from the catalogue of counters, and the diagrams in docs/architecture.md from the tables of states.
 
 With ``--check`` nothing is written; the exit status tells whether the files are up to date.
 """
@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from twemproxy.config.directives import DIRECTIVES, Directive, default
 from twemproxy.config.numbers import NUMBER_MAXIMUM
@@ -17,6 +18,8 @@ from twemproxy.protocol.memcache import commands as memcache
 from twemproxy.protocol.memcache.commands import Command, Form
 from twemproxy.protocol.redis import commands as redis
 from twemproxy.protocol.redis.commands import Routing
+from twemproxy.proxy import connection_states, health_states
+from twemproxy.proxy.roles import ROLES, RolePolicy
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -502,7 +505,32 @@ def statistics_row(metric: Metric) -> str:
     return f"| `{metric.name}` | {kind} | {metric.help.removeprefix('# ')} |\n"
 
 
+STATES: dict[str, Any] = {"server": health_states.TABLE, "connection": connection_states.TABLE}
+"""The tables of states, by the names of the diagrams in docs/architecture.md."""
+
+
+def architecture() -> str:
+    """docs/architecture.md with its diagrams and its table of roles replaced."""
+    text = (DOCS / "architecture.md").read_text()
+    for name, table in STATES.items():
+        text = replaced(text, f"states of a {name}", f"```mermaid\n{table.diagram()}\n```")
+    heads = ["role", *(field.replace("_", " ") for field in RolePolicy._fields)]
+    rows = [heads, ["---"] * len(heads)]
+    rows += [[role.name, *("yes" if value else "no" for value in policy)] for role, policy in ROLES.items()]
+    return replaced(text, "roles", "\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+def replaced(text: str, name: str, part: str) -> str:
+    """The text with this part between the two comments with this name."""
+    begin, end = f"<!-- {name}: written by tools/generate_docs.py -->\n", f"\n<!-- end of {name} -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    assert before and after, name
+    return before + begin + part + end + after
+
+
 DOCUMENTS: dict[str, Callable[[], str]] = {
+    "architecture.md": architecture,
     "commands.md": redis_commands,
     "configuration.md": configuration,
     "memcached.md": memcached,

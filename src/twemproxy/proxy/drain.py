@@ -14,6 +14,7 @@ import cython
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.proxy.client import ClientConnection
+from cython.cimports.twemproxy.proxy.connection_states import HALF_CLOSED
 from cython.cimports.twemproxy.proxy.pipeline import oldest
 from cython.cimports.twemproxy.proxy.plan_execution import drop_steps
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
@@ -71,14 +72,13 @@ class Drain:
     @cython.exceptval(-1, check=False)
     def look(self, clients: list) -> cython.int:
         """Fail overdue requests. ``clients``: the open clients, all of which are checked during the drain."""
-        server: Server
         pool: ServerPool
         client: ClientConnection
         for pool in self.pools:
             for server in pool.routes.servers:
                 for connection in list(server.shared):
                     self.look_at_server(connection)
-            for connection in list(pool.extra):
+            for connection in list(pool.unshared):
                 self.look_at_server(connection)
         for client in clients if self.is_closing else list(self.owing):
             self.look_at_client(client)
@@ -159,9 +159,9 @@ def waits_patiently(connection: ServerConnection) -> cython.bint:
     """Whether a reply may never arrive: on a blocking command, a probe or a subscription."""
     handler: ReplyHandler
     replies: ReplyQueue
-    if connection.failures_ignored or connection.listener is not None:
+    if connection.policy.patient or connection.state == HALF_CLOSED:
         return True
-    if connection.shared or connection.requests.head == connection.requests.tail:
+    if connection.policy.independent or connection.requests.head == connection.requests.tail:
         return False
     if oldest(connection.requests).handler is cython.NULL:
         return False

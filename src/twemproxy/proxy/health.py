@@ -1,13 +1,7 @@
-"""Health of a pool's servers: ejection and return.
+"""Health of a pool's servers: ejection and return, with the states of ``proxy.health_states``.
 
-Compiled-only. A server's states, with ``auto_eject_hosts``:
-
-    live     -> ejected   after ``server_failure_limit`` failures of connections or checks without a reply in between;
-                          its keys then belong to the other servers, unless ``on_server_down`` lets it keep them
-    ejected  -> live      after a successful check of ``proxy.health_checks``
-
-Without ``auto_eject_hosts`` every server is always live, and failures are not counted. Source: nutcracker's behaviour;
-docs/differences.md lists the differences.
+Compiled-only. The keys of an ejected server belong to the other servers, unless ``on_server_down`` lets it keep them.
+``proxy.health_checks`` probes ejected servers.
 """
 
 import time
@@ -15,6 +9,7 @@ import time
 import cython
 from cython.cimports.twemproxy.hashing.ring import RingBuilder
 from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.proxy.health_states import EJECTED, LIVE
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.route_table import RouteTable
 from cython.cimports.twemproxy.proxy.server import Server
@@ -55,9 +50,8 @@ class Health:
 
     def eject(self, server: Server) -> None:
         """Eject a live server."""
-        server.live = False
+        server.become(EJECTED)
         server.down = self.keeps_keys()
-        server.failures = 0
         server.counters[SERVER_EJECTED_AT] = time.time_ns() // 1000
         self.pool_counters[SERVER_EJECTS] += 1
         wait = self.on_ejected(server)
@@ -67,9 +61,8 @@ class Health:
 
     def reinstate(self, server: Server) -> None:
         """Reinstate an ejected server."""
-        server.live = True
+        server.become(LIVE)
         server.down = False
-        server.failures = 0
         if self.loop.verbosity >= NOTICE:
             self.logger.reinstated(server.name)
         self.update_routes()
@@ -78,7 +71,7 @@ class Health:
         """The pool has other settings: whether ejected servers keep their keys may have changed."""
         server: Server
         for server in self.servers:
-            server.down = not server.live and self.keeps_keys()
+            server.down = server.state == EJECTED and self.keeps_keys()
         self.update_routes()
 
     @cython.cfunc

@@ -35,9 +35,6 @@ class Connection(Protocol):
     def abandon(self) -> None:
         """Close the connection."""
 
-    def become_probe(self, timeout: int) -> None:
-        """Make the connection a probe: failures neither count nor cause warnings. ``timeout``: in milliseconds."""
-
 
 class Server(Protocol):
     """The part of ``proxy.server.Server`` that is used here."""
@@ -111,13 +108,12 @@ class HealthChecks:
 
     def _probe(self, checks: _Checks) -> None:
         checks.due = None
-        connection: Connection = self._pool.open_extra(checks.server, 0)
-        connection.become_probe(self._settings.timeout or PROBE_TIMEOUT)
+        connection: Connection = self._pool.open_probe(checks.server, self._settings.timeout or PROBE_TIMEOUT)
         was_ejected = checks.ejected
 
         def done(reply: bytes, answered: bool) -> None:
             connection.abandon()
-            self._pool.drop_extra(connection)
+            self._pool.drop(connection)
             # A server that was ejected in the meantime has its own time for the next probe.
             if checks.ejected != was_ejected:
                 return

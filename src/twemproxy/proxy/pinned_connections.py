@@ -306,7 +306,7 @@ class PrivateConnections:
                 if not self._idle:
                     return self._refusal(TOO_MANY)
                 self._close(self._idle.pop(0)[3])
-            connection = self._pool.open_extra(server, profile)
+            connection = self._pool.open_private(server, profile)
             self._identify(connection)
         self.in_use += 1
         self._by_address[address] = used + 1
@@ -431,4 +431,4 @@ class PrivateConnections:
     def _close(self, connection: Connection) -> None:
         connection.abandon()
         self._identities.pop(connection, None)
-        self._pool.drop_extra(connection)
+        self._pool.drop(connection)

@@ -442,7 +442,7 @@ class Subscriptions:
         """The connection to a server; its first request opens it."""
         link: Link = self.links.get(server)
         if link is None:
-            link = self.links[server] = Link(server, self.pool.open_extra(server, 0))
+            link = self.links[server] = Link(server, self.pool.open_subscriber(server))
             self.listen(link)
         return link
 
@@ -539,7 +539,7 @@ class Subscriptions:
         for link in self.links.values():
             link.lose(b"")
             link.connection.abandon()
-            self.pool.drop_extra(link.connection)
+            self.pool.drop(link.connection)
         self.links.clear()
         self.everywhere = ()
         return 0
@@ -661,5 +661,5 @@ class Subscriptions:
         self.tell_change()
         del self.links[link.server]
         self.everywhere = ()
-        self.pool.drop_extra(link.connection)
+        self.pool.drop(link.connection)
         return self.add_chore(self.forget_link(link))

@@ -1,3 +1,4 @@
+from twemproxy.proxy.health_states cimport HealthState
 from twemproxy.proxy.pool_settings cimport ConfiguredPool
 from twemproxy.stats.counters cimport Counter
 
@@ -8,7 +9,7 @@ cdef class Server:
     cdef readonly int position
     cdef readonly object upstream
     cdef Counter* counters
-    cdef readonly bint live
+    cdef readonly HealthState state
     cdef bint down
     cdef readonly int failures
     cdef object on_failing
@@ -18,5 +19,6 @@ cdef class Server:
     cdef int recent_profile
     cdef list recent
 
+    cdef int become(self, HealthState state) except -1
     cdef int failed(self) except -1
     cdef list connections_of(self, int profile)

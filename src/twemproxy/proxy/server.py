@@ -5,6 +5,7 @@ list: positions change when servers are added or removed.
 """
 
 import cython
+from cython.cimports.twemproxy.proxy.health_states import HEALTH_STATES, LIVE, HealthState
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
 
 
@@ -16,8 +17,8 @@ class Server:
     ``position``: its place in the configuration, which is the order of errors and of fragments. ``upstream``: its
     addresses, handshake and error replies, see ``proxy.upstream``. ``counters``: its counters; the owner sets them.
 
-    ``live``: it is not ejected. ``down``: it is ejected and keeps its keys; the proxy replies to requests for it.
-    ``failures``: without a reply in between. See ``proxy.health``.
+    ``state``: see ``proxy.health_states``. ``down``: it is ejected and keeps its keys; the proxy replies to requests
+    for it. ``failures``: without a reply in between.
 
     ``connections``: the connections of profile 0, ``server_connections`` of them. ``of_profiles``: lists of connections
     of other profiles, by profile. ``recent``: the list of ``recent_profile``, 0 for none. ``shared``: all of these.
@@ -29,7 +30,7 @@ class Server:
         self.name = name
         self.position = position
         self.upstream = upstream
-        self.live = True
+        self.state = LIVE
         self.connections = []
         self.of_profiles = {}
         self.shared = []
@@ -45,9 +46,23 @@ class Server:
         if not settings.auto_eject_hosts:
             return 0
         self.failures += 1
-        if self.failures >= settings.server_failure_limit and self.live:
+        if self.failures >= settings.server_failure_limit and self.state == LIVE:
             self.on_failing(self)
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def become(self, state: HealthState) -> cython.int:
+        """Change the state. Raises AssertionError if ``proxy.health_states`` has no such transition."""
+        HEALTH_STATES.check(self.state, state)
+        self.state = state
+        self.failures = 0
+        return 0
+
+    @property
+    def live(self) -> bool:
+        """Whether it is not ejected."""
+        return self.state == LIVE
 
     def count_failure(self) -> None:
         """Count a failed health check."""

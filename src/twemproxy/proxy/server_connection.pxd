@@ -4,6 +4,7 @@ from twemproxy.net.block cimport Block
 from twemproxy.protocol.request cimport Request
 from twemproxy.proxy.fences cimport Fences
 from twemproxy.proxy.pipeline cimport Pipeline
+from twemproxy.proxy.roles cimport Policy
 from twemproxy.proxy.server_stream cimport ServerStream
 from twemproxy.proxy.reply_handler cimport ReplyHandler
 
@@ -11,9 +12,7 @@ from twemproxy.proxy.reply_handler cimport ReplyHandler
 cdef class ServerConnection(ServerStream):
     cdef public object listener
     cdef public object may_open
-    cdef bint shared
-    cdef bint failures_ignored
-    cdef bint half_closed
+    cdef Policy policy
     cdef bint writes_suspended
     cdef bint drain_requested
     cdef bint shaped
@@ -43,6 +42,7 @@ cdef class ServerConnection(ServerStream):
     cdef bint owes(self) noexcept
     cdef int fail_for_stop(self, str reason) except -1
     cdef int tell_failed(self, list failed, bytes reply) except -1
+    cdef bint counts_failures(self) noexcept
     cdef bint is_unused(self) noexcept
     cdef int64_t timeout(self) noexcept
     cdef bint is_down(self) noexcept

@@ -36,6 +36,15 @@ from cython.cimports.twemproxy.protocol.request import (
     Frame,
     Request,
 )
+from cython.cimports.twemproxy.proxy.connection_states import (
+    CLOSED,
+    CONNECTING,
+    DRAINING,
+    HALF_CLOSED,
+    HANDSHAKE,
+    READY,
+    RESOLVING,
+)
 from cython.cimports.twemproxy.proxy.fenced import (
     consume_fenced,
     drop_unsent_fenced,
@@ -50,16 +59,9 @@ from cython.cimports.twemproxy.proxy.internal_request import InternalRequest
 from cython.cimports.twemproxy.proxy.pipeline import Entry, Pipeline, add, forget_oldest, make_place, oldest
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
+from cython.cimports.twemproxy.proxy.roles import Role, policy_of
 from cython.cimports.twemproxy.proxy.server import Server
-from cython.cimports.twemproxy.proxy.server_stream import (
-    CLOSED,
-    CONNECTING,
-    DRAINING,
-    HANDSHAKE,
-    READY,
-    RESOLVING,
-    ServerStream,
-)
+from cython.cimports.twemproxy.proxy.server_stream import ServerStream
 from cython.cimports.twemproxy.stats.positions import (
     IN_QUEUE,
     REQUEST_BYTES,
@@ -88,7 +90,7 @@ INFO = cython.declare(cython.const[cython.int], 6)
 class ServerConnection(ServerStream):
     """A server connection.
 
-    ``shared``: its requests are independent of each other.
+    ``policy``: what follows from its role, see ``proxy.roles``.
 
     ``writes_suspended``: nothing is sent until the server sends something. ``reply_began_at``: when the incomplete
     reply began to arrive, in ms, NEVER without one. ``counted_until``: overdue requests with an earlier deadline do not
@@ -98,7 +100,7 @@ class ServerConnection(ServerStream):
     """
 
     def __init__(
-        self, pool: ConfiguredPool, loop: EventLoop, codec: Codec, server: Server, profile: int, shared
+        self, pool: ConfiguredPool, loop: EventLoop, codec: Codec, server: Server, profile: int, role: Role
     ) -> None:
         """The parameters: see ServerStream.
 
@@ -107,11 +109,11 @@ class ServerConnection(ServerStream):
         ``listener(message)``, when set, gets each message that is not the reply to a request.
         """
         ServerStream.__init__(self, pool, loop, codec, server, profile)
-        self.shared = shared
+        self.policy = policy_of(role)
         self.requests = Pipeline()
         self.reply_began_at = NEVER
         self.shaped = codec.is_shaped(profile)
-        if self.shaped and shared:
+        if self.shaped and self.policy.independent:
             self.fences = Fences()
 
     # --- requests --------------------------------------------------------------------------------------------
@@ -196,7 +198,7 @@ class ServerConnection(ServerStream):
             if deadline < self.loop.wake_at:
                 self.loop.wake_at = deadline
         add(self.requests, handler, position, length, expected, required_features, deadline)
-        if self.shared and self.pool.settings.retry_reads:
+        if self.policy.independent and self.pool.settings.retry_reads:
             self.requests.keep_read(self.out, self.codec)
         if not down:
             self.counters[REQUESTS] += 1
@@ -244,11 +246,14 @@ class ServerConnection(ServerStream):
     @cython.inline
     @cython.exceptval(check=False)
     def is_down(self) -> cython.bint:
-        """Whether the proxy replies in the server's place instead of sending.
+        """Whether the proxy replies in the server's place instead of sending."""
+        return self.server.down and self.policy.stands_in
 
-        Never for a probe, nor for a connection with a ``listener``, whose bytes are no requests.
-        """
-        return self.server.down and not self.failures_ignored and self.listener is None
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def counts_failures(self) -> cython.bint:
+        """Whether a failure counts against the server: not when the proxy has half-closed the connection."""
+        return self.policy.counts and self.state != HALF_CLOSED
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -266,7 +271,7 @@ class ServerConnection(ServerStream):
         if self.fences is not None:
             forget_unsent_fences(self)
         for handler, position, expected, request, _, _ in unsent:
-            reply = self.upstream.missing_reply(request, expected & RESP3 != 0) if self.shared else b""
+            reply = self.upstream.missing_reply(request, expected & RESP3 != 0) if self.policy.independent else b""
             if not reply:
                 self.tell_failed([(handler, position, expected)], self.upstream.down_reply())
                 continue
@@ -315,11 +320,6 @@ class ServerConnection(ServerStream):
         elif self.state == CLOSED:
             self.open()
 
-    def become_probe(self, timeout: int) -> None:
-        """Become a probe: failures neither count nor cause warnings. ``timeout``: in milliseconds."""
-        self.failures_ignored = True
-        self.own_timeout = self.own_open_timeout = timeout
-
     def distrust(self) -> None:
         """From now on a client may decide the text of replies."""
         self.shaped = True
@@ -336,7 +336,7 @@ class ServerConnection(ServerStream):
         """
         if self.state != READY or self.has_unsent():
             return False
-        self.failures_ignored = self.half_closed = True
+        self.become(HALF_CLOSED)
         self.shut_write()
         self.requests.limit_deadlines(self.loop.now + HALF_CLOSE_TIMEOUT)
         self.loop.wake_at = min(self.loop.wake_at, self.loop.now + HALF_CLOSE_TIMEOUT)
@@ -360,8 +360,8 @@ class ServerConnection(ServerStream):
         return self.state == READY and self.requests.head == self.requests.tail
 
     def is_idle(self) -> bool:
-        """Whether the connection is READY and not half-closed, and has no requests and no unsent bytes."""
-        return self.is_unused() and self.out.pending == 0 and not self.half_closed
+        """Whether the connection is READY, and has no requests and no unsent bytes."""
+        return self.is_unused() and self.out.pending == 0
 
     def is_closed(self) -> bool:
         """Whether the connection is closed and has no requests."""
@@ -626,7 +626,7 @@ class ServerConnection(ServerStream):
     def requests_overdue(self) -> cython.int:
         """Fail the requests that are overdue."""
         counts_as_failure: cython.bint
-        if not self.shared:
+        if not self.policy.independent:
             return self.fail(ETIMEDOUT, "")
         # Requests that were in progress together count as one failure.
         counts_as_failure = self.requests.next_deadline() >= self.counted_until
@@ -666,7 +666,7 @@ class ServerConnection(ServerStream):
     def fail_for_stop(self, reason: str) -> cython.int:
         """Fail all requests with ``reason``; this does not count as a failure of the server."""
         reply: bytes = self.upstream.explanation(reason)
-        if self.is_opening() or not self.shared:
+        if self.is_opening() or not self.policy.independent:
             return self.fail_with(ETIMEDOUT, reason, reply, False, False)
         self.requests.limit_deadlines(self.loop.now)
         return self.fail_overdue(reply)
@@ -688,7 +688,7 @@ class ServerConnection(ServerStream):
         expected: cython.uchar
         for handler, position, expected in failed:
             try:
-                handler.fail(position, b"" if expected & NOREPLY or self.half_closed else reply)
+                handler.fail(position, b"" if expected & NOREPLY else reply)
             except Exception as defect:
                 self.loop.on_defect(defect)
                 handler.close_owner()
@@ -718,7 +718,7 @@ class ServerConnection(ServerStream):
     def leave(self) -> cython.int:
         """Start to drain, when all queued bytes are written: later requests wait for the next connection."""
         self.drain_requested = False
-        self.state = DRAINING
+        self.become(DRAINING)
         return self.reconnect()
 
     @cython.cfunc
@@ -777,6 +777,7 @@ class ServerConnection(ServerStream):
         level: cython.int
         requests: Pipeline = self.requests
         resent: cython.uint
+        counts: cython.bint = self.counts_failures()
         if self.shaped and self.state >= READY:
             # A client may have decided the bytes that the server sent, complete or not.
             counts_as_failure = (
@@ -788,11 +789,14 @@ class ServerConnection(ServerStream):
             self.counters[SERVER_TIMEDOUT] += 1
         else:
             self.counters[SERVER_ERR] += 1
-        level = INFO if self.failures_ignored else self.upstream.failure_level(error, requests.tail - requests.head)
+        if self.state == HALF_CLOSED:
+            # The client that would get it has hung up.
+            reply = b""
+        level = INFO if not counts else self.upstream.failure_level(error, requests.tail - requests.head)
         # Before any handler that gets the failure can open the connection again.
         self.upstream.addresses.doubt()
         self.shut()
-        failed = self.take_failed(again and self.shared)
+        failed = self.take_failed(again and self.policy.independent)
         resent = requests.tail - requests.head - requests.fences
         self.counters[REQUESTS_RESENT] += resent
         if self.loop.verbosity >= level:
@@ -806,7 +810,7 @@ class ServerConnection(ServerStream):
         elif resent > 0 and requests.head != requests.tail and self.state == CLOSED:
             self.open()
         self.publish_gauges()
-        if counts_as_failure and not self.failures_ignored and (failed or not resent):
+        if counts_as_failure and counts and (failed or not resent):
             # If all requests are sent again, the next connection shows the server's health. This comes last, because
             # it may move keys, and nothing may be sent while that happens.
             return self.server.failed()

@@ -5,6 +5,7 @@ from twemproxy.protocol.codec cimport Codec
 from twemproxy.protocol.request cimport Cursor, Item, Request
 from twemproxy.proxy.health cimport Health
 from twemproxy.proxy.pool_settings cimport ConfiguredPool
+from twemproxy.proxy.roles cimport Role
 from twemproxy.proxy.route_table cimport RouteTable
 from twemproxy.proxy.server cimport Server
 from twemproxy.proxy.server_connection cimport ServerConnection
@@ -25,7 +26,7 @@ cdef class ServerPool(ConfiguredPool):
     cdef Counter* process_counters
     cdef object log
     cdef public object find_clients
-    cdef set extra
+    cdef set unshared
     cdef readonly object private
     cdef readonly object subscriptions
     cdef readonly object poll
@@ -36,6 +37,7 @@ cdef class ServerPool(ConfiguredPool):
 
     cdef Server server_of_key(self, unsigned char* buf, Py_ssize_t start, Request request)
     cdef Server server_of_found(self, unsigned char* buf, Py_ssize_t start, Request request, Item item)
+    cdef ServerConnection open_unshared(self, Server server, int profile, Role role)
     cdef ServerConnection connection(self, Server server, unsigned int client, int profile)
     cdef list connections_of(self, Server server, int profile)
     cdef int64_t expire(self) except? -2

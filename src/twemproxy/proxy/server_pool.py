@@ -19,6 +19,7 @@ from cython.cimports.twemproxy.proxy.health import Health
 from cython.cimports.twemproxy.proxy.internal_request import InternalRequest
 from cython.cimports.twemproxy.proxy.pipeline import Pipeline
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
+from cython.cimports.twemproxy.proxy.roles import PRIVATE, PROBE, SHARED, SUBSCRIBER, Role
 from cython.cimports.twemproxy.proxy.route_table import RouteTable
 from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
@@ -57,7 +58,7 @@ def is_silent(connection: ServerConnection) -> cython.bint:
 @cython.cclass
 class ServerPool(ConfiguredPool):
     """``refused``: the reply when no server is live. ``find_clients(pool)``: returns the connected clients; the data
-    plane sets it. ``extra``: the connections that no Server has, private ones and those for subscriptions.
+    plane sets it. ``unshared``: the connections that clients do not share.
 
     ``request``, ``item``: reused for each request of the pool. ``cursor``: the cursor of clients without an incomplete
     request.
@@ -81,13 +82,13 @@ class ServerPool(ConfiguredPool):
         self.table = table
         self.process_counters = table.at(0)
         self.counters = table.at(slots.pool)
-        names = [server.name.encode() for server in config.servers]
+        names = [each.name.encode() for each in config.servers]
         rings: RingBuilder = RingBuilder(
             config.distribution,
             config.hash,
             config.hash_tag.encode(),
             names,
-            [server.weight for server in config.servers],
+            [each.weight for each in config.servers],
             int(time.time()),
         )
         servers = []
@@ -99,7 +100,7 @@ class ServerPool(ConfiguredPool):
         self.health = Health(self, loop, rings, tuple(servers), self.log)
         self.health.pool_counters = self.counters
         self.routes = self.health.routes
-        self.extra = set()
+        self.unshared = set()
         self.private = PrivateConnections(self)
         self.profiles = Profiles(self)
         self.subscriptions = Subscriptions(self)
@@ -133,15 +134,15 @@ class ServerPool(ConfiguredPool):
         for server in self.routes.servers:
             for connection in server.shared:
                 connection.apply_settings()
-        for connection in self.extra:
+        for connection in self.unshared:
             connection.apply_settings()
         self.health.apply_settings()
         self.health_checks.apply_settings()
         self.refreshing.apply_settings()
 
-    def new_connection(self, server: Server, profile: int, shared: bool):
-        """A new connection to the server, still closed; ``shared``: see ServerConnection."""
-        connection = ServerConnection(self, self.loop, self.codec, server, profile, shared)
+    def new_connection(self, server: Server, profile: int, role: Role):
+        """A new connection to the server, still closed."""
+        connection = ServerConnection(self, self.loop, self.codec, server, profile, role)
         connection.process_counters = self.process_counters
         return connection
 
@@ -149,7 +150,7 @@ class ServerPool(ConfiguredPool):
         """Make ``n`` shared connections of a profile to a server, still closed."""
         connections = []
         for _ in range(n):
-            connections.append(self.new_connection(server, profile, True))
+            connections.append(self.new_connection(server, profile, SHARED))
         server.add_connections(profile, connections)
         return connections
 
@@ -203,15 +204,29 @@ class ServerPool(ConfiguredPool):
 
     # --- connections that clients do not share -----------------------------------------------------------------
 
-    def open_extra(self, server: Server, profile: int):
-        """A new connection to a server for ``private`` or ``subscriptions``; its first request opens it."""
-        connection = self.new_connection(server, profile, False)
-        self.extra.add(connection)
+    def open_private(self, server: Server, profile: int):
+        """A new connection for one client at a time; its first request opens it."""
+        return self.open_unshared(server, profile, PRIVATE)
+
+    def open_subscriber(self, server: Server):
+        """A new connection for subscriptions; its first request opens it."""
+        return self.open_unshared(server, 0, SUBSCRIBER)
+
+    def open_probe(self, server: Server, timeout: int):
+        """A new connection for a health check that may take ``timeout`` ms; its request opens it."""
+        connection: ServerConnection = self.open_unshared(server, 0, PROBE)
+        connection.own_timeout = connection.own_open_timeout = timeout
         return connection
 
-    def drop_extra(self, connection) -> None:
-        """Remove a connection that ``open_extra`` made; it is closed."""
-        self.extra.discard(connection)
+    @cython.cfunc
+    def open_unshared(self, server: Server, profile: cython.int, role: Role) -> ServerConnection:
+        connection: ServerConnection = self.new_connection(server, profile, role)
+        self.unshared.add(connection)
+        return connection
+
+    def drop(self, connection) -> None:
+        """Remove a connection that is not shared; it is closed."""
+        self.unshared.discard(connection)
 
     def keep(self, change: cython.Py_ssize_t) -> None:
         """Count ``change`` more bytes for subscriptions, fewer if negative."""
@@ -241,7 +256,7 @@ class ServerPool(ConfiguredPool):
         found: cython.bint = False
         if self.routes.n_servers > 1:
             return False
-        for connection in (*cython.cast(Server, self.routes.servers[0]).shared, *self.extra):
+        for connection in (*cython.cast(Server, self.routes.servers[0]).shared, *self.unshared):
             found = found or (connection.shaped and is_silent(connection))
         return found
 
@@ -262,7 +277,7 @@ class ServerPool(ConfiguredPool):
 
     def connects(self) -> int:
         """How many connections to servers have been opened."""
-        return sum(server.upstream.connects for server in self.routes.servers)
+        return sum(each.upstream.connects for each in self.routes.servers)
 
     def is_open(self) -> bool:
         """See ``RouteTable``."""
@@ -314,8 +329,8 @@ class ServerPool(ConfiguredPool):
         for server in self.routes.servers:
             for connection in list(server.shared):
                 next_look = min(next_look, connection.expire())
-        if self.extra:
-            for connection in list(self.extra):
+        if self.unshared:
+            for connection in list(self.unshared):
                 next_look = min(next_look, connection.expire())
         now = self.loop.now
         for part in (self.private, self.profiles, self.subscriptions, self.health_checks, self.refreshing, self.poll):

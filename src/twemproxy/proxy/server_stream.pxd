@@ -4,24 +4,17 @@ from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.net.stream cimport Stream
 from twemproxy.protocol.codec cimport Codec
 from twemproxy.protocol.request cimport Cursor
+from twemproxy.proxy.connection_states cimport ConnectionState
 from twemproxy.proxy.pool_settings cimport ConfiguredPool
 from twemproxy.proxy.server cimport Server
 from twemproxy.stats.counters cimport Counter
-
-cdef enum State:
-    CLOSED
-    RESOLVING
-    CONNECTING
-    HANDSHAKE
-    READY
-    DRAINING
 
 
 cdef class ServerStream(Stream):
     cdef Codec codec
     cdef Cursor cursor
     cdef readonly Server server
-    cdef readonly State state
+    cdef readonly ConnectionState state
     cdef readonly object upstream
     cdef list candidates
     cdef object candidate
@@ -39,6 +32,7 @@ cdef class ServerStream(Stream):
     cdef bint lacks_features(self, int required_features) noexcept
     cdef bint is_opening(self) noexcept
     cdef bint is_ready(self) noexcept
+    cdef int become(self, ConnectionState state) except -1
     cdef int open(self) except -1
     cdef void set_open_by(self) noexcept
     cdef int connect_next(self, int error) except -1

@@ -1,10 +1,6 @@
 """A stream to a server that opens itself: addresses, connecting, the handshake.
 
-Compiled-only. Its states; each state can go back to CLOSED:
-
-    CLOSED -> (RESOLVING ->) CONNECTING -> (HANDSHAKE ->) READY (-> DRAINING)
-
-``proxy.server_connection`` adds requests, and drains the stream when the server has another address.
+Compiled-only. Its states are those of ``proxy.connection_states``. ``proxy.server_connection`` adds requests.
 """
 
 import errno as errno_names
@@ -17,6 +13,15 @@ from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.net.transport import Transport
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor
+from cython.cimports.twemproxy.proxy.connection_states import (
+    CLOSED,
+    CONNECTING,
+    CONNECTION_STATES,
+    HANDSHAKE,
+    READY,
+    RESOLVING,
+    ConnectionState,
+)
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.stats.positions import CURR_CONNECTIONS, SERVER_CONNECTIONS, TOTAL_CONNECTIONS
@@ -57,6 +62,14 @@ class ServerStream(Stream):
         self.features = EVERYTHING
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def become(self, state: ConnectionState) -> cython.int:
+        """Change the state. Raises AssertionError if ``proxy.connection_states`` has no such transition."""
+        CONNECTION_STATES.check(self.state, state)
+        self.state = state
+        return 0
+
+    @cython.cfunc
     @cython.inline
     @cython.exceptval(check=False)
     def lacks_features(self, required_features: cython.int) -> cython.bint:
@@ -90,7 +103,7 @@ class ServerStream(Stream):
         candidates: list = self.upstream.addresses.candidates()
         self.set_open_by()
         if candidates is None:
-            self.state = RESOLVING
+            self.become(RESOLVING)
             self.publish_gauges()
             self.upstream.addresses.resolve(self.resolved)
             return 0
@@ -134,7 +147,7 @@ class ServerStream(Stream):
             self.open_stream(transport)
             if self.established:
                 return self.on_established()
-            self.state = CONNECTING
+            self.become(CONNECTING)
             return self.publish_gauges()
         return self.fail(error, "")
 
@@ -151,7 +164,7 @@ class ServerStream(Stream):
     def on_established(self) -> cython.int:
         """Begin the handshake of the protocol, if there is one."""
         hello: bytes
-        self.state = HANDSHAKE
+        self.become(HANDSHAKE)
         self.candidates = []
         self.counters[SERVER_CONNECTIONS] += 1
         self.process_counters[TOTAL_CONNECTIONS] += 1
@@ -191,7 +204,7 @@ class ServerStream(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def ready(self) -> cython.int:
-        self.state = READY
+        self.become(READY)
         self.heard_at = self.loop.now
         self.publish_gauges()
         if self.on_settled is not None:
@@ -208,7 +221,7 @@ class ServerStream(Stream):
             self.counters[SERVER_CONNECTIONS] -= 1
             self.process_counters[CURR_CONNECTIONS] -= 1
         self.close_socket()
-        self.state = CLOSED
+        self.become(CLOSED)
         self.candidates = []
         self.features = EVERYTHING
         return 0

@@ -135,13 +135,12 @@ class FakePool:
     def live_servers(self) -> tuple[FakeServer, ...]:
         return tuple(server for server in self.servers if server in self.live) or self.servers
 
-    def open_extra(self, server: FakeServer, profile: int) -> FakeConnection:
-        assert profile == 0
+    def open_subscriber(self, server: FakeServer) -> FakeConnection:
         connection = FakeConnection(self, server)
         self.extra.append(connection)
         return connection
 
-    def drop_extra(self, connection: FakeConnection) -> None:
+    def drop(self, connection: FakeConnection) -> None:
         assert not connection.open
         self.extra.remove(connection)
 

@@ -17,15 +17,12 @@ CHECK = 200
 class FakeConnection:
     """A probe that is running."""
 
-    def __init__(self, server: "Server") -> None:
+    def __init__(self, server: "Server", timeout: int) -> None:
         self.server = server
-        self.timeout = 0
+        self.timeout = timeout
         self.request = b""
         self.done: Callable[[bytes, bool], None] | None = None
         self.closed = False
-
-    def become_probe(self, timeout: int) -> None:
-        self.timeout = timeout
 
     def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
         self.request, self.done = request, done
@@ -72,12 +69,11 @@ class FakePool:
     def look_by(self, moment: int) -> None:
         assert moment >= self.time
 
-    def open_extra(self, server: Server, profile: int) -> Any:
-        assert profile == 0
-        self.open.append(FakeConnection(server))
+    def open_probe(self, server: Server, timeout: int) -> Any:
+        self.open.append(FakeConnection(server, timeout))
         return self.open[-1]
 
-    def drop_extra(self, connection: Any) -> None:
+    def drop(self, connection: Any) -> None:
         self.open.remove(connection)
 
     def reinstate(self, server: Server) -> None:

@@ -98,11 +98,11 @@ class FakePool:
     def error(self, text: str) -> bytes:
         return b"-ERR %s\r\n" % text.encode()
 
-    def open_extra(self, server: FakeServer, profile: int) -> FakeConnection:
+    def open_private(self, server: FakeServer, profile: int) -> FakeConnection:
         self.opened.append(FakeConnection(server, profile))
         return self.opened[-1]
 
-    def drop_extra(self, connection: FakeConnection) -> None:
+    def drop(self, connection: FakeConnection) -> None:
         assert connection.closed
         self.dropped.append(connection)
 

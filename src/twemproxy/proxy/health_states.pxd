@@ -1,0 +1,8 @@
+from twemproxy.proxy.state_table cimport StateTable
+
+
+cpdef enum HealthState:
+    LIVE
+    EJECTED
+
+cdef StateTable HEALTH_STATES

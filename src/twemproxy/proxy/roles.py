@@ -1,0 +1,45 @@
+"""What a connection to a server is for, and what follows from that.
+
+Compiled-only; the table is plain data.
+"""
+
+from typing import NamedTuple
+
+import cython
+
+
+class RolePolicy(NamedTuple):
+    """The policy of a role."""
+
+    independent: bool
+    """Requests do not depend on each other: an overdue one fails alone, and unwritten ones are sent again after a
+    failure, as reads are with ``retry_reads``. Otherwise all requests fail together.
+    """
+    counts: bool
+    """A failure counts against the server, and is logged as a warning."""
+    stands_in: bool
+    """While the server is ejected and keeps its keys, the proxy replies in its place."""
+    patient: bool
+    """A stop of the proxy does not wait for its replies, which may never arrive."""
+
+
+ROLES = {
+    Role.SHARED: RolePolicy(independent=True, counts=True, stands_in=True, patient=False),
+    Role.PRIVATE: RolePolicy(independent=False, counts=True, stands_in=True, patient=False),
+    Role.SUBSCRIBER: RolePolicy(independent=False, counts=True, stands_in=False, patient=True),
+    Role.PROBE: RolePolicy(independent=False, counts=False, stands_in=False, patient=True),
+}
+"""SHARED: for requests of all clients. PRIVATE: for one client at a time. SUBSCRIBER: for subscriptions; its messages
+are no replies. PROBE: for one health check.
+"""
+
+policies = cython.declare(Policy[4])
+for _role, _policy in ROLES.items():
+    policies[_role] = Policy(_policy.independent, _policy.counts, _policy.stands_in, _policy.patient)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def policy_of(role: Role) -> Policy:
+    """The row of a role in ROLES."""
+    return policies[role]
