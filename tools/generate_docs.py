@@ -18,7 +18,7 @@ from twemproxy.protocol.memcache import commands as memcache
 from twemproxy.protocol.memcache.commands import Command, Form
 from twemproxy.protocol.redis import commands as redis
 from twemproxy.protocol.redis.commands import Routing
-from twemproxy.proxy import connection_states, health_states
+from twemproxy.proxy import client_states, connection_states, health_states
 from twemproxy.proxy.roles import ROLES, RolePolicy
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
 
@@ -505,7 +505,11 @@ def statistics_row(metric: Metric) -> str:
     return f"| `{metric.name}` | {kind} | {metric.help.removeprefix('# ')} |\n"
 
 
-STATES: dict[str, Any] = {"server": health_states.TABLE, "connection": connection_states.TABLE}
+STATES: dict[str, Any] = {
+    "client": client_states.TABLE,
+    "server": health_states.TABLE,
+    "connection": connection_states.TABLE,
+}
 """The tables of states, by the names of the diagrams in docs/architecture.md."""
 
 

@@ -9,6 +9,10 @@ from twemproxy.net.transport cimport Transport
 cdef const Py_ssize_t HIGH_WATER
 cdef const Py_ssize_t LOW_WATER
 
+# A reason to pause: the stream has had its share of a turn. Owners have reasons of their own.
+cdef enum:
+    PAUSED_FOR_TURN = 1
+
 
 cdef class Stream(Channel):
     cdef EventLoop loop
@@ -26,7 +30,7 @@ cdef class Stream(Channel):
     cdef readonly int64_t heard_at
     cdef int64_t read_turn
     cdef bint established
-    cdef bint paused
+    cdef unsigned int pauses
     cdef bint ended
     cdef bint watches_hangup
     cdef bint is_shut
@@ -54,8 +58,8 @@ cdef class Stream(Channel):
     cdef bint has_unsent(self) noexcept
     cdef int wait_for_room(self, Stream stream) except -1
     cdef int wake_waiting(self) except -1
-    cdef int pause(self) except -1
-    cdef int resume(self) except -1
+    cdef int pause(self, unsigned int reasons) except -1
+    cdef int resume(self, unsigned int reasons) except -1
 
     cdef Py_ssize_t consume(self, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int on_end(self) except -1

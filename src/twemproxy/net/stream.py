@@ -26,6 +26,8 @@ TRUST = cython.declare(cython.const[cython.Py_ssize_t], 8)
 class Stream(Channel):
     """One connection. ``needed``: set by the owner, the length of the tail at which parsing can continue.
 
+    ``pauses``: a bit for each reason for which no input is passed to ``consume``; 0 if the stream is not paused.
+
     ``ahead``: input that was read while the stream was paused, and follows the tail; None before the first such read.
     Input is read during a pause if ``reads_ahead`` is set.
 
@@ -54,7 +56,7 @@ class Stream(Channel):
         """Take over a transport. If it is not established yet, ``on_established`` or ``on_refused`` follows."""
         self.transport = transport
         self.fd = transport.fd
-        self.paused = False
+        self.pauses = 0
         self.ended = False
         self.is_shut = False
         self.read_events = EPOLLIN
@@ -93,7 +95,7 @@ class Stream(Channel):
         interest: uint32_t = self.shut_events
         if not self.established:
             return 0
-        if (not self.paused or self.reads_ahead) and not self.ended:
+        if (self.pauses == 0 or self.reads_ahead) and not self.ended:
             interest |= self.read_events
             if self.transport.buffered > 0:
                 self.loop.read_again(self)
@@ -126,13 +128,13 @@ class Stream(Channel):
         if not self.established:
             return self.establish() if events & (self.interest | EPOLLERR | EPOLLHUP) else 0
         # Read first: bytes that arrived before an error or an end still count.
-        if events & self.read_events and (not self.paused or self.reads_ahead) and not self.ended:
+        if events & self.read_events and (self.pauses == 0 or self.reads_ahead) and not self.ended:
             self.heard_at = self.loop.now
             self.read_turn = self.loop.turn
             if self.read_events != EPOLLIN:
                 self.read_events = EPOLLIN
                 self.update_interest()
-            if self.paused:
+            if self.pauses != 0:
                 self.read_ahead()
             else:
                 self.receive()
@@ -244,10 +246,10 @@ class Stream(Channel):
             if self.tail is not cython.NULL:
                 self.extend_tail(block_bytes(block) + start, end - start)
                 start = end
-                if not self.paused:
+                if self.pauses == 0:
                     self.consume_tail()
             elif self.fd >= 0 and not self.ended:
-                if not self.paused:
+                if self.pauses == 0:
                     start = self.consume(block, start, end)
                 if start < end and self.fd >= 0:
                     self.keep_tail(block, start, end)
@@ -330,9 +332,9 @@ class Stream(Channel):
         length: cython.Py_ssize_t
         tail: cython.Py_ssize_t
         left: cython.Py_ssize_t = self.loop.blocks.read_size
-        while not self.paused and self.fd >= 0 and self.ahead.pending > 0:
+        while self.pauses == 0 and self.fd >= 0 and self.ahead.pending > 0:
             if left <= 0:
-                self.paused = True
+                self.pauses |= PAUSED_FOR_TURN
                 return self.loop.put_off(self)
             segment = cython.address(self.ahead.segments[self.ahead.first])
             length = segment.length
@@ -344,7 +346,7 @@ class Stream(Channel):
                 try:
                     length = self.consume(block, start, start + length) - start
                     if self.fd >= 0 and self.ahead.pending > 0:
-                        if not self.paused and length < segment.length:
+                        if self.pauses == 0 and length < segment.length:
                             self.keep_tail(block, start + length, start + segment.length)
                             length = segment.length
                         self.ahead.retire(self.loop.blocks, length)
@@ -414,20 +416,25 @@ class Stream(Channel):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def pause(self) -> cython.int:
-        """Pass no more bytes to ``consume`` until ``resume``."""
-        self.paused = True
+    def pause(self, reasons: cython.uint) -> cython.int:
+        """Pass no more bytes to ``consume`` while one of these reasons exists."""
+        self.pauses |= reasons
         return self.update_interest()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def resume(self) -> cython.int:
-        """Continue where ``pause`` stopped: first with the tail and ``ahead``, then with new input."""
-        self.paused = False
+    def resume(self, reasons: cython.uint) -> cython.int:
+        """These reasons do not exist any more; without another one continue where ``pause`` stopped.
+
+        First the tail and ``ahead`` are passed to ``consume``, then new input.
+        """
+        self.pauses &= ~reasons
+        if self.pauses != 0:
+            return 0
         self.consume_tail()
         if self.ahead is not None:
             self.consume_ahead()
-        if self.fd >= 0 and not self.paused:
+        if self.fd >= 0 and self.pauses == 0:
             return self.update_interest()
         return 0
 

@@ -5,6 +5,7 @@ from twemproxy.net.send_queue cimport SendQueue
 from twemproxy.net.stream cimport Stream
 from twemproxy.protocol.request cimport Cursor, Request
 from twemproxy.proxy.admission cimport Admission
+from twemproxy.proxy.client_states cimport ClientState
 from twemproxy.proxy.pieced_request cimport PiecedRequest
 from twemproxy.proxy.reply_queue cimport ReplyQueue
 from twemproxy.proxy.server cimport Server
@@ -41,14 +42,16 @@ cdef class ClientConnection(Stream):
     cdef Py_ssize_t steps_hold
     cdef bint steps_are_messages
     cdef bint releasing
-    cdef bint closing
-    cdef bint draining
-    cdef bint awaits_memory
+    cdef readonly ClientState state
     cdef bint broken_off
     cdef bint lingers
     cdef int64_t lingers_until
 
-    cdef bint must_pause(self) noexcept
+    cdef int become(self, ClientState state) except -1
+    cdef unsigned int reasons_to_pause(self) noexcept
+    cdef unsigned int reasons_over(self) except 0
+    cdef bint awaits_memory(self) except -1
+    cdef int reconsider_reading(self) except -1
     cdef bint take_request(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint route_request(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int answer_here(self, Request request, bytes reply) except -1
@@ -65,6 +68,7 @@ cdef class ClientConnection(Stream):
     cdef int give_back(self) except -1
     cdef int reply(self, bytes reply) except -1
     cdef int break_off(self, bytes reply) except -1
+    cdef int close_after_replies(self) except -1
     cdef int close_if_done(self) except -1
     cdef bint exceeds_output_limit(self) except -1
     cdef bint is_subscribed(self) except -1

@@ -11,7 +11,7 @@ from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER
-from cython.cimports.twemproxy.net.stream import HIGH_WATER, LOW_WATER, Stream
+from cython.cimports.twemproxy.net.stream import HIGH_WATER, LOW_WATER, PAUSED_FOR_TURN, Stream
 from cython.cimports.twemproxy.net.transport import Transport
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.foreign import HTTP
@@ -36,6 +36,23 @@ from cython.cimports.twemproxy.protocol.request import (
     Route,
 )
 from cython.cimports.twemproxy.proxy.admission import Admission
+from cython.cimports.twemproxy.proxy.client_states import (
+    CLIENT_STATES,
+    CLOSED,
+    CLOSING,
+    DRAINING,
+    LINGERING,
+    OPEN,
+    PAUSED_FOR_DECISION,
+    PAUSED_FOR_MEMORY,
+    PAUSED_FOR_OUTPUT,
+    PAUSED_FOR_PIECES,
+    PAUSED_FOR_RELEASE,
+    PAUSED_FOR_SERVER,
+    PAUSED_FOR_STEPS,
+    PAUSED_FOR_WINDOW,
+    ClientState,
+)
 from cython.cimports.twemproxy.proxy.discard import discard, linger, refuse_large, refuse_rest, refuse_unfinished
 from cython.cimports.twemproxy.proxy.fenced import is_stuck
 from cython.cimports.twemproxy.proxy.memory_limit import THRIFTY_WINDOW
@@ -83,8 +100,8 @@ SKIP_NEXT = cython.declare(cython.const[cython.int], 2)
 class ClientConnection(Stream):
     """A client connection.
 
-    ``closing``: input is ignored, and the connection closes after the last reply. ``draining``: ``closing`` is set once
-    all input that was read has been processed, see ``proxy.drain``.
+    ``state``, and the reasons in ``pauses``: see ``proxy.client_states``. ``blocked_on``: the server connection without
+    room for the next request.
 
     ``cursor``: the cursor of the incomplete request, None without one. ``discard``, ``discard_arguments``: as in
     ``Request``; the part that is still to be discarded. ``profile``: see ``Codec.session``. ``reply_flags``: the
@@ -98,13 +115,13 @@ class ClientConnection(Stream):
 
     ``confined``: the client has yet to authenticate. ``recognized``: its first bytes are not those of another protocol.
 
-    ``lingers``: input is read and dropped until the client closes or the time ``lingers_until``, so that the client
-    gets the last reply. ``pieced``: the request that is served in pieces; later requests wait.
+    ``lingers``: after the last reply the state is LINGERING until the time ``lingers_until``, so that the client gets
+    this reply. ``pieced``: the request that is served in pieces; later requests wait.
 
     ``transaction_server``: the server on which the client has begun a transaction, on a private connection; None
     without one. ``needs_planning``: every request is planned, except those for ``transaction_server``. ``releasing``:
     private connections are released after the last reply, and no request is taken until then. ``watches_hangup``: a
-    reply may never arrive, so the client's hangup is watched for. ``awaits_memory``: see ``proxy.memory_limit``.
+    reply may never arrive, so the client's hangup is watched for.
     """
 
     def __init__(self, transport: Transport, number: int, pool: ServerPool, admission: Admission) -> None:
@@ -128,22 +145,99 @@ class ClientConnection(Stream):
         if self.loop.verbosity >= INFO:
             pool.log.client_opened(self.fd)
 
-    # --- requests --------------------------------------------------------------------------------------------
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def become(self, state: ClientState) -> cython.int:
+        """Change the state. Raises AssertionError if ``proxy.client_states`` has no such transition."""
+        CLIENT_STATES.check(self.state, state)
+        self.state = state
+        return 0
+
+    # --- pauses ----------------------------------------------------------------------------------------------
 
     @cython.cfunc
     @cython.inline
     @cython.exceptval(check=False)
-    def must_pause(self) -> cython.bint:
-        """Whether the client has as many requests or as much output in progress as it may have."""
+    def reasons_to_pause(self) -> cython.uint:
+        """The reasons for which no further request may be taken now."""
+        reasons: cython.uint = 0
         on_their_way: cython.uint = self.replies.tail - self.replies.head
-        return (
+        if (
             on_their_way >= self.replies.window
             or on_their_way + self.replies.values >= 2 * cython.cast(cython.Py_ssize_t, self.replies.window)
             or (on_their_way >= THRIFTY_WINDOW and self.admission.memory.is_thrifty())
-            or self.out.pending + self.replies.kept > REPLIES_HIGH
-            or self.releasing
-            or self.steps is not None
+        ):
+            reasons |= PAUSED_FOR_WINDOW
+        if self.out.pending + self.replies.kept > REPLIES_HIGH:
+            reasons |= PAUSED_FOR_OUTPUT
+        if self.releasing:
+            reasons |= PAUSED_FOR_RELEASE
+        if self.steps is not None:
+            reasons |= PAUSED_FOR_STEPS
+        if self.pieced is not None:
+            reasons |= PAUSED_FOR_PIECES
+        return reasons
+
+    @cython.cfunc
+    @cython.exceptval(0, check=True)
+    def reasons_over(self) -> cython.uint:
+        """The reasons that do not exist any more."""
+        over: cython.uint = PAUSED_FOR_TURN | PAUSED_FOR_DECISION
+        if (
+            self.replies.tail - self.replies.head <= self.admission.memory.window(self.replies.window) // 2
+            and self.replies.values <= self.replies.window
+        ):
+            over |= PAUSED_FOR_WINDOW
+        if self.out.pending + self.replies.kept <= REPLIES_LOW:
+            over |= PAUSED_FOR_OUTPUT
+        if not self.releasing:
+            over |= PAUSED_FOR_RELEASE
+        if self.steps is None:
+            over |= PAUSED_FOR_STEPS
+        if self.pieced is None:
+            over |= PAUSED_FOR_PIECES
+        if self.pauses & PAUSED_FOR_SERVER:
+            if self.blocked_on.out.pending > LOW_WATER:
+                # Other clients that were woken with this one have filled the queue again.
+                self.blocked_on.wait_for_room(self)
+            else:
+                self.blocked_on = None
+                over |= PAUSED_FOR_SERVER
+        if not self.awaits_memory():
+            over |= PAUSED_FOR_MEMORY
+        return over
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(-1, check=False)
+    def awaits_memory(self) -> cython.bint:
+        """Whether nothing is read from the client because of ``--max-memory``."""
+        return self.pauses & PAUSED_FOR_MEMORY != 0 and self in self.admission.memory.waiting
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def pause(self, reasons: cython.uint) -> cython.int:
+        """Take no more requests while one of these reasons exists; see ``reconsider_reading``."""
+        self.pauses |= reasons
+        return self.reconsider_reading()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def reconsider_reading(self) -> cython.int:
+        """During a pause: read on if more than REPLIES_LOW bytes of output are unsent.
+
+        Some clients write all their requests before they read a reply: if the proxy did not read either, both would
+        wait for ever.
+        """
+        self.reads_ahead = (
+            self.state == OPEN
+            and self.out.pending > 0
+            and self.out.pending + self.replies.kept > REPLIES_LOW
+            and not self.awaits_memory()
         )
+        return self.update_interest()
+
+    # --- requests --------------------------------------------------------------------------------------------
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -151,21 +245,6 @@ class ClientConnection(Stream):
         if self.loop.blocks.allocated > self.admission.memory.thrifty_from:
             return self.admission.memory.receive(self)
         return Stream.receive(self)
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def pause(self) -> cython.int:
-        """Take no more requests until woken; read on if more than REPLIES_LOW bytes of output are unsent.
-
-        Some clients write all their requests before they read a reply: if the proxy did not read either, both would
-        wait for ever.
-        """
-        self.reads_ahead = (
-            not (self.awaits_memory or self.draining)
-            and self.out.pending > 0
-            and self.out.pending + self.replies.kept > REPLIES_LOW
-        )
-        return Stream.pause(self)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -192,12 +271,13 @@ class ClientConnection(Stream):
         buf: cython.p_uchar = block_bytes(block)
         frame: Frame
         stop: cython.Py_ssize_t
+        reasons: cython.uint
         self.needed = 0
         self.used_at = self.loop.now
         if not self.recognized and not is_recognized(self, buf, start, end):
-            return end if self.closing else start
+            return end if self.state >= CLOSING else start
         while start < end:
-            if self.closing or self.fd < 0:
+            if self.state >= CLOSING:
                 # A request may have failed at once and closed this client.
                 return end
             if self.discard != 0:
@@ -205,8 +285,9 @@ class ClientConnection(Stream):
                 if self.discard != 0:
                     return start
                 continue
-            if self.must_pause() or self.pieced is not None:
-                self.pause()
+            reasons = self.reasons_to_pause()
+            if reasons != 0:
+                self.pause(reasons)
                 return start
             cursor = self.pool.cursor if self.cursor is None else self.cursor
             frame = codec.frame_request(buf, start, end, self.confined, self.reply_flags, cursor, request)
@@ -347,7 +428,7 @@ class ClientConnection(Stream):
                 self.release_after_replies()
                 return True
             if ready is False:
-                self.pause()
+                self.pause(PAUSED_FOR_DECISION)
                 return False
         if connection.out.pending > HIGH_WATER:
             return self.wait_for(connection)
@@ -399,7 +480,7 @@ class ClientConnection(Stream):
         """Take no requests until the send queue of ``full`` has room; returns False."""
         self.blocked_on = full
         full.wait_for_room(self)
-        self.pause()
+        self.pause(PAUSED_FOR_SERVER)
         return False
 
     @cython.cfunc
@@ -421,7 +502,7 @@ class ClientConnection(Stream):
         of_turn: int64_t
         spent: int64_t
         if not self.loop.may_work(self):
-            self.pause()
+            self.pause(PAUSED_FOR_DECISION)
             self.loop.put_off(self)
             return 0
         of_channel, of_turn = self.loop.channel_work, self.loop.turn_work
@@ -469,7 +550,7 @@ class ClientConnection(Stream):
         data: cython.p_char = cython.cast(cython.p_char, block_bytes(block) + start)
         session = self.begin_session()
         if not self.loop.may_work(self):
-            self.pause()
+            self.pause(PAUSED_FOR_DECISION)
             self.loop.put_off(self)
             return False
         try:
@@ -479,7 +560,7 @@ class ClientConnection(Stream):
         finally:
             self.loop.worked()
         if plan is None:
-            self.pause()
+            self.pause(PAUSED_FOR_DECISION)
             return False
         # The plan may have changed the session's profile.
         self.sync_profile()
@@ -564,7 +645,7 @@ class ClientConnection(Stream):
         first.
         """
         copy: SharedMessage = shared
-        if self.fd < 0 or self.closing:
+        if self.state >= CLOSING:
             return copy
         if copy is None:
             copy = SharedMessage(self.loop.blocks, message)
@@ -633,9 +714,14 @@ class ClientConnection(Stream):
     def break_off(self, reply: bytes) -> cython.int:
         """Reply with a last error and close the connection after all replies are sent."""
         self.reply(reply)
-        self.closing = True
         self.broken_off = True
-        return 0
+        return self.close_after_replies()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_after_replies(self) -> cython.int:
+        """Ignore all further input, and close after the last reply."""
+        return self.become(CLOSING) if self.state < CLOSING else 0
 
     # --- the end ---------------------------------------------------------------------------------------------
 
@@ -650,34 +736,22 @@ class ClientConnection(Stream):
         if self.releasing and self.replies.head == self.replies.tail:
             self.give_back()
         if self.steps is not None and not go_on(self):
-            return self.pause() if self.paused and not self.closing else 0
-        if self.pieced is not None and not self.awaits_memory:
+            return self.reconsider_reading() if self.pauses != 0 and self.state < CLOSING else 0
+        if self.pieced is not None and not self.awaits_memory():
             progress = self.pieced.advance(self, self.id, self.profile, self.admission.memory.most_values)
             if progress == LOST:
                 return self.close(CLIENT_ERR, "a server failed when a part of the reply was sent")
             if progress == WAITING:
-                return self.pause() if self.paused and not self.closing else 0
+                return self.reconsider_reading() if self.pauses != 0 and self.state < CLOSING else 0
             self.out.take_over(self.pieced.messages)
             self.pieced = None
-        if self.paused and not self.closing and not self.awaits_memory:
-            # A server that has room again may need the next request before it answers: it is not kept waiting.
-            if self.blocked_on is None and (
-                self.replies.tail - self.replies.head > self.admission.memory.window(self.replies.window) // 2
-                or self.replies.values > self.replies.window
-                or self.out.pending + self.replies.kept > REPLIES_LOW
-            ):
-                return self.pause()
-            if self.blocked_on is not None:
-                if self.blocked_on.out.pending > LOW_WATER:
-                    # Other clients that were woken with this one have filled the queue again.
-                    return self.blocked_on.wait_for_room(self)
-                self.blocked_on = None
-            self.resume()
-            if self.paused:
-                return 0
-        if self.draining and not self.paused:
-            self.closing = True
-        if self.ended or self.closing:
+        if self.pauses != 0 and self.state < CLOSING:
+            self.resume(self.reasons_over())
+            if self.pauses != 0:
+                return self.reconsider_reading()
+        if self.state == DRAINING and self.pauses == 0:
+            self.become(CLOSING)
+        if self.ended or self.state == CLOSING or self.state == LINGERING:
             return self.close_if_done()
         return 0
 
@@ -724,7 +798,7 @@ class ClientConnection(Stream):
     @cython.exceptval(-1, check=False)
     def close_if_done(self) -> cython.int:
         """Close after the last reply is sent."""
-        if self.paused and not self.closing:
+        if self.pauses != 0 and self.state < CLOSING:
             # Requests that were read are still to be processed.
             return 0
         if self.replies.head == self.replies.tail and self.out.pending == 0 and self.steps is None and self.fd >= 0:
@@ -732,7 +806,7 @@ class ClientConnection(Stream):
                 return 0
             if self.lingers and not self.ended:
                 return linger(self)
-            if self.closing and not self.ended and not self.shut_write():
+            if self.state >= CLOSING and not self.ended and not self.shut_write():
                 return 0
             if self.broken_off:
                 return self.close(CLIENT_ERR, "it broke the protocol")
@@ -745,7 +819,7 @@ class ClientConnection(Stream):
         """Close now; replies to requests in progress are dropped."""
         if self.fd < 0:
             return 0
-        if self.closing and not self.ended:
+        if self.state >= CLOSING and not self.ended:
             # The client gets the last reply although it may still be sending.
             self.shut_write()
             self.transport.drop_input()
@@ -757,6 +831,7 @@ class ClientConnection(Stream):
         self.admission.open -= 1
         self.admission.memory.forget(self)
         self.admission.lingering.discard(self)
+        self.become(CLOSED)
         self.blocked_on = None
         drop_steps(self)
         self.pieced = None
@@ -829,6 +904,6 @@ class ClientConnection(Stream):
             "qbuf": self.steps_hold + self.tail_end - self.tail_start + ahead,
             "oll": self.replies.tail - self.replies.head,
             "omem": self.out.pending + self.replies.kept,
-            "events": ("" if self.paused else "r") + ("w" if self.out.pending > 0 else ""),
+            "events": ("" if self.pauses != 0 else "r") + ("w" if self.out.pending > 0 else ""),
             "command": self.command,
         }

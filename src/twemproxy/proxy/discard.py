@@ -19,6 +19,7 @@ from cython.cimports.twemproxy.protocol.request import (
     Request,
 )
 from cython.cimports.twemproxy.proxy.client import ClientConnection
+from cython.cimports.twemproxy.proxy.client_states import CLOSING, LINGERING
 
 # Milliseconds that a client has to close after the proxy has closed its side of the connection.
 LINGER = cython.declare(cython.const[int64_t], 30_000)
@@ -59,7 +60,7 @@ def refuse_rest(client: ClientConnection, problem: str) -> cython.int:
     client.blocked_on = None
     client.break_off(b"" if client.reply_flags & NOREPLY else codec.error(problem))
     client.lingers = True
-    client.paused = False
+    client.pauses = 0
     return client.update_interest()
 
 
@@ -70,7 +71,8 @@ def linger(client: ClientConnection) -> cython.int:
 
     This ends after LINGER. If the proxy closed while the client sends, the kernel would drop the unread replies.
     """
-    if client.lingers_until == 0:
+    if client.state == CLOSING:
+        client.become(LINGERING)
         client.shut_write()
         client.lingers_until = client.loop.now + LINGER
         client.admission.lingering.add(client)

@@ -14,6 +14,7 @@ import cython
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.proxy.client import ClientConnection
+from cython.cimports.twemproxy.proxy.client_states import CLOSING, DRAINING, OPEN, PAUSED_FOR_MEMORY
 from cython.cimports.twemproxy.proxy.connection_states import HALF_CLOSED
 from cython.cimports.twemproxy.proxy.pipeline import oldest
 from cython.cimports.twemproxy.proxy.plan_execution import drop_steps
@@ -127,7 +128,7 @@ class Drain:
         if client.steps is not None and not client.steps_are_messages:
             # The client may have got a part of the reply; only the rest of this reply could follow.
             return client.close(CLIENT_ERR, STOPPED)
-        if client.steps is not None or not client.closing:
+        if client.steps is not None or client.state < CLOSING:
             # The client's next request waits for a server that is silent.
             drop_steps(client)
             return client.break_off(client.pool.codec.error(STOPPED))
@@ -149,7 +150,9 @@ class Drain:
 def is_waiting(client: ClientConnection) -> cython.bint:
     """Whether a request of the client has been read and waits, but not for the replies to earlier requests."""
     return (
-        client.is_put_off or client.steps is not None or (client.paused and client.replies.head == client.replies.tail)
+        client.is_put_off
+        or client.steps is not None
+        or (client.pauses != 0 and client.replies.head == client.replies.tail)
     )
 
 
@@ -179,14 +182,16 @@ def close_after_replies(client: ClientConnection) -> cython.int:
     """Process the bytes that the client has sent already, read no more, and close it after the last reply."""
     if client.watches_hangup or not client.established:
         return client.close(CLIENT_ERR, STOPPED)
-    client.draining = True
-    if client.awaits_memory:
+    if client.state == OPEN:
+        client.become(DRAINING)
+    if client.awaits_memory():
         # The client waits for memory to read on, but no more is read.
         client.admission.memory.forget(client)
-        client.awaits_memory = False
-    if not client.paused and not client.ended and client.fd >= 0:
+        client.pauses &= ~PAUSED_FOR_MEMORY
+    if client.pauses == 0 and not client.ended and client.fd >= 0:
         client.receive()
     if client.fd >= 0:
-        client.closing = client.closing or not client.paused
+        if client.pauses == 0:
+            client.close_after_replies()
         return client.loop.want_flush(client)
     return 0

@@ -26,6 +26,7 @@ from cython.cimports.twemproxy.net.transport import WANT_READ
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import COMPLETE, NEED_MORE, Cursor, Frame, Request
 from cython.cimports.twemproxy.proxy.client import ClientConnection
+from cython.cimports.twemproxy.proxy.client_states import CLOSING, PAUSED_FOR_MEMORY
 from cython.cimports.twemproxy.proxy.discard import refuse_rest, refuse_unfinished
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.stats.positions import MEMORY_HELD, MEMORY_WAITING, MEMORY_WAITS
@@ -129,7 +130,7 @@ class MemoryLimit:
     @cython.exceptval(-1, check=False)
     def read(self, stream: Stream) -> cython.int:
         """Read; the bytes are kept for later if the client is paused."""
-        return Stream.read_ahead(stream) if stream.paused else Stream.receive(stream)
+        return Stream.read_ahead(stream) if stream.pauses != 0 else Stream.receive(stream)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -164,20 +165,19 @@ class MemoryLimit:
         self.look_at = self.loop.now
         self.loop.wake_at = self.loop.now
         client = cython.cast(ClientConnection, stream)
-        client.awaits_memory = True
         client.pool.process_counters[MEMORY_WAITS] += 1
         if not self.told and self.loop.now >= self.tell_at and self.loop.verbosity >= WARN:
             self.told = True
             self.tell_at = self.loop.now + TELL_INTERVAL
             _logger.warning("traffic uses %d bytes, '--max-memory' is %d: large requests wait", self.used(), self.limit)
-        return stream.pause()
+        return stream.pause(PAUSED_FOR_MEMORY)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def goes_on(self, stream: Stream) -> cython.bint:
         """Whether a client is read from although memory is above the limit."""
         client: ClientConnection = cython.cast(ClientConnection, stream)
-        if client.discard != 0 or client.closing:
+        if client.discard != 0 or client.state >= CLOSING:
             return True
         if stream is self.favoured and self.loop.now < self.favoured_since + TURN:
             self.favoured_has_read = True
@@ -236,7 +236,6 @@ class MemoryLimit:
     @cython.exceptval(-1, check=False)
     def go_on(self, stream: Stream) -> cython.int:
         del self.waiting[stream]
-        cython.cast(ClientConnection, stream).awaits_memory = False
         # The client's flush checks whether the client may be read from.
         return self.loop.want_flush(stream)
 
@@ -295,7 +294,7 @@ class MemoryLimit:
                 client.pool.log.client_holds_most(client.fd, held, self.limit)
             if client.ahead is not None and 2 * client.ahead.pending > held:
                 refuse_rest(client, DROPPED)
-                if client.awaits_memory:
+                if client in self.waiting:
                     self.go_on(client)
                 continue
             if 2 * (client.tail_end - client.tail_start) <= held or not self.drop_request(client):
@@ -321,6 +320,6 @@ class MemoryLimit:
             return False
         refuse_unfinished(client, request, codec.error(DROPPED))
         client.drop_tail()
-        if client.awaits_memory:
+        if client in self.waiting:
             self.go_on(client)
         return True

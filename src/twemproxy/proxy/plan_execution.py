@@ -37,7 +37,8 @@ def follow(
         return begin_steps(client, plan)
     if isinstance(plan, Answer):
         client.reply(plan.reply)
-        client.closing = client.closing or plan.last
+        if plan.last:
+            client.close_after_replies()
         return True
     if isinstance(plan, ToServer):
         return client.forward(plan.server, request, block, start, end)

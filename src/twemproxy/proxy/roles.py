@@ -34,12 +34,25 @@ are no replies. PROBE: for one health check.
 """
 
 policies = cython.declare(Policy[4])
-for _role, _policy in ROLES.items():
-    policies[_role] = Policy(_policy.independent, _policy.counts, _policy.stands_in, _policy.patient)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def set_policy(role: cython.int, row) -> cython.int:
+    """Set the row of a role, for compiled code."""
+    policies[role].independent = row.independent
+    policies[role].counts = row.counts
+    policies[role].stands_in = row.stands_in
+    policies[role].patient = row.patient
+    return 0
+
+
+for _role, _row in ROLES.items():
+    set_policy(_role, _row)
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
 def policy_of(role: Role) -> Policy:
     """The row of a role in ROLES."""
-    return policies[role]
+    return policies[cython.cast(cython.int, role)]

@@ -30,8 +30,8 @@ def is_recognized(
 @cython.exceptval(-1, check=False)
 def hang_up(client: ClientConnection, foreign: Foreign) -> cython.int:
     """Log the protocol, and close after the replies to earlier requests, of which there are usually none."""
-    client.closing = True
     client.broken_off = True
+    client.close_after_replies()
     if client.loop.verbosity >= WARN:
         client.pool.log.client_speaks(client.fd, foreign, client.loop.now)
     return client.loop.want_flush(client)
