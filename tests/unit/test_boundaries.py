@@ -14,7 +14,6 @@ from harness.sources import MODULES, imports_of_header, imports_of_module, modul
 
 CYCLES = [
     {"proxy.fenced", "proxy.server_connection"},
-    {"proxy.pieced_request", "proxy.scatter"},
     {
         *("proxy.admission", "proxy.client", "proxy.discard", "proxy.memory_limit", "proxy.plan_execution"),
         *("proxy.published", "proxy.wrong_protocol"),

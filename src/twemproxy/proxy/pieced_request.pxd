@@ -3,6 +3,7 @@ from twemproxy.net.send_queue cimport SendQueue
 from twemproxy.net.stream cimport Stream
 from twemproxy.protocol.request cimport Merge, Request
 from twemproxy.proxy.reply_queue cimport ReplyQueue
+from twemproxy.proxy.scatter cimport WholeRequest
 from twemproxy.proxy.server_connection cimport ServerConnection
 from twemproxy.proxy.server_pool cimport ServerPool
 
@@ -17,7 +18,7 @@ cdef enum Progress:
     LOST        # it failed after a part of its reply was sent, so the connection must close
 
 
-cdef class PiecedRequest:
+cdef class PiecedRequest(WholeRequest):
     cdef ServerPool pool
     cdef ReplyQueue replies
     cdef unsigned int position
@@ -39,8 +40,6 @@ cdef class PiecedRequest:
     cdef int begin(self, ServerPool pool, Request request, ReplyQueue replies, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int advance(self, Stream client, unsigned int number, int profile, Py_ssize_t most) except -1
     cdef ServerConnection send_piece(self, unsigned int number, int profile, Py_ssize_t size)
-    cdef int take(self, Block* block, unsigned char* data, Py_ssize_t length, long long total) except -1
-    cdef int fail(self, unsigned char* data, Py_ssize_t length) except -1
     cdef int give_up(self, Stream client) except -1
     cdef int answer(self, Stream client) except -1
     cdef int finish(self, Stream client) except -1

@@ -15,7 +15,7 @@ from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import COMPLETE, NOREPLY, STATUS, SUM, VALUES, Cursor, Item, Request
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
-from cython.cimports.twemproxy.proxy.scatter import scatter
+from cython.cimports.twemproxy.proxy.scatter import WholeRequest, scatter
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 
@@ -52,7 +52,7 @@ def keys_at_once(replies: ReplyQueue, most: cython.Py_ssize_t) -> cython.Py_ssiz
 
 @cython.final
 @cython.cclass
-class PiecedRequest:
+class PiecedRequest(WholeRequest):
     """The ``left`` keys that have not been sent are in ``block`` from ``at`` to ``end``.
 
     ``awaited``: number of keys in the piece that waits for its reply. ``values``: the part of the reply that has not
@@ -170,7 +170,6 @@ class PiecedRequest:
     def take(
         self, block: cython.pointer[Block], data: cython.p_uchar, length: cython.Py_ssize_t, total: cython.longlong
     ) -> cython.int:
-        """The reply to the piece: values, ``total`` keys, or a status."""
         count: cython.Py_ssize_t = self.awaited
         self.awaited = 0
         self.total += total
@@ -187,7 +186,6 @@ class PiecedRequest:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def fail(self, data: cython.p_uchar, length: cython.Py_ssize_t) -> cython.int:
-        """Fail the request, because a piece has failed with this error."""
         self.awaited = 0
         self.problem = PyBytes_FromStringAndSize(cython.cast(cython.p_char, data), length)
         if self.replies.stream is None:

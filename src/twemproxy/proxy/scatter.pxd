@@ -1,5 +1,4 @@
 from twemproxy.net.block cimport Block
-from twemproxy.proxy.pieced_request cimport PiecedRequest
 from twemproxy.proxy.reply_queue cimport ClientRequest, ReplyQueue
 from twemproxy.protocol.request cimport Merge, Request
 from twemproxy.proxy.route_table cimport RouteTable
@@ -13,6 +12,12 @@ cdef enum Outcome:
     MERGEABLE
     REFUSED     # the server sent an error reply
     FAILED      # no reply; the fragment has an error of the proxy's own
+
+
+# A request that is served in pieces: what it does with the reply to a piece.
+cdef class WholeRequest:
+    cdef int take(self, Block* block, unsigned char* data, Py_ssize_t length, long long total) except -1
+    cdef int fail(self, unsigned char* data, Py_ssize_t length) except -1
 
 
 # One key of a request. `start` and `length`: where its item is in the request; after the reply, where its value is in
@@ -43,7 +48,7 @@ cdef class SplitRequest(ClientRequest):
     cdef ServerPool pool
     cdef RouteTable routes
     cdef list asked
-    cdef PiecedRequest pieced
+    cdef WholeRequest whole
     cdef Merge merge
     cdef object merge_replies
     cdef int n_items
@@ -54,7 +59,7 @@ cdef class SplitRequest(ClientRequest):
     cdef Block* request_block
     cdef unsigned char* request
 
-    cdef int begin(self, ServerPool pool, Merge merge, unsigned char expected, ReplyQueue replies, PiecedRequest pieced) except -1
+    cdef int begin(self, ServerPool pool, Merge merge, unsigned char expected, ReplyQueue replies, WholeRequest whole) except -1
     cdef int allocate_fragments(self, int n) except -1
     cdef int take_fragments(self, Fragment* by_server) except -1
     cdef Server server_of(self, int f)
@@ -70,7 +75,7 @@ cdef class SplitRequest(ClientRequest):
 
 cdef ServerConnection scatter(
     ServerPool pool, Request request, ReplyQueue replies, unsigned int client, int profile, Block* block, Py_ssize_t start,
-    Py_ssize_t end, PiecedRequest pieced
+    Py_ssize_t end, WholeRequest whole
 )
 cdef ServerConnection broadcast(
     ServerPool pool, Request request, ReplyQueue replies, unsigned int client, int profile, Block* block, Py_ssize_t start,

@@ -24,7 +24,6 @@ from cython.cimports.twemproxy.protocol.request import (
     Merge,
     Request,
 )
-from cython.cimports.twemproxy.proxy.pieced_request import PiecedRequest
 from cython.cimports.twemproxy.proxy.pipeline import make_place
 from cython.cimports.twemproxy.proxy.reply_queue import ClientRequest, ReplyQueue
 from cython.cimports.twemproxy.proxy.route_table import RouteTable
@@ -51,12 +50,12 @@ def scatter(
     block: cython.pointer[Block],
     start: cython.Py_ssize_t,
     end: cython.Py_ssize_t,
-    pieced: PiecedRequest | None,
+    whole: WholeRequest | None,
 ) -> ServerConnection:
     """Send a SCATTER request, in ``block`` from ``start`` to ``end``, to its servers.
 
-    ``client``: the client's number. ``profile``: the profile of the server connections. ``pieced``: the request of
-    which this one is a piece, None for a whole request.
+    ``client``: the client's number. ``profile``: the profile of the server connections. ``whole``: the request of
+    which this one is a piece, None without one.
 
     Returns None, or, without having sent anything, a connection whose send queue is full.
     """
@@ -77,13 +76,13 @@ def scatter(
     key: Item = pool.item
     if not routes.is_open:
         if misses:
-            return answer_missing(pool, request, replies, n, pieced)
-        if pieced is not None:
-            pieced.fail(cython.cast(cython.p_uchar, PyBytes_AS_STRING(pool.refused)), PyBytes_GET_SIZE(pool.refused))
+            return answer_missing(pool, request, replies, n, whole)
+        if whole is not None:
+            whole.fail(cython.cast(cython.p_uchar, PyBytes_AS_STRING(pool.refused)), PyBytes_GET_SIZE(pool.refused))
             return None
         replies.fail(replies.reserve(), b"" if request.expected & NOREPLY else pool.refused)
         return None
-    if routes.n_servers == 1 and pieced is None and not misses:
+    if routes.n_servers == 1 and whole is None and not misses:
         connection = pool.connection(cython.cast(Server, routes.servers[0]), client, profile)
         if connection.out.pending > HIGH_WATER:
             return connection
@@ -117,14 +116,14 @@ def scatter(
                 connection = pool.connection(cython.cast(Server, routes.servers[place]), client, profile)
                 if connection.out.pending > HIGH_WATER:
                     return connection
-                if by_server[place].items == n and pieced is None and not misses:
+                if by_server[place].items == n and whole is None and not misses:
                     forward_whole(connection, request, replies, block, start, end)
                     return None
         split = SplitRequest()
         split.items = items
         items = cython.NULL
         split.n_items = n
-        split.begin(pool, request.merge, request.expected, replies, pieced)
+        split.begin(pool, request.merge, request.expected, replies, whole)
         split.take_fragments(by_server)
         split.keep_request(block, start, end)
         split.send_fragments(request, client, profile, block, start)
@@ -207,17 +206,36 @@ def fan_out(pool: ServerPool, expected: cython.uchar, replies: ReplyQueue, conne
 
 @cython.cfunc
 def answer_missing(
-    pool: ServerPool, request: Request, replies: ReplyQueue, n: cython.int, pieced: PiecedRequest | None
+    pool: ServerPool, request: Request, replies: ReplyQueue, n: cython.int, whole: WholeRequest | None
 ) -> ServerConnection:
     """Reply to a request for ``n`` values that all are missing; returns None."""
     split: SplitRequest = SplitRequest()
-    split.begin(pool, request.merge, request.expected, replies, pieced)
+    split.begin(pool, request.merge, request.expected, replies, whole)
     split.items = cython.cast(cython.pointer[Place], calloc(n, cython.sizeof(Place)))
     if split.items is cython.NULL:
         raise MemoryError("no memory to split a request")
     split.n_items = n
     split.answer_values()
     return None
+
+
+@cython.cclass
+class WholeRequest:
+    """A request of which pieces are sent as requests of their own, see ``proxy.pieced_request``."""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take(
+        self, block: cython.pointer[Block], data: cython.p_uchar, length: cython.Py_ssize_t, total: cython.longlong
+    ) -> cython.int:
+        """The reply to the piece: values, ``total`` keys, or a status."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail(self, data: cython.p_uchar, length: cython.Py_ssize_t) -> cython.int:
+        """The piece has failed with this error."""
+        raise NotImplementedError
 
 
 @cython.final
@@ -250,7 +268,7 @@ class SplitRequest(ClientRequest):
         merge: Merge,
         expected: cython.uchar,
         replies: ReplyQueue,
-        pieced: PiecedRequest | None,
+        whole: WholeRequest | None,
     ) -> cython.int:
         """Start; reserve a position in the order of replies, unless the request is a piece of another one."""
         self.pool = pool
@@ -258,8 +276,8 @@ class SplitRequest(ClientRequest):
         self.replies = replies
         self.merge = merge
         self.expected = expected
-        self.pieced = pieced
-        if pieced is None:
+        self.whole = whole
+        if whole is None:
             self.position = replies.reserve_values(self.n_items if self.n_items > 0 and self.merge == VALUES else 1)
         return 0
 
@@ -498,8 +516,8 @@ class SplitRequest(ClientRequest):
             if fragment.outcome != MERGEABLE and not (self.merge == VALUES and self.pool.settings.tolerates_missing):
                 if fragment.outcome == FAILED:
                     self.pool.counters[FORWARD_ERROR] += 1
-                if self.pieced is not None:
-                    return self.pieced.fail(fragment.reply, fragment.reply_length)
+                if self.whole is not None:
+                    return self.whole.fail(fragment.reply, fragment.reply_length)
                 return self.answer_with(fragment.block, fragment.reply, fragment.reply_length)
             if self.merge == SUM:
                 total += codec.read_integer(fragment.reply, fragment.at, fragment.reply_length)
@@ -507,16 +525,16 @@ class SplitRequest(ClientRequest):
             return self.answer_values()
         if self.merge == STATUS:
             return self.answer_with(self.fragments[0].block, self.fragments[0].reply, self.fragments[0].reply_length)
-        if self.pieced is not None:
-            return self.pieced.take(cython.NULL, cython.NULL, 0, total)
+        if self.whole is not None:
+            return self.whole.take(cython.NULL, cython.NULL, 0, total)
         return self.answer_with(cython.NULL, head, codec.put_merged(head, SUM, self.n_items, total))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def answer_with(self, block: cython.pointer[Block], data: cython.p_uchar, length: cython.Py_ssize_t) -> cython.int:
         """Pass this reply to the request of which this is a piece, or to the client, unless it wants no reply."""
-        if self.pieced is not None:
-            return self.pieced.take(block, data, length, 0)
+        if self.whole is not None:
+            return self.whole.take(block, data, length, 0)
         return ClientRequest.answer_with(self, block, data, length)
 
     @cython.cfunc
@@ -537,7 +555,7 @@ class SplitRequest(ClientRequest):
                 size += self.fragments[f].reply_length
         merged = self.pool.loop.blocks.take(size)
         out = block_bytes(merged)
-        at = 0 if self.pieced is not None else codec.put_merged(out, VALUES, self.n_items, 0)
+        at = 0 if self.whole is not None else codec.put_merged(out, VALUES, self.n_items, 0)
         for i in range(self.n_items):
             item = cython.address(self.items[i])
             if self.n_fragments > 0:
@@ -547,7 +565,7 @@ class SplitRequest(ClientRequest):
                     at += item.length
                     continue
             at += codec.put_missing(out + at, self.expected)
-        if self.pieced is None:
+        if self.whole is None:
             at += codec.put_merged_end(out + at)
         self.answer_with(merged, out, at)
         self.pool.loop.blocks.release(merged)
