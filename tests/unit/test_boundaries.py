@@ -13,7 +13,6 @@ from pathlib import Path
 from harness.sources import MODULES, imports_of_header, imports_of_module, module_name
 
 CYCLES = [
-    {"proxy.fenced", "proxy.server_connection"},
     {
         *("proxy.admission", "proxy.client", "proxy.discard", "proxy.memory_limit", "proxy.plan_execution"),
         *("proxy.published", "proxy.wrong_protocol"),

@@ -54,7 +54,6 @@ from cython.cimports.twemproxy.proxy.client_states import (
     ClientState,
 )
 from cython.cimports.twemproxy.proxy.discard import discard, linger, refuse_large, refuse_rest, refuse_unfinished
-from cython.cimports.twemproxy.proxy.fenced import is_stuck
 from cython.cimports.twemproxy.proxy.memory_limit import THRIFTY_WINDOW
 from cython.cimports.twemproxy.proxy.pieced_request import LOST, WAITING, PiecedRequest, takes_pieces
 from cython.cimports.twemproxy.proxy.plan_execution import drop_steps, follow, go_on, queue_request
@@ -418,7 +417,7 @@ class ClientConnection(Stream):
     ) -> cython.bint:
         """Send a whole request to a server; returns False if the server connection's send queue is full."""
         connection: ServerConnection = self.pool.connection(server, self.id, self.profile)
-        if connection.fences is not None and is_stuck(connection):
+        if connection.fenced and connection.is_stuck():
             ready = self.reservations().reserve(server, self.profile)
             if ready is True:
                 connection = self.reserved.use(server)

@@ -2,7 +2,6 @@ from libc.stdint cimport int64_t
 
 from twemproxy.net.block cimport Block
 from twemproxy.protocol.request cimport Request
-from twemproxy.proxy.fences cimport Fences
 from twemproxy.proxy.pipeline cimport Pipeline
 from twemproxy.proxy.roles cimport Policy
 from twemproxy.proxy.server_stream cimport ServerStream
@@ -16,7 +15,7 @@ cdef class ServerConnection(ServerStream):
     cdef bint writes_suspended
     cdef bint drain_requested
     cdef bint shaped
-    cdef Fences fences
+    cdef bint fenced
     cdef int64_t counted_until
     cdef Pipeline requests
     cdef Py_ssize_t retry_bytes
@@ -26,6 +25,10 @@ cdef class ServerConnection(ServerStream):
     cdef int send_request(self, ReplyHandler handler, unsigned int position, Request request, unsigned char expected, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int send_bytes(self, ReplyHandler handler, unsigned int position, bytes request, unsigned char expected) except -1
     cdef int separate(self, ReplyHandler handler) except -1
+    cdef int fence_off(self, object owner) except -1
+    cdef bint is_stuck(self) noexcept
+    cdef int drop_unsent(self) except -1
+    cdef int forget_unsent_fences(self) except -1
     cdef int enqueue(self, ReplyHandler handler, unsigned int position, Py_ssize_t length, unsigned char expected, unsigned char required_features) except -1
     cdef Py_ssize_t consumed(self, Py_ssize_t start) except -1
     cdef list take_failed(self, bint again)

@@ -10,7 +10,7 @@ it sends something, and after a second one the connection fails. When the connec
 was written are sent once more on a new connection, and with ``retry_reads`` so are reads. On a connection that one
 client has for itself, requests depend on each other, so the first overdue request fails all of them.
 
-On connections where clients can shape the server's replies there are fences between requests: see ``proxy.fenced``.
+Shared connections where clients can shape the server's replies are those of ``proxy.fenced``.
 
 A connection to a former address of its server is DRAINING until all written requests have replies. Then the connection
 opens to a current address and sends the requests that were queued in the meantime.
@@ -45,16 +45,6 @@ from cython.cimports.twemproxy.proxy.connection_states import (
     READY,
     RESOLVING,
 )
-from cython.cimports.twemproxy.proxy.fenced import (
-    consume_fenced,
-    drop_unsent_fenced,
-    forget_unsent_fences,
-    look_after_fence,
-    put_fence,
-    separate,
-    take_failed_fenced,
-)
-from cython.cimports.twemproxy.proxy.fences import Fences
 from cython.cimports.twemproxy.proxy.internal_request import InternalRequest
 from cython.cimports.twemproxy.proxy.pipeline import Entry, Pipeline, add, forget_oldest, make_place, oldest
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
@@ -85,7 +75,6 @@ LARGEST_LATE_REPLY = cython.declare(cython.const[cython.Py_ssize_t], 64 * 1024 *
 INFO = cython.declare(cython.const[cython.int], 6)
 
 
-@cython.final
 @cython.cclass
 class ServerConnection(ServerStream):
     """A server connection.
@@ -95,7 +84,7 @@ class ServerConnection(ServerStream):
     ``writes_suspended``: nothing is sent until the server sends something. ``reply_began_at``: when the incomplete
     reply began to arrive, in ms, NEVER without one. ``counted_until``: overdue requests with an earlier deadline do not
     count as another failure of the server. ``shaped``: clients may decide the text of replies, so replies do not show
-    the server's health; a shared connection that is shaped has ``fences``. ``retry_bytes``: bytes of retried
+    the server's health; ``fenced``: it is a FencedConnection. ``retry_bytes``: bytes of retried
     requests in progress, see ``proxy.retryable``.
     """
 
@@ -113,8 +102,6 @@ class ServerConnection(ServerStream):
         self.requests = Pipeline()
         self.reply_began_at = NEVER
         self.shaped = codec.is_shaped(profile)
-        if self.shaped and self.policy.independent:
-            self.fences = Fences()
 
     # --- requests --------------------------------------------------------------------------------------------
 
@@ -168,9 +155,29 @@ class ServerConnection(ServerStream):
     @cython.exceptval(-1, check=False)
     def separate(self, handler: ReplyHandler) -> cython.int:
         """Prepare to append a request of ``handler`` to ``out``; ``enqueue`` records it afterwards."""
-        if self.fences is None:
-            return 0
-        return separate(self, handler.owner())
+        return self.fence_off(handler.owner()) if self.fenced else 0
+
+    # --- of fenced connections ---------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fence_off(self, owner: object) -> cython.int:
+        """Put a fence before the next request, which is of ``owner``, if it needs one."""
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def is_stuck(self) -> cython.bint:
+        """Whether a script may run on the connection, so that the server does not read it."""
+        return False
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def forget_unsent_fences(self) -> cython.int:
+        """Remove the fences that ``Pipeline.take_unsent`` has removed from the pipeline."""
+        return 0
+
+    # --- queueing ----------------------------------------------------------------------------------------------
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -218,8 +225,6 @@ class ServerConnection(ServerStream):
             return self.reconnect()
         if self.state != READY or self.writes_suspended:
             return 0
-        if self.fences is not None and self.fences.unfenced > 0:
-            put_fence(self, False)
         return Stream.flush(self)
 
     @cython.cfunc
@@ -268,8 +273,7 @@ class ServerConnection(ServerStream):
         request: bytes
         reply: bytes
         unsent: list = self.requests.take_unsent(self.out, self.loop.blocks)
-        if self.fences is not None:
-            forget_unsent_fences(self)
+        self.forget_unsent_fences()
         for handler, position, expected, request, _, _ in unsent:
             reply = self.upstream.missing_reply(request, expected & RESP3 != 0) if self.policy.independent else b""
             if not reply:
@@ -407,8 +411,6 @@ class ServerConnection(ServerStream):
         frame: Frame
         stop: cython.Py_ssize_t
         self.needed = 0
-        if self.fences is not None and self.state >= READY:
-            return self.consumed(consume_fenced(self, block, start, end))
         while start < end:
             expected = codec.handshake_expected
             if self.state >= READY and requests.head != requests.tail:
@@ -487,7 +489,7 @@ class ServerConnection(ServerStream):
             # The connection itself works: only the client that waits for the reply is closed.
             self.loop.on_defect(defect)
             handler.close_owner()
-        if not fits and self.fences is None:
+        if not fits and not self.fenced:
             return self.fail(EINVAL, "its reply does not fit the request")
         return 0
 
@@ -544,8 +546,6 @@ class ServerConnection(ServerStream):
                 silent_by = min(silent_by, self.suspend_writes())
         if self.is_opening():
             silent_by = self.open_by
-        if self.fences is not None and self.state >= READY:
-            silent_by = min(silent_by, look_after_fence(self))
         return min(silent_by, self.requests.next_deadline())
 
     @cython.cfunc
@@ -643,10 +643,7 @@ class ServerConnection(ServerStream):
         failed: list = self.requests.take_overdue(self.loop.now)
         if self.state == READY:
             self.suspend_writes()
-        if self.fences is not None:
-            drop_unsent_fenced(self)
-        else:
-            self.requests.drop_unsent(self.out, self.loop.blocks)
+        self.drop_unsent()
         self.counters[SERVER_TIMEDOUT] += len(failed)
         if self.loop.verbosity >= INFO:
             self.upstream.log_overdue(len(failed))
@@ -817,10 +814,15 @@ class ServerConnection(ServerStream):
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def drop_unsent(self) -> cython.int:
+        """See ``Pipeline.drop_unsent``."""
+        self.requests.drop_unsent(self.out, self.loop.blocks)
+        return 0
+
+    @cython.cfunc
     def take_failed(self, again: cython.bint) -> list:
         """As ``Pipeline.take_failed``."""
-        if self.fences is not None:
-            return take_failed_fenced(self, again)
         return self.requests.take_failed(self.out, self.loop.blocks, again)
 
     @cython.cfunc
@@ -831,8 +833,6 @@ class ServerConnection(ServerStream):
         self.reply_began_at = NEVER
         self.writes_suspended = False
         self.drain_requested = False
-        if self.fences is not None:
-            self.fences.begin_slice()
         return ServerStream.shut(self)
 
     def give_up(self, error: int, reason: str) -> None:
@@ -845,8 +845,6 @@ class ServerConnection(ServerStream):
         self.shut()
         self.out.clear(self.loop.blocks)
         self.requests.clear()
-        if self.fences is not None:
-            self.fences.keep(0, True)
         self.retry_bytes = 0
         self.wake_waiting()
         self.publish_gauges()

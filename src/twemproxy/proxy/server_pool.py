@@ -15,6 +15,7 @@ from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor, Item, Request
+from cython.cimports.twemproxy.proxy.fenced import FencedConnection
 from cython.cimports.twemproxy.proxy.health import Health
 from cython.cimports.twemproxy.proxy.internal_request import InternalRequest
 from cython.cimports.twemproxy.proxy.pipeline import Pipeline
@@ -142,7 +143,11 @@ class ServerPool(ConfiguredPool):
 
     def new_connection(self, server: Server, profile: int, role: Role):
         """A new connection to the server, still closed."""
-        connection = ServerConnection(self, self.loop, self.codec, server, profile, role)
+        connection: ServerConnection
+        if role == SHARED and self.codec.is_shaped(profile):
+            connection = FencedConnection(self, self.loop, self.codec, server, profile, role)
+        else:
+            connection = ServerConnection(self, self.loop, self.codec, server, profile, role)
         connection.process_counters = self.process_counters
         return connection
 
