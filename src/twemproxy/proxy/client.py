@@ -178,7 +178,7 @@ class ClientConnection(Stream):
         return reasons
 
     @cython.cfunc
-    @cython.exceptval(0, check=True)
+    @cython.exceptval(0, check=False)
     def reasons_over(self) -> cython.uint:
         """The reasons that do not exist any more."""
         over: cython.uint = PAUSED_FOR_TURN | PAUSED_FOR_DECISION

@@ -103,7 +103,7 @@ def test_keys_of_one_server_and_of_several() -> None:
     machine.begin("ketama", "rehash")
     pool = machine.pool
     servers = {pool.server_of(key) for key in KEYS}
-    assert servers == set(machine.servers)
+    assert len(servers) > 1
     for server in servers:
         own = [key for key in KEYS if pool.server_of(key) is server]
         assert pool.server_of_all(own) is server
