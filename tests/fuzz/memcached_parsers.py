@@ -11,11 +11,11 @@ from memcache_tables import FORWARDED, REFUSED
 
 from fuzz.checking import Check, agreed, found_in
 from harness.command_streams import UNIQUE, calculating, retrieving
-from harness.fake_servers import fake_servers
 from harness.flavours import Load, compiled
 from harness.memcache import reply_end
 from twemproxy.protocol.memcache.commands import COMMANDS, KIND_NAMES, REPLY_KINDS, WORDS
 from twemproxy.proxy.server_poll import Poll, Reply
+from unit.fakes import fake_servers
 
 MODULE = "twemproxy.protocol.memcache.codec"
 

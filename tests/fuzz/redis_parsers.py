@@ -22,15 +22,15 @@ from feeding import (
     Message,
     Parser,
 )
-from redis_peers import FakeClient, FakePool
+from redis_peers import Client, Pool
 
 from fuzz.checking import Check, agreed, found_in, source_of
-from harness.fake_servers import fake_servers
 from harness.flavours import Load, compiled
 from harness.redis_pool_streams import POOL_GROUPS
 from harness.redis_streams import GROUPS, ODD_ARGUMENTS
 from harness.resp import arguments, array, bulk, command, error, integer, message_end
 from twemproxy.protocol.redis.commands import COMMANDS, PERMITTED_BY_DIRECTIVE, SUBCOMMANDS
+from unit.fakes import fake_servers
 
 MODULE = "twemproxy.protocol.redis.codec"
 _MOST_LOOKS = 4
@@ -202,8 +202,8 @@ class Conversation:
         self.codec = codec
         self.source = source
         self.servers = source.choice([1, 3])
-        self.pool = FakePool(source.choice(["", "", "", "secret"]), 0, True, source.choice([1, 4]), self.servers)
-        client = FakeClient(self.pool)
+        self.pool = Pool(source.choice(["", "", "", "secret"]), 0, True, source.choice([1, 4]), self.servers)
+        client = Client(self.pool)
         client.waiting = source.random() < 0.1
         self.session = client.session = codec.session(self.pool, client)
 

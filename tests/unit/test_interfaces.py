@@ -1,16 +1,19 @@
 """What plain Python says about compiled classes, compared with these classes: their names, and those of the fakes.
 
 The type checker does not see compiled classes. A ``Protocol`` describes the part of one that plain Python uses, and a
-fake takes its place in a test. A method must have the same parameters in all three.
+fake (``fakes.py``) takes its place in a test. A method must have the same parameters in all three.
 """
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from unit import fakes
 
 CLIENT, CONNECTION = "twemproxy.proxy.client:ClientConnection", "twemproxy.proxy.server_connection:ServerConnection"
 POOL, SUBSCRIPTIONS = "twemproxy.proxy.server_pool:ServerPool", "twemproxy.proxy.pubsub:Subscriptions"
@@ -37,36 +40,21 @@ PROTOCOLS = [
     ("twemproxy.proxy.upstream:Handshake", "twemproxy.protocol.codec:Codec"),
 ]
 
-FAKES = [
-    ("protocol/redis/redis_peers.py:FakeClient", CLIENT),
-    ("protocol/redis/redis_peers.py:FakePool", POOL),
-    ("protocol/redis/redis_peers.py:FakePoll", "twemproxy.proxy.server_poll:ServerPoll"),
-    ("protocol/redis/redis_peers.py:FakeReservations", RESERVATIONS),
-    ("protocol/redis/redis_peers.py:FakeSubscriptions", SUBSCRIPTIONS),
-    ("protocol/redis/redis_peers.py:FakeTopicRequest", "twemproxy.proxy.topics:TopicRequest"),
-    ("protocol/redis/redis_peers.py:FakeUnsubscribeRequest", "twemproxy.proxy.topics:UnsubscribeRequest"),
-    ("protocol/memcache/test_memcache_codec.py:FakePool", POOL),
-    ("proxy/subscription_peers.py:FakeClient", CLIENT),
-    ("proxy/subscription_peers.py:FakeConnection", CONNECTION),
-    ("proxy/subscription_peers.py:FakePool", POOL),
-    ("proxy/test_addresses.py:FakePool", POOL),
-    ("proxy/test_health_checks.py:FakeConnection", CONNECTION),
-    ("proxy/test_health_checks.py:FakePool", POOL),
-    ("proxy/test_private_connections.py:FakeClient", CLIENT),
-    ("proxy/test_private_connections.py:FakeConnection", CONNECTION),
-    ("proxy/test_private_connections.py:FakePool", POOL),
-    ("proxy/test_profiles.py:FakeClient", CLIENT),
-    ("proxy/test_profiles.py:FakeConnection", CONNECTION),
-    ("proxy/test_profiles.py:FakePool", POOL),
-    ("proxy/test_upstream.py:FakePool", POOL),
-]
+HERE = Path(__file__).parent
+DERIVING = re.compile(r"^class \w+\(Fake\w+\)", re.MULTILINE)
+DERIVED = [path for path in sorted(HERE.rglob("*.py")) if path.name != "fakes.py" and DERIVING.search(path.read_text())]
+"""The files with classes that tests derive from fakes."""
 
-ONLY_IN_FAKES = {
-    CLIENT: {"ask", "go_on", "has", "leave", "turn", "unsubscribe", "begin_unsubscribe"},
-    CONNECTION: {"answer", "fail", "publish", "say", "shut"},
-    POOL: {"answer", "link", "links", "work"},
+ONLY_IN_DERIVED: dict[type, set[str]] = {
+    fakes.FakeClient: {"ask", "go_on", "has", "leave", "turn", "unsubscribe", "begin_unsubscribe"},
+    fakes.FakeConnection: {"answer", "fail", "publish", "say", "settle", "shut"},
+    fakes.FakeServer: set(),
+    fakes.FakePool: {
+        *("answer", "connection", "link", "links", "resolve", "use", "work"),
+        *("until_probe", "until_question"),
+    },
 }
-"""Methods with which tests drive a fake; the class may have another method of the same name."""
+"""Methods with which tests drive classes derived from a fake; its class may have another method of the same name."""
 
 
 def class_of(place: str) -> Any:
@@ -102,12 +90,30 @@ def test_a_protocol_describes_its_class(protocol: str, described: str) -> None:
         assert differences(method, getattr(compiled, name)) == [], name
 
 
-@pytest.mark.parametrize(("fake", "replaced"), FAKES)
-def test_a_fake_has_the_methods_of_its_class(fake: str, replaced: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, _, class_name = fake.partition(":")
-    monkeypatch.syspath_prepend(Path(__file__).parent / Path(file).parent)
-    compiled = class_of(replaced)
-    found = dict(methods(class_of(f"{Path(file).stem}:{class_name}")))
-    for name in found.keys() - ONLY_IN_FAKES.get(replaced, set()):
-        if hasattr(compiled, name):
-            assert differences(found[name], getattr(compiled, name)) == [], name
+FAKES = [fake for fake in vars(fakes).values() if isinstance(fake, type) and fake.__module__ == fakes.__name__]
+
+
+@pytest.mark.parametrize("fake", [fake for fake in FAKES if fake is not fakes.Fake], ids=lambda fake: fake.__name__)
+def test_a_fake_has_only_methods_of_its_class(fake: Any) -> None:
+    actual = class_of(fake.of)
+    assert issubclass(fake, fakes.Fake)
+    for name, method in methods(fake):
+        assert hasattr(actual, name), f"{fake.of} has no {name}"
+        assert differences(method, getattr(actual, name)) == [], name
+
+
+@pytest.mark.parametrize("path", DERIVED, ids=lambda path: path.name)
+def test_a_class_derived_from_a_fake_has_methods_of_the_fakes_class(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(path.parent)
+    found = vars(importlib.import_module(path.stem)).values()
+    derived = [value for value in found if isinstance(value, type) and issubclass(value, fakes.Fake)]
+    derived = [value for value in derived if value not in FAKES]
+    assert derived
+    for value in derived:
+        fake = next(base for base in value.__mro__ if base in FAKES)
+        for name, method in methods(value):
+            if name not in ONLY_IN_DERIVED[fake]:
+                assert hasattr(class_of(value.of), name), f"{value.of} has no {name}"
+                assert differences(method, getattr(class_of(value.of), name)) == [], f"{value.__name__}.{name}"

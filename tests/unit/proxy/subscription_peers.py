@@ -1,31 +1,30 @@
-"""A fake pool, its servers and its clients, as far as subscriptions use them."""
+"""A pool whose subscriptions are real, its servers, and its clients."""
 
 import errno
 from collections import defaultdict, deque
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
-from harness.fake_servers import FakeServer, fake_servers
 from harness.resp import arguments, error, message_end
 from harness.subscribing import confirmation, message, pattern_message
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.proxy.pubsub import Subscriptions
 from twemproxy.proxy.topics import TopicRequest, UnsubscribeRequest
+from unit.fakes import FakeClient, FakeConnection, FakePool, FakeServer
 
 TIMEOUT = 100
 REFUSED = error("NOPERM no")
 
 
-class FakeConnection:
+class Link(FakeConnection):
     """``requests``: requests without an answer so far; ``subscribed``: the server's subscriptions, as (kind, name)."""
 
-    def __init__(self, pool: "FakePool", server: FakeServer) -> None:
+    def __init__(self, pool: "Pool", server: FakeServer) -> None:
+        super().__init__(server)
         self.pool = pool
-        self.server = server
-        self.on_settled: Callable[[bool, bool], None] | None = None
         self.listener: Callable[[bytes], None] | None = None
         self.open = False
-        self.misplaced = False
         self.requests: deque[list[bytes]] = deque()
         self.history: list[str] = []
         self.subscribed: set[tuple[str, bytes]] = set()
@@ -43,11 +42,12 @@ class FakeConnection:
             data = data[end:]
 
     def abandon(self) -> None:
-        self.on_settled = self.listener = None
+        super().abandon()
+        self.listener = None
         self.shut()
 
-    def is_stale(self) -> bool:
-        return self.misplaced
+    def is_open(self) -> bool:
+        return self.open
 
     def take_unread(self) -> None:
         assert self.open
@@ -101,67 +101,31 @@ class FakeConnection:
                 self.say(message(name, text))
 
 
-class FakePool:
+class Pool(FakePool):
     """The first byte of a name determines its server; if that server is not live, a live server is used.
 
     ``down``: servers that refuse connections at once. ``forbidden``: topics that servers refuse.
     """
 
     def __init__(self, servers: int = 3, timeout: int = TIMEOUT) -> None:
-        self.config = SimpleNamespace(timeout=timeout)
-        self.codec = RedisCodec()
-        self.servers = fake_servers(servers)
-        self.live: set[int] = set(self.servers)
+        super().__init__(SimpleNamespace(timeout=timeout), RedisCodec(), servers)
         self.down: set[int] = set()
         self.forbidden: dict[int, set[tuple[str, bytes]]] = {}
-        self.random = False
-        self.extra: list[FakeConnection] = []
         self.given_up: list[str] = []
-        self.time = 1000
-        self.look_at = 0
-        self.kept = 0
-        self.most_kept = 1 << 30
         self.subscriptions = Subscriptions(self)
 
-    def is_random(self) -> bool:
-        return self.random
-
-    def server_of(self, key: bytes) -> FakeServer:
+    def server_of(self, key: bytes) -> Any:
         first = key[0] if key else 0
         live = self.live_servers()
         server = self.servers[first % len(self.servers)]
         return server if server in live else live[first % len(live)]
 
-    def live_servers(self) -> tuple[FakeServer, ...]:
-        return tuple(server for server in self.servers if server in self.live) or self.servers
+    def open_subscriber(self, server: FakeServer) -> Any:
+        return self._opened(Link(self, server))
 
-    def open_subscriber(self, server: FakeServer) -> FakeConnection:
-        connection = FakeConnection(self, server)
-        self.extra.append(connection)
-        return connection
-
-    def drop(self, connection: FakeConnection) -> None:
-        assert not connection.open
-        self.extra.remove(connection)
-
-    def error(self, text: str) -> bytes:
-        return error(f"ERR {text}")
-
-    def now(self) -> int:
-        return self.time
-
-    def look_by(self, moment: int) -> None:
-        self.look_at = moment
-
-    def keep(self, change: int) -> None:
-        self.kept += change
-        assert self.kept >= 0
-
-    def may_keep(self, held: int, more: int) -> bool:
-        return max(self.kept, held) + more <= self.most_kept
-
-    def link(self, server: int) -> FakeConnection:
+    def link(self, server: int) -> Link:
         """The only connection to a server."""
+        connection: Link
         [connection] = [connection for connection in self.extra if connection.server == server]
         return connection
 
@@ -182,36 +146,25 @@ class FakePool:
             pass
 
 
-class FakeClient:
+class Subscriber(FakeClient):
     """``answers``: the result of each request, True or an error. ``got``: the messages.
 
     ``piece``: how many topics the client takes in a turn.
     """
 
-    def __init__(self, pool: FakePool, piece: int = 1000) -> None:
+    def __init__(self, pool: Pool, piece: int = 1000) -> None:
+        super().__init__()
         self.piece = piece
         self.pool = pool
         self.subscriptions = pool.subscriptions
         self.request: tuple[str, list[bytes]] | None = None
         self.asked: TopicRequest | None = None
         self.topics: dict[str, dict[bytes, None]] = defaultdict(dict)
-        self.woken = False
-        self.ended = ""
         self.answers: list[bytes | bool] = []
-        self.got: list[bytes] = []
-
-    def push(self, message: bytes, shared: object) -> object:
-        assert shared in (None, message)
-        assert not self.ended
-        self.got.append(message)
-        return message
-
-    def wake(self) -> None:
-        self.woken = True
 
     def cut_off(self, why: str) -> None:
         if not self.ended:
-            self.ended = why
+            super().cut_off(why)
             self._drop()
 
     def leave(self) -> None:
@@ -254,7 +207,7 @@ class FakeClient:
         """Continue the request; returns its result, or False while there is none."""
         assert self.request is not None
         assert self.asked is not None
-        self.woken = False
+        self.woken = 0
         if not self.asked.is_settled():
             return False
         told = self.asked.error or True
@@ -264,7 +217,7 @@ class FakeClient:
             self.topics[kind] |= dict.fromkeys(names[: self.piece])
             if len(names) > self.piece:
                 self.request = kind, names[self.piece :]
-                self.woken = True
+                self.wake()
                 return False
         self.asked.end()
         self.request = self.asked = None

@@ -13,6 +13,7 @@ from twemproxy.log import get_logger
 from twemproxy.proxy.address_refresh import JITTER, AddressRefresh
 from twemproxy.proxy.addresses import PATIENCE, Addresses, Candidate
 from twemproxy.worker.messages import Resolved
+from unit.fakes import FakePool
 
 NAME = "redis-1.example"
 ONE, OTHER = "192.0.2.1", "192.0.2.2"
@@ -23,15 +24,14 @@ def at(*ips: str) -> list[Candidate]:
     return [(socket.AF_INET, (ip, 6379)) for ip in ips]
 
 
-class FakePool:
+class Pool(FakePool):
     """A pool with these servers and its own clock; ``answer`` is the reply of its name server."""
 
     def __init__(self, *hosts: str, refresh: int = 0, timeout: int = 0) -> None:
         listen = ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1))
         servers = tuple(ServerConfig(name=host, pname=f"{host}:1", address=place(host), weight=1) for host in hosts)
-        self.config = PoolConfig("p", listen, servers, dns_refresh=refresh, timeout=timeout)
+        super().__init__(PoolConfig("p", listen, servers, dns_refresh=refresh, timeout=timeout))
         self.time = 5000
-        self.look_at = 0
         self.questions: list[tuple[str, Callable[[Resolved], None]]] = []
         self.followed: list[Any] = []
         self.addresses = [Addresses(self, server, self.resolve) for server in servers]
@@ -41,13 +41,6 @@ class FakePool:
     def resolve(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
         assert port == 6379
         self.questions.append((host, callback))
-
-    def now(self) -> int:
-        return self.time
-
-    def look_by(self, moment: int) -> None:
-        assert moment >= self.time
-        self.look_at = moment
 
     def leave_stale_address(self, server: Any) -> None:
         self.followed.append(server)
@@ -79,7 +72,7 @@ def place(host: str) -> Address:
     return Address(path=host) if host.startswith("/") else Address(host, 6379)
 
 
-def known(pool: FakePool, *ips: str) -> Addresses:
+def known(pool: Pool, *ips: str) -> Addresses:
     """The addresses of the only server after one lookup with this answer."""
     [addresses] = pool.addresses
     addresses.resolve(Heard())
@@ -114,7 +107,7 @@ def logged() -> Iterator[list[str]]:
     ],
 )
 def test_what_is_no_name_is_not_looked_up(host: str, candidate: Candidate) -> None:
-    pool = FakePool(host, refresh=REFRESH)
+    pool = Pool(host, refresh=REFRESH)
     [addresses] = pool.addresses
     for _ in range(2):
         found = addresses.candidates()
@@ -128,7 +121,7 @@ def test_what_is_no_name_is_not_looked_up(host: str, candidate: Candidate) -> No
 
 
 def test_addresses_are_in_the_order_of_the_answer() -> None:
-    pool, heard = FakePool(NAME), Heard()
+    pool, heard = Pool(NAME), Heard()
     [addresses] = pool.addresses
     assert addresses.candidates() is None
     addresses.resolve(heard)
@@ -141,7 +134,7 @@ def test_addresses_are_in_the_order_of_the_answer() -> None:
 
 
 def test_one_question_serves_all_who_ask_meanwhile() -> None:
-    pool, first, second = FakePool(NAME), Heard(), Heard()
+    pool, first, second = Pool(NAME), Heard(), Heard()
     [addresses] = pool.addresses
     addresses.resolve(first)
     addresses.resolve(second)
@@ -154,7 +147,7 @@ def test_one_question_serves_all_who_ask_meanwhile() -> None:
 
 
 def test_a_name_without_addresses() -> None:
-    pool, heard = FakePool(NAME), Heard()
+    pool, heard = Pool(NAME), Heard()
     pool.addresses[0].resolve(heard)
     pool.answer()
     assert heard == [([], "no such name")]
@@ -162,7 +155,7 @@ def test_a_name_without_addresses() -> None:
 
 
 def test_without_refresh_every_opening_looks_the_name_up() -> None:
-    pool = FakePool(NAME)
+    pool = Pool(NAME)
     addresses = known(pool, ONE)
     assert addresses.candidates() is None
     heard = Heard()
@@ -172,7 +165,7 @@ def test_without_refresh_every_opening_looks_the_name_up() -> None:
 
 
 def test_refreshed_addresses_are_used_until_a_connection_fails() -> None:
-    pool = FakePool(NAME, refresh=REFRESH)
+    pool = Pool(NAME, refresh=REFRESH)
     addresses = known(pool, ONE, OTHER)
     for _ in range(2):
         found = addresses.candidates()
@@ -187,7 +180,7 @@ def test_refreshed_addresses_are_used_until_a_connection_fails() -> None:
 
 @pytest.mark.parametrize("refresh", [0, REFRESH])
 def test_last_addresses_are_used_while_the_name_server_fails(refresh: int) -> None:
-    pool = FakePool(NAME, refresh=refresh)
+    pool = Pool(NAME, refresh=refresh)
     addresses = known(pool, ONE)
     heard = Heard()
     addresses.resolve(heard)
@@ -202,7 +195,7 @@ def test_last_addresses_are_used_while_the_name_server_fails(refresh: int) -> No
 
 @pytest.mark.parametrize(("timeout", "patience"), [(0, PATIENCE), (400, 200), (60_000, PATIENCE)])
 def test_last_addresses_are_used_while_the_name_server_is_silent(timeout: int, patience: int) -> None:
-    pool = FakePool(NAME, timeout=timeout)
+    pool = Pool(NAME, timeout=timeout)
     addresses = known(pool, ONE)
     heard = Heard()
     addresses.resolve(heard)
@@ -221,7 +214,7 @@ def test_last_addresses_are_used_while_the_name_server_is_silent(timeout: int, p
 
 
 def test_who_asks_while_a_refresh_is_under_way_does_not_wait_longer() -> None:
-    pool, heard = FakePool(NAME, refresh=REFRESH), Heard()
+    pool, heard = Pool(NAME, refresh=REFRESH), Heard()
     addresses = known(pool, ONE)
     addresses.refresh()
     asked_at = pool.time
@@ -236,7 +229,7 @@ def test_who_asks_while_a_refresh_is_under_way_does_not_wait_longer() -> None:
 
 
 def test_without_an_address_there_is_only_the_answer() -> None:
-    pool, heard = FakePool(NAME), Heard()
+    pool, heard = Pool(NAME), Heard()
     pool.addresses[0].resolve(heard)
     assert pool.refreshing.expire(pool.time + 10 * PATIENCE) is None
     assert heard == []
@@ -245,7 +238,7 @@ def test_without_an_address_there_is_only_the_answer() -> None:
 
 
 def test_names_are_looked_up_at_start_and_again_and_again() -> None:
-    pool = FakePool("127.0.0.1", NAME, refresh=REFRESH)
+    pool = Pool("127.0.0.1", NAME, refresh=REFRESH)
     assert pool.look_at == pool.time
     assert pool.until_question() == 0
     for answer in [(ONE,), (), (ONE,), (OTHER,)]:
@@ -259,7 +252,7 @@ def test_names_are_looked_up_at_start_and_again_and_again() -> None:
 
 
 def test_an_opening_that_asks_puts_the_next_question_off() -> None:
-    pool = FakePool(NAME, refresh=REFRESH)
+    pool = Pool(NAME, refresh=REFRESH)
     pool.until_question()
     pool.answer(ONE)
     pool.time += REFRESH // 2
@@ -269,7 +262,7 @@ def test_an_opening_that_asks_puts_the_next_question_off() -> None:
 
 
 def test_connections_are_told_of_a_change_of_the_set() -> None:
-    pool = FakePool(NAME, refresh=REFRESH)
+    pool = Pool(NAME, refresh=REFRESH)
     addresses = known(pool, ONE, OTHER)
     for answer, changes in [((OTHER, ONE), 0), ((), 0), ((OTHER,), 1), ((OTHER, ONE), 2)]:
         addresses.refresh()
@@ -283,7 +276,7 @@ def test_connections_are_told_of_a_change_of_the_set() -> None:
 
 def test_without_refresh_names_are_looked_up_at_start_all_the_same() -> None:
     """Thus a name that cannot be looked up is logged before a client needs it."""
-    pool = FakePool("127.0.0.1", NAME)
+    pool = Pool("127.0.0.1", NAME)
     pool.refreshing.expire(pool.time)
     assert len(pool.questions) == 1
     pool.answer(ONE)
@@ -292,14 +285,14 @@ def test_without_refresh_names_are_looked_up_at_start_all_the_same() -> None:
 
 
 def test_without_refresh_connections_are_told_of_nothing() -> None:
-    pool = FakePool(NAME)
+    pool = Pool(NAME)
     known(pool, ONE)
     known(pool, OTHER)
     assert pool.followed == []
 
 
 def test_beginning_and_end_of_trouble_are_logged_once(logged: list[str]) -> None:
-    pool = FakePool(NAME)
+    pool = Pool(NAME)
     addresses = known(pool)
     for answer in [(), (ONE,), (ONE,), (), (), (ONE,), (OTHER,), (OTHER,)]:
         addresses.refresh()

@@ -1,7 +1,6 @@
 """When servers are probed, and what follows from the results; the test controls the time."""
 
 import errno
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,77 +8,55 @@ import pytest
 
 from twemproxy.proxy.health_checks import JITTER, MOST_DOUBLINGS, PROBE_TIMEOUT, SOON, HealthChecks
 from twemproxy.proxy.upstream import error_text
+from unit.fakes import FakeConnection, FakePool, FakeServer
 
 RETRY = 1000
 CHECK = 200
 
 
-class FakeConnection:
+class Probe(FakeConnection):
     """A probe that is running."""
-
-    def __init__(self, server: "Server", timeout: int) -> None:
-        self.server = server
-        self.timeout = timeout
-        self.request = b""
-        self.done: Callable[[bytes, bool], None] | None = None
-        self.closed = False
-
-    def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
-        self.request, self.done = request, done
-
-    def abandon(self) -> None:
-        self.closed = True
 
     def answer(self, reply: bytes, answered: bool = True) -> None:
         """Answer the probe with this reply, or with an error instead."""
-        assert self.done is not None
-        self.done(reply, answered)
+        [(_, done)] = self.asked
+        done(reply, answered)
         assert self.closed
 
 
-class Server:
+class Server(FakeServer):
     """A server of a pool."""
 
-    def __init__(self, pool: "FakePool") -> None:
-        self.pool = pool
+    pool: "Pool"
 
     def count_failure(self) -> None:
         self.pool.events.append(("failure", self))
 
 
-class FakePool:
+class Pool(FakePool):
     """A pool of two servers; ``events``: the failed checks and the calls of ``reinstate``."""
 
     def __init__(self, **settings: int) -> None:
         config = {"server_retry_timeout": RETRY, "probe_successes": 1, "health_check_interval": 0, "timeout": 0}
-        self.config = SimpleNamespace(**{**config, **settings})
-        self.servers = [Server(self), Server(self)]
-        self.codec = SimpleNamespace(probe=lambda: b"PING", is_well=lambda reply: reply == b"+PONG")
+        codec = SimpleNamespace(probe=lambda: b"PING", is_well=lambda reply: reply == b"+PONG")
+        super().__init__(SimpleNamespace(**{**config, **settings}), codec)
+        self.servers = [Server(position) for position in range(2)]
+        for server in self.servers:
+            server.pool = self
         self.time = 0
-        self.open: list[FakeConnection] = []
+        self.open = self.extra
         self.events: list[tuple[str, Server]] = []
         self.checks = HealthChecks(self)
 
-    def error(self, text: str) -> bytes:
-        return b"-" + text.encode()
-
-    def now(self) -> int:
-        return self.time
-
-    def look_by(self, moment: int) -> None:
-        assert moment >= self.time
-
     def open_probe(self, server: Server, timeout: int) -> Any:
-        self.open.append(FakeConnection(server, timeout))
-        return self.open[-1]
-
-    def drop(self, connection: Any) -> None:
-        self.open.remove(connection)
+        probe = self._opened(Probe(server))
+        probe.timeout = timeout
+        return probe
 
     def reinstate(self, server: Server) -> None:
         self.events.append(("reinstate", server))
 
-    def until_probe(self) -> tuple[int, FakeConnection]:
+    def until_probe(self) -> tuple[int, Probe]:
         """Let time pass until a probe is running; returns how long that took, and the probe."""
         began = self.time
         while not self.open:
@@ -95,12 +72,12 @@ def is_about(waited: int, wanted: int) -> bool:
 
 
 def test_a_server_that_answers_comes_back() -> None:
-    pool = FakePool(timeout=300)
+    pool = Pool(timeout=300)
     assert pool.checks.expire(0) is None
     assert pool.checks.ejected(pool.servers[1]) == RETRY
     waited, probe = pool.until_probe()
     assert is_about(waited, RETRY)
-    assert (probe.server, probe.request, probe.timeout) == (pool.servers[1], b"PING", 300)
+    assert (probe.server, probe.asked[0][0], probe.timeout) == (pool.servers[1], b"PING", 300)
     assert pool.checks.expire(pool.time) is None
     probe.answer(b"+PONG")
     assert pool.events == [("reinstate", pool.servers[1])]
@@ -109,7 +86,7 @@ def test_a_server_that_answers_comes_back() -> None:
 
 
 def test_one_that_does_not_is_asked_again() -> None:
-    pool = FakePool()
+    pool = Pool()
     pool.checks.ejected(pool.servers[0])
     for reply, answered in [(b"-LOADING", True), (b"+PONG", False), (b"", True)]:
         waited, probe = pool.until_probe()
@@ -122,7 +99,7 @@ def test_one_that_does_not_is_asked_again() -> None:
 
 
 def test_a_probe_that_there_was_no_descriptor_for_says_nothing() -> None:
-    pool = FakePool(health_check_interval=CHECK)
+    pool = Pool(health_check_interval=CHECK)
     for _ in range(4):
         pool.until_probe()[1].answer(pool.error(error_text(errno.EMFILE)), answered=False)
     assert pool.events == []
@@ -131,7 +108,7 @@ def test_a_probe_that_there_was_no_descriptor_for_says_nothing() -> None:
 
 
 def test_successes_are_counted_in_a_row() -> None:
-    pool = FakePool(probe_successes=3)
+    pool = Pool(probe_successes=3)
     pool.checks.ejected(pool.servers[0])
     for reply in (b"+PONG", b"+PONG", b"-no", b"+PONG", b"+PONG"):
         pool.until_probe()[1].answer(reply)
@@ -141,7 +118,7 @@ def test_successes_are_counted_in_a_row() -> None:
 
 
 def test_one_that_flaps_waits_longer_and_longer() -> None:
-    pool = FakePool()
+    pool = Pool()
     for doublings in [*range(MOST_DOUBLINGS + 1), MOST_DOUBLINGS]:
         assert pool.checks.ejected(pool.servers[0]) == RETRY << doublings
         waited, probe = pool.until_probe()
@@ -152,7 +129,7 @@ def test_one_that_flaps_waits_longer_and_longer() -> None:
 
 
 def test_others_are_checked_where_that_is_wanted() -> None:
-    pool = FakePool(health_check_interval=CHECK)
+    pool = Pool(health_check_interval=CHECK)
     for _ in range(3):
         for _ in range(2):
             waited, probe = pool.until_probe()
@@ -165,7 +142,7 @@ def test_others_are_checked_where_that_is_wanted() -> None:
 
 
 def test_a_check_that_was_under_way_says_nothing_of_a_server_ejected_since() -> None:
-    pool = FakePool(health_check_interval=CHECK)
+    pool = Pool(health_check_interval=CHECK)
     _, check = pool.until_probe()
     pool.checks.ejected(check.server)
     check.answer(b"+PONG")
@@ -182,7 +159,7 @@ def test_a_check_that_was_under_way_says_nothing_of_a_server_ejected_since() -> 
 
 @pytest.mark.parametrize("well", [True, False])
 def test_checks_go_on_after_the_return(well: bool) -> None:
-    pool = FakePool(health_check_interval=CHECK)
+    pool = Pool(health_check_interval=CHECK)
     pool.checks.ejected(pool.servers[0])
     while ("reinstate", pool.servers[0]) not in pool.events:
         pool.until_probe()[1].answer(b"+PONG")

@@ -1,7 +1,7 @@
 """Many topics at once: requests and events are processed in pieces, and no server times out because of them."""
 
 import pytest
-from subscription_peers import REFUSED, TIMEOUT, FakeClient, FakePool
+from subscription_peers import REFUSED, TIMEOUT, Pool, Subscriber
 
 from harness.resp import error
 from twemproxy.proxy import pubsub, topics
@@ -10,16 +10,16 @@ A, A2, B = b"\x00a", b"\x00z", b"\x01b"
 MANY = [b"\x00%d" % number for number in range(20_000)]
 
 
-def subscribed(pool: FakePool, kind: str, name: bytes) -> FakeClient:
+def subscribed(pool: Pool, kind: str, name: bytes) -> Subscriber:
     """A client that has subscribed to this topic."""
-    client = FakeClient(pool)
+    client = Subscriber(pool)
     if client.ask(kind, name) is False:
         pool.answer()
         assert client.turn() is True
     return client
 
 
-def ask_for_many(pool: FakePool, client: FakeClient) -> None:
+def ask_for_many(pool: Pool, client: Subscriber) -> None:
     """Ask for all topics of MANY, as far ahead of their confirmations as allowed, while the server answers."""
     request = pool.subscriptions.begin(client, "subscribe")
     client.request, client.asked = ("subscribe", MANY), request
@@ -33,12 +33,12 @@ def ask_for_many(pool: FakePool, client: FakeClient) -> None:
 
 
 @pytest.fixture
-def pool() -> FakePool:
-    return FakePool()
+def pool() -> Pool:
+    return Pool()
 
 
-def test_a_client_is_woken_once_for_all_its_topics(pool: FakePool) -> None:
-    client = FakeClient(pool, piece=len(MANY))
+def test_a_client_is_woken_once_for_all_its_topics(pool: Pool) -> None:
+    client = Subscriber(pool, piece=len(MANY))
     ask_for_many(pool, client)
     wakes = 0
     while client.request and client.go_on() is False:
@@ -51,12 +51,12 @@ def test_a_client_is_woken_once_for_all_its_topics(pool: FakePool) -> None:
     assert len(requests) == len(MANY) // pubsub.PIECE, "the server is asked for many at a time"
 
 
-def many_after(pool: FakePool, event: str) -> tuple[FakeClient, int]:
+def many_after(pool: Pool, event: str) -> tuple[Subscriber, int]:
     """Let ``event`` happen to a client with many topics; returns the client and the number of turns that follow.
 
     In each turn at most PIECE topics are sent to a server.
     """
-    client = FakeClient(pool, piece=len(MANY))
+    client = Subscriber(pool, piece=len(MANY))
     ask_for_many(pool, client)
     client.go_on()
     pool.answer()
@@ -84,15 +84,15 @@ def many_after(pool: FakePool, event: str) -> tuple[FakeClient, int]:
     return client, turns
 
 
-def test_a_client_with_many_topics_leaves_them_piece_by_piece(pool: FakePool) -> None:
+def test_a_client_with_many_topics_leaves_them_piece_by_piece(pool: Pool) -> None:
     _, turns = many_after(pool, "it leaves")
     assert turns >= len(MANY) // pubsub.PIECE
     pool.work()
     assert pool.links() == [], "nothing is subscribed to any more"
 
 
-def test_a_server_is_not_asked_about_too_many_at_a_time(pool: FakePool) -> None:
-    client, other = FakeClient(pool, piece=len(MANY)), subscribed(pool, "subscribe", A)
+def test_a_server_is_not_asked_about_too_many_at_a_time(pool: Pool) -> None:
+    client, other = Subscriber(pool, piece=len(MANY)), subscribed(pool, "subscribe", A)
     ask_for_many(pool, client)
     pool.answer()
     assert client.go_on() is True
@@ -111,18 +111,18 @@ def test_a_server_is_not_asked_about_too_many_at_a_time(pool: FakePool) -> None:
     assert pool.kept == 0
 
 
-def test_a_lost_server_with_many_topics_is_seen_to_piece_by_piece(pool: FakePool) -> None:
+def test_a_lost_server_with_many_topics_is_seen_to_piece_by_piece(pool: Pool) -> None:
     client, turns = many_after(pool, "the server is lost")
     assert client.ended
     assert turns >= len(MANY) // pubsub.PIECE
     assert pool.links() == []
-    again = FakeClient(pool)
+    again = Subscriber(pool)
     assert again.ask("subscribe", MANY[0]) is False
     pool.answer()
     assert again.turn() is True and pool.link(0).subscribed == {("subscribe", MANY[0])}
 
 
-def test_many_topics_move_piece_by_piece(pool: FakePool) -> None:
+def test_many_topics_move_piece_by_piece(pool: Pool) -> None:
     client, turns = many_after(pool, "the topics move")
     assert turns >= len(MANY) // pubsub.PIECE
     assert client.ended == ""
@@ -130,11 +130,11 @@ def test_many_topics_move_piece_by_piece(pool: FakePool) -> None:
     assert pool.link(0).subscribed == set()
 
 
-def test_a_server_that_answers_slowly_is_not_given_up(pool: FakePool) -> None:
+def test_a_server_that_answers_slowly_is_not_given_up(pool: Pool) -> None:
     """The timeout applies to each answer, not to all answers that are due."""
-    client = FakeClient(pool)
+    client = Subscriber(pool)
     assert client.ask("subscribe", A) is False
-    others = [FakeClient(pool) for _ in range(5)]
+    others = [Subscriber(pool) for _ in range(5)]
     for number, other in enumerate(others):
         assert other.ask("subscribe", b"\x00%d" % number) is False
     for _ in range(6):
@@ -145,10 +145,10 @@ def test_a_server_that_answers_slowly_is_not_given_up(pool: FakePool) -> None:
     assert all(other.turn() is True for other in [client, *others])
 
 
-def test_a_refusal_of_many_is_only_for_what_is_refused(pool: FakePool) -> None:
+def test_a_refusal_of_many_is_only_for_what_is_refused(pool: Pool) -> None:
     """Servers refuse a request as a whole; another client may have asked for one of its topics."""
     pool.forbidden[0] = {("subscribe", A2)}
-    client, other = FakeClient(pool), FakeClient(pool)
+    client, other = Subscriber(pool), Subscriber(pool)
     assert client.ask("subscribe", A, A2) is False
     assert other.ask("subscribe", A) is False
     pool.answer()
@@ -161,7 +161,7 @@ def test_a_refusal_of_many_is_only_for_what_is_refused(pool: FakePool) -> None:
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
-def test_topics_and_subscriptions_are_counted(pool: FakePool) -> None:
+def test_topics_and_subscriptions_are_counted(pool: Pool) -> None:
     first = subscribed(pool, "subscribe", A)
     one = pool.kept
     second = subscribed(pool, "subscribe", A)
@@ -175,8 +175,8 @@ def test_topics_and_subscriptions_are_counted(pool: FakePool) -> None:
     assert pool.kept == 0
 
 
-def test_there_is_no_room_for_more(pool: FakePool) -> None:
-    client, other = FakeClient(pool), subscribed(pool, "subscribe", B)
+def test_there_is_no_room_for_more(pool: Pool) -> None:
+    client, other = Subscriber(pool), subscribed(pool, "subscribe", B)
     before = pool.kept
     pool.most_kept = 4 * before
     names = [b"\x00%d" % number for number in range(10)]

@@ -1,67 +1,25 @@
 """Which client has which private server connection, how many there may be, and how long they are kept."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from harness.fake_servers import FakeServer, fake_servers
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.session import SCRIPTS_PROFILE
 from twemproxy.proxy.pinned_connections import IDLE_TIME, KEPT_TIME, PrivateConnections, Reservations
+from unit.fakes import FakeClient, FakeConnection, FakePool, FakeServer, fake_servers
 
 MULTI = b"*1\r\n$5\r\nMULTI\r\n"
 PING = b"*1\r\n$4\r\nPING\r\n"
 REFUSAL = b"-ERR refused\r\n"
-TIMEOUT = 400
+OF_POOL = -1
+"""The timeout of a connection that has the timeout of its pool."""
 A, B, C, D, E = fake_servers(5)
 
 
-class FakeConnection:
+class Connection(FakeConnection):
     """A server connection; the test is its server."""
-
-    def __init__(self, server: FakeServer, profile: int) -> None:
-        self.finished = False
-        self.can_finish = True
-        self.server, self.profile = server, profile
-        self.asked: list[tuple[bytes, Callable[[bytes, bool], None]]] = []
-        self.on_settled: Callable[[bool, bool], None] | None = None
-        self.timeout = TIMEOUT
-        self.closed = False
-        self.busy = False
-        self.full = False
-        self.misplaced = False
-        self.shaped = profile & SCRIPTS_PROFILE != 0
-
-    def distrust(self) -> None:
-        self.shaped = True
-
-    def is_shaped(self) -> bool:
-        return self.shaped
-
-    def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
-        self.asked.append((request, done))
-
-    def abandon(self) -> None:
-        self.closed = True
-        self.on_settled = None
-
-    def set_timeout(self, timeout: int) -> None:
-        self.timeout = TIMEOUT if timeout < 0 else timeout
-
-    def finish(self) -> bool:
-        self.finished = self.can_finish
-        return self.can_finish
-
-    def is_idle(self) -> bool:
-        return not (self.closed or self.busy or self.asked)
-
-    def is_stale(self) -> bool:
-        return self.misplaced
-
-    def has_room(self, stream: object) -> bool:
-        return not self.full
 
     def answer(self, *replies: bytes) -> None:
         """Let the server answer the oldest requests with these replies."""
@@ -77,95 +35,44 @@ class FakeConnection:
         self.on_settled(False, False)
 
 
-class FakePool:
-    """A pool with a clock of its own."""
-
+class Pool(FakePool):
     def __init__(self, limit: int) -> None:
-        self.config = PoolConfig(
+        config = PoolConfig(
             name="p",
             listen=ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1)),
             servers=(),
             blocking_connections=limit,
             databases=16,
-            timeout=TIMEOUT,
         )
-        self.codec = RedisCodec()
-        self.opened: list[FakeConnection] = []
-        self.dropped: list[FakeConnection] = []
-        self.time = 1000
-        self.looks: list[int] = []
+        super().__init__(config, RedisCodec())
 
-    def error(self, text: str) -> bytes:
-        return b"-ERR %s\r\n" % text.encode()
-
-    def open_private(self, server: FakeServer, profile: int) -> FakeConnection:
-        self.opened.append(FakeConnection(server, profile))
-        return self.opened[-1]
-
-    def drop(self, connection: FakeConnection) -> None:
-        assert connection.closed
-        self.dropped.append(connection)
-
-    def now(self) -> int:
-        return self.time
-
-    def look_by(self, moment: int) -> None:
-        self.looks.append(moment)
-
-
-class FakeClient:
-    """A client that counts how often it was woken."""
-
-    def __init__(self, address: str = "10.0.0.1") -> None:
-        self.waits = False
-        self.woken = 0
-        self.has_left = False
-        self.lapses = 0
-        self.where = address
-        self.own: Any = None
-
-    def address(self) -> str:
-        return self.where
-
-    def reservations(self) -> Any:
-        return self.own
-
-    def lapse(self) -> None:
-        self.lapses += 1
-
-    def awaits_replies(self) -> bool:
-        return self.waits
-
-    def leave(self) -> None:
-        self.has_left = True
-
-    def wake(self) -> None:
-        self.woken += 1
+    def open_private(self, server: FakeServer, profile: int) -> Any:
+        return self._opened(Connection(server, profile))
 
 
 class House:
     """A pool's private connections."""
 
     def __init__(self, limit: int = 2) -> None:
-        self.pool = FakePool(limit)
+        self.pool = Pool(limit)
         self.private = PrivateConnections(self.pool)
 
     def client(self, address: str = "10.0.0.1") -> tuple[FakeClient, Reservations]:
         """A new client and its reservations."""
-        client = FakeClient(address)
-        client.own = Reservations(client, self.private)
-        return client, client.own
+        client = FakeClient(address=address)
+        client.reserved = Reservations(client, self.private)
+        return client, client.reserved
 
-    def idle(self, server: FakeServer = A, profile: int = 0) -> FakeConnection:
+    def idle(self, server: FakeServer = A, profile: int = 0) -> Connection:
         """A connection that was used and then released."""
         _, reservations = self.client()
         assert reservations.reserve(server, profile) is True
         connection = reservations.use(server)
         reservations.give_back(True)
-        assert isinstance(connection, FakeConnection)
+        assert isinstance(connection, Connection)
         return connection
 
-    def open(self) -> list[FakeConnection]:
+    def open(self) -> list[Connection]:
         """The open connections."""
         return [connection for connection in self.pool.opened if not connection.closed]
 
@@ -190,19 +97,19 @@ def test_one_connection_for_all_requests(house: House) -> None:
 
 def test_nothing_overtakes_what_is_on_its_way(house: House) -> None:
     client, reservations = house.client()
-    client.waits = True
+    client.waiting = True
     assert reservations.reserve(A, 0) is False
     assert house.pool.opened == []
-    client.waits = False
+    client.waiting = False
     assert reservations.reserve(A, 0) is True
     reservations.use(A)
     # Earlier requests are now on the private connection, so the order is kept.
-    client.waits = True
+    client.waiting = True
     assert reservations.awaits_replies()
     assert reservations.reserve(A, 0) is True
-    client.waits = False
+    client.waiting = False
     assert not reservations.awaits_replies()
-    client.waits = True
+    client.waiting = True
     assert not reservations.awaits_replies()
     assert reservations.reserve(A, 0) is False
 
@@ -275,11 +182,11 @@ def test_only_what_is_patient_waits_for_ever(house: House) -> None:
     _, reservations = house.client()
     assert reservations.reserve(A, 0) is True
     [connection] = house.pool.opened
-    assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
+    assert (connection.timeout, reservations.is_patient()) == (OF_POOL, False)
     assert reservations.reserve(A, 0, patient=True) is True
     assert (connection.timeout, reservations.is_patient()) == (0, True)
     reservations.give_back(True)
-    assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
+    assert (connection.timeout, reservations.is_patient()) == (OF_POOL, False)
     assert not connection.closed
 
 
@@ -289,7 +196,7 @@ def test_one_that_is_kept_is_patient_once(house: House) -> None:
     assert reservations.reserve(A, 0, patient=True) is True
     [connection] = house.pool.opened
     reservations.give_back(True)
-    assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
+    assert (connection.timeout, reservations.is_patient()) == (OF_POOL, False)
     assert house.private.in_use == 1
 
 
@@ -297,7 +204,7 @@ def test_getting_ready_does_not_take_for_ever(house: House) -> None:
     _, reservations = house.client()
     assert reservations.reserve(A, 0, (PING,), patient=True) is False
     [connection] = house.pool.opened
-    assert (connection.timeout, reservations.is_patient()) == (TIMEOUT, False)
+    assert (connection.timeout, reservations.is_patient()) == (OF_POOL, False)
     connection.answer(b"+PONG\r\n")
     assert reservations.reserve(A, 0, (PING,), patient=True) is True
     assert (connection.timeout, reservations.is_patient()) == (0, True)
@@ -406,10 +313,10 @@ def test_an_idle_one_is_closed_after_a_while() -> None:
     house = House(limit=10)
     start = house.pool.time
     first = house.idle(A)
-    assert house.pool.looks[-1] == start + IDLE_TIME
+    assert house.pool.look_at == start + IDLE_TIME
     house.pool.time += 4000
     second = house.idle(B)
-    assert house.pool.looks[-1] == start + IDLE_TIME
+    assert house.pool.look_at == start + IDLE_TIME
     assert house.private.expire(start + IDLE_TIME - 1) == start + IDLE_TIME
     assert house.open() == [first, second]
     assert house.private.expire(start + IDLE_TIME) == start + IDLE_TIME + 4000
@@ -546,10 +453,10 @@ def test_a_client_that_is_silent_for_long_does_not_keep_one(house: House) -> Non
     house.pool.time += 1
     assert house.private.expire(house.pool.time) == house.pool.time + KEPT_TIME - 1
     house.pool.time += KEPT_TIME - 1
-    client.waits = True
+    client.waiting = True
     assert house.private.expire(house.pool.time) == house.pool.time + KEPT_TIME
     assert not connection.closed
-    client.waits = False
+    client.waiting = False
     assert house.private.expire(house.pool.time) is None
     assert (connection.closed, client.lapses, house.private.in_use) == (True, 1, 0)
 
@@ -567,7 +474,7 @@ def test_what_is_no_longer_kept_does_not_lapse(house: House) -> None:
 # --- after a script --------------------------------------------------------------------------------------------------
 
 
-def fence_reply(connection: FakeConnection) -> bytes:
+def fence_reply(connection: Connection) -> bytes:
     """The correct reply to the fence that was sent on this connection."""
     [(request, _)] = connection.asked
     assert request.startswith(b"*2\r\n$4\r\necho\r\n$16\r\n")

@@ -8,19 +8,19 @@ import pytest
 
 from twemproxy.proxy.pinned_connections import IDLE_TIME
 from twemproxy.proxy.profiles import MOST_PROFILES, Profiles
+from unit.fakes import FakeClient, FakeConnection, FakePool, FakeServer
 
 RETRY = 30_000
 
 
-class FakeConnection:
+class Connection(FakeConnection):
     """``state``: closed, opening or ready; ``problem``: why it may not be opened, empty if it may."""
 
-    def __init__(self, pool: "FakePool") -> None:
+    def __init__(self, pool: "Pool") -> None:
+        super().__init__()
         self.pool = pool
         self.state = "closed"
-        self.busy = False
         self.heard_at = 0
-        self.on_settled: Callable[[bool, bool], None] | None = None
         self.may_open: Callable[[], str] | None = None
         self.problem = ""
 
@@ -56,45 +56,38 @@ class FakeConnection:
         self.state = "closed"
 
 
-class Server:
-    """A server without connections."""
+class Server(FakeServer):
+    """A server without connections at first."""
 
-    def __init__(self) -> None:
-        self.of_profiles: dict[int, list[FakeConnection]] = {}
+    def __init__(self, position: int) -> None:
+        self.of_profiles: dict[int, list[Connection]] = {}
 
     def drop_connections(self, profile: int) -> None:
         del self.of_profiles[profile]
 
 
-class FakePool:
+class Pool(FakePool):
     """``unreachable``: connections fail at once; ``defect``: opening a connection raises MemoryError."""
 
     def __init__(self, servers: int) -> None:
-        self.config = SimpleNamespace(server_connections=1, server_retry_timeout=RETRY)
-        self.servers = [Server() for _ in range(servers)]
-        self.time = 1000
+        super().__init__(SimpleNamespace(server_connections=1, server_retry_timeout=RETRY))
+        self.servers = [Server(position) for position in range(servers)]
         self.unreachable = self.defect = False
-        self.looks: list[int] = []
         self.profiles: Any = Profiles(self)
 
-    def profile_connections(self, server: Server, profile: int) -> list[FakeConnection]:
+    def profile_connections(self, server: Server, profile: int) -> list[Connection]:
         connections = server.of_profiles
         if profile not in connections:
-            connections[profile] = [FakeConnection(self)]
+            connections[profile] = [Connection(self)]
             self.profiles.adopt(server, profile, connections[profile])
         return connections[profile]
 
-    def now(self) -> int:
-        return self.time
-
-    def look_by(self, moment: int) -> None:
-        self.looks.append(moment)
-
-    def connection(self, profile: int, server: int = 0) -> FakeConnection:
+    def connection(self, profile: int, server: int = 0) -> Connection:
         """The existing connection of a profile."""
-        return self.servers[server].of_profiles[profile][0]
+        found: Connection = self.servers[server].of_profiles[profile][0]
+        return found
 
-    def use(self, profile: int, server: int = 0) -> FakeConnection:
+    def use(self, profile: int, server: int = 0) -> Connection:
         """The connection of a profile, opened if possible."""
         [connection] = self.profile_connections(self.servers[server], profile)
         connection.preconnect()
@@ -103,22 +96,13 @@ class FakePool:
         return connection
 
 
-class FakeClient:
-    def __init__(self) -> None:
-        self.fd = 7
-        self.woken = 0
-
-    def wake(self) -> None:
-        self.woken += 1
-
-
-def ask(pool: FakePool, profile: int, client: FakeClient) -> Any:
+def ask(pool: Pool, profile: int, client: FakeClient) -> Any:
     return pool.profiles.can_use(profile, client)
 
 
 def test_the_first_yes_or_no_speaks_for_the_pool() -> None:
     for ready, verdict in ((True, True), (False, False)):
-        pool, client, other = FakePool(3), FakeClient(), FakeClient()
+        pool, client, other = Pool(3), FakeClient(), FakeClient()
         assert ask(pool, 4, client) is None
         assert ask(pool, 4, other) is None
         pool.connection(4, 1).settle(ready, not ready)
@@ -127,7 +111,7 @@ def test_the_first_yes_or_no_speaks_for_the_pool() -> None:
 
 
 def test_a_server_that_fails_at_once_does_not_speak_for_those_not_asked_yet() -> None:
-    pool, client = FakePool(2), FakeClient()
+    pool, client = Pool(2), FakeClient()
     first = pool.profile_connections(pool.servers[0], 1)[0]
     pool.unreachable = True
     first.preconnect()
@@ -142,7 +126,7 @@ def test_a_server_that_fails_at_once_does_not_speak_for_those_not_asked_yet() ->
 
 
 def test_when_none_can_be_reached_requests_will_say_why() -> None:
-    pool, client = FakePool(2), FakeClient()
+    pool, client = Pool(2), FakeClient()
     pool.unreachable = True
     assert ask(pool, 6, client) is True
     assert all(not server.of_profiles for server in pool.servers)
@@ -153,7 +137,7 @@ def test_when_none_can_be_reached_requests_will_say_why() -> None:
 
 
 def test_a_defect_leaves_no_question_behind() -> None:
-    pool, client, other = FakePool(2), FakeClient(), FakeClient()
+    pool, client, other = Pool(2), FakeClient(), FakeClient()
     pool.defect = True
     with pytest.raises(MemoryError):
         ask(pool, 6, client)
@@ -164,7 +148,7 @@ def test_a_defect_leaves_no_question_behind() -> None:
 
 
 def test_the_one_that_was_idle_for_longest_makes_room() -> None:
-    pool = FakePool(1)
+    pool = Pool(1)
     for profile in range(1, MOST_PROFILES + 1):
         pool.time += 1
         pool.use(profile)
@@ -175,7 +159,7 @@ def test_the_one_that_was_idle_for_longest_makes_room() -> None:
 
 
 def test_when_all_are_busy_there_is_an_error() -> None:
-    pool = FakePool(1)
+    pool = Pool(1)
     for profile in range(1, MOST_PROFILES + 1):
         pool.use(profile).busy = True
     connection = pool.use(100)
@@ -185,7 +169,7 @@ def test_when_all_are_busy_there_is_an_error() -> None:
 
 
 def test_many_databases_leave_few_connections() -> None:
-    pool = FakePool(2)
+    pool = Pool(2)
     for profile in range(2, 20_000, 2):
         pool.time += 1
         assert ask(pool, profile, FakeClient()) is None
@@ -195,7 +179,7 @@ def test_many_databases_leave_few_connections() -> None:
 
 
 def test_connections_that_no_client_uses_are_closed_after_a_while() -> None:
-    pool = FakePool(1)
+    pool = Pool(1)
     used, unused, busy = (pool.use(profile) for profile in (2, 4, 6))
     pool.profiles.changed(0, 2)
     pool.profiles.changed(0, 4)

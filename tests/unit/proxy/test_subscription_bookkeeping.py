@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from subscription_peers import REFUSED, TIMEOUT, FakeClient, FakePool
+from subscription_peers import REFUSED, TIMEOUT, Pool, Subscriber
 
 from harness.resp import error
 from harness.subscribing import confirmation, message, pattern_message
@@ -23,13 +23,13 @@ def lost(server: int) -> bytes:
 
 
 @pytest.fixture
-def pool() -> FakePool:
-    return FakePool()
+def pool() -> Pool:
+    return Pool()
 
 
-def subscribed(pool: FakePool, kind: str, *names: bytes) -> FakeClient:
+def subscribed(pool: Pool, kind: str, *names: bytes) -> Subscriber:
     """A client that has subscribed to these topics."""
-    client = FakeClient(pool)
+    client = Subscriber(pool)
     if client.ask(kind, *names) is False:
         pool.answer()
         assert client.turn() is True
@@ -39,8 +39,8 @@ def subscribed(pool: FakePool, kind: str, *names: bytes) -> FakeClient:
 # --- subscribing ---------------------------------------------------------------------------------------------------
 
 
-def test_a_client_waits_for_the_server(pool: FakePool) -> None:
-    client = FakeClient(pool)
+def test_a_client_waits_for_the_server(pool: Pool) -> None:
+    client = Subscriber(pool)
     assert client.ask("subscribe", A) is False
     assert pool.links() == [0]
     assert client.go_on() is False
@@ -51,9 +51,9 @@ def test_a_client_waits_for_the_server(pool: FakePool) -> None:
     assert pool.link(0).history == [f"subscribe {A.decode()}"]
 
 
-def test_others_do_not_ask_again(pool: FakePool) -> None:
+def test_others_do_not_ask_again(pool: Pool) -> None:
     first = subscribed(pool, "subscribe", A)
-    second, third = FakeClient(pool), FakeClient(pool)
+    second, third = Subscriber(pool), Subscriber(pool)
     assert second.ask("subscribe", A, A) is True
     assert third.ask("subscribe", A, B) is False
     pool.link(0).publish(A, b"x")
@@ -67,8 +67,8 @@ def test_others_do_not_ask_again(pool: FakePool) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
-def test_patterns_wait_for_every_server(pool: FakePool, order: tuple[int, ...]) -> None:
-    client = FakeClient(pool)
+def test_patterns_wait_for_every_server(pool: Pool, order: tuple[int, ...]) -> None:
+    client = Subscriber(pool)
     assert client.ask("psubscribe", b"*") is False
     assert pool.links() == ALL
     for server in order[:2]:
@@ -84,20 +84,20 @@ def test_patterns_wait_for_every_server(pool: FakePool, order: tuple[int, ...]) 
 
 
 @pytest.mark.parametrize("kind", ["subscribe", "ssubscribe"])
-def test_where_topics_are_asked_for(pool: FakePool, kind: str) -> None:
+def test_where_topics_are_asked_for(pool: Pool, kind: str) -> None:
     subscribed(pool, kind, B)
     assert pool.links() == [1]
     subscribed(pool, kind, b"__keyspace@0__:x")
     assert pool.links() == ALL
 
 
-def test_random_pools_ask_everywhere(pool: FakePool) -> None:
+def test_random_pools_ask_everywhere(pool: Pool) -> None:
     pool.random = True
     subscribed(pool, "subscribe", B)
     assert pool.links() == ALL
 
 
-def test_kinds_are_told_apart(pool: FakePool) -> None:
+def test_kinds_are_told_apart(pool: Pool) -> None:
     channel, pattern, shard = (subscribed(pool, kind, A) for kind in ("subscribe", "psubscribe", "ssubscribe"))
     pool.link(0).say(message(A, "1"))
     pool.link(0).say(pattern_message(A, A, "2"))
@@ -110,7 +110,7 @@ def test_kinds_are_told_apart(pool: FakePool) -> None:
 # --- ending --------------------------------------------------------------------------------------------------------
 
 
-def test_the_last_one_ends_it(pool: FakePool) -> None:
+def test_the_last_one_ends_it(pool: Pool) -> None:
     first, second, other = (subscribed(pool, "subscribe", name) for name in (A, A, A2))
     first.unsubscribe("subscribe", A, B, A)
     first.unsubscribe("psubscribe", A)
@@ -125,7 +125,7 @@ def test_the_last_one_ends_it(pool: FakePool) -> None:
     assert pool.links() == []
 
 
-def test_the_last_one_waits_for_the_servers(pool: FakePool) -> None:
+def test_the_last_one_waits_for_the_servers(pool: Pool) -> None:
     """A server that still has the subscription counts it in the reply to PUBLISH."""
     first, second = subscribed(pool, "subscribe", A, B), subscribed(pool, "subscribe", A)
     assert first.begin_unsubscribe("subscribe", A, C).is_settled()
@@ -140,7 +140,7 @@ def test_the_last_one_waits_for_the_servers(pool: FakePool) -> None:
     assert both.is_settled() and first.woken
 
 
-def test_a_client_that_is_gone_is_not_woken(pool: FakePool) -> None:
+def test_a_client_that_is_gone_is_not_woken(pool: Pool) -> None:
     client = subscribed(pool, "subscribe", A)
     ending = client.begin_unsubscribe("subscribe", A)
     ending.end()
@@ -149,11 +149,11 @@ def test_a_client_that_is_gone_is_not_woken(pool: FakePool) -> None:
     assert ending.is_settled() and not client.woken
 
 
-def test_it_begins_again_before_its_end_is_answered(pool: FakePool) -> None:
+def test_it_begins_again_before_its_end_is_answered(pool: Pool) -> None:
     other = subscribed(pool, "subscribe", A2)
     for _ in range(3):
         subscribed(pool, "subscribe", A).leave()
-    client = FakeClient(pool)
+    client = Subscriber(pool)
     assert client.ask("subscribe", A) is False
     pool.link(0).answer(1)
     assert client.turn() is False
@@ -163,9 +163,9 @@ def test_it_begins_again_before_its_end_is_answered(pool: FakePool) -> None:
     assert (client.got, other.got) == ([message(A, "x")], [])
 
 
-def test_who_leaves_while_it_waits_is_forgotten(pool: FakePool) -> None:
+def test_who_leaves_while_it_waits_is_forgotten(pool: Pool) -> None:
     other = subscribed(pool, "subscribe", A2)
-    client = FakeClient(pool)
+    client = Subscriber(pool)
     assert client.ask("subscribe", A, B) is False
     client.leave()
     pool.answer()
@@ -180,10 +180,10 @@ def test_who_leaves_while_it_waits_is_forgotten(pool: FakePool) -> None:
 # --- errors --------------------------------------------------------------------------------------------------------
 
 
-def test_only_who_asked_gets_the_error(pool: FakePool) -> None:
+def test_only_who_asked_gets_the_error(pool: Pool) -> None:
     pool.forbidden[0] = {("subscribe", A)}
     other = subscribed(pool, "subscribe", A2, B)
-    clients = [FakeClient(pool), FakeClient(pool)]
+    clients = [Subscriber(pool), Subscriber(pool)]
     assert clients[0].ask("subscribe", B, A, C) is False
     assert clients[1].ask("subscribe", A) is False
     pool.answer()
@@ -195,10 +195,10 @@ def test_only_who_asked_gets_the_error(pool: FakePool) -> None:
     assert clients[0].ask("subscribe", B) is True
 
 
-def test_an_error_at_the_end_is_nothing(pool: FakePool) -> None:
+def test_an_error_at_the_end_is_nothing(pool: Pool) -> None:
     """A server that does not know the command to subscribe does not know the command to unsubscribe."""
     other = subscribed(pool, "subscribe", A2)
-    client = FakeClient(pool)
+    client = Subscriber(pool)
     assert client.ask("ssubscribe", A) is False
     assert pool.link(0).requests.popleft() == [b"ssubscribe", A]
     pool.link(0).say(error("ERR unknown command 'ssubscribe'"))
@@ -211,10 +211,10 @@ def test_an_error_at_the_end_is_nothing(pool: FakePool) -> None:
     assert client.turn() is True
 
 
-def test_one_of_several_servers_refuses(pool: FakePool) -> None:
+def test_one_of_several_servers_refuses(pool: Pool) -> None:
     pool.forbidden[1] = {("psubscribe", b"*")}
     other = subscribed(pool, "subscribe", A, B, C)
-    client = FakeClient(pool)
+    client = Subscriber(pool)
     assert client.ask("psubscribe", b"*") is False
     pool.link(1).answer()
     assert client.turn() == REFUSED
@@ -228,9 +228,9 @@ def test_one_of_several_servers_refuses(pool: FakePool) -> None:
     [b"+OK\r\n", b"*1\r\n$3\r\nfoo\r\n", confirmation("unsubscribe", A2, 1), confirmation("subscribe", B, 1)],
 )
 @pytest.mark.parametrize("asked", [False, True])
-def test_what_answers_nothing_costs_the_connection(pool: FakePool, said: bytes, asked: bool) -> None:
+def test_what_answers_nothing_costs_the_connection(pool: Pool, said: bytes, asked: bool) -> None:
     first, other = subscribed(pool, "subscribe", A), subscribed(pool, "subscribe", B)
-    client = FakeClient(pool)
+    client = Subscriber(pool)
     if asked:
         assert client.ask("subscribe", A2) is False
     pool.link(0).say(said)
@@ -241,7 +241,7 @@ def test_what_answers_nothing_costs_the_connection(pool: FakePool, said: bytes, 
     assert pool.links() == [1]
 
 
-def test_an_end_that_is_confirmed_costs_the_connection(pool: FakePool) -> None:
+def test_an_end_that_is_confirmed_costs_the_connection(pool: Pool) -> None:
     other = subscribed(pool, "subscribe", A2)
     subscribed(pool, "subscribe", A).leave()
     pool.link(0).say(confirmation("subscribe", A, 1))
@@ -252,12 +252,12 @@ def test_an_end_that_is_confirmed_costs_the_connection(pool: FakePool) -> None:
 # --- losses --------------------------------------------------------------------------------------------------------
 
 
-def test_who_may_have_missed_something_is_cut_off(pool: FakePool) -> None:
+def test_who_may_have_missed_something_is_cut_off(pool: Pool) -> None:
     on_first, on_second, pattern = (
         subscribed(pool, kind, name) for kind, name in [("subscribe", A), ("subscribe", B), ("psubscribe", b"*")]
     )
     both = subscribed(pool, "subscribe", A, B)
-    waiting, elsewhere = FakeClient(pool), FakeClient(pool)
+    waiting, elsewhere = Subscriber(pool), Subscriber(pool)
     assert waiting.ask("subscribe", A2) is False
     assert elsewhere.ask("subscribe", C) is False
     pool.link(0).fail()
@@ -273,7 +273,7 @@ def test_who_may_have_missed_something_is_cut_off(pool: FakePool) -> None:
     assert waiting.turn() is True
 
 
-def test_a_connection_without_topics_may_end(pool: FakePool) -> None:
+def test_a_connection_without_topics_may_end(pool: Pool) -> None:
     client, other = subscribed(pool, "subscribe", A), subscribed(pool, "subscribe", B)
     client.leave()
     pool.link(0).fail()
@@ -281,7 +281,7 @@ def test_a_connection_without_topics_may_end(pool: FakePool) -> None:
     assert other.ended == "" and pool.links() == [1]
 
 
-def test_who_has_it_already_keeps_it_when_more_cannot_be_had(pool: FakePool) -> None:
+def test_who_has_it_already_keeps_it_when_more_cannot_be_had(pool: Pool) -> None:
     client = subscribed(pool, "subscribe", A)
     pool.down.add(1)
     assert client.ask("subscribe", A, B) is False
@@ -293,14 +293,14 @@ def test_who_has_it_already_keeps_it_when_more_cannot_be_had(pool: FakePool) -> 
 
 
 @pytest.mark.parametrize("down", ALL)
-def test_a_pattern_that_a_server_cannot_even_be_asked_for(pool: FakePool, down: int) -> None:
+def test_a_pattern_that_a_server_cannot_even_be_asked_for(pool: Pool, down: int) -> None:
     other = subscribed(pool, "subscribe", A, B, C)
     pool.link(down).fail()
     pool.work()
     assert other.ended
     other = subscribed(pool, "subscribe", *[name for name in (A, B, C) if name[0] != down])
     pool.down.add(down)
-    client = FakeClient(pool)
+    client = Subscriber(pool)
     assert client.ask("psubscribe", b"*") is False
     assert client.turn() == lost(down)
     pool.answer()
@@ -316,8 +316,8 @@ def test_a_pattern_that_a_server_cannot_even_be_asked_for(pool: FakePool, down: 
 # --- time ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_does_not_answer(pool: FakePool) -> None:
-    other, client = subscribed(pool, "subscribe", B), FakeClient(pool)
+def test_a_server_that_does_not_answer(pool: Pool) -> None:
+    other, client = subscribed(pool, "subscribe", B), Subscriber(pool)
     assert pool.subscriptions.expire(pool.time) is None
     pool.time += 10
     assert client.ask("subscribe", A) is False
@@ -331,8 +331,8 @@ def test_a_server_that_does_not_answer(pool: FakePool) -> None:
 
 
 def test_without_a_timeout_it_may_take_for_ever() -> None:
-    pool = FakePool(timeout=0)
-    client = FakeClient(pool)
+    pool = Pool(timeout=0)
+    client = Subscriber(pool)
     assert client.ask("subscribe", A) is False
     assert pool.look_at == 0
     assert pool.subscriptions.expire(pool.time + 10**9) is None
@@ -342,14 +342,14 @@ def test_without_a_timeout_it_may_take_for_ever() -> None:
 # --- moves ---------------------------------------------------------------------------------------------------------
 
 
-def move(pool: FakePool, *live: int) -> None:
+def move(pool: Pool, *live: int) -> None:
     """Let only these servers be live."""
     pool.live = set(live)
     pool.subscriptions.rebalance()
     pool.work()
 
 
-def test_topics_move_and_come_back(pool: FakePool) -> None:
+def test_topics_move_and_come_back(pool: Pool) -> None:
     client, other, pattern = (
         subscribed(pool, kind, name) for kind, name in [("subscribe", A), ("subscribe", C), ("psubscribe", b"*")]
     )
@@ -365,8 +365,8 @@ def test_topics_move_and_come_back(pool: FakePool) -> None:
     assert len(pattern.got) == 2 and not other.got
 
 
-def test_patterns_are_asked_for_at_live_servers(pool: FakePool) -> None:
-    client, waiting, late = subscribed(pool, "psubscribe", b"*"), FakeClient(pool), FakeClient(pool)
+def test_patterns_are_asked_for_at_live_servers(pool: Pool) -> None:
+    client, waiting, late = subscribed(pool, "psubscribe", b"*"), Subscriber(pool), Subscriber(pool)
     assert waiting.ask("psubscribe", b"a*") is False
     for server in (1, 2):
         pool.link(server).answer()
@@ -384,9 +384,9 @@ def test_patterns_are_asked_for_at_live_servers(pool: FakePool) -> None:
     assert client.ended == "" and pool.links() == ALL
 
 
-def test_a_move_while_it_is_asked_for(pool: FakePool) -> None:
+def test_a_move_while_it_is_asked_for(pool: Pool) -> None:
     """Only the present server of a topic matters, whatever a former server replies."""
-    client, other = FakeClient(pool), subscribed(pool, "subscribe", A2)
+    client, other = Subscriber(pool), subscribed(pool, "subscribe", A2)
     assert client.ask("subscribe", A) is False
     move(pool, 1, 2)
     pool.link(1).answer()
@@ -396,8 +396,8 @@ def test_a_move_while_it_is_asked_for(pool: FakePool) -> None:
     assert other.ended == ""
 
 
-def test_a_refusal_of_a_former_server_is_nothing(pool: FakePool) -> None:
-    client, other = FakeClient(pool), subscribed(pool, "subscribe", A2)
+def test_a_refusal_of_a_former_server_is_nothing(pool: Pool) -> None:
+    client, other = Subscriber(pool), subscribed(pool, "subscribe", A2)
     pool.forbidden[0] = {("subscribe", A)}
     assert client.ask("subscribe", A) is False
     move(pool, 1, 2)
@@ -408,8 +408,8 @@ def test_a_refusal_of_a_former_server_is_nothing(pool: FakePool) -> None:
     assert other.ended == ""
 
 
-def test_the_former_server_is_lost(pool: FakePool) -> None:
-    client, other = FakeClient(pool), subscribed(pool, "subscribe", A2)
+def test_the_former_server_is_lost(pool: Pool) -> None:
+    client, other = Subscriber(pool), subscribed(pool, "subscribe", A2)
     assert client.ask("subscribe", A) is False
     move(pool, 1, 2)
     pool.link(0).fail()
@@ -419,8 +419,8 @@ def test_the_former_server_is_lost(pool: FakePool) -> None:
     assert other.ended == ""
 
 
-def test_a_server_that_is_elsewhere(pool: FakePool) -> None:
-    hears, other, waits = subscribed(pool, "subscribe", A), subscribed(pool, "subscribe", B), FakeClient(pool)
+def test_a_server_that_is_elsewhere(pool: Pool) -> None:
+    hears, other, waits = subscribed(pool, "subscribe", A), subscribed(pool, "subscribe", B), Subscriber(pool)
     assert waits.ask("subscribe", A2, B) is False
     former = pool.link(0)
     former.misplaced = True
@@ -436,8 +436,8 @@ def test_a_server_that_is_elsewhere(pool: FakePool) -> None:
     assert pool.given_up == []
 
 
-def test_a_server_that_is_elsewhere_and_refuses(pool: FakePool) -> None:
-    waits = FakeClient(pool)
+def test_a_server_that_is_elsewhere_and_refuses(pool: Pool) -> None:
+    waits = Subscriber(pool)
     assert waits.ask("subscribe", A) is False
     pool.link(0).misplaced = True
     pool.down = {0}
@@ -447,8 +447,8 @@ def test_a_server_that_is_elsewhere_and_refuses(pool: FakePool) -> None:
     assert pool.links() == []
 
 
-def test_back_before_anything_is_answered(pool: FakePool) -> None:
-    client = FakeClient(pool)
+def test_back_before_anything_is_answered(pool: Pool) -> None:
+    client = Subscriber(pool)
     assert client.ask("subscribe", A) is False
     move(pool, 1, 2)
     move(pool, 0, 1, 2)
@@ -460,8 +460,8 @@ def test_back_before_anything_is_answered(pool: FakePool) -> None:
     assert pool.link(0).subscribed == {("subscribe", A)} and pool.link(1).subscribed == set()
 
 
-def test_who_subscribes_again_during_a_move_does_not_wait(pool: FakePool) -> None:
-    client, late = subscribed(pool, "subscribe", A), FakeClient(pool)
+def test_who_subscribes_again_during_a_move_does_not_wait(pool: Pool) -> None:
+    client, late = subscribed(pool, "subscribe", A), Subscriber(pool)
     move(pool, 1, 2)
     assert client.ask("subscribe", A) is True
     assert late.ask("subscribe", A) is False
@@ -469,9 +469,9 @@ def test_who_subscribes_again_during_a_move_does_not_wait(pool: FakePool) -> Non
     assert late.turn() is True
 
 
-def test_a_move_to_a_server_that_is_down(pool: FakePool) -> None:
+def test_a_move_to_a_server_that_is_down(pool: Pool) -> None:
     client, other = subscribed(pool, "subscribe", A), subscribed(pool, "subscribe", C)
-    waiting = FakeClient(pool)
+    waiting = Subscriber(pool)
     assert waiting.ask("subscribe", A2) is False
     pool.down.add(1)
     move(pool, 1, 2)
@@ -497,12 +497,12 @@ class Storm(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = FakePool()
-        self.clients: list[FakeClient] = []
+        self.pool = Pool()
+        self.clients: list[Subscriber] = []
 
     @initialize()
     def begin(self) -> None:
-        self.clients = [FakeClient(self.pool, piece=1) for _ in range(4)]
+        self.clients = [Subscriber(self.pool, piece=1) for _ in range(4)]
 
     @rule(number=CLIENTS, topics=TOPICS)
     def subscribe(self, number: int, topics: tuple[str, list[bytes]]) -> None:
@@ -519,7 +519,7 @@ class Storm(RuleBasedStateMachine):
     @rule(number=CLIENTS)
     def leave(self, number: int) -> None:
         self.clients[number].cut_off("it leaves")
-        self.clients[number] = FakeClient(self.pool, piece=1)
+        self.clients[number] = Subscriber(self.pool, piece=1)
 
     @rule(server=SERVERS, count=st.integers(1, 3))
     def answer(self, server: int, count: int) -> None:
@@ -594,7 +594,7 @@ class Storm(RuleBasedStateMachine):
     def replace_the_ended(self) -> None:
         for number, client in enumerate(self.clients):
             if client.ended:
-                self.clients[number] = FakeClient(self.pool, piece=1)
+                self.clients[number] = Subscriber(self.pool, piece=1)
 
     @invariant()
     def one_connection_to_a_server(self) -> None:

@@ -7,29 +7,24 @@ import pytest
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig, ServerConfig
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.proxy.upstream import Upstream, error_text
+from unit.fakes import FakePool
 
 
-class FakePool:
-    """A pool, and a resolver that is used only for servers with a name."""
-
-    def __call__(self, host: str, port: int, callback: object) -> None:
-        raise AssertionError("nothing has to be looked up")
-
-    def __init__(self, config: PoolConfig) -> None:
-        self.config = config
-
-    def now(self) -> int:
-        return 0
+class Pool(FakePool):
+    """A pool without look-ups."""
 
     def look_by(self, moment: int) -> None:
         raise AssertionError("nothing has to be looked at")
 
 
+def resolve(host: str, port: int, callback: object) -> None:
+    raise AssertionError("nothing has to be looked up")
+
+
 def upstream(address: Address) -> Upstream:
     server = ServerConfig(name="s1", pname="s1:1", address=address, weight=1)
     pool = PoolConfig(name="p", listen=ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1)), servers=(server,))
-    fake = FakePool(pool)
-    return Upstream(fake, server, RedisCodec(), fake)
+    return Upstream(Pool(pool), server, RedisCodec(), resolve)
 
 
 @pytest.mark.parametrize(

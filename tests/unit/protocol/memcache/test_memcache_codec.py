@@ -11,6 +11,7 @@ from memcache_streams import keys
 
 from harness.flavours import Load
 from twemproxy.protocol.memcache.commands import KIND_NAMES
+from unit.fakes import FakePool
 
 MODULE = "twemproxy.protocol.memcache.codec"
 END = b"END\r\n"
@@ -206,7 +207,7 @@ def test_any_version_is_a_version(codec: Any) -> None:
 # --- requests that the proxy answers ---------------------------------------------------------------------------------
 
 
-class FakePool:
+class Pool(FakePool):
     """A pool with fixed statistics."""
 
     def statistics(self) -> list[tuple[str, object]]:
@@ -232,17 +233,17 @@ class FakePool:
     ],
 )
 def test_what_is_answered(codec: Any, line: bytes, reply: bytes, last: bool) -> None:
-    session = codec.session(FakePool(), None)
+    session = codec.session(Pool(), None)
     for end in (b"\r\n", b"\n"):
         assert request_meaning(codec, line + end)[1] == SLOW_PATH
         assert codec.plan(line + end, session) == (reply, last)
 
 
 def test_nobody_is_attended(codec: Any) -> None:
-    session = codec.session(FakePool(), None)
+    session = codec.session(Pool(), None)
     session.on_dispatched()
     session.on_close()
-    assert not session.needs_planning and not codec.session(FakePool(), None).needs_planning
+    assert not session.needs_planning and not codec.session(Pool(), None).needs_planning
 
 
 @pytest.mark.parametrize(

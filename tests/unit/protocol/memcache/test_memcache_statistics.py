@@ -10,10 +10,10 @@ from feeding import COMPLETE, Parser
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from harness.fake_servers import fake_servers
 from twemproxy.protocol.memcache import statistics
 from twemproxy.protocol.memcache.commands import KIND_NAMES
 from twemproxy.proxy.server_poll import Reply
+from unit.fakes import fake_servers
 
 FAILED = b"SERVER_ERROR Connection refused\r\n"
 FIGURES = b"STAT pid 1\r\nSTAT time 2 3\r\nEND\r\n"

@@ -6,9 +6,8 @@ import pytest
 from feeding import SLOW_PATH, Parser, request_meaning
 from hypothesis import given
 from hypothesis import strategies as st
-from redis_peers import FakePool, ask, finished, new_session, plan
+from redis_peers import Pool, ask, finished, new_session, plan
 
-from harness.fake_servers import S0
 from harness.flavours import Load
 from harness.resp import array, bulk, error, integer
 from twemproxy.protocol.plan import Answer, ToServer
@@ -22,6 +21,7 @@ from twemproxy.protocol.redis.keys import MOST_LOOKED_UP
 from twemproxy.protocol.redis.planning import REJECT
 from twemproxy.protocol.redis.pubsub_commands import LONGEST_TOPIC
 from twemproxy.protocol.redis.resp_decoder import elements, parse
+from unit.fakes import S0
 
 CODEC = Parser(RedisCodec(permitted=PERMITTED_BY_DIRECTIVE))
 LARGEST = 4 * 1024 * 1024
@@ -47,7 +47,7 @@ def many(name: str, most: int = MOST_LOOKED_UP) -> Answer:
 def planned(request: bytes, servers: int = 3, session: Any = None) -> Any:
     """The plan for a complete request."""
     assert request_meaning(CODEC, request)[1] == SLOW_PATH or session is not None
-    return CODEC.plan(request, session or new_session(pool=FakePool(servers=servers)))
+    return CODEC.plan(request, session or new_session(pool=Pool(servers=servers)))
 
 
 # --- requests that the proxy answers ---------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def test_many_arguments_are_not_looked_at(text: str) -> None:
 
 @pytest.mark.parametrize(("servers", "right"), [(1, False), (3, True)])
 def test_where_there_is_one_server_keys_are_not_looked_up(servers: int, right: bool) -> None:
-    session = new_session(pool=FakePool(servers=servers))
+    session = new_session(pool=Pool(servers=servers))
     assert plan(CODEC, session, b"MULTI") == Answer(b"+OK\r\n")
     request = long_request("mset", count=MOST_LOOKED_UP + 1)
     request_meaning(CODEC, request)
@@ -135,7 +135,7 @@ def test_where_there_is_one_server_keys_are_not_looked_up(servers: int, right: b
 
 
 def test_few_arguments_of_an_unknown_command_are_shown() -> None:
-    pool = FakePool()
+    pool = Pool()
     session = new_session(pool=pool)
     request = long_request("nosuch", count=MOST_LOOKED_UP + 1)
     assert planned(request, session=session) is None

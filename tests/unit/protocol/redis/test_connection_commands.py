@@ -2,7 +2,7 @@
 
 import pytest
 import redis_peers
-from redis_peers import FakeClient, FakePool, new_session
+from redis_peers import Client, Pool, new_session
 
 from harness.resp import array, bulk, command, error, integer
 from harness.servers import RedisServer
@@ -74,7 +74,7 @@ def test_errors_of_hello_are_those_of_redis(redis: RedisServer, text: str) -> No
 
 
 def test_servers_are_asked_once() -> None:
-    pool = FakePool(usable=False)
+    pool = Pool(usable=False)
     session = new_session(pool=pool)
     assert ask(session, "HELLO 2") == greeting(2)
     assert pool.asked == []
@@ -87,7 +87,7 @@ def test_servers_are_asked_once() -> None:
 
 @pytest.mark.parametrize("replies", [REPLY_ON, REPLY_OFF, REPLY_SKIP])
 def test_while_servers_are_asked_nothing_changes(replies: int) -> None:
-    pool = FakePool("pw", usable=None)
+    pool = Pool("pw", usable=None)
     session = new_session(pool=pool)
     session.replies = replies
     for _ in range(3):
@@ -195,9 +195,9 @@ def test_library() -> None:
 
 
 def test_list() -> None:
-    pool = FakePool()
+    pool = Pool()
     sessions = [new_session(pool=pool) for _ in range(3)]
-    silent = FakeClient(pool)
+    silent = Client(pool)
     sessions[1].name = b"two"
     sessions[2].protocol = 3
     rows = [
@@ -232,9 +232,9 @@ def test_list() -> None:
     ],
 )
 def test_kill(text: str, reply: bytes, killed: set[int]) -> None:
-    pool = FakePool()
+    pool = Pool()
     session = new_session(pool=pool)
-    others = [FakeClient(pool), FakeClient(pool)]
+    others = [Client(pool), Client(pool)]
     assert answer([b"CLIENT", b"KILL", *text.encode().split()], session) == (reply, 1 in killed)
     assert {client.id for client in others if client.ended} == killed - {1}
     assert not pool.connected[0].ended, "it ends after its reply"
@@ -267,10 +267,10 @@ def test_version_of_lolwut() -> None:
 
 
 def test_kill_without_permission_ends_oneself_only() -> None:
-    pool = FakePool()
+    pool = Pool()
     pool.codec.permission_refusal = lambda *_: "ERR not allowed"
     session = new_session(pool=pool)
-    other = FakeClient(pool)
+    other = Client(pool)
     for words in ("ID 2", "TYPE normal", "ADDR 10.0.0.1:2", "LADDR 10.0.0.2:22121", "10.0.0.1:2", "MAXAGE 1 SKIPME no"):
         assert answer([b"CLIENT", b"KILL", *words.encode().split()], session) == (error("ERR not allowed"), False)
     assert answer([b"CLIENT", b"KILL", b"ID", b"1"], session) == (integer(0), False)
@@ -290,10 +290,10 @@ def test_names_have_an_end() -> None:
 
 
 def test_one_list_is_made_at_a_time() -> None:
-    pool = FakePool()
+    pool = Pool()
     first, second = new_session(pool=pool), new_session(pool=pool)
     for _ in range(50):
-        FakeClient(pool)
+        Client(pool)
     request = command("CLIENT", "LIST")
     making, waiting = builtin_commands.plan(request, first), builtin_commands.plan(request, second)
     assert isinstance(making, Steps)

@@ -7,7 +7,7 @@ import pytest
 from feeding import Parser
 from hypothesis import given
 from hypothesis import strategies as st
-from redis_peers import FakePool, finished, new_session, plan
+from redis_peers import Pool, finished, new_session, plan
 
 from harness.resp import OK, command
 from twemproxy.protocol.plan import MORE, Answer, Ask, ToPrivate
@@ -47,7 +47,7 @@ STATES: list[Callable[[Any, Session], None]] = [
 
 def planned(state: Callable[[Any, Session], None], servers: int, request: bytes, shown: int) -> Any:
     """The plan from the first ``shown`` bytes of a request, for a new client in this state."""
-    parser, session = Parser(RedisCodec(permitted=["*"])), new_session(pool=FakePool(servers=servers))
+    parser, session = Parser(RedisCodec(permitted=["*"])), new_session(pool=Pool(servers=servers))
     state(parser, session)
     assert parser.find_request(request, 0, len(request)) == 1
     found = finished(parser.codec.plan(request[:shown], parser.request, session, shown == len(request)))

@@ -3,15 +3,15 @@
 from typing import Any
 
 import pytest
-from redis_peers import FakePool, ask, new_session, plan
+from redis_peers import Pool, ask, new_session, plan
 
-from harness.fake_servers import S0, S1, S2, fake_servers
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from twemproxy.protocol.plan import Answer, Ask, ToPrivate, ToServer
 from twemproxy.protocol.redis import command_discovery
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.errors import CROSS_SERVER, KEYLESS, ONE_SERVER_ONLY
 from twemproxy.protocol.redis.session import Session
+from unit.fakes import S0, S1, S2, fake_servers
 
 NONE = array(NULL)
 UNKNOWN = "ERR unknown command 'module.do', with args beginning with: 'a' "
@@ -79,7 +79,7 @@ class Asking:
     """A client of a pool with this number of servers; ``answers``: their replies to lookups, in order."""
 
     def __init__(self, *answers: bytes, servers: int = 3, answered: bool = True) -> None:
-        self.pool = FakePool(servers=servers)
+        self.pool = Pool(servers=servers)
         self.codec = RedisCodec()
         self.session = new_session(pool=self.pool)
         self.answers = list(answers)

@@ -7,9 +7,8 @@ import pytest
 from feeding import Parser
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis_peers import FakePool, new_session, plan
+from redis_peers import Pool, new_session, plan
 
-from harness.fake_servers import S0
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from twemproxy.protocol.plan import Answer, Ask, ToServer
 from twemproxy.protocol.redis.codec import RedisCodec
@@ -17,6 +16,7 @@ from twemproxy.protocol.redis.commands import COMMANDS, PERMITTED_BY_DIRECTIVE, 
 from twemproxy.protocol.redis.errors import INVALID_CURSOR, MISFIT
 from twemproxy.protocol.redis.fan_out_commands import MERGES
 from twemproxy.protocol.redis.scanning import PLACE_BITS, order_of
+from unit.fakes import S0
 
 CODEC = Parser(RedisCodec(permitted=PERMITTED_BY_DIRECTIVE))
 NIL = b"_\r\n"
@@ -31,7 +31,7 @@ NAMES = {
 
 def asked(text: str, servers: int = 3) -> Ask:
     """The plan for a request of words separated by blanks, in a pool with this number of servers."""
-    found = plan(CODEC, new_session(pool=FakePool(servers=servers)), *text.encode().split())
+    found = plan(CODEC, new_session(pool=Pool(servers=servers)), *text.encode().split())
     assert isinstance(found, Ask)
     return found
 
@@ -219,7 +219,7 @@ def test_a_pool_of_one_server_needs_no_merging() -> None:
     for merge, name in NAMES.items():
         if merge not in ("subscribers", "one done"):
             words = _filled(name).encode().split()
-            assert plan(CODEC, new_session(pool=FakePool(databases=5)), *words) == ToServer(S0)
+            assert plan(CODEC, new_session(pool=Pool(databases=5)), *words) == ToServer(S0)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def walk(spaces: list[Keyspace], meanwhile: Callable[[], None] = lambda: None) -
     """All keys that a client finds until the cursor is 0 again; ``meanwhile`` is called between two requests."""
     cursor = b"0"
     while True:
-        found = plan(CODEC, new_session(pool=FakePool(servers=len(spaces))), b"SCAN", cursor, b"COUNT", b"7")
+        found = plan(CODEC, new_session(pool=Pool(servers=len(spaces))), b"SCAN", cursor, b"COUNT", b"7")
         assert isinstance(found, Ask)
         [(server, request)] = found.requests
         assert request.endswith(command("COUNT", 7)[4:])
@@ -313,7 +313,7 @@ def test_keys_that_stay_are_found_whatever_comes_and_goes(servers: list[list[lis
     ids=lambda cursor: repr(cursor[:22]),
 )
 def test_what_is_no_cursor(cursor: bytes) -> None:
-    session = new_session(pool=FakePool(servers=3))
+    session = new_session(pool=Pool(servers=3))
     assert plan(CODEC, session, b"SCAN", cursor) == Answer(error(INVALID_CURSOR))
 
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 from feeding import Parser
-from redis_peers import FakePool, new_session, plan
+from redis_peers import Pool, new_session, plan
 
-from harness.fake_servers import S0, fake_servers
 from harness.resp import array, bulk, error
 from twemproxy.protocol.plan import PASS, Answer, Ask, ToPrivate, ToServer
 from twemproxy.protocol.redis.codec import RedisCodec
@@ -23,6 +22,7 @@ from twemproxy.protocol.redis.errors import (
 from twemproxy.protocol.redis.planning import REJECT
 from twemproxy.protocol.redis.scripts import LONGEST
 from twemproxy.protocol.redis.session import Session
+from unit.fakes import S0, fake_servers
 
 ROWS = {row.name: row for row in COMMANDS} | SUBCOMMANDS
 EVERYTHING = Parser(RedisCodec(permitted=PERMITTED_BY_DIRECTIVE))
@@ -31,7 +31,7 @@ OK = Answer(b"+OK\r\n")
 
 def planned(text: str, codec: Parser = EVERYTHING, session: Session | None = None, **pool: Any) -> Any:
     """The plan for a request of words separated by blanks; a refusal by the codec becomes an ``Answer``."""
-    found = plan(codec, session or new_session(pool=FakePool(**pool)), *text.encode().split())
+    found = plan(codec, session or new_session(pool=Pool(**pool)), *text.encode().split())
     return Answer(codec.refusal()) if found == PASS and codec.route == REJECT else found
 
 
@@ -65,7 +65,7 @@ def test_no_request_reaches_a_database_that_the_pool_has_not(text: str, word: st
         (5, DBS_OUT_OF_RANGE.format(databases=5)),
         (1, DB_OUT_OF_RANGE.format(database=0)),
     ]:
-        session = new_session(pool=FakePool(databases=databases))
+        session = new_session(pool=Pool(databases=databases))
         if in_transaction:
             assert planned("MULTI", session=session) == OK
         assert planned(text.format(word), session=session) == Answer(error(reply))
@@ -119,7 +119,7 @@ EVERYWHERE = [name for name, row in ROWS.items() if row.routing == Routing.EVERY
 
 @pytest.mark.parametrize("name", EVERYWHERE)
 def test_every_server_gets_the_request_once(name: str) -> None:
-    session = new_session(pool=FakePool(servers=3, databases=5))
+    session = new_session(pool=Pool(servers=3, databases=5))
     text = sample(name)
     found = planned(text, session=session)
     assert isinstance(found, Ask)
@@ -168,7 +168,7 @@ def test_an_eval_that_has_run_is_remembered(text: str) -> None:
     codec = Parser(RedisCodec(permitted=["script|flush"]))
     codec.remember_script(array(*map(bulk, text.split())))
     assert list(codec.scripts._bodies.values()) == [BODY]
-    session = new_session(pool=FakePool())
+    session = new_session(pool=Pool())
     planned("MULTI", codec, session)
     assert planned("SCRIPT FLUSH", codec, session) == ToPrivate(S0)
     assert not codec.scripts._bodies
@@ -199,7 +199,7 @@ SHAPING = [
 
 @pytest.mark.parametrize("text", SHAPING)
 def test_a_client_joins_those_that_run_scripts_for_good(text: str) -> None:
-    pool = FakePool(databases=16)
+    pool = Pool(databases=16)
     session = new_session(pool=pool)
     session.database = 5
     client: Any = session.client
@@ -221,7 +221,7 @@ def test_a_client_joins_those_that_run_scripts_for_good(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["SCRIPT EXISTS x", "SCRIPT FLUSH", "FUNCTION FLUSH", "FUNCTION KILL", "SCRIPT HELP"])
 def test_what_has_fixed_replies_is_no_script(text: str) -> None:
-    session = new_session(pool=FakePool(usable=False))
+    session = new_session(pool=Pool(usable=False))
     assert not isinstance(planned(text, session=session), Answer)
     assert not session.scripts
 
@@ -230,7 +230,7 @@ def test_what_has_fixed_replies_is_no_script(text: str) -> None:
 def test_without_echo_there_are_no_scripts(text: str) -> None:
     name = "|".join(text.lower().split()[: 2 if text.startswith(("SCRIPT", "FUNCTION")) else 1])
     refused = Answer(error(NO_ECHO.format(name=name)))
-    session = new_session(pool=FakePool(usable=False))
+    session = new_session(pool=Pool(usable=False))
     assert planned(text, session=session) == refused
     assert not session.scripts
     assert planned("MULTI", session=session) == OK
@@ -239,7 +239,7 @@ def test_without_echo_there_are_no_scripts(text: str) -> None:
 
 
 def test_a_script_in_a_transaction_makes_its_connection_doubtful() -> None:
-    session = new_session(pool=FakePool())
+    session = new_session(pool=Pool())
     planned("MULTI", session=session)
     planned("SET a b", session=session)
     assert not session.scripts
@@ -251,7 +251,7 @@ def test_a_script_in_a_transaction_makes_its_connection_doubtful() -> None:
 
 @pytest.mark.parametrize("text", ["GET a", "SCRIPT KILL", "FUNCTION KILL", "FUNCTION STATS", "CONFIG GET x", "DBSIZE"])
 def test_who_runs_no_scripts_joins_nobody(text: str) -> None:
-    session = new_session(pool=FakePool())
+    session = new_session(pool=Pool())
     planned(text, session=session)
     assert session.profile == 0
 
@@ -259,7 +259,7 @@ def test_who_runs_no_scripts_joins_nobody(text: str) -> None:
 def test_a_script_that_is_refused_is_not_remembered() -> None:
     codec = Parser(RedisCodec(denied=["script|load"]))
     assert planned("SCRIPT LOAD return1", codec) == Answer(error(DENIED.format(name="script|load")))
-    session = new_session(pool=FakePool(servers=3))
+    session = new_session(pool=Pool(servers=3))
     planned("MULTI", codec, session)
     assert planned("EVAL return1 0", codec, session).reply.startswith(b"-ERR 'eval' without keys ")
     assert not codec.scripts._bodies

@@ -3,13 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis_peers import FakePool, new_session, plan
+from redis_peers import Pool, new_session, plan
 
-from harness.fake_servers import S0, FakeServer
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from twemproxy.protocol.plan import Answer, Ask, ToServer
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.scanning import NAME_BITS, PLACE_BITS, order_of
+from unit.fakes import S0, FakeServer
 
 NAMES = ("s00", "s01", "s02")
 [(FIRST, FIRST_INDEX), (SECOND, SECOND_INDEX), (THIRD, THIRD_INDEX)] = order_of(NAMES)
@@ -23,7 +23,7 @@ TOO_LARGE = error(
 
 def scan(cursor: int, *options: bytes, servers: int = 3) -> Answer | Ask | ToServer:
     """The plan for SCAN with this cursor, in a pool of the first ``servers`` servers of NAMES."""
-    pool = FakePool(servers=servers)
+    pool = Pool(servers=servers)
     planned: Answer | Ask | ToServer = plan(RedisCodec(), new_session(pool=pool), b"SCAN", b"%d" % cursor, *options)
     return planned
 

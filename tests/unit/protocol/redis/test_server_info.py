@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from redis_peers import FakeClient, FakePool, finished, new_session
+from redis_peers import Client, Pool, finished, new_session
 
 from harness.resp import bulk, command, error
 from twemproxy.protocol.plan import Answer, Steps
@@ -90,7 +90,7 @@ SERVER = "# Server\r\nredis_version:7.0.15\r\narch_bits:64\r\nrun_id:x\r\ntcp_po
 EVERYTHING = f"{SERVER}\r\n# Stats\r\nkeyspace_hits:5\r\n\r\n# Commandstats\r\ncmdstat_get:calls=1,usec=2\r\n"
 
 
-def info(pool: FakePool, *words: str, **state: Any) -> dict[str, dict[str, str]]:
+def info(pool: Pool, *words: str, **state: Any) -> dict[str, dict[str, str]]:
     """The sections of INFO for a new client; ``state``: attributes of its session."""
     session = new_session(pool=pool)
     for name, value in state.items():
@@ -100,9 +100,9 @@ def info(pool: FakePool, *words: str, **state: Any) -> dict[str, dict[str, str]]
     return sections_of(planned.reply)
 
 
-def pool_of(*texts: str | None, **options: Any) -> FakePool:
+def pool_of(*texts: str | None, **options: Any) -> Pool:
     """A pool whose servers reply to INFO with these texts; None is a server that fails."""
-    pool = FakePool(servers=len(texts), **options)
+    pool = Pool(servers=len(texts), **options)
     pool.poll.replies = [
         Reply(server, "failed", error("ERR Connection refused, or so"))
         if text is None
@@ -140,7 +140,7 @@ def test_sections_that_are_asked_for(words: tuple[str, ...], question: str | Non
 
 def test_what_is_about_the_connection_is_the_proxys() -> None:
     pool = pool_of(EVERYTHING, EVERYTHING)
-    FakeClient(pool)
+    Client(pool)
     told = info(pool)
     assert (
         told["Server"].items()
@@ -226,7 +226,7 @@ def test_servers_are_asked_again_when_connections_are_opened() -> None:
     assert versions.are_known(session)
     assert versions.are_known(session)
     assert len(pool.poll.asked) == 1
-    pool.opened += 1
+    pool.opened_connections += 1
     pool.time += ASK_AGAIN_AFTER
     pool.poll.replies = [Reply(pool.servers[0], "ok", bulk("# Server\r\nredis_version:8.2.0\r\n"))]
     assert versions.are_known(session)
@@ -238,7 +238,7 @@ def test_nobody_waits_for_a_second_question() -> None:
     pool, versions = pool_of(SERVER), Versions()
     session = new_session(pool=pool)
     assert versions.are_known(session)
-    pool.opened += 1
+    pool.opened_connections += 1
     pool.time += ASK_AGAIN_AFTER
     pool.poll.replies = None
     assert versions.are_known(session)

@@ -3,7 +3,7 @@
 import gc
 import tracemalloc
 
-from redis_peers import FakePool, new_session, plan
+from redis_peers import Pool, new_session, plan
 
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.session import Session
@@ -27,7 +27,7 @@ def state(session: Session) -> tuple[object, ...]:
 
 
 def test_what_one_client_begins_is_not_anothers() -> None:
-    pool = FakePool()
+    pool = Pool()
     before, busy = new_session(pool=pool), new_session(pool=pool)
     idle = state(before)
     for text in ("WATCH k", "MULTI", "GET k"):
@@ -47,7 +47,7 @@ def test_it_is_as_at_first_after_a_reset() -> None:
 
 
 def test_an_idle_session_is_small() -> None:
-    pool = FakePool()
+    pool = Pool()
     clients = [new_session(pool=pool).client for _ in range(CLIENTS)]
     tracemalloc.start()
     sessions = [Session(pool, client) for client in clients]

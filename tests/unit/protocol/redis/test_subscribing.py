@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis_peers import FakeClient, FakePool, FakeSubscriptions, finished, new_session, plan
+from redis_peers import Client, Pool, finished, new_session, plan
 
 from harness.resp import array, bulk, command, error, integer
 from harness.subscribing import confirmation, message, pattern_message
@@ -11,6 +11,7 @@ from twemproxy.protocol.plan import Answer, Ask
 from twemproxy.protocol.redis import pubsub_commands
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.session import SUBSCRIBES, Session
+from unit.fakes import FakeSubscriptions
 
 ENDS = {"subscribe": "unsubscribe", "psubscribe": "punsubscribe", "ssubscribe": "sunsubscribe"}
 
@@ -22,7 +23,7 @@ def ask(session: Session, text: str) -> bytes | None:
     return planned and planned.reply
 
 
-def in_version(version: int, pool: FakePool | None = None) -> Session:
+def in_version(version: int, pool: Pool | None = None) -> Session:
     session = new_session(pool=pool)
     if version == 3:
         assert ask(session, "HELLO 3")
@@ -73,7 +74,7 @@ def test_channels_and_patterns_are_counted_together(version: int) -> None:
 def test_it_waits_for_earlier_replies_and_for_servers(version: int) -> None:
     session = in_version(version)
     client = session.client
-    assert isinstance(client, FakeClient)
+    assert isinstance(client, Client)
     client.waiting = True
     assert ask(session, "SUBSCRIBE a") is None
     assert subscriptions_of(session).calls == []
@@ -146,7 +147,7 @@ def test_messages_are_in_the_clients_version(version: int) -> None:
 @pytest.mark.parametrize(("told", "expected"), [((1, 0, 0), 3), ((1, 4, 0), 7), ((0, 0, 0), 3)])
 def test_numbers_of_subscribers(told: tuple[int, ...], expected: int) -> None:
     """The pool has 3 subscribers through one connection, which servers may not know yet."""
-    planned = plan(RedisCodec(), in_version(2, FakePool(servers=3)), b"PUBSUB", b"NUMSUB", b"a")
+    planned = plan(RedisCodec(), in_version(2, Pool(servers=3)), b"PUBSUB", b"NUMSUB", b"a")
     assert isinstance(planned, Ask)
     replies = [(f"s{server}", array(bulk("a"), integer(number))) for server, number in enumerate(told)]
     assert planned.merge(replies) == array(bulk("a"), integer(expected))
