@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from harness.resp import bulk, error
 from twemproxy.protocol.redis.session import SCRIPTS_PROFILE
 from twemproxy.proxy.server_poll import Poll, Reply
+from unit.timed import Timed, settings_of
 
 Done = Callable[[bytes, bool], None]
 """Gets a reply, or an error of the proxy; the second argument says whether the server has replied."""
@@ -98,26 +99,25 @@ class FakeConnection(Fake, of="twemproxy.proxy.server_connection:ServerConnectio
         return self.shaped
 
 
-class FakePool(Fake, of="twemproxy.proxy.server_pool:ServerPool"):
-    """A pool whose servers are live, with a clock of its own.
+class FakePool(Timed, Fake, of="twemproxy.proxy.server_pool:ServerPool"):
+    """A pool whose servers are live, with a clock of its own. ``config``: has the directives that the test needs.
 
     ``opened``, ``extra``, ``dropped``: the connections besides the shared ones that were opened, that there are, and
-    that were dropped.
-    ``look_at``: when the pool was last asked to look after deadlines. ``kept``: bytes that are kept in memory, at most
-    ``most_kept``. ``asked``: requests for a server, with the server and the kind of their reply.
+    that were dropped. ``kept``: bytes that are kept in memory, at most ``most_kept``. ``asked``: requests for a server,
+    with the server and the kind of their reply.
     """
 
     refused = b"-ERR Connection refused\r\n"
 
     def __init__(self, config: Any = None, codec: Any = None, servers: int = 1) -> None:
+        super().__init__()
         self.config: Any = config or SimpleNamespace()
+        self.settings = settings_of(self.config)
         self.codec = codec
         self.servers: Sequence[Any] = fake_servers(servers)
         self.live: set[Any] = set(self.servers)
         self.random = False
-        self.time = 1000
         self.turns = 5
-        self.look_at = 0
         self.opened: list[Any] = []
         self.extra: list[Any] = []
         self.dropped: list[Any] = []
@@ -125,15 +125,8 @@ class FakePool(Fake, of="twemproxy.proxy.server_pool:ServerPool"):
         self.most_kept = 1 << 30
         self.asked: list[Any] = []
 
-    def now(self) -> int:
-        return self.time
-
     def turn(self) -> int:
         return self.turns
-
-    def look_by(self, moment: int) -> None:
-        assert moment >= self.time
-        self.look_at = moment
 
     def error(self, text: str) -> bytes:
         return error(f"ERR {text}")

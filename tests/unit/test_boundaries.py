@@ -20,11 +20,8 @@ CYCLES = [
 ]
 """Sets of modules that import each other."""
 
-SETS_WAKE_AT = {
-    *("data_plane", "discard", "drain", "fenced", "listener", "memory_limit", "server_connection", "server_pool"),
-    "server_stream",
-}
-"""Modules of ``proxy`` that set the time at which the event loop wakes up."""
+CLOCKS = {"clock_gettime", "time.clock_gettime", "time.monotonic", "time.monotonic_ns", "time.perf_counter"}
+"""Names of clocks that only go forward."""
 
 
 def name_of(path: Path) -> str:
@@ -103,9 +100,18 @@ def test_only_the_protocol_writes_requests_and_cursors() -> None:
             assert not names or name_of(path) in ("proxy.pubsub", "proxy.pipeline"), f"{path}: {names}"
 
 
-def test_who_sets_the_time_to_wake_up() -> None:
-    found = {name_of(path) for path in MODULES if any(name.endswith(".wake_at") for name in written(path))}
-    assert found - {"net.event_loop"} == {f"proxy.{name}" for name in SETS_WAKE_AT}
+def test_there_is_one_clock() -> None:
+    """Deadlines follow the clock of the event loop, which tests can move; the event loop alone fires timers."""
+    readers, firing = set(), set()
+    for path in MODULES:
+        room = name_of(path).partition(".")[0]
+        used = {ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Name | ast.Attribute)}
+        if used & CLOCKS and room in ("net", "protocol", "proxy", "worker"):
+            readers.add(name_of(path))
+        if any(name.endswith("timers.advance") for name in used):
+            firing.add(name_of(path))
+    assert readers == {"net.clock"}
+    assert firing == {"net.event_loop"}
 
 
 def test_servers_are_objects() -> None:

@@ -1,9 +1,8 @@
-from twemproxy.net.event_loop cimport Channel, EventLoop
+from twemproxy.net.event_loop cimport Channel
 from twemproxy.net.transport cimport Transport
 
 
 cdef class Acceptor(Channel):
-    cdef EventLoop loop
     cdef bint tcp
     cdef int error
 

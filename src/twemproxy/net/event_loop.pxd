@@ -1,12 +1,18 @@
+cimport cython
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t
 
 from twemproxy.libc.epoll cimport epoll_event
 from twemproxy.net.block cimport BlockPool
+from twemproxy.net.clock cimport Clock
+from twemproxy.net.timers cimport Timer, TimerWheel
 
-cdef const int64_t NEVER
+
+cdef class EventLoop
 
 
 cdef class Channel:
+    cdef EventLoop loop
     cdef readonly int fd
     cdef uint32_t interest
     cdef bint flush_wanted
@@ -15,7 +21,13 @@ cdef class Channel:
 
     cdef int on_ready(self, uint32_t events) except -1
     cdef int flush(self) except -1
+    cdef int on_timer(self) except -1
     cdef int on_defect(self) except -1
+
+
+@cython.no_gc
+cdef class ChannelTimer(Timer):
+    cdef PyObject* channel
 
 
 cdef class CallbackChannel(Channel):
@@ -36,10 +48,10 @@ cdef class EventLoop:
     cdef int64_t work_began
     cdef epoll_event[512] ready
     cdef readonly BlockPool blocks
+    cdef readonly Clock clock
+    cdef readonly TimerWheel timers
     cdef readonly int64_t now
-    cdef int64_t late
     cdef readonly int64_t turn
-    cdef public int64_t wake_at
     cdef public int verbosity
     cdef object on_defect
 
@@ -54,7 +66,4 @@ cdef class EventLoop:
     cdef int resume_work(self) except -1
     cdef int flush_all(self) except -1
     cdef int dispatch(self) except -1
-    cdef void read_clock(self) noexcept
-    cdef void end_turn(self) noexcept
-    cdef void end_wait(self, int timeout) noexcept
     cpdef int run_once(self) except -1

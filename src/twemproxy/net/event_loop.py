@@ -1,8 +1,9 @@
 """An event loop over epoll(7), level-triggered; one per worker.
 
 Compiled-only. A turn waits for events, reads the clock once, lets each ready channel read and act, and then flushes
-each channel that has something to send: one system call per connection and turn, for any number of requests. At the
-end of a turn some MB of unused memory are given back; the loop does not sleep before all of it is.
+each channel that has something to send: one system call per connection and turn, for any number of requests. After that
+the timers that are due fire. At the end of a turn some MB of unused memory are given back; the loop does not sleep
+before all of it is.
 
 Slow work, such as a request that the proxy answers in Python, is limited: a channel calls ``may_work`` before each
 piece of slow work. If the result is False, the channel calls ``put_off`` and continues in a later turn, after the
@@ -11,10 +12,10 @@ channels that were put off earlier. So a turn has up to two times ``TURN_WORK`` 
 """
 
 import cython
+from cython.cimports.cpython.ref import PyObject
 from cython.cimports.libc.errno import EINTR, errno
 from cython.cimports.libc.stdint import int64_t, uint32_t
 from cython.cimports.posix.unistd import close
-from cython.cimports.twemproxy.libc.clock import CLOCK_MONOTONIC, clock_gettime, timespec
 from cython.cimports.twemproxy.libc.epoll import (
     EPOLL_CLOEXEC,
     EPOLL_CTL_ADD,
@@ -27,29 +28,20 @@ from cython.cimports.twemproxy.libc.epoll import (
     epoll_wait,
 )
 from cython.cimports.twemproxy.net.block import BlockPool
+from cython.cimports.twemproxy.net.clock import Clock, nanoseconds
+from cython.cimports.twemproxy.net.timers import NEVER, Timer, TimerWheel
 
 MAX_READY = cython.declare(cython.const[cython.int], 512)
 # Nanoseconds of slow work: of one channel at a time, and of all channels in each of the two parts of a turn.
 CHANNEL_WORK = cython.declare(cython.const[int64_t], 500_000)
 TURN_WORK = cython.declare(cython.const[int64_t], 2_000_000)
-# Milliseconds of a turn that the loop's clock counts.
-LONG_TURN = cython.declare(cython.const[int64_t], 20)
-# A time in milliseconds that never comes.
-NEVER = cython.declare(cython.const[int64_t], 0x7FFFFFFFFFFFFFFF)
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def nanoseconds() -> int64_t:
-    """The time of the monotonic clock, in nanoseconds."""
-    time = cython.declare(timespec)
-    clock_gettime(CLOCK_MONOTONIC, cython.address(time))
-    return cython.cast(int64_t, time.tv_sec) * 1_000_000_000 + time.tv_nsec
+# Longest wait for events, in milliseconds.
+LONGEST_WAIT = cython.declare(cython.const[int64_t], 3_600_000)
 
 
 @cython.cclass
 class Channel:
-    """A descriptor that the loop watches."""
+    """A descriptor that the loop watches. ``loop``: None in a channel of the control plane."""
 
     def __cinit__(self) -> None:
         self.fd = -1
@@ -68,8 +60,35 @@ class Channel:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def on_timer(self) -> cython.int:
+        """The time of the channel's ChannelTimer has come; it is not armed any more."""
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def on_defect(self) -> cython.int:
         """Close the channel, because an exception escaped from it."""
+        return 0
+
+
+@cython.no_gc
+@cython.cclass
+class ChannelTimer(Timer):
+    """A timer that calls ``on_timer`` of a channel, which owns the timer and has a ``loop``."""
+
+    def __cinit__(self, wheel: TimerWheel, channel: Channel) -> None:
+        # Not a reference: the timer ends with the channel.
+        self.channel = cython.cast(cython.pointer[PyObject], channel)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fire(self) -> cython.int:
+        channel: Channel = cython.cast(Channel, self.channel)
+        try:
+            channel.on_timer()
+        except Exception as defect:
+            channel.loop.on_defect(defect)
+            channel.on_defect()
         return 0
 
 
@@ -94,10 +113,9 @@ class CallbackChannel(Channel):
 class EventLoop:
     """Calls channels when they are ready; it keeps a reference to each watched channel.
 
-    ``now``: the time of the turn, in milliseconds of a monotonic clock that counts up to LONG_TURN per turn: after a
-    longer turn the proxy was late, and no peer must be blamed for that. ``late``: the uncounted milliseconds. ``turn``:
-    the number of the turn. ``wake_at``: set by owners; the loop does not wait longer. ``verbosity``: the log level,
-    here so that compiled code can read it fast.
+    ``now``: the time of the turn, in microseconds of ``clock``. ``timers``: fire at the end of a turn, after everything
+    was flushed. ``turn``: the number of the turn. ``verbosity``: the log level, here so that compiled code can read it
+    fast.
     """
 
     def __cinit__(self, on_defect, read_size: cython.Py_ssize_t) -> None:
@@ -107,44 +125,16 @@ class EventLoop:
         self.later = []
         self.to_read = []
         self.blocks = BlockPool(read_size)
-        self.wake_at = NEVER
+        self.clock = Clock()
+        self.now = self.clock.now
+        self.timers = TimerWheel(self.now)
         self.on_defect = on_defect
         self.epfd = epoll_create1(EPOLL_CLOEXEC)
         if self.epfd < 0:
             raise OSError(errno, "epoll_create1")
-        self.read_clock()
 
     def __dealloc__(self) -> None:
         close(self.epfd)
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def read_clock(self) -> cython.void:
-        self.now = nanoseconds() // 1_000_000 - self.late
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def end_turn(self) -> cython.void:
-        """Update the clock; it does not count a turn's time above LONG_TURN."""
-        began: int64_t = self.now
-        self.read_clock()
-        if self.now - began > LONG_TURN:
-            self.late += self.now - began - LONG_TURN
-            self.now = began + LONG_TURN
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def end_wait(self, timeout: cython.int) -> cython.void:
-        """Update the clock after a wait of up to ``timeout`` ms, -1 for any time.
-
-        A wait that took LONG_TURN longer does not count at all: the process did not run for an unknown part of it, and
-        what has arrived since then is not processed yet.
-        """
-        began: int64_t = self.now
-        self.read_clock()
-        if timeout >= 0 and self.now - began > timeout + LONG_TURN:
-            self.late += self.now - began
-            self.now = began
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -313,21 +303,22 @@ class EventLoop:
     @cython.exceptval(-1, check=False)
     def run_once(self) -> cython.int:
         """Run one turn; returns how many channels were ready."""
-        timeout: cython.int = -1
-        self.end_turn()
+        # In milliseconds, rounded up: a timer that is not due yet would only cost another turn.
+        timeout: int64_t = -1
+        self.now = self.clock.end_turn()
         if self.to_flush or self.later or self.to_read or self.blocks.dropped > 0:
             timeout = 0
-        elif self.wake_at != NEVER:
-            timeout = cython.cast(cython.int, min(max(self.wake_at - self.now, 0), 3600000))
+        elif self.timers.next_at != NEVER:
+            timeout = min((max(self.timers.next_at - self.now, 0) + 999) // 1000, LONGEST_WAIT)
         self.next_ready = 0
         self.turn += 1
         with cython.nogil:
-            self.n_ready = epoll_wait(self.epfd, self.ready, MAX_READY, timeout)
+            self.n_ready = epoll_wait(self.epfd, self.ready, MAX_READY, cython.cast(cython.int, timeout))
         if self.n_ready < 0:
             self.n_ready = 0
             if errno != EINTR:
                 raise OSError(errno, "epoll_wait")
-        self.end_wait(timeout)
+        self.now = self.timers.now = self.clock.end_wait(timeout * 1000)
         self.worker = cython.NULL
         self.turn_work = 0
         if self.later:
@@ -336,5 +327,7 @@ class EventLoop:
             self.read_buffered()
         self.dispatch()
         self.flush_all()
+        if self.timers.next_at <= self.now:
+            self.timers.advance(self.now)
         self.blocks.give_back()
         return self.n_ready

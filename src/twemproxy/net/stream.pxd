@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from twemproxy.net.block cimport Block
-from twemproxy.net.event_loop cimport Channel, EventLoop
+from twemproxy.net.event_loop cimport Channel
 from twemproxy.net.send_queue cimport SendQueue
 from twemproxy.net.transport cimport Transport
 
@@ -15,7 +15,6 @@ cdef enum:
 
 
 cdef class Stream(Channel):
-    cdef EventLoop loop
     cdef SendQueue out
     cdef Transport transport
     cdef uint32_t read_events

@@ -31,7 +31,7 @@ class Stream(Channel):
     ``ahead``: input that was read while the stream was paused, and follows the tail; None before the first such read.
     Input is read during a pause if ``reads_ahead`` is set.
 
-    ``heard_at``: the loop's time when the peer last showed activity, in milliseconds. ``read_turn``: the loop's turn of
+    ``heard_at``: the loop's time when the peer last showed activity, in microseconds. ``read_turn``: the loop's turn of
     the last read.
 
     ``watches_hangup``: ``on_hangup`` is also called while nothing is read.

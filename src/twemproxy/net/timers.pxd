@@ -1,3 +1,4 @@
+cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
@@ -33,6 +34,7 @@ cdef class TimerWheel:
     cpdef int advance(self, int64_t now) except -1
 
 
+@cython.no_gc
 cdef class Timer:
     cdef TimerWheel wheel
     cdef TimerNode node

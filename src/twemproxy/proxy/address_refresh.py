@@ -23,39 +23,33 @@ class AddressRefresh:
         """``pool``: a ``proxy.server_pool.ServerPool``."""
         self._pool = pool
         self._addresses: list[Addresses] = []
-        self._due: dict[Addresses, int] = {}
+        self._timers: dict[Addresses, Any] = {}
         for server in pool.servers:
             of_server: Addresses = server.upstream.addresses
             if not of_server.named:
                 continue
             self._addresses.append(of_server)
+            self._timers[of_server] = pool.timer(of_server.refresh)
             of_server.on_answered = partial(self._answered, of_server)
             of_server.on_changed = partial(self._changed, server)
             self._schedule(of_server, 0)
 
-    def expire(self, now: int) -> int | None:
-        """Look up the names that are due; returns the time of the next check in ms, None for none."""
-        for of_server in [of_server for of_server, due in self._due.items() if due <= now]:
-            del self._due[of_server]
-            of_server.refresh()
-        moments = [*self._due.values(), *(of_server.expire(now) for of_server in self._addresses)]
-        return min((moment for moment in moments if moment is not None), default=None)
-
     def apply_settings(self) -> None:
         """The pool has other settings: look names up now, and then as ``dns_refresh`` says."""
-        self._due.clear()
-        if self._pool.config.dns_refresh:
-            for of_server in self._addresses:
+        for of_server in self._addresses:
+            of_server.apply_settings()
+            if self._pool.settings.dns_refresh:
                 self._schedule(of_server, 0)
+            else:
+                self._timers[of_server].cancel()
 
     def _answered(self, of_server: Addresses) -> None:
-        if interval := self._pool.config.dns_refresh:
+        if interval := self._pool.settings.dns_refresh:
             self._schedule(of_server, interval)
 
     def _changed(self, server: Server) -> None:
-        if self._pool.config.dns_refresh:
+        if self._pool.settings.dns_refresh:
             self._pool.leave_stale_address(server)
 
     def _schedule(self, of_server: Addresses, wait: int) -> None:
-        self._due[of_server] = self._pool.now() + int(wait * random.uniform(1 - JITTER, 1))
-        self._pool.look_by(self._due[of_server])
+        self._timers[of_server].arm(self._pool.now() + int(wait * random.uniform(1 - JITTER, 1)))

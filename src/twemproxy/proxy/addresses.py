@@ -13,8 +13,8 @@ from twemproxy.config.pools import PoolConfig, ServerConfig
 from twemproxy.log import NOTICE, get_logger
 from twemproxy.worker.messages import Resolved
 
-PATIENCE = 1_000
-"""Milliseconds that a connection waits for a look-up if there is a known address.
+PATIENCE = 1_000_000
+"""Microseconds that a connection waits for a look-up if there is a known address.
 
 At most half of the pool's ``timeout``, so that there is time left to connect.
 """
@@ -35,6 +35,20 @@ class Resolver(Protocol):
         """Look up a name; ``callback`` gets the answer later."""
 
 
+class Settings(Protocol):
+    """The part of ``proxy.pool_settings.PoolSettings`` that is used here; times are in microseconds, 0 for none."""
+
+    timeout: int
+    dns_refresh: int
+
+
+class Timer(Protocol):
+    """The part of ``net.timers.CallbackTimer`` that is used here."""
+
+    def arm(self, at: int) -> int:
+        """Fire at the time ``at``, in microseconds."""
+
+
 class Pool(Protocol):
     """The part of ``proxy.server_pool.ServerPool`` that is used here."""
 
@@ -42,11 +56,15 @@ class Pool(Protocol):
     def config(self) -> PoolConfig:
         """The present settings of the pool."""
 
-    def now(self) -> int:
-        """The time of this turn, in milliseconds."""
+    @property
+    def settings(self) -> Settings:
+        """The same, as far as they are numbers."""
 
-    def look_by(self, moment: int) -> None:
-        """Have ``Addresses.expire`` called at the time ``moment``, in milliseconds, at the latest."""
+    def now(self) -> int:
+        """The time of this turn, in microseconds."""
+
+    def timer(self, callback: Callable[[], None]) -> Timer:
+        """A new timer that calls ``callback``."""
 
 
 class Addresses:
@@ -63,6 +81,7 @@ class Addresses:
         self._known = self._without_look_up()
         self.named = not self._known
         self._waiting: list[Found] = []
+        self._timer = pool.timer(self._look)
         self._asked_at: int | None = None
         self._failing = self._doubted = False
         self.on_answered: Callable[[], None] | None = None
@@ -84,12 +103,12 @@ class Addresses:
     @property
     def _is_refreshed(self) -> bool:
         """Whether ``proxy.address_refresh`` looks the name up periodically."""
-        return self._pool.config.dns_refresh > 0
+        return self._pool.settings.dns_refresh > 0
 
     @property
     def _patience(self) -> int:
-        """Milliseconds for which a connection waits for a look-up if addresses are known."""
-        timeout = self._pool.config.timeout
+        """Microseconds for which a connection waits for a look-up if addresses are known."""
+        timeout = self._pool.settings.timeout
         return min(PATIENCE, timeout // 2) if timeout else PATIENCE
 
     def candidates(self) -> list[Candidate] | None:
@@ -130,19 +149,20 @@ class Addresses:
         self._waiting.append(callback)
         self.refresh()
         if self._known and self._asked_at is not None:
-            self._pool.look_by(self._asked_at + self._patience)
+            self._timer.arm(self._asked_at + self._patience)
 
-    def expire(self, now: int) -> int | None:
-        """Pass the known addresses to callbacks that have waited for long enough.
+    def apply_settings(self) -> None:
+        """The pool has other settings: a connection may have waited for long enough."""
+        self._look()
 
-        Returns the time of the next check in ms, None for none.
-        """
+    def _look(self) -> None:
+        """Pass the known addresses to callbacks that have waited for long enough."""
         if self._asked_at is None or not (self._waiting and self._known):
-            return None
-        if now < self._asked_at + self._patience:
-            return self._asked_at + self._patience
-        self._tell("")
-        return None
+            return
+        if self._pool.now() < self._asked_at + self._patience:
+            self._timer.arm(self._asked_at + self._patience)
+        else:
+            self._tell("")
 
     def refresh(self) -> None:
         """Look the name up, unless a look-up is in progress."""

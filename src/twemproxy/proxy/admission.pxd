@@ -6,7 +6,6 @@ cdef class Admission:
     cdef readonly int limit
     cdef int spare
     cdef MemoryLimit memory
-    cdef set lingering
 
     cdef int take_spare(self) except -1
     cdef void give_spare_up(self) noexcept

@@ -17,14 +17,12 @@ class Admission:
     """The number of a worker's clients, of all pools, and its limit; ``limit``: 0 for none.
 
     ``memory``: the limit of memory for all clients. ``spare``: a reserved descriptor, -1 without one; it makes it
-    possible to refuse a client when descriptors have run out. ``lingering``: clients that have got their last reply,
-    see ``proxy.client``.
+    possible to refuse a client when descriptors have run out.
     """
 
     def __init__(self, limit: int, memory: MemoryLimit) -> None:
         self.limit = limit
         self.memory = memory
-        self.lingering = set()
         self.spare = -1
         self.take_spare()
 

@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t
 
 from twemproxy.net.block cimport Block
+from twemproxy.net.event_loop cimport ChannelTimer
 from twemproxy.net.send_queue cimport SendQueue
 from twemproxy.net.stream cimport Stream
 from twemproxy.protocol.request cimport Cursor, Request
@@ -12,6 +13,10 @@ from twemproxy.proxy.server cimport Server
 from twemproxy.proxy.server_connection cimport ServerConnection
 from twemproxy.proxy.server_pool cimport ServerPool
 from twemproxy.stats.counters cimport Counter
+
+
+cdef class ClientTimer(ChannelTimer):
+    cdef int64_t lingers_until
 
 
 cdef class ClientConnection(Stream):
@@ -45,7 +50,7 @@ cdef class ClientConnection(Stream):
     cdef readonly ClientState state
     cdef bint broken_off
     cdef bint lingers
-    cdef int64_t lingers_until
+    cdef ClientTimer timer
 
     cdef int become(self, ClientState state) except -1
     cdef unsigned int reasons_to_pause(self) noexcept
@@ -72,5 +77,6 @@ cdef class ClientConnection(Stream):
     cdef int close_if_done(self) except -1
     cdef bint exceeds_output_limit(self) except -1
     cdef bint is_subscribed(self) except -1
-    cdef int64_t expire(self) except? -2
+    cdef ClientTimer begin_timer(self)
+    cdef int look_for_idleness(self) except -1
     cdef int close(self, int counter, str why) except -1

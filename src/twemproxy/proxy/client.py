@@ -10,8 +10,9 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.twemproxy.net.block import Block, block_bytes
-from cython.cimports.twemproxy.net.event_loop import NEVER
+from cython.cimports.twemproxy.net.event_loop import ChannelTimer
 from cython.cimports.twemproxy.net.stream import HIGH_WATER, LOW_WATER, PAUSED_FOR_TURN, Stream
+from cython.cimports.twemproxy.net.timers import NEVER
 from cython.cimports.twemproxy.net.transport import Transport
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.foreign import HTTP
@@ -95,6 +96,16 @@ SKIP_NEXT = cython.declare(cython.const[cython.int], 2)
 
 
 @cython.final
+@cython.no_gc
+@cython.cclass
+class ClientTimer(ChannelTimer):
+    """The timer of a client with a deadline. ``lingers_until``: NEVER while the client does not linger."""
+
+    def __cinit__(self, *_) -> None:
+        self.lingers_until = NEVER
+
+
+@cython.final
 @cython.cclass
 class ClientConnection(Stream):
     """A client connection.
@@ -114,8 +125,9 @@ class ClientConnection(Stream):
 
     ``confined``: the client has yet to authenticate. ``recognized``: its first bytes are not those of another protocol.
 
-    ``lingers``: after the last reply the state is LINGERING until the time ``lingers_until``, so that the client gets
-    this reply. ``pieced``: the request that is served in pieces; later requests wait.
+    ``lingers``: after the last reply the state is LINGERING for some time, so that the client gets this reply.
+    ``timer``: None while the client has no deadline. ``pieced``: the request that is served in pieces; later requests
+    wait.
 
     ``transaction_server``: the server on which the client has begun a transaction, on a private connection; None
     without one. ``needs_planning``: every request is planned, except those for ``transaction_server``. ``releasing``:
@@ -137,6 +149,7 @@ class ClientConnection(Stream):
         self.replies.pool_counters = pool.counters
         self.open_stream(transport)
         self.opened_at = self.used_at = self.loop.now
+        self.look_for_idleness()
         admission.open += 1
         pool.counters[CLIENT_CONNECTIONS] += 1
         pool.process_counters[TOTAL_CONNECTIONS] += 1
@@ -829,7 +842,7 @@ class ClientConnection(Stream):
         self.pool.process_counters[CURR_CONNECTIONS] -= 1
         self.admission.open -= 1
         self.admission.memory.forget(self)
-        self.admission.lingering.discard(self)
+        self.timer = None
         self.become(CLOSED)
         self.blocked_on = None
         drop_steps(self)
@@ -850,23 +863,39 @@ class ClientConnection(Stream):
         self.close(CLIENT_ERR, why)
 
     @cython.cfunc
-    @cython.exceptval(-2, check=True)
-    def expire(self) -> int64_t:
-        """Close if the client has been idle for ``idle_limit``; returns the time of the next check in ms, or NEVER.
+    def begin_timer(self) -> ClientTimer:
+        """The client's timer, made with the first call: most clients have no deadline."""
+        if self.timer is None:
+            self.timer = ClientTimer(self.loop.timers, self)
+        return self.timer
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def look_for_idleness(self) -> cython.int:
+        """Arm the timer for the ``idle_limit`` that the pool has now."""
+        limit: int64_t = self.pool.settings.idle_limit
+        return 0 if limit == 0 else self.begin_timer().arm_by(self.used_at + limit)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_timer(self) -> cython.int:
+        """Close if the client has lingered for too long, or has been idle for ``idle_limit``.
 
         A client that waits for a reply or has a subscription is not idle, unless it has unread output.
         """
         limit: int64_t = self.pool.settings.idle_limit
+        if self.timer.lingers_until <= self.loop.now:
+            return self.close(CLIENT_ERR, "it did not close")
+        self.timer.arm_by(self.timer.lingers_until)
         if limit == 0:
-            return NEVER
+            return 0
         if self.out.pending == 0 and (
             self.replies.head != self.replies.tail or self.steps is not None or self.is_subscribed()
         ):
             self.used_at = self.loop.now
         if self.used_at + limit > self.loop.now:
-            return self.used_at + limit
-        self.close(CLIENT_EOF, "it was idle for too long")
-        return NEVER
+            return self.timer.arm_by(self.used_at + limit)
+        return self.close(CLIENT_EOF, "it was idle for too long")
 
     # --- for the control plane -------------------------------------------------------------------------------
 
@@ -898,8 +927,8 @@ class ClientConnection(Stream):
             "addr": peer_of(self.fd),
             "laddr": local_end_of(self.fd),
             "fd": self.fd,
-            "age": (self.loop.now - self.opened_at) // 1000,
-            "idle": (self.loop.now - self.used_at) // 1000,
+            "age": (self.loop.now - self.opened_at) // 1_000_000,
+            "idle": (self.loop.now - self.used_at) // 1_000_000,
             "qbuf": self.steps_hold + self.tail_end - self.tail_start + ahead,
             "oll": self.replies.tail - self.replies.head,
             "omem": self.out.pending + self.replies.kept,

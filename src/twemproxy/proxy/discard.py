@@ -18,11 +18,11 @@ from cython.cimports.twemproxy.protocol.request import (
     Frame,
     Request,
 )
-from cython.cimports.twemproxy.proxy.client import ClientConnection
+from cython.cimports.twemproxy.proxy.client import ClientConnection, ClientTimer
 from cython.cimports.twemproxy.proxy.client_states import CLOSING, LINGERING
 
-# Milliseconds that a client has to close after the proxy has closed its side of the connection.
-LINGER = cython.declare(cython.const[int64_t], 30_000)
+# Microseconds that a client has to close after the proxy has closed its side of the connection.
+LINGER = cython.declare(cython.const[int64_t], 30_000_000)
 
 
 @cython.cfunc
@@ -71,12 +71,12 @@ def linger(client: ClientConnection) -> cython.int:
 
     This ends after LINGER. If the proxy closed while the client sends, the kernel would drop the unread replies.
     """
+    timer: ClientTimer = client.begin_timer()
     if client.state == CLOSING:
         client.become(LINGERING)
         client.shut_write()
-        client.lingers_until = client.loop.now + LINGER
-        client.admission.lingering.add(client)
-        client.loop.wake_at = min(client.loop.wake_at, client.lingers_until)
+        timer.lingers_until = client.loop.now + LINGER
+        timer.arm_by(timer.lingers_until)
     return 0
 
 

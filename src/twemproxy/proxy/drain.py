@@ -13,6 +13,7 @@ takes no longer than with healthy ones.
 import cython
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.net.timers import CallbackTimer
 from cython.cimports.twemproxy.proxy.client import ClientConnection
 from cython.cimports.twemproxy.proxy.client_states import CLOSING, DRAINING, OPEN, PAUSED_FOR_MEMORY
 from cython.cimports.twemproxy.proxy.connection_states import HALF_CLOSED
@@ -24,8 +25,9 @@ from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.positions import CLIENT_ERR
 
-# Longest time between two checks, in milliseconds; the first checks follow faster.
-LOOK_INTERVAL = cython.declare(cython.const[int64_t], 20)
+# Microseconds between the first two checks, and the longest time between two later ones.
+FIRST_INTERVAL = cython.declare(cython.const[int64_t], 1000)
+LOOK_INTERVAL = cython.declare(cython.const[int64_t], 20_000)
 STOPPED = "the proxy stops"
 
 
@@ -34,45 +36,45 @@ STOPPED = "the proxy stops"
 class Drain:
     """``owing``: the clients with requests from the beginning that have no reply yet. ``silences``: for each server
     connection that owes a reply, ``heard_at`` and the time since when it has not changed. ``stalls``: for each client
-    its progress and the time since when it has not changed.
+    its progress and the time since when it has not changed. ``timer``: calls ``look``.
     """
 
-    def __init__(self, loop: EventLoop, pools: list, clients: list, patience: int) -> None:
-        """Begin to settle. ``pools``, ``clients``: the worker's. ``patience``: in milliseconds."""
+    def __init__(self, loop: EventLoop, pools: list, find_clients, patience: int, on_settled) -> None:
+        """Begin to settle. ``pools``: the worker's. ``find_clients()``: returns its clients. ``patience``: in
+        microseconds. ``on_settled()``, if not None, is called when all requests from the beginning have replies, or
+        have failed.
+        """
         client: ClientConnection
         self.loop = loop
         self.pools = pools
+        self.find_clients = find_clients
         self.patience = patience
+        self.on_settled = on_settled
         self.owing = {}
         self.silences = {}
         self.stalls = {}
-        self.interval = 1
-        for client in clients:
+        self.interval = FIRST_INTERVAL
+        for client in find_clients():
             if client.replies.head != client.replies.tail or client.out.pending > 0 or is_waiting(client):
                 self.owing[client] = client.replies.tail
-        self.look(clients)
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def is_settled(self) -> cython.bint:
-        """Whether all requests from the beginning have replies, or have failed."""
-        return not self.owing
+        self.timer = CallbackTimer(loop.timers, self.look)
+        self.look()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def close_clients(self, clients: list) -> cython.int:
+    def close_clients(self) -> cython.int:
         """Begin to drain: close each client after the reply to its last request that was read."""
         client: ClientConnection
         self.is_closing = True
         self.owing = {}
-        for client in clients:
+        for client in self.find_clients():
             close_after_replies(client)
-        return self.look(clients)
+        return self.look()
 
-    @cython.cfunc
+    @cython.ccall
     @cython.exceptval(-1, check=False)
-    def look(self, clients: list) -> cython.int:
-        """Fail overdue requests. ``clients``: the open clients, all of which are checked during the drain."""
+    def look(self) -> cython.int:
+        """Fail overdue requests, and see whether the worker has settled. During the drain all clients are checked."""
         pool: ServerPool
         client: ClientConnection
         for pool in self.pools:
@@ -81,11 +83,13 @@ class Drain:
                     self.look_at_server(connection)
             for connection in list(pool.unshared):
                 self.look_at_server(connection)
-        for client in clients if self.is_closing else list(self.owing):
+        for client in self.find_clients() if self.is_closing else list(self.owing):
             self.look_at_client(client)
-        self.look_at = self.loop.now + self.interval
+        self.timer.arm(self.loop.now + self.interval)
         self.interval = min(2 * self.interval, LOOK_INTERVAL)
-        self.loop.wake_at = min(self.loop.wake_at, self.look_at)
+        if self.on_settled is not None and not self.owing:
+            on_settled, self.on_settled = self.on_settled, None
+            on_settled()
         return 0
 
     @cython.cfunc

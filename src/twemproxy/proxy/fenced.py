@@ -26,7 +26,8 @@ from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.string import memchr, memcmp
 from cython.cimports.twemproxy.libc.search import memmem
 from cython.cimports.twemproxy.net.block import Block, block_bytes
-from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
+from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.net.timers import NEVER
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import COMPLETE, NEED_MORE, Cursor, Frame
 from cython.cimports.twemproxy.proxy.connection_states import READY
@@ -49,10 +50,10 @@ from cython.cimports.twemproxy.proxy.roles import Role
 from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 
-# Milliseconds without input after which an urgent fence is sent if the reply to a fence is missing.
-URGENT_AFTER = cython.declare(cython.const[int64_t], 200)
-# Milliseconds without a reply after which clients use other connections.
-STUCK_AFTER = cython.declare(cython.const[int64_t], 1000)
+# Microseconds without input after which an urgent fence is sent if the reply to a fence is missing.
+URGENT_AFTER = cython.declare(cython.const[int64_t], 200_000)
+# Microseconds without a reply after which clients use other connections.
+STUCK_AFTER = cython.declare(cython.const[int64_t], 1_000_000)
 # Length of a token; upper limit of the length of a reply to a fence.
 TOKEN = cython.declare(cython.const[cython.Py_ssize_t], 16)
 LONGEST_REPLY = cython.declare(cython.const[cython.Py_ssize_t], 128)
@@ -134,7 +135,7 @@ class FencedConnection(ServerConnection):
     @cython.cfunc
     @cython.exceptval(-2, check=True)
     def look_after_fence(self) -> int64_t:
-        """Send an urgent fence if it is time; returns the time of the next check in ms, or NEVER."""
+        """Send an urgent fence if it is time; returns the time of the next check in microseconds, or NEVER."""
         due: int64_t = self.heard_at + URGENT_AFTER
         if not self.fences.stuck or self.fences.urgent() is not cython.NULL:
             return NEVER
@@ -155,8 +156,8 @@ class FencedConnection(ServerConnection):
 
     @cython.cfunc
     @cython.exceptval(-2, check=True)
-    def expire(self) -> int64_t:
-        next_look: int64_t = ServerConnection.expire(self)
+    def check_deadlines(self) -> int64_t:
+        next_look: int64_t = ServerConnection.check_deadlines(self)
         return min(next_look, self.look_after_fence()) if self.state >= READY else next_look
 
     # --- reading -------------------------------------------------------------------------------------------------
@@ -202,8 +203,10 @@ class FencedConnection(ServerConnection):
         self.reply_began_at = NEVER
         if start < end:
             self.reply_began_at = min(began_at, self.loop.now)
+            if requests.overdue > 0:
+                self.timer.arm_by(self.reply_ends_by())
         if fences.stuck:
-            self.loop.wake_at = min(self.loop.wake_at, self.loop.now + URGENT_AFTER)
+            self.timer.arm_by(self.loop.now + URGENT_AFTER)
         return start
 
     @cython.cfunc

@@ -24,7 +24,7 @@ cdef class Fences:
     # The requests after the newest fence.
     cdef object owner
     cdef int unfenced
-    # When the oldest request was queued, in ms of the event loop; later if requests have had replies since then.
+    # When the oldest request was queued, in microseconds of the event loop; later if requests have had replies since then.
     cdef int64_t asked_at
     # The parsed part of the oldest slice; positions are relative to its beginning.
     cdef int framed

@@ -25,7 +25,7 @@ class Health:
 
     ``placed``: a bool for each server, whether the ring has it.
 
-    The owner sets ``on_ejected(server)``, which is called after an ejection and returns the milliseconds until the next
+    The owner sets ``on_ejected(server)``, which is called after an ejection and returns the microseconds until the next
     health check, and ``on_routes(routes)``, which is called with each new route table.
     """
 

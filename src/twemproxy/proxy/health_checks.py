@@ -8,13 +8,13 @@ the same time.
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
-from twemproxy.config.pools import PoolConfig
 from twemproxy.proxy.upstream import OUR_FAULTS, error_text
 
-PROBE_TIMEOUT = 5_000
-"""Timeout of a probe if the pool's ``timeout`` is 0, in milliseconds."""
+PROBE_TIMEOUT = 5_000_000
+"""Timeout of a probe if the pool's ``timeout`` is 0, in microseconds."""
 
 JITTER = 0.1
 """Largest fraction by which an interval is shorter or longer."""
@@ -44,14 +44,14 @@ class Server(Protocol):
 
 
 class _Checks:
-    """The checks of one server. ``due``: the time of the next one, None while the server is checked or needs none."""
+    """The checks of one server. ``timer``: armed for the next one, except while the server is checked."""
 
-    __slots__ = ("due", "ejected", "reinstated_at", "server", "strikes", "successes")
+    __slots__ = ("ejected", "reinstated_at", "server", "strikes", "successes", "timer")
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.ejected = False
-        self.due: int | None = None
+        self.timer: Any = None
         self.reinstated_at: int | None = None
         self.strikes = self.successes = 0
 
@@ -64,24 +64,22 @@ class HealthChecks:
         self._pool = pool
         self._our_faults = tuple(pool.error(error_text(error)) for error in OUR_FAULTS)
         self._checks = {server: _Checks(server) for server in pool.servers}
+        for checks in self._checks.values():
+            checks.timer = pool.timer(partial(self._probe, checks))
         self.apply_settings()
-
-    @property
-    def _settings(self) -> PoolConfig:
-        settings: PoolConfig = self._pool.config
-        return settings
 
     def apply_settings(self) -> None:
         """The pool has other settings: check live servers as ``health_check_interval`` says."""
         for checks in self._checks.values():
             if not checks.ejected:
-                checks.due = None
+                checks.timer.cancel()
                 self._schedule_check(checks)
 
     def ejected(self, server: Server) -> int:
-        """A server was ejected; returns the milliseconds until its first probe, which JITTER varies."""
+        """A server was ejected; returns the microseconds until its first probe, which JITTER varies."""
         checks = self._checks[server]
-        now, retry_timeout = self._pool.now(), self._settings.server_retry_timeout
+        now = self._pool.now()
+        retry_timeout: int = self._pool.settings.retry_timeout
         flaps = checks.reinstated_at is not None and now - checks.reinstated_at < SOON * retry_timeout
         checks.strikes = min(checks.strikes + 1, MOST_DOUBLINGS) if flaps else 0
         checks.ejected = True
@@ -90,25 +88,16 @@ class HealthChecks:
         self._schedule(checks, wait)
         return wait
 
-    def expire(self, now: int) -> int | None:
-        """Probe the servers that are due; returns the time of the next probe in ms, None for none."""
-        for checks in self._checks.values():
-            if checks.due is not None and checks.due <= now:
-                self._probe(checks)
-        return min((checks.due for checks in self._checks.values() if checks.due is not None), default=None)
-
     def _schedule_check(self, checks: _Checks) -> None:
         """Have a live server checked after the interval, if there is one."""
-        if interval := self._settings.health_check_interval:
+        if interval := self._pool.settings.check_interval:
             self._schedule(checks, interval)
 
     def _schedule(self, checks: _Checks, wait: int) -> None:
-        checks.due = self._pool.now() + int(wait * random.uniform(1 - JITTER, 1 + JITTER))
-        self._pool.look_by(checks.due)
+        checks.timer.arm(self._pool.now() + int(wait * random.uniform(1 - JITTER, 1 + JITTER)))
 
     def _probe(self, checks: _Checks) -> None:
-        checks.due = None
-        connection: Connection = self._pool.open_probe(checks.server, self._settings.timeout or PROBE_TIMEOUT)
+        connection: Connection = self._pool.open_probe(checks.server, self._pool.settings.timeout or PROBE_TIMEOUT)
         was_ejected = checks.ejected
 
         def done(reply: bytes, answered: bool) -> None:
@@ -127,7 +116,7 @@ class HealthChecks:
     def _schedule_next(self, checks: _Checks) -> None:
         """Have a server checked or probed once more."""
         if checks.ejected:
-            self._schedule(checks, self._settings.server_retry_timeout)
+            self._schedule(checks, self._pool.settings.retry_timeout)
         else:
             self._schedule_check(checks)
 
@@ -139,7 +128,7 @@ class HealthChecks:
                 checks.server.count_failure()
             return
         checks.successes = checks.successes + 1 if well else 0
-        if checks.successes < self._settings.probe_successes:
+        if checks.successes < self._pool.config.probe_successes:
             self._schedule_next(checks)
             return
         checks.ejected = False

@@ -10,15 +10,15 @@ from cython.cimports.libc.errno import EAGAIN
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.net.acceptor import Acceptor
-from cython.cimports.twemproxy.net.event_loop import NEVER
+from cython.cimports.twemproxy.net.event_loop import ChannelTimer
 from cython.cimports.twemproxy.net.transport import Transport
 from cython.cimports.twemproxy.proxy.admission import Admission
 from cython.cimports.twemproxy.proxy.client import ClientConnection
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.positions import CLIENT_CONNECTIONS, CURR_CONNECTIONS, TOTAL_CONNECTIONS
 
-# Milliseconds without accepting after a failure.
-REST = cython.declare(cython.const[int64_t], 100)
+# Microseconds without accepting after a failure.
+REST = cython.declare(cython.const[int64_t], 100_000)
 WARN = cython.declare(cython.const[cython.int], 4)
 TOO_MANY = "max number of clients reached"
 
@@ -26,7 +26,7 @@ TOO_MANY = "max number of clients reached"
 @cython.final
 @cython.cclass
 class Listener(Acceptor):
-    """``rests_until``: no client is accepted before this time, because accepting would fail again."""
+    """``timer``: while it is armed, no client is accepted, because accepting would fail again."""
 
     def __init__(self, fd: int, pool: ServerPool, admission: Admission) -> None:
         """``fd``: a listening non-blocking socket, owned from here on."""
@@ -35,7 +35,7 @@ class Listener(Acceptor):
         self.pool = pool
         self.admission = admission
         self.tcp = not pool.config.listen.address.path
-        self.rests_until = NEVER
+        self.timer = ChannelTimer(pool.loop.timers, self)
         pool.process_counters[TOTAL_CONNECTIONS] += 1
         pool.process_counters[CURR_CONNECTIONS] += 1
 
@@ -43,6 +43,7 @@ class Listener(Acceptor):
     @cython.exceptval(-1, check=False)
     def close(self) -> cython.int:
         """Close the listening socket."""
+        self.timer.cancel()
         self.close_acceptor()
         self.pool.process_counters[CURR_CONNECTIONS] -= 1
         return 0
@@ -98,17 +99,12 @@ class Listener(Acceptor):
         if not self.failing and self.loop.verbosity >= WARN:
             self.pool.log.accept_failed(os.strerror(error))
         self.failing = True
-        self.rests_until = self.loop.now + REST
-        self.loop.wake_at = min(self.loop.wake_at, self.rests_until)
+        self.timer.arm(self.loop.now + REST)
         return self.loop.watch(self, 0)
 
     @cython.cfunc
-    @cython.exceptval(-2, check=True)
-    def expire(self) -> int64_t:
-        """Accept again when it is time; returns that time in ms, or NEVER."""
-        if self.rests_until > self.loop.now:
-            return self.rests_until
-        self.rests_until = NEVER
+    @cython.exceptval(-1, check=False)
+    def on_timer(self) -> cython.int:
+        """Accept again."""
         self.admission.take_spare()
-        self.loop.watch(self, EPOLLIN)
-        return NEVER
+        return self.loop.watch(self, EPOLLIN)

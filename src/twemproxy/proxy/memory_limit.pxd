@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t
 from twemproxy.net.block cimport BlockPool
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.net.stream cimport Stream
+from twemproxy.net.timers cimport Timer
 from twemproxy.stats.counters cimport Counter
 
 cdef const unsigned int THRIFTY_WINDOW
@@ -23,7 +24,7 @@ cdef class MemoryLimit:
     cdef int64_t favoured_since
     cdef int64_t favoured_until
     cdef int64_t choose_at
-    cdef int64_t look_at
+    cdef Timer timer
     cdef int64_t tell_at
     cdef bint told
 
@@ -38,7 +39,7 @@ cdef class MemoryLimit:
     cdef int receive(self, Stream stream) except -1
     cdef bint goes_on(self, Stream stream) except -1
     cdef int forget(self, Stream stream) except -1
-    cdef int look(self) except -1
+    cpdef int look(self) except -1
     cdef int go_on(self, Stream stream) except -1
     cdef int choose(self) except -1
     cdef int relieve(self) except -1

@@ -20,8 +20,9 @@ from operator import itemgetter
 import cython
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.twemproxy.net.block import COPY_LIMIT, GROWTH_LIMIT, block_bytes
-from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
+from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
+from cython.cimports.twemproxy.net.timers import CallbackTimer
 from cython.cimports.twemproxy.net.transport import WANT_READ
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import COMPLETE, NEED_MORE, Cursor, Frame, Request
@@ -33,12 +34,12 @@ from cython.cimports.twemproxy.stats.positions import MEMORY_HELD, MEMORY_WAITIN
 
 from twemproxy import log
 
-# Milliseconds: how long the client that goes on may be silent; how long it may go on while others wait; between checks
+# Microseconds: how long the client that goes on may be silent; how long it may go on while others wait; between checks
 # whether a waiting client has sent something; between log messages.
-PATIENCE = cython.declare(cython.const[int64_t], 100)
-TURN = cython.declare(cython.const[int64_t], 1000)
-INTERVAL = cython.declare(cython.const[int64_t], 20)
-TELL_INTERVAL = cython.declare(cython.const[int64_t], 10_000)
+PATIENCE = cython.declare(cython.const[int64_t], 100_000)
+TURN = cython.declare(cython.const[int64_t], 1_000_000)
+INTERVAL = cython.declare(cython.const[int64_t], 20_000)
+TELL_INTERVAL = cython.declare(cython.const[int64_t], 10_000_000)
 # Bytes of traffic from which the worker is thrifty; then a client's bytes per read, and its requests in progress.
 # Measured with 200 clients that pipeline 2000 small requests each.
 THRIFTY_FROM = 4 * 1024 * 1024
@@ -68,8 +69,8 @@ _logger = log.get_logger(__name__)
 @cython.cclass
 class MemoryLimit:
     """``limit``: very large without a limit. ``waiting``: clients that are not read from, in the order in which they go
-    on. ``favoured``: the waiting client that goes on now. ``look_at``: when to call ``look`` next; it is also called
-    after each turn that ends above ``limit``. ``told``: the log says that clients wait.
+    on. ``favoured``: the waiting client that goes on now. ``timer``: calls ``look``, which is also called after each
+    turn that ends above ``limit``. ``told``: the log says that clients wait.
     """
 
     def __init__(self, loop: EventLoop, limit: int) -> None:
@@ -84,7 +85,7 @@ class MemoryLimit:
         self.most_values = max(limit >> 20, FEWEST_VALUES) if limit else MOST_VALUES
         self.first_window = CAREFUL_FIRST_WINDOW if limit else FIRST_WINDOW
         self.waiting = {}
-        self.look_at = NEVER
+        self.timer = CallbackTimer(loop.timers, self.look)
         self.tell_at = loop.now
 
     @cython.cfunc
@@ -162,8 +163,7 @@ class MemoryLimit:
                 self.blocks.growth = GROWTH_LIMIT
             return 0
         self.waiting[stream] = None
-        self.look_at = self.loop.now
-        self.loop.wake_at = self.loop.now
+        self.timer.arm(self.loop.now)
         client = cython.cast(ClientConnection, stream)
         client.pool.process_counters[MEMORY_WAITS] += 1
         if not self.told and self.loop.now >= self.tell_at and self.loop.verbosity >= WARN:
@@ -201,13 +201,13 @@ class MemoryLimit:
 
     # --- after a turn ----------------------------------------------------------------------------------------
 
-    @cython.cfunc
+    @cython.ccall
     @cython.exceptval(-1, check=False)
     def look(self) -> cython.int:
         """Resume all waiting clients below the low mark, otherwise one; shed load above twice the limit."""
         now: int64_t = self.loop.now
         favoured: Stream = self.favoured
-        self.look_at = NEVER
+        self.timer.cancel()
         if self.is_far_beyond():
             self.relieve()
         if self.used() <= self.low:
@@ -228,8 +228,7 @@ class MemoryLimit:
         if self.waiting and self.favoured is None and now >= self.choose_at:
             self.choose()
         if self.waiting or self.told:
-            self.look_at = now + INTERVAL
-            self.loop.wake_at = min(self.loop.wake_at, self.look_at)
+            self.timer.arm(now + INTERVAL)
         return 0
 
     @cython.cfunc

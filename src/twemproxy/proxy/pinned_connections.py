@@ -6,15 +6,16 @@ it back when the server keeps no state of the client; then it is kept for IDLE_T
 
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from twemproxy.protocol.plan import Server
 
-IDLE_TIME = 10_000
-"""Milliseconds that an idle connection is kept for another client."""
+IDLE_TIME = 10_000_000
+"""Microseconds that an idle connection is kept for another client."""
 
-KEPT_TIME = 60_000
-"""Milliseconds that a client may be silent while it keeps a connection, after WATCH or in a transaction."""
+KEPT_TIME = 60_000_000
+"""Microseconds that a client may be silent while it keeps a connection, after WATCH or in a transaction."""
 
 SHARE = 3
 """The clients of one address get up to SHARE times as many connections as are left for all others.
@@ -48,7 +49,7 @@ class Connection(Protocol):
         """Close the connection."""
 
     def set_timeout(self, timeout: int) -> None:
-        """Set the timeout of later requests, in milliseconds, 0 for none."""
+        """Set the timeout of later requests, in microseconds, 0 for none."""
 
     def finish(self) -> bool:
         """Close the proxy's side of the connection; False while there are unsent bytes."""
@@ -97,7 +98,7 @@ class Reserved:
     ``address``: under which it is counted. ``prepared``: the requests that prepared it. ``kept``: the client keeps it
     after its next reply. ``patient``: its current request may take for ever. ``finished``: the client has hung up; if
     the connection fails, the client is closed. ``problem``: the error reply if something went wrong, otherwise empty.
-    ``used_at``: when it was last used, in milliseconds.
+    ``used_at``: when it was last used, in microseconds. ``timer``: armed while it is kept, None before that.
     """
 
     __slots__ = (
@@ -112,6 +113,7 @@ class Reserved:
         "problem",
         "profile",
         "server",
+        "timer",
         "used_at",
     )
 
@@ -122,6 +124,7 @@ class Reserved:
         self.server = server
         self.profile = profile
         self.used_at = 0
+        self.timer: Any = None
         self.kept = self.patient = self.finished = False
         self.prepared: Sequence[bytes] = ()
         self.problem = b""
@@ -276,7 +279,7 @@ class PrivateConnections:
         """``pool``: a ``proxy.server_pool.ServerPool``."""
         self._pool = pool
         self._idle: list[tuple[int, Server, int, Connection]] = []
-        self._kept: dict[Reserved, None] = {}
+        self._idle_timer = pool.timer(self._close_idle)
         self._identities: dict[Connection, bytes] = {}
         self._by_address: dict[str, int] = {}
         self.in_use = 0
@@ -287,7 +290,7 @@ class PrivateConnections:
         return limit
 
     def now(self) -> int:
-        """The time of the event loop, in milliseconds."""
+        """The time of the event loop, in microseconds."""
         now: int = self._pool.now()
         return now
 
@@ -330,7 +333,7 @@ class PrivateConnections:
     def give_back(self, reserved: Reserved, clean: bool) -> None:
         """A client gives its connection back. ``clean``: the server keeps no state of the client."""
         connection = reserved.connection
-        self._kept.pop(reserved, None)
+        reserved.timer = None
         self._by_address[reserved.address] -= 1
         if not self._by_address[reserved.address]:
             del self._by_address[reserved.address]
@@ -379,7 +382,7 @@ class PrivateConnections:
         self.in_use -= 1
         connection.on_settled = lambda ready, _: None if ready else self._forget(connection)
         self._idle.append((self._pool.now() + IDLE_TIME, reserved.server, reserved.profile, connection))
-        self._pool.look_by(self._idle[0][0])
+        self._idle_timer.arm_by(self._idle[0][0])
 
     def _refusal(self, text: str, **fields: object) -> bytes:
         reply: bytes = self._pool.error(text.format(limit=self._limit, pool=self._pool.config.name, **fields))
@@ -387,25 +390,25 @@ class PrivateConnections:
 
     def keep(self, reserved: Reserved) -> None:
         """A client keeps this connection after its next reply, until the client has been silent for KEPT_TIME."""
-        self._kept[reserved] = None
-        self._pool.look_by(self.now() + KEPT_TIME)
+        if reserved.timer is None:
+            reserved.timer = self._pool.timer(partial(self._look_for_silence, reserved))
+        reserved.timer.arm_by(self.now() + KEPT_TIME)
 
-    def expire(self, now: int) -> int | None:
-        """Close connections that were idle for IDLE_TIME, and those of clients that were silent for KEPT_TIME.
-
-        Returns the time of the next check in ms, None for none.
-        """
-        while self._idle and self._idle[0][0] <= now:
+    def _close_idle(self) -> None:
+        """Close connections that were idle for IDLE_TIME."""
+        while self._idle and self._idle[0][0] <= self.now():
             self._close(self._idle.pop(0)[3])
-        moments = [self._idle[0][0]] if self._idle else []
-        for reserved in list(self._kept):
-            if not reserved.kept:
-                del self._kept[reserved]
-            elif reserved.used_at + KEPT_TIME > now:
-                moments.append(reserved.used_at + KEPT_TIME)
-            elif not reserved.client.reservations().lapse(reserved):
-                moments.append(now + KEPT_TIME)
-        return min(moments, default=None)
+        if self._idle:
+            self._idle_timer.arm(self._idle[0][0])
+
+    def _look_for_silence(self, reserved: Reserved) -> None:
+        """Close a connection that is kept if its client was silent for KEPT_TIME."""
+        if not reserved.kept:
+            return
+        if reserved.used_at + KEPT_TIME > self.now():
+            reserved.timer.arm(reserved.used_at + KEPT_TIME)
+        elif not reserved.client.reservations().lapse(reserved):
+            reserved.timer.arm(self.now() + KEPT_TIME)
 
     def follow_servers(self) -> None:
         """Close idle connections whose servers have other addresses now; reserved ones are closed when given back."""

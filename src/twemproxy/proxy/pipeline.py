@@ -11,8 +11,8 @@ from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.twemproxy.net.block import BlockPool
-from cython.cimports.twemproxy.net.event_loop import NEVER
 from cython.cimports.twemproxy.net.send_queue import SendQueue
+from cython.cimports.twemproxy.net.timers import NEVER
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.proxy.pipeline import Entry, add, forget_oldest, make_place, oldest
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler

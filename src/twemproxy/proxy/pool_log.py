@@ -4,8 +4,8 @@ from twemproxy.log import get_logger
 from twemproxy.net.sockets import peer_of
 from twemproxy.protocol.foreign import NAMES
 
-TELL_INTERVAL = 10_000
-"""Milliseconds between two messages of a kind that any client can cause."""
+TELL_INTERVAL = 10_000_000
+"""Microseconds between two messages of a kind that any client can cause."""
 
 _logger = get_logger(__name__)
 
@@ -20,9 +20,9 @@ class PoolLog:
         self._tell_at: dict[str, int] = {}
         self._untold: dict[str, int] = {}
 
-    def ejected(self, server: str, milliseconds: int) -> None:
+    def ejected(self, server: str, microseconds: int) -> None:
         """At NOTICE: a server was ejected."""
-        _logger.log(25, "%s: server '%s' ejected, it is probed in %d ms", self.name, server, milliseconds)
+        _logger.log(25, "%s: server '%s' ejected, it is probed in %d ms", self.name, server, microseconds // 1000)
 
     def reinstated(self, server: str) -> None:
         """At NOTICE: a server was reinstated."""
@@ -61,7 +61,7 @@ class PoolLog:
     def client_speaks(self, descriptor: int, foreign: int, now: int) -> None:
         """At WARN: a client is closed because it speaks another protocol.
 
-        ``foreign``: index in ``foreign.NAMES``. ``now``: milliseconds of a steady clock. The first client is logged,
+        ``foreign``: index in ``foreign.NAMES``. ``now``: microseconds of a steady clock. The first client is logged,
         then at most one per TELL_INTERVAL: a port scanner must not fill the log.
         """
         port = "has no TLS" if NAMES[foreign] == "TLS" else f"serves {self.protocol}"

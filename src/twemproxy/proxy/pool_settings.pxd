@@ -3,9 +3,12 @@ from libc.stdint cimport int64_t
 
 cdef class PoolSettings:
     cdef readonly object config
-    cdef int64_t timeout
+    cdef readonly int64_t timeout
     cdef int64_t open_timeout
     cdef int64_t idle_limit
+    cdef readonly int64_t retry_timeout
+    cdef readonly int64_t check_interval
+    cdef readonly int64_t dns_refresh
     cdef bint retry_reads
     cdef unsigned int max_pipeline
     cdef Py_ssize_t largest_request
@@ -22,6 +25,6 @@ cdef class PoolSettings:
 
 
 cdef class ConfiguredPool:
-    cdef PoolSettings settings
+    cdef readonly PoolSettings settings
     cdef public object client_transport
     cdef public object server_transport

@@ -8,6 +8,8 @@ import sys
 
 import cython
 
+# In microseconds: the configuration has milliseconds, all else microseconds.
+MILLISECOND = 1000
 # Bytes of unread messages that a client may have if the configuration sets no limit.
 MESSAGES_HIGH = 32 * 1024 * 1024
 
@@ -17,8 +19,10 @@ MESSAGES_HIGH = 32 * 1024 * 1024
 class PoolSettings:
     """A snapshot of the settings of one pool, as numbers for compiled code. ``config``: all of them, a PoolConfig.
 
-    Times are in milliseconds, 0 for none: ``timeout``, ``open_timeout`` (from opening a server connection to the end of
-    its handshake), ``idle_limit`` (of clients). Sizes are in bytes, a very large number for no limit:
+    Times are in microseconds of the event loop's clock, 0 for none: ``timeout``, ``open_timeout`` (from opening a
+    server connection to the end of its handshake), ``idle_limit`` (of clients), ``retry_timeout`` (between the probes
+    of an ejected server), ``check_interval`` (between the health checks of a live one), ``dns_refresh``; those of
+    ``config`` are in milliseconds. Sizes are in bytes, a very large number for no limit:
     ``largest_request``; ``input_limit``, for requests that a client sends while it does not read replies;
     ``reply_limit`` and ``message_limit``, for unread output of clients without and with subscriptions, and
     ``output_limit``, the smaller of the two.
@@ -31,10 +35,13 @@ class PoolSettings:
     def __init__(self, config) -> None:
         """``config``: a PoolConfig."""
         self.config = config
-        self.timeout = config.timeout
-        self.open_timeout = config.connect_timeout or config.timeout
+        self.timeout = MILLISECOND * config.timeout
+        self.open_timeout = MILLISECOND * (config.connect_timeout or config.timeout)
+        self.idle_limit = MILLISECOND * config.client_idle_timeout
+        self.retry_timeout = MILLISECOND * config.server_retry_timeout
+        self.check_interval = MILLISECOND * config.health_check_interval
+        self.dns_refresh = MILLISECOND * config.dns_refresh
         self.retry_reads = config.retry_reads
-        self.idle_limit = config.client_idle_timeout
         self.max_pipeline = config.max_pipeline
         self.largest_request = config.max_request_bytes or sys.maxsize
         self.input_limit = config.client_input_limit or sys.maxsize

@@ -79,7 +79,7 @@ class Profiles:
         self._questions: dict[int, _Question] = {}
         self._verdicts: dict[Client, tuple[int, bool]] = {}
         self._refused_until: dict[int, int] = {}
-        self._due: int | None = None
+        self._timer = pool.timer(self._close_unused)
 
     # --- whether servers accept a profile ------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ class Profiles:
         if ready:
             self._usable.add(profile)
         elif refused:
-            self._refused_until[profile] = self._pool.now() + self._pool.config.server_retry_timeout
+            self._refused_until[profile] = self._pool.now() + self._pool.settings.retry_timeout
         elif question:
             question.servers.discard(server)
             if question.servers:
@@ -143,7 +143,7 @@ class Profiles:
         connections[0].on_settled = lambda ready, refused: self._settled(server, profile, ready, refused)
         for connection in connections:
             connection.may_open = lambda: self._make_room(server, profile)
-        self._look_by(self._pool.now() + IDLE_TIME)
+        self._timer.arm_by(self._pool.now() + IDLE_TIME)
 
     def _make_room(self, server: Server, wanted: int) -> str:
         """Make room for one more connection to a server; returns the error text if there is none, otherwise ""."""
@@ -174,20 +174,13 @@ class Profiles:
             self._users[before] -= 1
             if not self._users[before]:
                 del self._users[before]
-                self._look_by(self._pool.now() + IDLE_TIME)
+                self._timer.arm_by(self._pool.now() + IDLE_TIME)
         if after:
             self._users[after] = self._users.get(after, 0) + 1
 
-    def _look_by(self, moment: int) -> None:
-        if self._due is None or moment < self._due:
-            self._due = moment
-            self._pool.look_by(moment)
-
-    def expire(self, now: int) -> int | None:
-        """Close idle connections of unused profiles; returns the time of the next check in ms, None for none."""
-        if self._due is None or now < self._due:
-            return self._due
-        self._due = None
+    def _close_unused(self) -> None:
+        """Close idle connections of unused profiles."""
+        now = self._pool.now()
         for server in self._pool.servers:
             for profile, connections in list(server.of_profiles.items()):
                 if profile in self._users:
@@ -200,5 +193,4 @@ class Profiles:
                 each.heard_at for key, group in server.of_profiles.items() if key not in self._users for each in group
             ]
             if left:
-                self._look_by(max(min(left) + IDLE_TIME, now + IDLE_TIME // 10))
-        return self._due
+                self._timer.arm_by(max(min(left) + IDLE_TIME, now + IDLE_TIME // 10))

@@ -17,6 +17,7 @@ cdef class Subscriptions:
     cdef dict links
     cdef dict unsent
     cdef object chores
+    cdef object chore_timer
     cdef tuple everywhere
 
     cdef int tell_change(self) except -1
@@ -31,7 +32,7 @@ cdef class Subscriptions:
     cdef int move(self, Topic topic, tuple links) except -1
     cdef int leave_lost_links(self, Topic topic) except -1
     cdef int add_chore(self, object chore) except -1
-    cdef int do_chores(self) except -1
+    cpdef int do_chores(self) except -1
     cdef Link link(self, object server)
     cdef int send(self, Link link, Topic topic, bint subscribes) except -1
     cdef int write(self) except -1

@@ -10,7 +10,8 @@ redis.io, "Redis Pub/Sub".
 
 One request may name any number of topics, and one connection may have any number. So no step here handles all of them
 at once: a request takes its topics in pieces (``TopicRequest``), with up to ``MOST_UNCONFIRMED`` topics unconfirmed at
-a time, and work on many topics is a *chore*; chores process ``PIECE`` topics per turn of the event loop (``expire``).
+a time, and work on many topics is a *chore*; ``do_chores`` processes ``PIECE`` topics of them per turn of the event
+loop.
 
 Clients can make the memory for topics and subscriptions grow, so all of it is reported to the pool (``keep``), and a
 request fails if there is no room for it (``may_keep``).
@@ -18,6 +19,7 @@ request fails if there is no room for it (``may_keep``).
 
 import errno
 from collections import deque
+from functools import partial
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_GET_SIZE
@@ -79,6 +81,7 @@ class Subscriptions:
         self.links = {}
         self.unsent = {}
         self.chores = deque()
+        self.chore_timer = pool.timer(self.do_chores)
         self.everywhere = ()
 
     # --- for clients -----------------------------------------------------------------------------------------
@@ -361,10 +364,10 @@ class Subscriptions:
     @cython.exceptval(-1, check=False)
     def add_chore(self, chore) -> cython.int:
         self.chores.append(chore)
-        self.pool.look_by(self.now())
+        self.chore_timer.arm(self.now())
         return 0
 
-    @cython.cfunc
+    @cython.ccall
     @cython.exceptval(-1, check=False)
     def do_chores(self) -> cython.int:
         """Process up to PIECE topics of the chores."""
@@ -376,6 +379,8 @@ class Subscriptions:
                     break
             else:
                 self.chores.popleft()
+        if self.chores:
+            self.chore_timer.arm(self.now())
         self.write()
         return self.close_unused_links()
 
@@ -443,6 +448,7 @@ class Subscriptions:
         link: Link = self.links.get(server)
         if link is None:
             link = self.links[server] = Link(server, self.pool.open_subscriber(server))
+            link.timer = self.pool.timer(partial(self.check_answers, link))
             self.listen(link)
         return link
 
@@ -471,7 +477,7 @@ class Subscriptions:
         batch: Batch
         topic: Topic
         request: list
-        timeout: int64_t = self.pool.config.timeout if self.unsent else 0
+        timeout: int64_t = self.pool.settings.timeout if self.unsent else 0
         while self.unsent:
             link, _ = self.unsent.popitem()
             if link.is_lost:
@@ -479,7 +485,7 @@ class Subscriptions:
             if link.asked == 0:
                 link.heard_at = self.now()
                 if timeout:
-                    self.pool.look_by(link.heard_at + timeout)
+                    link.timer.arm_by(link.heard_at + timeout)
             request = []
             while link.unsent > 0 and link.asked < MOST_ASKED:
                 batch = link.batches[len(link.batches) - link.unsent]
@@ -494,36 +500,33 @@ class Subscriptions:
                 link.connection.write(b"".join(request))
         return self.tell_change()
 
-    def expire(self, now: int):
-        """Process a piece of the chores, and close connections with overdue answers.
-
-        Returns the time of the next check in ms, None for none.
-        """
+    def apply_settings(self) -> None:
+        """The pool has other settings: an answer may be overdue."""
         link: Link
-        due: int64_t
-        timeout: int64_t = self.pool.config.timeout
-        next_look = None
-        self.do_chores()
         for link in list(self.links.values()):
-            if timeout and not link.is_lost and link.batches:
-                if link.heard_at + timeout <= now:
-                    # The answer may have arrived already.
-                    link.connection.take_unread()
-                due = link.heard_at + timeout
-                if link.is_lost or not link.batches:
-                    continue
-                if due <= now:
-                    link.connection.give_up(errno.ETIMEDOUT, "")
-                elif next_look is None or due < next_look:
-                    next_look = due
-        return now if self.chores else next_look
+            self.check_answers(link)
+
+    def check_answers(self, link: Link) -> None:
+        """Close a connection with an overdue answer."""
+        now: int64_t = self.now()
+        timeout: int64_t = self.pool.settings.timeout
+        if timeout and not link.is_lost and link.batches:
+            if link.heard_at + timeout <= now:
+                # The answer may have arrived already.
+                link.connection.take_unread()
+            if link.is_lost or not link.batches:
+                return
+            if link.heard_at + timeout <= now:
+                link.connection.give_up(errno.ETIMEDOUT, "")
+            else:
+                link.timer.arm(link.heard_at + timeout)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close_soon(self) -> cython.int:
         """Close the links in a later turn if no topic is left: an answer of one of them is being read."""
         if not self.n_topics:
-            self.pool.look_by(self.now())
+            self.chore_timer.arm(self.now())
         return 0
 
     @cython.cfunc
@@ -538,6 +541,7 @@ class Subscriptions:
                 return 0
         for link in self.links.values():
             link.lose(b"")
+            link.timer = None
             link.connection.abandon()
             self.pool.drop(link.connection)
         self.links.clear()
@@ -658,6 +662,7 @@ class Subscriptions:
         """Remove a link whose connection is closed."""
         self.change -= link.held
         link.lose(error)
+        link.timer = None
         self.tell_change()
         del self.links[link.server]
         self.everywhere = ()

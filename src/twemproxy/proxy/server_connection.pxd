@@ -33,7 +33,7 @@ cdef class ServerConnection(ServerStream):
     cdef Py_ssize_t consumed(self, Py_ssize_t start) except -1
     cdef list take_failed(self, bint again)
     cdef int reply_arrived(self, Block* block, unsigned char* data, Py_ssize_t length) except -1
-    cdef int64_t expire(self) except? -2
+    cdef int64_t check_deadlines(self) except? -2
     cdef int64_t suspend_writes(self) noexcept
     cdef bint is_due(self) noexcept
     cdef int read_unread(self) except -1

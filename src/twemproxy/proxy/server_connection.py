@@ -23,8 +23,9 @@ from cython.cimports.libc.errno import EHOSTDOWN, EINVAL, EMSGSIZE, ETIMEDOUT
 from cython.cimports.libc.stdint import int64_t, uint32_t
 from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.net.block import Block, block_bytes
-from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
+from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.stream import LOW_WATER, Stream
+from cython.cimports.twemproxy.net.timers import NEVER
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import (
     COMPLETE,
@@ -66,8 +67,8 @@ from cython.cimports.twemproxy.stats.positions import (
 
 from twemproxy.proxy.upstream import is_our_fault
 
-# Milliseconds that a server has for pending replies after the proxy has closed its side of the connection.
-HALF_CLOSE_TIMEOUT = cython.declare(cython.const[int64_t], 2000)
+# Microseconds that a server has for pending replies after the proxy has closed its side of the connection.
+HALF_CLOSE_TIMEOUT = cython.declare(cython.const[int64_t], 2_000_000)
 # Reads before a server counts as late, because its reply may lie unread: together more than a socket buffers.
 MOST_UNREAD = cython.declare(cython.const[cython.int], 64)
 # Largest late reply, in bytes: the connection fails when the reply to a request that has failed is longer.
@@ -82,9 +83,9 @@ class ServerConnection(ServerStream):
     ``policy``: what follows from its role, see ``proxy.roles``.
 
     ``writes_suspended``: nothing is sent until the server sends something. ``reply_began_at``: when the incomplete
-    reply began to arrive, in ms, NEVER without one. ``counted_until``: overdue requests with an earlier deadline do not
-    count as another failure of the server. ``shaped``: clients may decide the text of replies, so replies do not show
-    the server's health; ``fenced``: it is a FencedConnection. ``retry_bytes``: bytes of retried
+    reply began to arrive, in microseconds, NEVER without one. ``counted_until``: overdue requests with an earlier
+    deadline do not count as another failure of the server. ``shaped``: clients may decide the text of replies, so
+    replies do not show the server's health; ``fenced``: it is a FencedConnection. ``retry_bytes``: bytes of retried
     requests in progress, see ``proxy.retryable``.
     """
 
@@ -202,8 +203,8 @@ class ServerConnection(ServerStream):
         timeout: int64_t = self.timeout()
         if timeout > 0:
             deadline = self.loop.now + timeout
-            if deadline < self.loop.wake_at:
-                self.loop.wake_at = deadline
+            if deadline < self.timer.at:
+                self.timer.arm(deadline)
         add(self.requests, handler, position, length, expected, required_features, deadline)
         if self.policy.independent and self.pool.settings.retry_reads:
             self.requests.keep_read(self.out, self.codec)
@@ -244,7 +245,7 @@ class ServerConnection(ServerStream):
     @cython.inline
     @cython.exceptval(check=False)
     def timeout(self) -> int64_t:
-        """The timeout of a request, in milliseconds, 0 for none."""
+        """The timeout of a request, in microseconds, 0 for none."""
         return self.pool.settings.timeout if self.own_timeout < 0 else self.own_timeout
 
     @cython.cfunc
@@ -335,7 +336,7 @@ class ServerConnection(ServerStream):
     def finish(self) -> bool:
         """Close the proxy's side of the connection; the server may still send replies.
 
-        The server has HALF_CLOSE_TIMEOUT ms for pending replies. Requests without a reply by then, or when the server
+        The server has HALF_CLOSE_TIMEOUT for pending replies. Requests without a reply by then, or when the server
         closes, complete with an empty reply. Returns False and does nothing while there are unsent bytes.
         """
         if self.state != READY or self.has_unsent():
@@ -343,17 +344,18 @@ class ServerConnection(ServerStream):
         self.become(HALF_CLOSED)
         self.shut_write()
         self.requests.limit_deadlines(self.loop.now + HALF_CLOSE_TIMEOUT)
-        self.loop.wake_at = min(self.loop.wake_at, self.loop.now + HALF_CLOSE_TIMEOUT)
+        self.timer.arm_by(self.loop.now + HALF_CLOSE_TIMEOUT)
         return True
 
     def apply_settings(self) -> None:
         """The pool has other settings: requests in progress have no more time than later ones."""
         if self.own_timeout < 0 and self.timeout() > 0:
             self.requests.limit_deadlines(self.loop.now + self.timeout())
-            self.loop.wake_at = min(self.loop.wake_at, self.loop.now + self.timeout())
+        # The time of the next deadline may have changed.
+        self.timer.arm(self.loop.now)
 
     def set_timeout(self, timeout: int) -> None:
-        """Set the timeout of later requests, in milliseconds: 0 for none, -1 for that of the pool."""
+        """Set the timeout of later requests, in microseconds: 0 for none, -1 for that of the pool."""
         self.own_timeout = timeout
 
     @cython.cfunc
@@ -385,6 +387,7 @@ class ServerConnection(ServerStream):
     def on_ready(self, events: uint32_t) -> cython.int:
         if self.writes_suspended and events & EPOLLIN:
             self.writes_suspended = False
+            self.timer.arm_by(self.loop.now + self.timeout())
             self.loop.want_flush(self)
         return Stream.on_ready(self, events)
 
@@ -419,6 +422,8 @@ class ServerConnection(ServerStream):
             if frame == NEED_MORE:
                 self.needed = cursor.needed
                 self.reply_began_at = min(self.reply_began_at, self.loop.now)
+                if requests.overdue > 0:
+                    self.timer.arm_by(self.reply_ends_by())
                 break
             if frame != COMPLETE:
                 self.fail(EINVAL, "its reply breaks the protocol")
@@ -515,9 +520,14 @@ class ServerConnection(ServerStream):
     # --- deadlines -------------------------------------------------------------------------------------------
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_timer(self) -> cython.int:
+        return self.timer.arm_by(self.check_deadlines())
+
+    @cython.cfunc
     @cython.exceptval(-2, check=True)
-    def expire(self) -> int64_t:
-        """Fail overdue requests; returns the time of the next check in ms, or NEVER."""
+    def check_deadlines(self) -> int64_t:
+        """Fail what is overdue; returns the time of the next deadline in microseconds, or NEVER."""
         silent_by: int64_t = NEVER
         if self.is_due():
             self.read_unread()
@@ -553,7 +563,7 @@ class ServerConnection(ServerStream):
     def suspend_writes(self) -> int64_t:
         """Send nothing more to a server that has been silent for a ``timeout``, unless it has half of a request.
 
-        Returns when that will be so in ms, or NEVER.
+        Returns when that will be so in microseconds, or NEVER.
         """
         silent_at: int64_t = self.heard_at + self.timeout()
         if silent_at > self.loop.now:
@@ -666,7 +676,8 @@ class ServerConnection(ServerStream):
         if self.is_opening() or not self.policy.independent:
             return self.fail_with(ETIMEDOUT, reason, reply, False, False)
         self.requests.limit_deadlines(self.loop.now)
-        return self.fail_overdue(reply)
+        self.fail_overdue(reply)
+        return self.timer.arm_by(self.loop.now)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -744,7 +755,9 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_defect(self) -> cython.int:
-        return self.fail(EINVAL, "")
+        self.fail(EINVAL, "")
+        # If the exception escaped from ``on_timer``, the timer is not armed for the requests that are left.
+        return self.timer.arm_by(self.requests.next_deadline())
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -842,6 +855,7 @@ class ServerConnection(ServerStream):
     def abandon(self) -> None:
         """Close the connection without counting a failure; drop its requests without calling their handlers."""
         self.on_settled = self.listener = None
+        self.timer.cancel()
         self.shut()
         self.out.clear(self.loop.blocks)
         self.requests.clear()

@@ -7,12 +7,13 @@ servers are left out, and servers that are silent for ``ANSWER_BY`` are not wait
 """
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from twemproxy.protocol.plan import Server
 
-ANSWER_BY = 1000
-"""Milliseconds that a server has to reply; the pool's ``timeout`` if that is shorter."""
+ANSWER_BY = 1_000_000
+"""Microseconds that a server has to reply; the pool's ``timeout`` if that is shorter."""
 
 
 class Waiting(Protocol):
@@ -46,14 +47,14 @@ class Poll:
     """One request to all servers.
 
     ``replies``: in server order, once ``done``. ``notes``: for results made of them. ``turn``: the event loop's turn in
-    which it was sent.
+    which it was sent. ``timer``: armed until it is done.
     """
 
-    __slots__ = ("_awaited", "_clients", "done", "due", "kind", "notes", "replies", "turn")
+    __slots__ = ("_awaited", "_clients", "done", "kind", "notes", "replies", "timer", "turn")
 
     def __init__(self, kind: int) -> None:
         self.done = False
-        self.due = 0
+        self.timer: Any = None
         self.turn = NOT_SENT
         self.kind = kind
         self.notes: dict[Any, Any] = {}
@@ -65,9 +66,9 @@ class Poll:
         """Wake this client when the poll is done."""
         self._clients[client] = None
 
-    def begin(self, replies: list[Reply], asked: Collection[Server], due: int, turn: int) -> None:
-        """Start. ``replies``: the results of all servers unless a server in ``asked`` replies. ``due``: in ms."""
-        self.due = due
+    def begin(self, replies: list[Reply], asked: Collection[Server], timer: Any, turn: int) -> None:
+        """Start. ``replies``: the results of all servers unless a server in ``asked`` replies."""
+        self.timer = timer
         self.turn = turn
         self.replies = replies
         self._awaited = {reply.server: place for place, reply in enumerate(replies) if reply.server in asked}
@@ -82,6 +83,7 @@ class Poll:
     def finish(self) -> None:
         """End the poll with the results so far."""
         self.done = True
+        self.timer = None
         clients, self._clients = self._clients, {}
         for client in clients:
             client.wake()
@@ -141,15 +143,15 @@ class ServerPoll:
 
     def _begin(self, request: bytes, poll: Poll) -> None:
         live = set(self._pool.live_servers())
-        now = self._pool.now()
         replies = [
             Reply(server, "silent", _SILENT) if server in live else Reply(server, "ejected")
             for server in self._pool.servers
         ]
         asked = [server for server in self._pool.servers if server in live and (request, server) not in self._owing]
-        poll.begin(replies, asked, now + min(self._pool.config.timeout or ANSWER_BY, ANSWER_BY), self._pool.turn())
+        timer = self._pool.timer(partial(self._finish, request, poll))
+        timer.arm(self._pool.now() + min(self._pool.settings.timeout or ANSWER_BY, ANSWER_BY))
+        poll.begin(replies, asked, timer, self._pool.turn())
         self._asked[request] = poll
-        self._pool.look_by(poll.due)
         if not asked:
             return self._finish(request, poll)
         self._owing.update((request, server) for server in asked)
@@ -172,10 +174,3 @@ class ServerPoll:
         following = self._next.pop(request, None)
         if following is not None:
             self._begin(request, following)
-
-    def expire(self, now: int) -> int | None:
-        """Finish overdue polls; returns the time of the next check in ms, None for none."""
-        for request, poll in list(self._asked.items()):
-            if poll.due <= now:
-                self._finish(request, poll)
-        return min((poll.due for poll in self._asked.values()), default=None)

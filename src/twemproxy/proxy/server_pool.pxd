@@ -1,5 +1,3 @@
-from libc.stdint cimport int64_t
-
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.protocol.codec cimport Codec
 from twemproxy.protocol.request cimport Cursor, Item, Request
@@ -40,4 +38,3 @@ cdef class ServerPool(ConfiguredPool):
     cdef ServerConnection open_unshared(self, Server server, int profile, Role role)
     cdef ServerConnection connection(self, Server server, unsigned int client, int profile)
     cdef list connections_of(self, Server server, int profile)
-    cdef int64_t expire(self) except? -2

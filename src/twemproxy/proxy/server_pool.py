@@ -12,7 +12,8 @@ from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.twemproxy.hashing.ring import RingBuilder
 from cython.cimports.twemproxy.net.block import Block, block_bytes
-from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
+from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.net.timers import CallbackTimer
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor, Item, Request
 from cython.cimports.twemproxy.proxy.fenced import FencedConnection
@@ -38,8 +39,8 @@ from twemproxy.proxy.server_poll import ServerPoll
 from twemproxy.proxy.upstream import Upstream, error_text
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS
 
-# Milliseconds of silence after which a server may be busy with a script.
-BUSY_AFTER = cython.declare(cython.const[int64_t], 100)
+# Microseconds of silence after which a server may be busy with a script.
+BUSY_AFTER = cython.declare(cython.const[int64_t], 100_000)
 # Directives that a running pool keeps: where it listens and where keys are, and what open connections depend on.
 FIXED = (
     *("name", "listen", "servers", "redis", "hash", "hash_tag", "distribution"),
@@ -140,6 +141,7 @@ class ServerPool(ConfiguredPool):
         self.health.apply_settings()
         self.health_checks.apply_settings()
         self.refreshing.apply_settings()
+        self.subscriptions.apply_settings()
 
     def new_connection(self, server: Server, profile: int, role: Role):
         """A new connection to the server, still closed."""
@@ -218,7 +220,7 @@ class ServerPool(ConfiguredPool):
         return self.open_unshared(server, 0, SUBSCRIBER)
 
     def open_probe(self, server: Server, timeout: int):
-        """A new connection for a health check that may take ``timeout`` ms; its request opens it."""
+        """A new connection for a health check that may take ``timeout`` microseconds; its request opens it."""
         connection: ServerConnection = self.open_unshared(server, 0, PROBE)
         connection.own_timeout = connection.own_open_timeout = timeout
         return connection
@@ -313,39 +315,19 @@ class ServerPool(ConfiguredPool):
         self.log.client_guesses(address, count, self.loop.now)
 
     def now(self) -> int:
-        """The time of the event loop, in milliseconds."""
+        """The time of the event loop, in microseconds."""
         return self.loop.now
+
+    def timer(self, callback):
+        """A new timer of the event loop, a ``net.timers.CallbackTimer``; it calls ``callback()``."""
+        return CallbackTimer(self.loop.timers, callback)
 
     def turn(self) -> int:
         """The number of the event loop's turn."""
         return self.loop.turn
 
-    def look_by(self, moment: int) -> None:
-        """Have ``expire`` called at the time ``moment``, in milliseconds, at the latest."""
-        self.loop.wake_at = min(self.loop.wake_at, cython.cast(int64_t, moment))
-
-    @cython.cfunc
-    @cython.exceptval(-2, check=True)
-    def expire(self) -> int64_t:
-        """Run all deadlines of the pool; returns the time of the next check in ms, or NEVER."""
-        server: Server
-        connection: ServerConnection
-        next_look: int64_t = NEVER
-        for server in self.routes.servers:
-            for connection in list(server.shared):
-                next_look = min(next_look, connection.expire())
-        if self.unshared:
-            for connection in list(self.unshared):
-                next_look = min(next_look, connection.expire())
-        now = self.loop.now
-        for part in (self.private, self.profiles, self.subscriptions, self.health_checks, self.refreshing, self.poll):
-            moment = part.expire(now)
-            if moment is not None:
-                next_look = min(next_look, cython.cast(int64_t, moment))
-        return next_look
-
     def ejected(self, server: Server) -> int:
-        """A server was ejected; returns the milliseconds until its next health check."""
+        """A server was ejected; returns the microseconds until its next health check."""
         connection: ServerConnection
         for connection in list(server.shared):
             # The proxy may now have to reply to the requests on these connections.

@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t
 
-from twemproxy.net.event_loop cimport EventLoop
+from twemproxy.net.event_loop cimport ChannelTimer, EventLoop
 from twemproxy.net.stream cimport Stream
 from twemproxy.protocol.codec cimport Codec
 from twemproxy.protocol.request cimport Cursor
@@ -22,6 +22,7 @@ cdef class ServerStream(Stream):
     cdef int profile
     cdef public object on_settled
     cdef ConfiguredPool pool
+    cdef ChannelTimer timer
     cdef int64_t own_timeout
     cdef int64_t own_open_timeout
     cdef int64_t open_by
@@ -34,7 +35,7 @@ cdef class ServerStream(Stream):
     cdef bint is_ready(self) noexcept
     cdef int become(self, ConnectionState state) except -1
     cdef int open(self) except -1
-    cdef void set_open_by(self) noexcept
+    cdef int set_open_by(self) except -1
     cdef int connect_next(self, int error) except -1
     cdef int on_handshake_reply(self, bytes reply) except -1
     cdef int refuse_unsupported(self) except -1

@@ -8,8 +8,9 @@ import errno as errno_names
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.errno import EPIPE
-from cython.cimports.twemproxy.net.event_loop import NEVER, EventLoop
+from cython.cimports.twemproxy.net.event_loop import ChannelTimer, EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
+from cython.cimports.twemproxy.net.timers import NEVER
 from cython.cimports.twemproxy.net.transport import Transport
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor
@@ -37,8 +38,8 @@ EVERYTHING = cython.declare(cython.const[cython.int], -1)
 
 @cython.cclass
 class ServerStream(Stream):
-    """``own_open_timeout``: the time from opening to READY, in milliseconds, 0 for no limit, POOLS for the pool's.
-    ``own_timeout``: the same for a reply.
+    """``own_open_timeout``: the time from opening to READY, in microseconds, 0 for no limit, POOLS for the pool's.
+    ``own_timeout``: the same for a reply. ``timer``: armed for the next deadline, or for an earlier one that is gone.
 
     ``features``: see ``Codec.features_of``. ``cursor``: the cursor of the incomplete reply.
     """
@@ -52,6 +53,7 @@ class ServerStream(Stream):
         self.pool = pool
         self.own_timeout = self.own_open_timeout = POOLS
         self.loop = loop
+        self.timer = ChannelTimer(loop.timers, self)
         self.codec = codec
         self.cursor = Cursor()
         self.server = server
@@ -111,14 +113,14 @@ class ServerStream(Stream):
         return self.connect_next(0)
 
     @cython.cfunc
-    @cython.exceptval(check=False)
-    def set_open_by(self) -> cython.void:
+    @cython.exceptval(-1, check=False)
+    def set_open_by(self) -> cython.int:
         """Restart the time limit for opening."""
         timeout: int64_t = self.pool.settings.open_timeout if self.own_open_timeout < 0 else self.own_open_timeout
         self.open_by = NEVER
         if timeout > 0:
             self.open_by = self.loop.now + timeout
-            self.loop.wake_at = min(self.loop.wake_at, self.open_by)
+        return self.timer.arm_by(self.open_by)
 
     def resolved(self, candidates: list, reason: str) -> None:
         """Connect to the addresses of the server's host, in order of preference; fail with ``reason`` without

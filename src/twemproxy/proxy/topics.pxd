@@ -54,6 +54,7 @@ cdef class Link:
     cdef Py_ssize_t asked
     cdef Py_ssize_t held
     cdef int64_t heard_at
+    cdef object timer
     cdef bint is_lost
     cdef bytes error
 

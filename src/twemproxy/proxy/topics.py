@@ -220,9 +220,9 @@ class Link:
 
     ``batches``: the requests without a complete answer, in order; the last ``unsent`` ones are not written yet.
     ``asked``: number of unanswered topics in the written ones. ``held``: bytes of topics that are being unsubscribed.
-    ``heard_at``: the time of the last answer, or of writing the oldest request if that is later. ``is_lost``: the
-    connection is closed; then ``error`` is the error reply for requests that wait for its topics, empty if another link
-    replaces this one.
+    ``heard_at``: the time of the last answer, or of writing the oldest request if that is later. ``timer``: armed while
+    the server owes an answer. ``is_lost``: the connection is closed; then ``error`` is the error reply for requests
+    that wait for its topics, empty if another link replaces this one.
     """
 
     def __init__(self, server, connection) -> None:

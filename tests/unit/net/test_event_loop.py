@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from twemproxy.net.event_loop import CallbackChannel, EventLoop
+from twemproxy.net.timers import CallbackTimer
 
 READ_SIZE = 16384
+NEVER = 2**63 - 1
 # The parameters of its constructor are Cython's, which the type checker does not see.
 make_loop: Any = EventLoop
+make_timer: Any = CallbackTimer
 
 
 @pytest.fixture
@@ -39,6 +42,13 @@ def watch(loop: EventLoop, sock: socket.socket, callback: Callable[[], object]) 
     channel = CallbackChannel(sock.fileno(), callback)
     loop.watch_reads(channel)
     return channel
+
+
+def armed(loop: EventLoop, wait: int) -> Any:
+    """A timer that wakes the loop after ``wait`` microseconds."""
+    timer = make_timer(loop.timers, lambda: None)
+    timer.arm(loop.now + wait)
+    return timer
 
 
 def test_a_readable_descriptor_is_told_of(loop: EventLoop, pair: tuple[socket.socket, socket.socket]) -> None:
@@ -78,9 +88,9 @@ def test_a_forgotten_channel_is_not_told(loop: EventLoop, pair: tuple[socket.soc
     theirs.send(b"x")
     loop.forget_channel(channel)
     loop.forget_channel(channel)
-    loop.wake_at = loop.now
+    timer = armed(loop, 0)
     assert loop.run_once() == 0
-    assert told == []
+    assert (told, timer.at) == ([], NEVER)
 
 
 def test_one_of_a_batch_may_make_the_loop_forget_the_others(loop: EventLoop) -> None:
@@ -99,8 +109,8 @@ def test_one_of_a_batch_may_make_the_loop_forget_the_others(loop: EventLoop) -> 
         theirs.send(b"x")
     assert loop.run_once() == 10
     assert told == [1]
-    loop.wake_at = loop.now
-    assert loop.run_once() == 0
+    timer = armed(loop, 0)
+    assert (loop.run_once(), timer.at) == (0, NEVER)
     for ours, theirs in pairs:
         ours.close()
         theirs.close()
@@ -127,12 +137,37 @@ def test_a_defect_is_reported_and_disturbs_nobody(loop: EventLoop, defects: list
 
 
 def test_the_loop_wakes_when_asked(loop: EventLoop) -> None:
-    loop.wake_at = loop.now + 30
+    for wait in (30_000, -1_000_000):
+        timer = armed(loop, wait)
+        at = timer.at
+        while timer.at != NEVER:
+            assert loop.run_once() == 0
+        assert loop.now >= at
+
+
+def test_timers_fire_after_everything_was_flushed(loop: EventLoop, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    told: list[str] = []
+    timer = make_timer(loop.timers, lambda: told.append("timer"))
+
+    def read() -> None:
+        ours.recv(100)
+        timer.arm(loop.now)
+        told.append("channel")
+
+    watch(loop, ours, read)
+    theirs.send(b"x")
+    assert loop.run_once() == 1
+    assert told == ["channel", "timer"], "in the same turn"
+
+
+def test_a_clock_that_jumps_fires_timers(loop: EventLoop) -> None:
+    timer = armed(loop, 3_600_000_000)
     before = loop.now
-    assert loop.run_once() == 0
-    assert loop.now >= before + 29
-    loop.wake_at = loop.now - 1000
-    assert loop.run_once() == 0
+    loop.clock.advance(3_600_000_000)
+    loop.run_once()
+    assert timer.at == NEVER
+    assert 0 <= loop.now - before - 3_600_000_000 < 1_000_000
 
 
 def test_a_descriptor_that_cannot_be_watched(loop: EventLoop) -> None:
@@ -174,16 +209,16 @@ def test_the_clock_stands_still_while_a_turn_takes_too_long(
     before, began = loop.now, time.monotonic()
     theirs.send(b"x")
     loop.run_once()
-    loop.wake_at = loop.now
+    timer = armed(loop, 0)
     loop.run_once()
+    assert timer.at == NEVER
     assert time.monotonic() - began >= 0.3
-    assert 0 <= loop.now - before < 200
+    assert 0 <= loop.now - before < 200_000
 
 
 def test_the_clock_goes_on_while_the_loop_waits(loop: EventLoop) -> None:
-    loop.wake_at = loop.now
-    loop.run_once()
     before = loop.now
-    loop.wake_at = before + 300
-    loop.run_once()
-    assert loop.now - before >= 299
+    timer = armed(loop, 300_000)
+    while timer.at != NEVER:
+        loop.run_once()
+    assert loop.now - before >= 300_000

@@ -83,6 +83,18 @@ class InProcess:
         self._ours.send(b"x")
         return result.result(DEADLINE)
 
+    def replace_settings(self, **pool: object) -> None:
+        """Replace the settings of the pool; ``pool``: the directives."""
+        config = configuration(pool)
+        self.call(lambda: self.data_plane.replace_settings(0, config))
+
+    def advance(self, milliseconds: int) -> None:
+        """Let the clock of the data plane jump forward, and return when the timers that are due then have fired."""
+        self.call(lambda: self.data_plane.loop.clock.advance(1000 * milliseconds))
+        # The loop reads the clock in the next turn, and timers fire at its end.
+        for _ in range(2):
+            self.call(lambda: None)
+
     def _call(self) -> None:
         self._theirs.recv(1)
         function, result = self._calls.get()

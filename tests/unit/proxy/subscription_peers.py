@@ -13,7 +13,8 @@ from twemproxy.proxy.pubsub import Subscriptions
 from twemproxy.proxy.topics import TopicRequest, UnsubscribeRequest
 from unit.fakes import FakeClient, FakeConnection, FakePool, FakeServer
 
-TIMEOUT = 100
+# In microseconds.
+TIMEOUT = 100_000
 REFUSED = error("NOPERM no")
 
 
@@ -108,7 +109,7 @@ class Pool(FakePool):
     """
 
     def __init__(self, servers: int = 3, timeout: int = TIMEOUT) -> None:
-        super().__init__(SimpleNamespace(timeout=timeout), RedisCodec(), servers)
+        super().__init__(SimpleNamespace(timeout=timeout // 1000), RedisCodec(), servers)
         self.down: set[int] = set()
         self.forbidden: dict[int, set[tuple[str, bytes]]] = {}
         self.given_up: list[str] = []
@@ -142,8 +143,8 @@ class Pool(FakePool):
 
     def work(self) -> None:
         """Do all pending work."""
-        while self.subscriptions.expire(self.time) == self.time:
-            pass
+        while self.has_work():
+            self.wait(0)
 
 
 class Subscriber(FakeClient):

@@ -17,7 +17,10 @@ from unit.fakes import FakePool
 
 NAME = "redis-1.example"
 ONE, OTHER = "192.0.2.1", "192.0.2.2"
-REFRESH = 10_000
+# In milliseconds, as in the configuration, and in microseconds.
+REFRESH_MS = 10_000
+REFRESH = 1000 * REFRESH_MS
+TICK = 1000
 
 
 def at(*ips: str) -> list[Candidate]:
@@ -31,7 +34,6 @@ class Pool(FakePool):
         listen = ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1))
         servers = tuple(ServerConfig(name=host, pname=f"{host}:1", address=place(host), weight=1) for host in hosts)
         super().__init__(PoolConfig("p", listen, servers, dns_refresh=refresh, timeout=timeout))
-        self.time = 5000
         self.questions: list[tuple[str, Callable[[Resolved], None]]] = []
         self.followed: list[Any] = []
         self.addresses = [Addresses(self, server, self.resolve) for server in servers]
@@ -52,13 +54,7 @@ class Pool(FakePool):
 
     def until_question(self) -> int:
         """Let time pass until a name is looked up; returns how long that took."""
-        began = self.time
-        while True:
-            due = self.refreshing.expire(self.time)
-            if self.questions:
-                return self.time - began
-            assert due is not None and due > self.time
-            self.time = due
+        return self.wait_for(lambda: self.questions)
 
 
 class Heard(list[tuple[list[Candidate], str]]):
@@ -107,7 +103,7 @@ def logged() -> Iterator[list[str]]:
     ],
 )
 def test_what_is_no_name_is_not_looked_up(host: str, candidate: Candidate) -> None:
-    pool = Pool(host, refresh=REFRESH)
+    pool = Pool(host, refresh=REFRESH_MS)
     [addresses] = pool.addresses
     for _ in range(2):
         found = addresses.candidates()
@@ -116,7 +112,7 @@ def test_what_is_no_name_is_not_looked_up(host: str, candidate: Candidate) -> No
         addresses.doubt()
     assert not addresses.named
     assert addresses.has(candidate)
-    assert pool.refreshing.expire(pool.time + REFRESH) is None
+    pool.wait(2 * REFRESH)
     assert pool.questions == []
 
 
@@ -165,7 +161,7 @@ def test_without_refresh_every_opening_looks_the_name_up() -> None:
 
 
 def test_refreshed_addresses_are_used_until_a_connection_fails() -> None:
-    pool = Pool(NAME, refresh=REFRESH)
+    pool = Pool(NAME, refresh=REFRESH_MS)
     addresses = known(pool, ONE, OTHER)
     for _ in range(2):
         found = addresses.candidates()
@@ -178,7 +174,7 @@ def test_refreshed_addresses_are_used_until_a_connection_fails() -> None:
     assert addresses.candidates() == at(ONE)
 
 
-@pytest.mark.parametrize("refresh", [0, REFRESH])
+@pytest.mark.parametrize("refresh", [0, REFRESH_MS])
 def test_last_addresses_are_used_while_the_name_server_fails(refresh: int) -> None:
     pool = Pool(NAME, refresh=refresh)
     addresses = known(pool, ONE)
@@ -193,18 +189,16 @@ def test_last_addresses_are_used_while_the_name_server_fails(refresh: int) -> No
     assert addresses.candidates() is None
 
 
-@pytest.mark.parametrize(("timeout", "patience"), [(0, PATIENCE), (400, 200), (60_000, PATIENCE)])
+@pytest.mark.parametrize(("timeout", "patience"), [(0, PATIENCE), (400, 200_000), (60_000, PATIENCE)])
 def test_last_addresses_are_used_while_the_name_server_is_silent(timeout: int, patience: int) -> None:
     pool = Pool(NAME, timeout=timeout)
     addresses = known(pool, ONE)
     heard = Heard()
     addresses.resolve(heard)
-    assert pool.look_at == pool.time + patience
-    pool.time += patience - 1
-    assert pool.refreshing.expire(pool.time) == pool.time + 1
+    pool.wait(patience - 1)
+    assert heard == []
     assert addresses.candidates() is None
-    pool.time += 1
-    assert pool.refreshing.expire(pool.time) is None
+    pool.wait(1)
     assert heard == [(at(ONE), "")]
     addresses.doubt()
     assert addresses.candidates() == at(ONE)
@@ -214,55 +208,50 @@ def test_last_addresses_are_used_while_the_name_server_is_silent(timeout: int, p
 
 
 def test_who_asks_while_a_refresh_is_under_way_does_not_wait_longer() -> None:
-    pool, heard = Pool(NAME, refresh=REFRESH), Heard()
+    pool, heard = Pool(NAME, refresh=REFRESH_MS), Heard()
     addresses = known(pool, ONE)
     addresses.refresh()
-    asked_at = pool.time
-    pool.time += PATIENCE - 1
+    pool.wait(PATIENCE - 1)
     addresses.doubt()
     assert addresses.candidates() is None
     addresses.resolve(heard)
-    assert pool.look_at == asked_at + PATIENCE
-    pool.time += 1
-    pool.refreshing.expire(pool.time)
+    pool.wait(1)
     assert heard == [(at(ONE), "")]
 
 
 def test_without_an_address_there_is_only_the_answer() -> None:
     pool, heard = Pool(NAME), Heard()
     pool.addresses[0].resolve(heard)
-    assert pool.refreshing.expire(pool.time + 10 * PATIENCE) is None
+    pool.wait(10 * PATIENCE)
     assert heard == []
     pool.answer(ONE)
     assert heard == [(at(ONE), "")]
 
 
 def test_names_are_looked_up_at_start_and_again_and_again() -> None:
-    pool = Pool("127.0.0.1", NAME, refresh=REFRESH)
-    assert pool.look_at == pool.time
+    pool = Pool("127.0.0.1", NAME, refresh=REFRESH_MS)
     assert pool.until_question() == 0
     for answer in [(ONE,), (), (ONE,), (OTHER,)]:
         # The next lookup is not due before this lookup is answered, however long that takes.
-        pool.refreshing.expire(pool.time + 2 * REFRESH)
+        pool.wait(2 * REFRESH)
         assert len(pool.questions) == 1
-        pool.time += 100
         pool.answer(*answer)
-        assert REFRESH * (1 - JITTER) <= pool.until_question() <= REFRESH
+        assert REFRESH * (1 - JITTER) <= pool.until_question() <= REFRESH + TICK
     assert pool.followed == [pool.servers[1]]
 
 
 def test_an_opening_that_asks_puts_the_next_question_off() -> None:
-    pool = Pool(NAME, refresh=REFRESH)
+    pool = Pool(NAME, refresh=REFRESH_MS)
     pool.until_question()
     pool.answer(ONE)
-    pool.time += REFRESH // 2
+    pool.wait(REFRESH // 2)
     pool.addresses[0].resolve(Heard())
     pool.answer(ONE)
     assert pool.until_question() >= REFRESH * (1 - JITTER)
 
 
 def test_connections_are_told_of_a_change_of_the_set() -> None:
-    pool = Pool(NAME, refresh=REFRESH)
+    pool = Pool(NAME, refresh=REFRESH_MS)
     addresses = known(pool, ONE, OTHER)
     for answer, changes in [((OTHER, ONE), 0), ((), 0), ((OTHER,), 1), ((OTHER, ONE), 2)]:
         addresses.refresh()
@@ -277,10 +266,10 @@ def test_connections_are_told_of_a_change_of_the_set() -> None:
 def test_without_refresh_names_are_looked_up_at_start_all_the_same() -> None:
     """Thus a name that cannot be looked up is logged before a client needs it."""
     pool = Pool("127.0.0.1", NAME)
-    pool.refreshing.expire(pool.time)
+    pool.wait(0)
     assert len(pool.questions) == 1
     pool.answer(ONE)
-    assert pool.refreshing.expire(pool.time + 24 * 3600 * 1000) is None
+    pool.wait(24 * 3600 * 1_000_000)
     assert pool.questions == []
 
 

@@ -10,8 +10,10 @@ from twemproxy.proxy.health_checks import JITTER, MOST_DOUBLINGS, PROBE_TIMEOUT,
 from twemproxy.proxy.upstream import error_text
 from unit.fakes import FakeConnection, FakePool, FakeServer
 
-RETRY = 1000
-CHECK = 200
+# In milliseconds, as in the configuration, and in microseconds.
+RETRY_MS, CHECK_MS = 1000, 200
+RETRY, CHECK = 1000 * RETRY_MS, 1000 * CHECK_MS
+TICK = 1000
 
 
 class Probe(FakeConnection):
@@ -37,13 +39,12 @@ class Pool(FakePool):
     """A pool of two servers; ``events``: the failed checks and the calls of ``reinstate``."""
 
     def __init__(self, **settings: int) -> None:
-        config = {"server_retry_timeout": RETRY, "probe_successes": 1, "health_check_interval": 0, "timeout": 0}
+        config = {"server_retry_timeout": RETRY_MS, "probe_successes": 1, "health_check_interval": 0, "timeout": 0}
         codec = SimpleNamespace(probe=lambda: b"PING", is_well=lambda reply: reply == b"+PONG")
         super().__init__(SimpleNamespace(**{**config, **settings}), codec)
         self.servers = [Server(position) for position in range(2)]
         for server in self.servers:
             server.pool = self
-        self.time = 0
         self.open = self.extra
         self.events: list[tuple[str, Server]] = []
         self.checks = HealthChecks(self)
@@ -58,30 +59,26 @@ class Pool(FakePool):
 
     def until_probe(self) -> tuple[int, Probe]:
         """Let time pass until a probe is running; returns how long that took, and the probe."""
-        began = self.time
-        while not self.open:
-            due = self.checks.expire(self.time)
-            if not self.open:
-                assert due is not None and due > self.time
-                self.time = due
-        return self.time - began, self.open[0]
+        return self.wait_for(lambda: self.open), self.open[0]
 
 
 def is_about(waited: int, wanted: int) -> bool:
-    return wanted * (1 - JITTER) - 1 <= waited <= wanted * (1 + JITTER) + 1
+    return wanted * (1 - JITTER) - TICK <= waited <= wanted * (1 + JITTER) + TICK
 
 
 def test_a_server_that_answers_comes_back() -> None:
     pool = Pool(timeout=300)
-    assert pool.checks.expire(0) is None
+    pool.wait(100 * RETRY)
+    assert not pool.open
     assert pool.checks.ejected(pool.servers[1]) == RETRY
     waited, probe = pool.until_probe()
     assert is_about(waited, RETRY)
-    assert (probe.server, probe.asked[0][0], probe.timeout) == (pool.servers[1], b"PING", 300)
-    assert pool.checks.expire(pool.time) is None
+    assert (probe.server, probe.asked[0][0], probe.timeout) == (pool.servers[1], b"PING", 300_000)
+    pool.wait(100 * RETRY)
+    assert pool.open == [probe], "one probe at a time"
     probe.answer(b"+PONG")
     assert pool.events == [("reinstate", pool.servers[1])]
-    assert pool.checks.expire(10**9) is None
+    pool.wait(100 * RETRY)
     assert not pool.open
 
 
@@ -99,7 +96,7 @@ def test_one_that_does_not_is_asked_again() -> None:
 
 
 def test_a_probe_that_there_was_no_descriptor_for_says_nothing() -> None:
-    pool = Pool(health_check_interval=CHECK)
+    pool = Pool(health_check_interval=CHECK_MS)
     for _ in range(4):
         pool.until_probe()[1].answer(pool.error(error_text(errno.EMFILE)), answered=False)
     assert pool.events == []
@@ -124,16 +121,16 @@ def test_one_that_flaps_waits_longer_and_longer() -> None:
         waited, probe = pool.until_probe()
         assert is_about(waited, RETRY << doublings)
         probe.answer(b"+PONG")
-    pool.time += SOON * RETRY
+    pool.wait(SOON * RETRY)
     assert pool.checks.ejected(pool.servers[0]) == RETRY
 
 
 def test_others_are_checked_where_that_is_wanted() -> None:
-    pool = Pool(health_check_interval=CHECK)
+    pool = Pool(health_check_interval=CHECK_MS)
     for _ in range(3):
         for _ in range(2):
             waited, probe = pool.until_probe()
-            assert waited <= CHECK * (1 + JITTER) + 1
+            assert waited <= CHECK * (1 + JITTER) + TICK
             probe.answer(b"+PONG")
     assert pool.events == []
     waited, probe = pool.until_probe()
@@ -142,7 +139,7 @@ def test_others_are_checked_where_that_is_wanted() -> None:
 
 
 def test_a_check_that_was_under_way_says_nothing_of_a_server_ejected_since() -> None:
-    pool = Pool(health_check_interval=CHECK)
+    pool = Pool(health_check_interval=CHECK_MS)
     _, check = pool.until_probe()
     pool.checks.ejected(check.server)
     check.answer(b"+PONG")
@@ -159,7 +156,7 @@ def test_a_check_that_was_under_way_says_nothing_of_a_server_ejected_since() -> 
 
 @pytest.mark.parametrize("well", [True, False])
 def test_checks_go_on_after_the_return(well: bool) -> None:
-    pool = Pool(health_check_interval=CHECK)
+    pool = Pool(health_check_interval=CHECK_MS)
     pool.checks.ejected(pool.servers[0])
     while ("reinstate", pool.servers[0]) not in pool.events:
         pool.until_probe()[1].answer(b"+PONG")

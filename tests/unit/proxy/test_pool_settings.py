@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from in_process import InProcess, configuration
+from in_process import InProcess
 
 from harness.resp import NULL, OK, array, bulk, command, error
 from harness.scripted_server import ScriptedServer
@@ -21,8 +21,7 @@ def server() -> Iterator[RedisServer]:
 
 def replace(proxy: InProcess, **pool: object) -> None:
     """Replace the settings of the pool."""
-    config = configuration(pool)
-    proxy.call(lambda: proxy.data_plane.replace_settings(0, config))
+    proxy.replace_settings(**pool)
 
 
 def test_the_timeout() -> None:
@@ -36,6 +35,7 @@ def test_the_timeout() -> None:
             replace(proxy, **pool, timeout=100)
             late.send(command("GET", "late"))
             assert peer.request() == [b"GET", b"late"]
+            proxy.advance(100)
             for client in (early, late):
                 client.expect(error("ERR Connection timed out"))
             peer.send(bulk("dropped") * 2)
@@ -120,7 +120,8 @@ def test_an_idle_client(server: RedisServer) -> None:
     with InProcess(**pool) as proxy:
         client = proxy.client()
         assert client.ask("PING") == b"+PONG\r\n"
-        replace(proxy, **pool, client_idle_timeout=50)
+        replace(proxy, **pool, client_idle_timeout=3_600_000)
+        proxy.advance(3_600_000)
         client.expect_closed()
 
 

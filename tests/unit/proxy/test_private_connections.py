@@ -283,8 +283,10 @@ def test_an_idle_one_that_ends_is_forgotten(house: House) -> None:
     connection.fail()
     assert connection.closed
     assert house.pool.dropped == [connection]
-    assert house.idle() is not connection
-    assert house.private.expire(house.pool.time + IDLE_TIME) is None
+    other = house.idle()
+    assert other is not connection
+    house.pool.wait(IDLE_TIME)
+    assert house.pool.dropped == [connection, other]
 
 
 def test_idle_ones_whose_server_is_elsewhere_are_closed(house: House) -> None:
@@ -311,34 +313,34 @@ def test_one_whose_server_is_elsewhere_is_not_kept(house: House) -> None:
 
 def test_an_idle_one_is_closed_after_a_while() -> None:
     house = House(limit=10)
-    start = house.pool.time
     first = house.idle(A)
-    assert house.pool.look_at == start + IDLE_TIME
-    house.pool.time += 4000
+    house.pool.wait(4_000_000)
     second = house.idle(B)
-    assert house.pool.look_at == start + IDLE_TIME
-    assert house.private.expire(start + IDLE_TIME - 1) == start + IDLE_TIME
+    house.pool.wait(IDLE_TIME - 4_000_001)
     assert house.open() == [first, second]
-    assert house.private.expire(start + IDLE_TIME) == start + IDLE_TIME + 4000
+    house.pool.wait(1)
     assert house.open() == [second]
-    assert house.private.expire(start + IDLE_TIME + 4000) is None
+    house.pool.wait(3_999_999)
+    assert house.open() == [second]
+    house.pool.wait(1)
     assert house.open() == []
     assert house.pool.dropped == [first, second]
 
 
 def test_one_that_was_used_again_has_its_time_again(house: House) -> None:
-    start = house.pool.time
     connection = house.idle()
-    house.pool.time += IDLE_TIME - 1
+    house.pool.wait(IDLE_TIME - 1000)
     assert house.idle() is connection
-    assert house.private.expire(start + IDLE_TIME) == start + 2 * IDLE_TIME - 1
+    house.pool.wait(IDLE_TIME - 1)
     assert not connection.closed
+    house.pool.wait(1)
+    assert connection.closed
 
 
 def test_one_in_use_does_not_expire(house: House) -> None:
     _, reservations = house.client()
     assert reservations.reserve(A, 0) is True
-    assert house.private.expire(house.pool.time + 10 * IDLE_TIME) is None
+    house.pool.wait(10 * IDLE_TIME)
     assert len(house.open()) == 1
 
 
@@ -447,17 +449,16 @@ def test_a_client_that_is_silent_for_long_does_not_keep_one(house: House) -> Non
     assert reservations.reserve(A, 0, kept=True) is True
     reservations.use(A)
     [connection] = house.pool.opened
-    house.pool.time += KEPT_TIME - 1
-    assert house.private.expire(house.pool.time) == house.pool.time + 1
+    house.pool.wait(KEPT_TIME - 1000)
     reservations.use(A)
-    house.pool.time += 1
-    assert house.private.expire(house.pool.time) == house.pool.time + KEPT_TIME - 1
-    house.pool.time += KEPT_TIME - 1
-    client.waiting = True
-    assert house.private.expire(house.pool.time) == house.pool.time + KEPT_TIME
+    house.pool.wait(KEPT_TIME - 1)
     assert not connection.closed
+    client.waiting = True
+    house.pool.wait(1)
     client.waiting = False
-    assert house.private.expire(house.pool.time) is None
+    house.pool.wait(KEPT_TIME - 1)
+    assert not connection.closed
+    house.pool.wait(1)
     assert (connection.closed, client.lapses, house.private.in_use) == (True, 1, 0)
 
 
@@ -466,8 +467,7 @@ def test_what_is_no_longer_kept_does_not_lapse(house: House) -> None:
     assert reservations.reserve(A, 0, kept=True) is True
     reservations.use(A)
     reservations.keep_no_longer()
-    house.pool.time += KEPT_TIME
-    assert house.private.expire(house.pool.time) is None
+    house.pool.wait(KEPT_TIME)
     assert (client.lapses, house.private.in_use) == (0, 1)
 
 

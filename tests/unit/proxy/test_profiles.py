@@ -10,6 +10,7 @@ from twemproxy.proxy.pinned_connections import IDLE_TIME
 from twemproxy.proxy.profiles import MOST_PROFILES, Profiles
 from unit.fakes import FakeClient, FakeConnection, FakePool, FakeServer
 
+# In milliseconds.
 RETRY = 30_000
 
 
@@ -184,16 +185,13 @@ def test_connections_that_no_client_uses_are_closed_after_a_while() -> None:
     pool.profiles.changed(0, 2)
     pool.profiles.changed(0, 4)
     busy.busy = True
-    pool.time += IDLE_TIME - 1
+    pool.wait(IDLE_TIME - 1)
     pool.profiles.changed(4, 0)
-    assert pool.profiles.expire(pool.time) == pool.time + 1
     assert unused.state == "ready"
-    pool.time += 1
-    assert pool.profiles.expire(pool.time) is not None
+    pool.wait(1)
     assert (used.state, unused.state, busy.state) == ("ready", "closed", "ready")
     assert sorted(pool.servers[0].of_profiles) == [2, 6]
     busy.busy = False
     busy.heard_at = pool.time
-    pool.time += IDLE_TIME
-    assert pool.profiles.expire(pool.time) is None
+    pool.wait(IDLE_TIME)
     assert sorted(pool.servers[0].of_profiles) == [2]

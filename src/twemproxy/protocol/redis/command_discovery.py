@@ -15,11 +15,11 @@ MOST_NAMES = 1000
 """Most names that are kept; a client may send any number of them."""
 
 LONGEST_NAME = 64
-FORGET_AFTER = 30_000
-"""Milliseconds for which the result that a command does not exist is kept."""
+FORGET_AFTER = 30_000_000
+"""Microseconds for which the result that a command does not exist is kept."""
 
-ASK_AGAIN_AFTER = 1_000
-"""Milliseconds for which an error is kept that came instead of a description."""
+ASK_AGAIN_AFTER = 1_000_000
+"""Microseconds for which an error is kept that came instead of a description."""
 
 _NO_COMMAND = b"-ERR unknown command"
 

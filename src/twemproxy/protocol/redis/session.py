@@ -183,7 +183,7 @@ class Pool(Protocol):
         """How many connections to servers have been opened."""
 
     def now(self) -> int:
-        """Milliseconds of a steady clock."""
+        """Microseconds of a steady clock."""
 
     def tell_guesses(self, address: str, count: int) -> None:
         """Log that a client is closed after ``count`` wrong passwords."""

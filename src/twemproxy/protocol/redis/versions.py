@@ -15,8 +15,8 @@ from twemproxy.protocol.redis.session import Session
 FALLBACK = "7.0.0"
 """The version for clients while no server has reported its own."""
 
-ASK_AGAIN_AFTER = 1000
-"""Milliseconds before servers are asked again."""
+ASK_AGAIN_AFTER = 1_000_000
+"""Microseconds before servers are asked again."""
 
 _QUESTION = encode_request([b"INFO", b"server"])
 
