@@ -11,7 +11,18 @@ from twemproxy.net.timers cimport Timer, TimerWheel
 cdef class EventLoop
 
 
-cdef class Channel:
+cdef class Action:
+    cdef bint is_deferred
+
+    cdef int run_deferred(self) except -1
+    cdef int on_defect(self) except -1
+
+
+cdef class CallbackAction(Action):
+    cdef object callback
+
+
+cdef class Channel(Action):
     cdef EventLoop loop
     cdef readonly int fd
     cdef uint32_t interest
@@ -22,7 +33,6 @@ cdef class Channel:
     cdef int on_ready(self, uint32_t events) except -1
     cdef int flush(self) except -1
     cdef int on_timer(self) except -1
-    cdef int on_defect(self) except -1
 
 
 @cython.no_gc
@@ -42,6 +52,7 @@ cdef class EventLoop:
     cdef list to_flush
     cdef list later
     cdef list to_read
+    cdef list deferred
     cdef void* worker
     cdef int64_t channel_work
     cdef int64_t turn_work
@@ -64,6 +75,8 @@ cdef class EventLoop:
     cdef void worked(self) noexcept
     cdef int put_off(self, Channel channel) except -1
     cdef int resume_work(self) except -1
+    cdef int defer(self, Action action) except -1
+    cdef int run_actions(self) except -1
     cdef int flush_all(self) except -1
     cdef int dispatch(self) except -1
     cpdef int run_once(self) except -1

@@ -2,8 +2,9 @@
 
 Compiled-only. A turn waits for events, reads the clock once, lets each ready channel read and act, and then flushes
 each channel that has something to send: one system call per connection and turn, for any number of requests. After that
-the timers that are due fire. At the end of a turn some MB of unused memory are given back; the loop does not sleep
-before all of it is.
+the timers that are due fire, and then the actions that were deferred run: what has consequences for other connections,
+or closes one, is deferred, so that nothing changes under code that parses input. At the end of a turn some MB of unused
+memory are given back; the loop does not sleep before all of it is.
 
 Slow work, such as a request that the proxy answers in Python, is limited: a channel calls ``may_work`` before each
 piece of slow work. If the result is False, the channel calls ``put_off`` and continues in a later turn, after the
@@ -40,7 +41,39 @@ LONGEST_WAIT = cython.declare(cython.const[int64_t], 3_600_000)
 
 
 @cython.cclass
-class Channel:
+class Action:
+    """Something that can be done at the end of a turn, see ``EventLoop.defer``. ``is_deferred``: it will be done."""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def run_deferred(self) -> cython.int:
+        """Do it; this may defer more."""
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def on_defect(self) -> cython.int:
+        """Close the channel concerned, because an exception escaped from it."""
+        return 0
+
+
+@cython.final
+@cython.cclass
+class CallbackAction(Action):
+    """An action in Python."""
+
+    def __init__(self, callback) -> None:
+        self.callback = callback
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def run_deferred(self) -> cython.int:
+        self.callback()
+        return 0
+
+
+@cython.cclass
+class Channel(Action):
     """A descriptor that the loop watches. ``loop``: None in a channel of the control plane."""
 
     def __cinit__(self) -> None:
@@ -62,12 +95,6 @@ class Channel:
     @cython.exceptval(-1, check=False)
     def on_timer(self) -> cython.int:
         """The time of the channel's ChannelTimer has come; it is not armed any more."""
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def on_defect(self) -> cython.int:
-        """Close the channel, because an exception escaped from it."""
         return 0
 
 
@@ -124,6 +151,7 @@ class EventLoop:
         self.to_flush = []
         self.later = []
         self.to_read = []
+        self.deferred = []
         self.blocks = BlockPool(read_size)
         self.clock = Clock()
         self.now = self.clock.now
@@ -207,6 +235,23 @@ class EventLoop:
             self.to_flush.append(channel)
         return 0
 
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def defer(self, action: Action) -> cython.int:
+        """Have ``action`` run at the end of this turn, once; one that is deferred outside of a turn waits for the next.
+
+        What actions defer is run at the end of the next turn, which does not wait: so they cannot keep the loop from
+        its channels.
+        """
+        if not action.is_deferred:
+            action.is_deferred = True
+            self.deferred.append(action)
+        return 0
+
+    def defer_action(self, action: Action) -> None:
+        """As ``defer``."""
+        self.defer(action)
+
     # --- slow work -------------------------------------------------------------------------------------------
 
     @cython.cfunc
@@ -283,6 +328,22 @@ class EventLoop:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def run_actions(self) -> cython.int:
+        """Run the actions that have been deferred."""
+        action: Action
+        actions: list = self.deferred
+        self.deferred = []
+        for action in actions:
+            action.is_deferred = False
+            try:
+                action.run_deferred()
+            except Exception as defect:
+                self.on_defect(defect)
+                action.on_defect()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def dispatch(self) -> cython.int:
         """Call ``on_ready`` of the channels in the batch, from ``next_ready`` on."""
         channel: Channel
@@ -306,7 +367,7 @@ class EventLoop:
         # In milliseconds, rounded up: a timer that is not due yet would only cost another turn.
         timeout: int64_t = -1
         self.now = self.clock.end_turn()
-        if self.to_flush or self.later or self.to_read or self.blocks.dropped > 0:
+        if self.to_flush or self.later or self.to_read or self.deferred or self.blocks.dropped > 0:
             timeout = 0
         elif self.timers.next_at != NEVER:
             timeout = min((max(self.timers.next_at - self.now, 0) + 999) // 1000, LONGEST_WAIT)
@@ -329,5 +390,7 @@ class EventLoop:
         self.flush_all()
         if self.timers.next_at <= self.now:
             self.timers.advance(self.now)
+        if self.deferred:
+            self.run_actions()
         self.blocks.give_back()
         return self.n_ready

@@ -68,3 +68,4 @@ cdef class Stream(Channel):
     cdef int on_refused(self, int error) except -1
     cdef int on_shut(self) except -1
     cdef int on_flushed(self, Py_ssize_t sent) except -1
+    cdef int abort(self, str why) except -1

@@ -140,6 +140,9 @@ class Stream(Channel):
                 self.receive()
             if self.established and self.transport.buffered > 0:
                 self.update_interest()
+            if self.send_events != EPOLLOUT:
+                # This read may have taken the input for which the transport waited to send.
+                self.loop.want_flush(self)
         elif events & (EPOLLERR | EPOLLHUP):
             self.on_broken(self.transport.pending_error())
         elif events & EPOLLRDHUP and self.watches_hangup:
@@ -557,3 +560,9 @@ class Stream(Channel):
     def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
         """``sent`` bytes were sent in this turn's flush."""
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def abort(self, why: str) -> cython.int:
+        """Close the stream at the end of the turn, and parse no more of its input."""
+        raise NotImplementedError

@@ -48,6 +48,8 @@ cdef class ClientConnection(Stream):
     cdef bint steps_are_messages
     cdef bint releasing
     cdef readonly ClientState state
+    cdef str close_reason
+    cdef int close_counter
     cdef bint broken_off
     cdef bint lingers
     cdef ClientTimer timer
@@ -80,3 +82,4 @@ cdef class ClientConnection(Stream):
     cdef ClientTimer begin_timer(self)
     cdef int look_for_idleness(self) except -1
     cdef int close(self, int counter, str why) except -1
+    cdef int close_soon(self, int counter, str why) except -1

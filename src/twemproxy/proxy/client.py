@@ -38,6 +38,7 @@ from cython.cimports.twemproxy.protocol.request import (
 )
 from cython.cimports.twemproxy.proxy.admission import Admission
 from cython.cimports.twemproxy.proxy.client_states import (
+    ABORTED,
     CLIENT_STATES,
     CLOSED,
     CLOSING,
@@ -112,6 +113,8 @@ class ClientConnection(Stream):
 
     ``state``, and the reasons in ``pauses``: see ``proxy.client_states``. ``blocked_on``: the server connection without
     room for the next request.
+
+    ``close_reason``, ``close_counter``: why an ABORTED client is closed, and the counter for that.
 
     ``cursor``: the cursor of the incomplete request, None without one. ``discard``, ``discard_arguments``: as in
     ``Request``; the part that is still to be discarded. ``profile``: see ``Codec.session``. ``reply_flags``: the
@@ -290,7 +293,6 @@ class ClientConnection(Stream):
             return end if self.state >= CLOSING else start
         while start < end:
             if self.state >= CLOSING:
-                # A request may have failed at once and closed this client.
                 return end
             if self.discard != 0:
                 start = discard(self, buf, start, end)
@@ -634,8 +636,8 @@ class ClientConnection(Stream):
         return peer_of(self.fd).rpartition(":")[0] or "a unix socket"
 
     def leave(self) -> None:
-        """Close: the client hung up while it waited for a reply."""
-        self.close(CLIENT_EOF, "it closed the connection while it waited for a reply")
+        """Close at the end of the turn: the client hung up while it waited for a reply."""
+        self.close_soon(CLIENT_EOF, "it closed the connection while it waited for a reply")
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -692,7 +694,7 @@ class ClientConnection(Stream):
     def sync_profile(self) -> cython.int:
         """Use server connections of the session's profile."""
         profile: cython.int = self.session.profile
-        if profile != self.profile and self.fd >= 0:
+        if profile != self.profile:
             self.pool.profiles.changed(self.profile, profile)
             self.profile = profile
         return 0
@@ -741,10 +743,12 @@ class ClientConnection(Stream):
     @cython.exceptval(-1, check=False)
     def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
         progress: cython.int
+        if self.state == ABORTED:
+            return 0
         if sent > 0:
             self.used_at = self.loop.now
         if self.out.pending > self.pool.settings.output_limit and self.exceeds_output_limit():
-            return self.close(CLIENT_ERR, "it does not read its replies or messages")
+            return self.abort("it does not read its replies or messages")
         if self.releasing and self.replies.head == self.replies.tail:
             self.give_back()
         if self.steps is not None and not go_on(self):
@@ -828,10 +832,10 @@ class ClientConnection(Stream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close(self, counter: cython.int, why: str) -> cython.int:
-        """Close now; replies to requests in progress are dropped."""
+        """Close now; replies to requests in progress are dropped. Not called while input is parsed."""
         if self.fd < 0:
             return 0
-        if self.state >= CLOSING and not self.ended:
+        if (self.state == CLOSING or self.state == LINGERING) and not self.ended:
             # The client gets the last reply although it may still be sending.
             self.shut_write()
             self.transport.drop_input()
@@ -858,9 +862,30 @@ class ClientConnection(Stream):
             self.reserved.give_back(False)
         return 0
 
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_soon(self, counter: cython.int, why: str) -> cython.int:
+        """Close at the end of the turn, even with requests in progress; no more requests are taken."""
+        if self.state >= ABORTED:
+            return 0
+        self.become(ABORTED)
+        self.close_counter = counter
+        self.close_reason = why
+        return self.loop.defer(self)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def run_deferred(self) -> cython.int:
+        return self.close(self.close_counter, self.close_reason) if self.state == ABORTED else 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def abort(self, why: str) -> cython.int:
+        return self.close_soon(CLIENT_ERR, why)
+
     def cut_off(self, why: str = "the proxy stops") -> None:
-        """Close now, even with requests in progress."""
-        self.close(CLIENT_ERR, why)
+        """As ``abort``."""
+        self.abort(why)
 
     @cython.cfunc
     def begin_timer(self) -> ClientTimer:

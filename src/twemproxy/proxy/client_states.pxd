@@ -6,6 +6,7 @@ cpdef enum ClientState:
     DRAINING
     CLOSING
     LINGERING
+    ABORTED
     CLOSED
 
 # Why no request of a client is taken; a bit each, see `Stream.pauses`, which has 1 for its own reason.

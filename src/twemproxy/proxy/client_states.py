@@ -27,12 +27,17 @@ CLIENT_STATES = StateTable(
             _State.CLOSING,
             "its last request is read, or it breaks the protocol",
         ),
-        Transition(_State.OPEN, _State.CLOSED, "it closes, a failure, or a limit"),
+        Transition(_State.OPEN, _State.ABORTED, "it is cut off, with requests in progress"),
+        Transition(_State.OPEN, _State.CLOSED, "it closes, or a failure"),
         Transition(_State.DRAINING, _State.CLOSING, "all input that was read is processed"),
+        Transition(_State.DRAINING, _State.ABORTED, "it is cut off"),
         Transition(_State.DRAINING, _State.CLOSED, "a failure, or too late"),
         Transition(_State.CLOSING, _State.LINGERING, "the last reply is sent, and it may still be sending"),
+        Transition(_State.CLOSING, _State.ABORTED, "it is cut off"),
         Transition(_State.CLOSING, _State.CLOSED, "the last reply is sent, or a failure"),
+        Transition(_State.LINGERING, _State.ABORTED, "it is cut off"),
         Transition(_State.LINGERING, _State.CLOSED, "it closes, or too late"),
+        Transition(_State.ABORTED, _State.CLOSED, "the end of the turn"),
     ],
 )
 TABLE = CLIENT_STATES

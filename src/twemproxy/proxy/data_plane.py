@@ -10,11 +10,13 @@ from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.timers import NEVER, CallbackTimer
 from cython.cimports.twemproxy.proxy.admission import Admission
 from cython.cimports.twemproxy.proxy.client import ClientConnection
+from cython.cimports.twemproxy.proxy.client_states import ABORTED
 from cython.cimports.twemproxy.proxy.drain import Drain
 from cython.cimports.twemproxy.proxy.listener import Listener
 from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 from cython.cimports.twemproxy.proxy.server_pool import ServerPool
 from cython.cimports.twemproxy.stats.counters import CounterTable
+from cython.cimports.twemproxy.stats.positions import CLIENT_ERR
 
 from twemproxy.log import get_logger
 
@@ -112,11 +114,11 @@ class DataPlane:
         return [channel for channel in self.loop.channels if isinstance(channel, ClientConnection)]
 
     def clients_of(self, pool: ServerPool) -> list:
-        """The connected clients of a pool."""
+        """The connected clients of a pool, without those that are closed at the end of the turn."""
         client: ClientConnection
         found: list = []
         for client in self.clients():
-            if client.pool is pool:
+            if client.pool is pool and client.state != ABORTED:
                 found.append(client)
         return found
 
@@ -141,4 +143,4 @@ class DataPlane:
         """The time of the drain is over: close the remaining clients."""
         client: ClientConnection
         for client in self.clients():
-            client.cut_off()
+            client.close(CLIENT_ERR, "the proxy stops")

@@ -1,7 +1,8 @@
 """Health of a pool's servers: ejection and return, with the states of ``proxy.health_states``.
 
 Compiled-only. The keys of an ejected server belong to the other servers, unless ``on_server_down`` lets it keep them.
-``proxy.health_checks`` probes ejected servers.
+``proxy.health_checks`` probes ejected servers. A state changes at the end of the turn in which its reason was found, so
+all requests of a turn are routed by the same table.
 """
 
 import time
@@ -40,13 +41,25 @@ class Health:
         self.placed = [True] * len(servers)
         self.routes = RouteTable(servers, servers, rings.build(self.placed), True)
         for server in servers:
-            server.on_failing = self.eject
+            server.loop = loop
+            server.on_verdict = self.change_state
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def keeps_keys(self) -> cython.bint:
         """Whether an ejected server keeps its keys. With a random ring a server has no keys of its own."""
         return self.pool.settings.keeps_keys and not self.routes.ring.is_random
+
+    def change_state(self, server: Server) -> None:
+        """Eject a live server, or put an ejected one back."""
+        if server.state == LIVE:
+            self.eject(server)
+        else:
+            self.put_back(server)
+
+    def reinstate(self, server: Server) -> None:
+        """Reinstate an ejected server at the end of the turn."""
+        self.loop.defer(server)
 
     def eject(self, server: Server) -> None:
         """Eject a live server."""
@@ -59,7 +72,7 @@ class Health:
             self.logger.ejected(server.name, wait)
         self.update_routes()
 
-    def reinstate(self, server: Server) -> None:
+    def put_back(self, server: Server) -> None:
         """Reinstate an ejected server."""
         server.become(LIVE)
         server.down = False

@@ -30,7 +30,7 @@ from cython.cimports.twemproxy.proxy.client import ClientConnection
 from cython.cimports.twemproxy.proxy.client_states import CLOSING, PAUSED_FOR_MEMORY
 from cython.cimports.twemproxy.proxy.discard import refuse_rest, refuse_unfinished
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
-from cython.cimports.twemproxy.stats.positions import MEMORY_HELD, MEMORY_WAITING, MEMORY_WAITS
+from cython.cimports.twemproxy.stats.positions import CLIENT_ERR, MEMORY_HELD, MEMORY_WAITING, MEMORY_WAITS
 
 from twemproxy import log
 
@@ -297,7 +297,7 @@ class MemoryLimit:
                     self.go_on(client)
                 continue
             if 2 * (client.tail_end - client.tail_start) <= held or not self.drop_request(client):
-                client.cut_off("memory is far above '--max-memory', and this client uses the most of it")
+                client.close(CLIENT_ERR, "memory is far above '--max-memory', and this client uses the most of it")
         return 0
 
     @cython.cfunc

@@ -89,7 +89,7 @@ class Client(Protocol):
         """The client's private connection was given up."""
 
     def leave(self) -> None:
-        """Close the client, which has hung up."""
+        """Close the client, which has hung up, at the end of the turn."""
 
 
 class Reserved:

@@ -10,6 +10,7 @@ from cython.cimports.twemproxy.net.send_queue import SendQueue
 from cython.cimports.twemproxy.net.stream import HIGH_WATER, LOW_WATER
 from cython.cimports.twemproxy.protocol.request import Request
 from cython.cimports.twemproxy.proxy.client import ClientConnection
+from cython.cimports.twemproxy.proxy.client_states import ABORTED
 from cython.cimports.twemproxy.proxy.scatter import fan_out
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 
@@ -92,7 +93,7 @@ def go_on(client: ClientConnection) -> cython.bint:
                 raise TypeError("steps that end without a plan") from None
         finally:
             client.loop.worked()
-        if client.fd < 0:
+        if client.state == ABORTED:
             # The step found that the client has to be closed.
             return False
         client.last_step = last

@@ -103,7 +103,7 @@ class Profiles:
             return None
         self._verdicts.clear()
         servers = self._pool.servers
-        # Record the test before it starts: some connections may fail at once.
+        # Record the test before it starts: the connections report to it.
         question = self._questions[profile] = _Question(client, servers)
         try:
             for server in servers:

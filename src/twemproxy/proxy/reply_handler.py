@@ -41,5 +41,7 @@ class ReplyHandler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close_owner(self) -> cython.int:
-        """Close the client that waits for the reply: taking the reply has failed, by a defect or for lack of memory."""
+        """Close the client that waits for the reply at the end of the turn: taking the reply has failed, by a defect or
+        for lack of memory.
+        """
         return 0

@@ -208,9 +208,7 @@ class ReplyQueue(ReplyHandler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close_owner(self) -> cython.int:
-        # Closing may release the last other reference to the stream, and it closes this queue.
-        stream: Stream = self.stream
-        return 0 if stream is None else stream.on_defect()
+        return 0 if self.stream is None else self.stream.abort("an error inside the proxy")
 
     # --- for tests: the same with ``bytes`` ------------------------------------------------------------------------
 

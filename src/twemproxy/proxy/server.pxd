@@ -1,9 +1,10 @@
+from twemproxy.net.event_loop cimport Action, EventLoop
 from twemproxy.proxy.health_states cimport HealthState
 from twemproxy.proxy.pool_settings cimport ConfiguredPool
 from twemproxy.stats.counters cimport Counter
 
 
-cdef class Server:
+cdef class Server(Action):
     cdef ConfiguredPool pool
     cdef readonly str name
     cdef readonly int position
@@ -12,7 +13,8 @@ cdef class Server:
     cdef readonly HealthState state
     cdef bint down
     cdef readonly int failures
-    cdef object on_failing
+    cdef EventLoop loop
+    cdef object on_verdict
     cdef readonly list connections
     cdef readonly dict of_profiles
     cdef readonly list shared

@@ -5,27 +5,30 @@ list: positions change when servers are added or removed.
 """
 
 import cython
+from cython.cimports.twemproxy.net.event_loop import Action
 from cython.cimports.twemproxy.proxy.health_states import HEALTH_STATES, LIVE, HealthState
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
 
 
 @cython.final
 @cython.cclass
-class Server:
+class Server(Action):
     """A server; its identity is the pool and ``name``.
 
     ``position``: its place in the configuration, which is the order of errors and of fragments. ``upstream``: its
     addresses, handshake and error replies, see ``proxy.upstream``. ``counters``: its counters; the owner sets them.
 
     ``state``: see ``proxy.health_states``. ``down``: it is ejected and keeps its keys; the proxy replies to requests
-    for it. ``failures``: without a reply in between.
+    for it. ``failures``: without a reply in between. The deferred action changes the state.
 
     ``connections``: the connections of profile 0, ``server_connections`` of them. ``of_profiles``: lists of connections
     of other profiles, by profile. ``recent``: the list of ``recent_profile``, 0 for none. ``shared``: all of these.
     """
 
     def __init__(self, pool: ConfiguredPool, name: str, position: int, upstream) -> None:
-        """``on_failing(server)``, set by ``proxy.health``: called at ``server_failure_limit`` failures."""
+        """``on_verdict(server)``, set by ``proxy.health`` with ``loop``: called at the end of a turn in which the state
+        has to change.
+        """
         self.pool = pool
         self.name = name
         self.position = position
@@ -47,7 +50,13 @@ class Server:
             return 0
         self.failures += 1
         if self.failures >= settings.server_failure_limit and self.state == LIVE:
-            self.on_failing(self)
+            return self.loop.defer(self)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def run_deferred(self) -> cython.int:
+        self.on_verdict(self)
         return 0
 
     @cython.cfunc

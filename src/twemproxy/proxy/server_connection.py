@@ -1,8 +1,8 @@
 """One connection to a server, with its requests.
 
 Compiled-only. Requests are sent in the order they were queued, and replies are matched to them in that order. The
-connection opens with the first request (see ``proxy.server_stream``), and after a failure with the next one. Requests
-wait until it is READY; none of their bytes is written before the handshake has succeeded.
+connection opens at the end of a turn with the first request (see ``proxy.server_stream``), and after a failure with the
+next one. Requests wait until it is READY; none of their bytes is written before the handshake has succeeded.
 
 Requests on a shared connection are independent of each other. A request that is overdue fails alone: its late reply is
 dropped, and it is not sent if none of its bytes was. After one ``timeout`` of silence the server is sent nothing until
@@ -214,7 +214,7 @@ class ServerConnection(ServerStream):
         if self.state == READY or down:
             return self.loop.want_flush(self)
         if self.state == CLOSED:
-            return self.open()
+            self.loop.defer(self)
         return self.publish_gauges()
 
     @cython.cfunc
@@ -224,6 +224,9 @@ class ServerConnection(ServerStream):
             self.answer_unsent()
         if self.state == DRAINING:
             return self.reconnect()
+        if self.state == CLOSED and self.requests.head != self.requests.tail:
+            # The server was down when they were queued, and is not any more.
+            return self.loop.defer(self)
         if self.state != READY or self.writes_suspended:
             return 0
         return Stream.flush(self)
@@ -293,6 +296,20 @@ class ServerConnection(ServerStream):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def run_deferred(self) -> cython.int:
+        """Open the connection, if it is closed and still needed."""
+        needed: cython.bint = self.opens_soon
+        self.opens_soon = False
+        if self.state != CLOSED:
+            return 0
+        if self.requests.head != self.requests.tail:
+            if self.is_down():
+                return self.loop.want_flush(self)
+            needed = True
+        return self.open() if needed else 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def open(self) -> cython.int:
         failed: list
         reason: str = self.may_open() if self.may_open is not None else ""
@@ -323,7 +340,7 @@ class ServerConnection(ServerStream):
         if self.state == READY:
             self.loop.want_flush(self)
         elif self.state == CLOSED:
-            self.open()
+            self.open_soon()
 
     def distrust(self) -> None:
         """From now on a client may decide the text of replies."""
@@ -370,8 +387,8 @@ class ServerConnection(ServerStream):
         return self.is_unused() and self.out.pending == 0
 
     def is_closed(self) -> bool:
-        """Whether the connection is closed and has no requests."""
-        return self.state == CLOSED and self.requests.head == self.requests.tail
+        """Whether the connection is closed, stays so, and has no requests."""
+        return self.state == CLOSED and self.requests.head == self.requests.tail and not self.opens_soon
 
     def is_open(self) -> bool:
         """Whether the connection is in any state but CLOSED."""
@@ -447,6 +464,7 @@ class ServerConnection(ServerStream):
             else:
                 self.fail(EINVAL, "it sent a reply without a request")
             if self.fd < 0:
+                # The reply has failed the connection, or the one who asked for the reply has abandoned it.
                 return end
             start = stop
         return self.consumed(start)
@@ -719,7 +737,7 @@ class ServerConnection(ServerStream):
             self.loop.want_flush(self)
         else:
             self.shut()
-            self.open()
+            self.open_soon()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -736,7 +754,7 @@ class ServerConnection(ServerStream):
         if self.requests.head == self.requests.written:
             self.shut()
             if self.requests.head != self.requests.tail:
-                return self.open()
+                self.loop.defer(self)
         return self.publish_gauges()
 
     # --- failing ---------------------------------------------------------------------------------------------
@@ -815,16 +833,12 @@ class ServerConnection(ServerStream):
         self.wake_waiting()
         if self.on_settled is not None:
             self.on_settled(False, False)
-        if resent > 0 and self.is_down():
-            self.loop.want_flush(self)
-        elif resent > 0 and requests.head != requests.tail and self.state == CLOSED:
-            self.open()
-        self.publish_gauges()
         if counts_as_failure and counts and (failed or not resent):
-            # If all requests are sent again, the next connection shows the server's health. This comes last, because
-            # it may move keys, and nothing may be sent while that happens.
-            return self.server.failed()
-        return 0
+            # If all requests are sent again, the next connection shows the server's health.
+            self.server.failed()
+        if resent > 0:
+            self.loop.defer(self)
+        return self.publish_gauges()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -27,6 +27,7 @@ cdef class ServerStream(Stream):
     cdef int64_t own_open_timeout
     cdef int64_t open_by
     cdef int features
+    cdef bint opens_soon
     cdef Counter* counters
     cdef Counter* process_counters
 
@@ -34,6 +35,7 @@ cdef class ServerStream(Stream):
     cdef bint is_opening(self) noexcept
     cdef bint is_ready(self) noexcept
     cdef int become(self, ConnectionState state) except -1
+    cdef int open_soon(self) except -1
     cdef int open(self) except -1
     cdef int set_open_by(self) except -1
     cdef int connect_next(self, int error) except -1

@@ -1,6 +1,9 @@
 """A stream to a server that opens itself: addresses, connecting, the handshake.
 
 Compiled-only. Its states are those of ``proxy.connection_states``. ``proxy.server_connection`` adds requests.
+
+It opens at the end of a turn: an attempt that fails at once has consequences, such as errors for clients, and they must
+not reach code that is in the middle of a client's request.
 """
 
 import errno as errno_names
@@ -40,6 +43,8 @@ EVERYTHING = cython.declare(cython.const[cython.int], -1)
 class ServerStream(Stream):
     """``own_open_timeout``: the time from opening to READY, in microseconds, 0 for no limit, POOLS for the pool's.
     ``own_timeout``: the same for a reply. ``timer``: armed for the next deadline, or for an earlier one that is gone.
+
+    ``opens_soon``: the stream is opened at the end of the turn even if no request needs it.
 
     ``features``: see ``Codec.features_of``. ``cursor``: the cursor of the incomplete reply.
     """
@@ -97,11 +102,19 @@ class ServerStream(Stream):
     def preconnect(self) -> None:
         """Open the connection before the first request needs it."""
         if self.state == CLOSED:
-            self.open()
+            self.open_soon()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def open_soon(self) -> cython.int:
+        """Open the stream at the end of the turn."""
+        self.opens_soon = True
+        return self.loop.defer(self)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def open(self) -> cython.int:
+        """Open the stream, which is CLOSED; not called while input is parsed."""
         candidates: list = self.upstream.addresses.candidates()
         self.set_open_by()
         if candidates is None:
@@ -219,6 +232,7 @@ class ServerStream(Stream):
     @cython.exceptval(-1, check=False)
     def shut(self) -> cython.int:
         """Close the socket, in whatever state; unsent bytes stay."""
+        self.opens_soon = False
         if self.state >= HANDSHAKE:
             self.counters[SERVER_CONNECTIONS] -= 1
             self.process_counters[CURR_CONNECTIONS] -= 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from twemproxy.net.event_loop import CallbackChannel, EventLoop
+from twemproxy.net.event_loop import CallbackAction, CallbackChannel, EventLoop
 from twemproxy.net.timers import CallbackTimer
 
 READ_SIZE = 16384
@@ -222,3 +222,70 @@ def test_the_clock_goes_on_while_the_loop_waits(loop: EventLoop) -> None:
     while timer.at != NEVER:
         loop.run_once()
     assert loop.now - before >= 300_000
+
+
+def test_an_action_runs_once_after_everything_of_its_turn(loop: EventLoop) -> None:
+    pairs = [socket.socketpair() for _ in range(3)]
+    events: list[str] = []
+    action = CallbackAction(lambda: events.append("action"))
+
+    def callback(ours: socket.socket) -> None:
+        events.append("channel")
+        ours.recv(100)
+        loop.defer_action(action)
+
+    for ours, theirs in pairs:
+        watch(loop, ours, partial(callback, ours))
+        theirs.send(b"x")
+    assert loop.run_once() == 3
+    assert events == ["channel"] * 3 + ["action"]
+    pairs[0][1].send(b"x")
+    loop.run_once()
+    assert events[4:] == ["channel", "action"]
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+
+
+def test_an_action_that_is_deferred_between_turns_does_not_wait(loop: EventLoop) -> None:
+    events: list[str] = []
+    loop.defer_action(CallbackAction(lambda: events.append("action")))
+    assert loop.run_once() == 0
+    assert events == ["action"]
+
+
+def test_actions_run_whatever_others_raise(loop: EventLoop, defects: list[Exception]) -> None:
+    events: list[int] = []
+
+    def run(number: int) -> None:
+        events.append(number)
+        if number == 1:
+            raise ValueError("number one")
+
+    for number in range(3):
+        loop.defer_action(CallbackAction(partial(run, number)))
+    loop.run_once()
+    assert events == [0, 1, 2]
+    assert [str(defect) for defect in defects] == ["number one"]
+
+
+def test_what_actions_defer_does_not_keep_the_loop_from_its_channels(
+    loop: EventLoop, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """Each turn runs the actions that the one before it deferred, and does not wait."""
+    ours, theirs = pair
+    events: list[str] = []
+    actions: list[CallbackAction] = []
+
+    def again() -> None:
+        events.append("action")
+        loop.defer_action(actions[0])
+
+    actions.append(CallbackAction(again))
+    watch(loop, ours, lambda: events.append(ours.recv(100).decode()))
+    loop.defer_action(actions[0])
+    loop.run_once()
+    theirs.send(b"x")
+    loop.run_once()
+    loop.run_once()
+    assert events == ["action", "x", "action", "action"]

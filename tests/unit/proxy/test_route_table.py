@@ -57,6 +57,8 @@ class Routes(RuleBasedStateMachine):
         for _ in range(FAILURES):
             assert (server in self.live) == server.live
             server.count_failure()
+        if server in self.live:
+            self.data_plane.loop.run_once()
         self.live.discard(server)
         self.expect_ring()
 
@@ -65,6 +67,7 @@ class Routes(RuleBasedStateMachine):
         server = self.servers[position]
         if not server.live:
             self.pool.reinstate(server)
+            self.data_plane.loop.run_once()
             self.live.add(server)
             self.expect_ring()
 

@@ -71,7 +71,7 @@ class Client(Protocol):
         """Fields of CLIENT LIST that are about the socket, in order."""
 
     def cut_off(self, why: str) -> None:
-        """Close the connection now; ``why``: the reason for the log."""
+        """Close the connection at the end of the turn; ``why``: the reason for the log."""
 
     def wake(self) -> None:
         """Have the client's next request planned again."""
