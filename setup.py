@@ -38,6 +38,7 @@ COMPILED = [
     "twemproxy.net.timers",
     "twemproxy.net.transport",
     "twemproxy.proxy.client",
+    "twemproxy.proxy.client_stream",
     "twemproxy.proxy.client_states",
     "twemproxy.proxy.drain",
     "twemproxy.proxy.internal_request",

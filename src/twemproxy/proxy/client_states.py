@@ -5,7 +5,7 @@ Compiled-only; the table is plain data. The reasons are bits in the .pxd file:
     WINDOW    as many requests are in flight as the client may have
     OUTPUT    too much of its output is unread
     SERVER    the next request is for a server whose send queue is full
-    MEMORY    --max-memory is exceeded
+    MEMORY    --max-memory is exceeded (``proxy.memory_limit``)
     DECISION  the plan for the next request waits, for a reply or for time to work
     STEPS     a request is processed in steps
     PIECES    a request is served in pieces

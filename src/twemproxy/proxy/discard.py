@@ -1,6 +1,6 @@
 """Requests that are too large, or too many: each gets an error reply, and the rest of its bytes is discarded.
 
-Compiled-only; a part of ``proxy.client``.
+Compiled-only.
 """
 
 import cython
@@ -18,8 +18,8 @@ from cython.cimports.twemproxy.protocol.request import (
     Frame,
     Request,
 )
-from cython.cimports.twemproxy.proxy.client import ClientConnection, ClientTimer
 from cython.cimports.twemproxy.proxy.client_states import CLOSING, LINGERING
+from cython.cimports.twemproxy.proxy.client_stream import ClientStream, ClientTimer
 
 # Microseconds that a client has to close after the proxy has closed its side of the connection.
 LINGER = cython.declare(cython.const[int64_t], 30_000_000)
@@ -27,7 +27,7 @@ LINGER = cython.declare(cython.const[int64_t], 30_000_000)
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def refuse_large(client: ClientConnection, request: Request) -> cython.int:
+def refuse_large(client: ClientStream, request: Request) -> cython.int:
     """Reply to a complete request with the error that it is too large."""
     codec: Codec = client.pool.codec
     if request.route == REJECT:
@@ -37,7 +37,7 @@ def refuse_large(client: ClientConnection, request: Request) -> cython.int:
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def refuse_unfinished(client: ClientConnection, request: Request, reply: bytes) -> cython.int:
+def refuse_unfinished(client: ClientStream, request: Request, reply: bytes) -> cython.int:
     """Reply to an incomplete request with this error; discard its rest as ``Codec.skip_request`` has found."""
     client.cursor = None
     client.needed = 0
@@ -48,7 +48,7 @@ def refuse_unfinished(client: ClientConnection, request: Request, reply: bytes) 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def refuse_rest(client: ClientConnection, problem: str) -> cython.int:
+def refuse_rest(client: ClientStream, problem: str) -> cython.int:
     """Reply with the error ``problem`` to a client that has sent too much without reading; close after that.
 
     All its requests that wait are dropped. Its input is still read and dropped, so that the client finishes writing and
@@ -66,7 +66,7 @@ def refuse_rest(client: ClientConnection, problem: str) -> cython.int:
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def linger(client: ClientConnection) -> cython.int:
+def linger(client: ClientStream) -> cython.int:
     """After the last reply: close the proxy's side of the connection, and drop input until the client closes.
 
     This ends after LINGER. If the proxy closed while the client sends, the kernel would drop the unread replies.
@@ -82,7 +82,7 @@ def linger(client: ClientConnection) -> cython.int:
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def refuse(client: ClientConnection, request: Request, reply: bytes) -> cython.int:
+def refuse(client: ClientStream, request: Request, reply: bytes) -> cython.int:
     client.answer_here(request, reply)
     if client.session is not None:
         client.session.on_rejected()
@@ -95,7 +95,7 @@ def refuse(client: ClientConnection, request: Request, reply: bytes) -> cython.i
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def discard(
-    client: ClientConnection, buf: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    client: ClientStream, buf: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
 ) -> cython.Py_ssize_t:
     """Discard the rest of a refused request; returns the position after the discarded bytes.
 

@@ -15,10 +15,10 @@ from cython.cimports.libc.stdint import int64_t
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.timers import CallbackTimer
 from cython.cimports.twemproxy.proxy.client import ClientConnection
-from cython.cimports.twemproxy.proxy.client_states import CLOSING, DRAINING, OPEN, PAUSED_FOR_MEMORY
+from cython.cimports.twemproxy.proxy.client_states import CLOSING, DRAINING, OPEN
 from cython.cimports.twemproxy.proxy.connection_states import HALF_CLOSED
+from cython.cimports.twemproxy.proxy.memory_limit import PAUSED_FOR_MEMORY
 from cython.cimports.twemproxy.proxy.pipeline import oldest
-from cython.cimports.twemproxy.proxy.plan_execution import drop_steps
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
 from cython.cimports.twemproxy.proxy.reply_queue import ReplyQueue
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
@@ -134,7 +134,7 @@ class Drain:
             return client.close(CLIENT_ERR, STOPPED)
         if client.steps is not None or client.state < CLOSING:
             # The client's next request waits for a server that is silent.
-            drop_steps(client)
+            client.drop_steps()
             return client.break_off(client.pool.codec.error(STOPPED))
         return 0
 

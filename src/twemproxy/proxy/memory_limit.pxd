@@ -8,6 +8,16 @@ from twemproxy.stats.counters cimport Counter
 
 cdef const unsigned int THRIFTY_WINDOW
 
+# A reason in `Stream.pauses`.
+cdef enum:
+    PAUSED_FOR_MEMORY = 16
+
+
+cdef class LimitedStream(Stream):
+    cdef Py_ssize_t held(self) noexcept
+    cdef bint is_modest(self) except -1
+    cdef int shed(self, Py_ssize_t held) except -1
+
 
 cdef class MemoryLimit:
     cdef EventLoop loop
@@ -19,7 +29,7 @@ cdef class MemoryLimit:
     cdef readonly unsigned int first_window
     cdef readonly Py_ssize_t most_values
     cdef dict waiting
-    cdef Stream favoured
+    cdef LimitedStream favoured
     cdef bint favoured_has_read
     cdef int64_t favoured_since
     cdef int64_t favoured_until
@@ -27,6 +37,7 @@ cdef class MemoryLimit:
     cdef Timer timer
     cdef int64_t tell_at
     cdef bint told
+    cdef unsigned long long waits
 
     cdef Py_ssize_t traffic(self) noexcept
     cdef Py_ssize_t used(self) noexcept
@@ -34,13 +45,12 @@ cdef class MemoryLimit:
     cdef bint is_far_beyond(self) noexcept
     cdef bint is_thrifty(self) noexcept
     cdef unsigned int window(self, unsigned int widest) noexcept
-    cdef int read(self, Stream stream) except -1
-    cdef int sip(self, Stream stream, Py_ssize_t most) except -1
-    cdef int receive(self, Stream stream) except -1
-    cdef bint goes_on(self, Stream stream) except -1
-    cdef int forget(self, Stream stream) except -1
+    cdef int read(self, LimitedStream stream) except -1
+    cdef int sip(self, LimitedStream stream, Py_ssize_t most) except -1
+    cdef int receive(self, LimitedStream stream) except -1
+    cdef bint goes_on(self, LimitedStream stream) except -1
+    cdef int forget(self, LimitedStream stream) except -1
     cpdef int look(self) except -1
-    cdef int go_on(self, Stream stream) except -1
+    cdef int go_on(self, LimitedStream stream) except -1
     cdef int choose(self) except -1
     cdef int relieve(self) except -1
-    cdef bint drop_request(self, Stream stream) except -1

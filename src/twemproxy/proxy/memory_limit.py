@@ -19,18 +19,12 @@ from operator import itemgetter
 
 import cython
 from cython.cimports.libc.stdint import int64_t
-from cython.cimports.twemproxy.net.block import COPY_LIMIT, GROWTH_LIMIT, block_bytes
+from cython.cimports.twemproxy.net.block import COPY_LIMIT, GROWTH_LIMIT
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.net.timers import CallbackTimer
 from cython.cimports.twemproxy.net.transport import WANT_READ
-from cython.cimports.twemproxy.protocol.codec import Codec
-from cython.cimports.twemproxy.protocol.request import COMPLETE, NEED_MORE, Cursor, Frame, Request
-from cython.cimports.twemproxy.proxy.client import ClientConnection
-from cython.cimports.twemproxy.proxy.client_states import CLOSING, PAUSED_FOR_MEMORY
-from cython.cimports.twemproxy.proxy.discard import refuse_rest, refuse_unfinished
-from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
-from cython.cimports.twemproxy.stats.positions import CLIENT_ERR, MEMORY_HELD, MEMORY_WAITING, MEMORY_WAITS
+from cython.cimports.twemproxy.stats.positions import MEMORY_HELD, MEMORY_WAITING, MEMORY_WAITS
 
 from twemproxy import log
 
@@ -59,10 +53,30 @@ KEPT_PART = 2
 WARN = cython.declare(cython.const[cython.int], 4)
 NOTICE = cython.declare(cython.const[cython.int], 5)
 
-DROPPED = "out of memory: the request is dropped, '--max-memory' leaves no room for it"
-REPLY_DROPPED = "out of memory: '--max-memory' leaves no room for the reply"
-
 _logger = log.get_logger(__name__)
+
+
+@cython.cclass
+class LimitedStream(Stream):
+    """A stream that holds memory of the limit."""
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def held(self) -> cython.Py_ssize_t:
+        """Bytes that it holds."""
+        return self.tail_end - self.tail_start
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def is_modest(self) -> cython.bint:
+        """Whether it needs so little memory that it is read from above the limit."""
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def shed(self, held: cython.Py_ssize_t) -> cython.int:
+        """Drop most of the ``held`` bytes, or close."""
+        raise NotImplementedError
 
 
 @cython.final
@@ -103,9 +117,11 @@ class MemoryLimit:
     @cython.cfunc
     @cython.exceptval(check=False)
     def count(self, counters: cython.pointer[Counter]) -> cython.void:
-        """Update the process's gauges."""
+        """Update the process's counters."""
         counters[MEMORY_HELD] = self.used()
         counters[MEMORY_WAITING] = len(self.waiting)
+        counters[MEMORY_WAITS] += self.waits
+        self.waits = 0
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -129,13 +145,13 @@ class MemoryLimit:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def read(self, stream: Stream) -> cython.int:
+    def read(self, stream: LimitedStream) -> cython.int:
         """Read; the bytes are kept for later if the client is paused."""
         return Stream.read_ahead(stream) if stream.pauses != 0 else Stream.receive(stream)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def sip(self, stream: Stream, most: cython.Py_ssize_t) -> cython.int:
+    def sip(self, stream: LimitedStream, most: cython.Py_ssize_t) -> cython.int:
         """Read at most ``most`` bytes, or more if they belong to a long request."""
         self.blocks.read_most = most
         try:
@@ -146,9 +162,8 @@ class MemoryLimit:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def receive(self, stream: Stream) -> cython.int:
+    def receive(self, stream: LimitedStream) -> cython.int:
         """Read from a client as memory allows, or let the client wait."""
-        client: ClientConnection
         if self.traffic() <= self.thrifty_from:
             return self.read(stream)
         if self.used() <= self.limit:
@@ -164,8 +179,7 @@ class MemoryLimit:
             return 0
         self.waiting[stream] = None
         self.timer.arm(self.loop.now)
-        client = cython.cast(ClientConnection, stream)
-        client.pool.process_counters[MEMORY_WAITS] += 1
+        self.waits += 1
         if not self.told and self.loop.now >= self.tell_at and self.loop.verbosity >= WARN:
             self.told = True
             self.tell_at = self.loop.now + TELL_INTERVAL
@@ -174,25 +188,17 @@ class MemoryLimit:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def goes_on(self, stream: Stream) -> cython.bint:
-        """Whether a client is read from although memory is above the limit."""
-        client: ClientConnection = cython.cast(ClientConnection, stream)
-        if client.discard != 0 or client.state >= CLOSING:
-            return True
+    def goes_on(self, stream: LimitedStream) -> cython.bint:
+        """Whether a stream is read from although memory is above the limit."""
         if stream is self.favoured and self.loop.now < self.favoured_since + TURN:
             self.favoured_has_read = True
             self.favoured_until = self.loop.now + PATIENCE
             return True
-        return (
-            client.tail_end - client.tail_start <= COPY_LIMIT
-            and client.needed <= COPY_LIMIT
-            and client.replies.typical <= COPY_LIMIT
-            and client.out.pending + client.replies.kept <= COPY_LIMIT
-        )
+        return stream.is_modest()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def forget(self, stream: Stream) -> cython.int:
+    def forget(self, stream: LimitedStream) -> cython.int:
         """Remove a closed client."""
         self.waiting.pop(stream, None)
         if self.favoured is stream:
@@ -206,7 +212,7 @@ class MemoryLimit:
     def look(self) -> cython.int:
         """Resume all waiting clients below the low mark, otherwise one; shed load above twice the limit."""
         now: int64_t = self.loop.now
-        favoured: Stream = self.favoured
+        favoured: LimitedStream = self.favoured
         self.timer.cancel()
         if self.is_far_beyond():
             self.relieve()
@@ -233,7 +239,7 @@ class MemoryLimit:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def go_on(self, stream: Stream) -> cython.int:
+    def go_on(self, stream: LimitedStream) -> cython.int:
         del self.waiting[stream]
         # The client's flush checks whether the client may be read from.
         return self.loop.want_flush(stream)
@@ -242,7 +248,7 @@ class MemoryLimit:
     @cython.exceptval(-1, check=False)
     def choose(self) -> cython.int:
         """Resume the first waiting client that has sent something or has closed."""
-        stream: Stream
+        stream: LimitedStream
         for stream in self.waiting:
             if stream.transport.peek() == WANT_READ:
                 continue
@@ -257,68 +263,21 @@ class MemoryLimit:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def relieve(self) -> cython.int:
-        """Shed load above twice the limit: drop requests, replies or connections, largest holders first."""
-        client: ClientConnection
-        server: ServerConnection
+        """Shed load above twice the limit: requests, replies or connections are dropped, largest holders first."""
+        stream: LimitedStream
         held: cython.Py_ssize_t
         holders: list = []
         for channel in self.loop.channels:
-            if isinstance(channel, ClientConnection):
-                client = channel
-                held = (
-                    client.tail_end - client.tail_start + client.out.pending + client.replies.kept + client.steps_hold
-                )
-                if client.parts is not None:
-                    held += client.parts.pending
-                if client.ahead is not None:
-                    held += client.ahead.pending
-                if client.pieced is not None:
-                    held += client.pieced.values.pending
+            if isinstance(channel, LimitedStream):
+                stream = channel
+                held = stream.held()
                 if held > COPY_LIMIT:
-                    holders.append((held, client))
-            elif isinstance(channel, ServerConnection):
-                server = channel
-                if server.tail_end - server.tail_start > COPY_LIMIT:
-                    holders.append((server.tail_end - server.tail_start, server))
+                    holders.append((held, stream))
         holders.sort(key=itemgetter(0), reverse=True)
-        for held, holder in holders:
+        for held, stream in holders:
             if not self.is_far_beyond():
                 return 0
-            if isinstance(holder, ServerConnection):
-                server = holder
-                server.give_up_reply(REPLY_DROPPED)
-                continue
-            client = holder
-            if self.loop.verbosity >= WARN:
-                client.pool.log.client_holds_most(client.fd, held, self.limit)
-            if client.ahead is not None and 2 * client.ahead.pending > held:
-                refuse_rest(client, DROPPED)
-                if client in self.waiting:
-                    self.go_on(client)
-                continue
-            if 2 * (client.tail_end - client.tail_start) <= held or not self.drop_request(client):
-                client.close(CLIENT_ERR, "memory is far above '--max-memory', and this client uses the most of it")
+            stream.shed(held)
+            if stream in self.waiting:
+                self.go_on(stream)
         return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def drop_request(self, stream: Stream) -> cython.bint:
-        """Refuse and drop the incomplete request; returns False if the codec cannot skip it."""
-        client: ClientConnection = cython.cast(ClientConnection, stream)
-        codec: Codec = client.pool.codec
-        buf: cython.p_uchar = block_bytes(client.tail)
-        request: Request = Request()
-        cursor: Cursor = Cursor()
-        frame: Frame = codec.frame_request(
-            buf, client.tail_start, client.tail_end, client.confined, client.reply_flags, cursor, request
-        )
-        if (
-            frame != NEED_MORE
-            or codec.skip_request(buf, client.tail_start, client.tail_end, cursor, request) != COMPLETE
-        ):
-            return False
-        refuse_unfinished(client, request, codec.error(DROPPED))
-        client.drop_tail()
-        if client in self.waiting:
-            self.go_on(client)
-        return True

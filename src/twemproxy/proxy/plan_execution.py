@@ -1,6 +1,6 @@
 """Executes a codec's plan for a client's request.
 
-Compiled-only; a part of ``proxy.client``.
+Compiled-only.
 """
 
 import cython
@@ -9,8 +9,8 @@ from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.send_queue import SendQueue
 from cython.cimports.twemproxy.net.stream import HIGH_WATER, LOW_WATER
 from cython.cimports.twemproxy.protocol.request import Request
-from cython.cimports.twemproxy.proxy.client import ClientConnection
 from cython.cimports.twemproxy.proxy.client_states import ABORTED
+from cython.cimports.twemproxy.proxy.client_stream import ClientStream
 from cython.cimports.twemproxy.proxy.scatter import fan_out
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 
@@ -20,7 +20,7 @@ from twemproxy.protocol.plan import Answer, Steps, ToPrivate, ToServer
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def follow(
-    client: ClientConnection,
+    client: ClientStream,
     plan,
     request: Request,
     expected: cython.uchar,
@@ -64,7 +64,7 @@ def follow(
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def begin_steps(client: ClientConnection, plan) -> cython.bint:
+def begin_steps(client: ClientStream, plan) -> cython.bint:
     """Process a request in steps; returns True, because the request's bytes are no longer needed."""
     client.steps = plan.work
     client.steps_hold = plan.held
@@ -76,7 +76,7 @@ def begin_steps(client: ClientConnection, plan) -> cython.bint:
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def go_on(client: ClientConnection) -> cython.bint:
+def go_on(client: ClientStream) -> cython.bint:
     """Run the next steps of the client's request; returns False if steps are left."""
     while client.last_step is None:
         if not may_go_on(client):
@@ -106,7 +106,7 @@ def go_on(client: ClientConnection) -> cython.bint:
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def may_go_on(client: ClientConnection) -> cython.bint:
+def may_go_on(client: ClientStream) -> cython.bint:
     """Whether there is room for more of the reply; if not, the client is flushed when there is."""
     if client.replies.head != client.replies.tail:
         return client.parts is None or client.parts.pending <= LOW_WATER
@@ -115,7 +115,7 @@ def may_go_on(client: ClientConnection) -> cython.bint:
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def take_part(client: ClientConnection, part: bytes) -> cython.int:
+def take_part(client: ClientStream, part: bytes) -> cython.int:
     """Send a part of a reply to the client, or keep the part until earlier replies are sent.
 
     If the client may get a message at any time, all parts of one reply are kept: a message may only be sent between
@@ -134,7 +134,7 @@ def take_part(client: ClientConnection, part: bytes) -> cython.int:
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def end_steps(client: ClientConnection) -> cython.bint:
+def end_steps(client: ClientStream) -> cython.bint:
     """Execute the plan that the last step has returned; returns False if it has to wait."""
     plan = client.last_step
     rest: bytes
@@ -147,28 +147,15 @@ def end_steps(client: ClientConnection) -> cython.bint:
             plan = plan._replace(reply=rest + plan.reply)
     if not follow(client, plan, None, client.reply_flags, cython.NULL, 0, 0):
         return False
-    drop_steps(client)
+    client.drop_steps()
     client.update_session()
     return True
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def drop_steps(client: ClientConnection) -> cython.int:
-    """Drop the request that is processed in steps, if there is one."""
-    client.steps = client.last_step = None
-    client.loop.blocks.allocated -= client.steps_hold
-    client.steps_hold = 0
-    if client.parts is not None:
-        client.parts.clear(client.loop.blocks)
-        client.parts = None
-    return 0
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
 def queue_request(
-    client: ClientConnection,
+    client: ClientStream,
     request: Request,
     block: cython.pointer[Block],
     start: cython.Py_ssize_t,

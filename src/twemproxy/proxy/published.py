@@ -8,7 +8,7 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.stream import HIGH_WATER
 from cython.cimports.twemproxy.protocol.request import NOREPLY, QUIET, Request
-from cython.cimports.twemproxy.proxy.client import ClientConnection
+from cython.cimports.twemproxy.proxy.client_stream import ClientStream
 from cython.cimports.twemproxy.proxy.reply_queue import ClientRequest
 from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
@@ -17,7 +17,7 @@ from cython.cimports.twemproxy.proxy.server_connection import ServerConnection
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def publish(
-    client: ClientConnection,
+    client: ClientStream,
     request: Request,
     block: cython.pointer[Block],
     start: cython.Py_ssize_t,

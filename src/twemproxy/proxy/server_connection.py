@@ -74,6 +74,7 @@ MOST_UNREAD = cython.declare(cython.const[cython.int], 64)
 # Largest late reply, in bytes: the connection fails when the reply to a request that has failed is longer.
 LARGEST_LATE_REPLY = cython.declare(cython.const[cython.Py_ssize_t], 64 * 1024 * 1024)
 INFO = cython.declare(cython.const[cython.int], 6)
+REPLY_DROPPED = "out of memory: '--max-memory' leaves no room for the reply"
 
 
 @cython.cclass
@@ -635,9 +636,10 @@ class ServerConnection(ServerStream):
         reason: str = "an overdue reply is still incomplete"
         return self.fail_with(ETIMEDOUT, reason, self.upstream.error_reply(ETIMEDOUT), False, True)
 
-    def give_up_reply(self, reason: str) -> None:
-        """Fail the connection before the incomplete reply has ended; requests that fail get ``reason``."""
-        self.fail_with(EMSGSIZE, reason, self.upstream.explanation(reason), False, True)
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def shed(self, held: cython.Py_ssize_t) -> cython.int:
+        return self.fail_with(EMSGSIZE, REPLY_DROPPED, self.upstream.explanation(REPLY_DROPPED), False, True)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

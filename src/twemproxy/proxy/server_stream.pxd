@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t
 
 from twemproxy.net.event_loop cimport ChannelTimer, EventLoop
-from twemproxy.net.stream cimport Stream
+from twemproxy.proxy.memory_limit cimport LimitedStream
 from twemproxy.protocol.codec cimport Codec
 from twemproxy.protocol.request cimport Cursor
 from twemproxy.proxy.connection_states cimport ConnectionState
@@ -10,7 +10,7 @@ from twemproxy.proxy.server cimport Server
 from twemproxy.stats.counters cimport Counter
 
 
-cdef class ServerStream(Stream):
+cdef class ServerStream(LimitedStream):
     cdef Codec codec
     cdef Cursor cursor
     cdef readonly Server server

@@ -12,7 +12,6 @@ import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.errno import EPIPE
 from cython.cimports.twemproxy.net.event_loop import ChannelTimer, EventLoop
-from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.net.timers import NEVER
 from cython.cimports.twemproxy.net.transport import Transport
 from cython.cimports.twemproxy.protocol.codec import Codec
@@ -26,6 +25,7 @@ from cython.cimports.twemproxy.proxy.connection_states import (
     RESOLVING,
     ConnectionState,
 )
+from cython.cimports.twemproxy.proxy.memory_limit import LimitedStream
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.server import Server
 from cython.cimports.twemproxy.stats.positions import CURR_CONNECTIONS, SERVER_CONNECTIONS, TOTAL_CONNECTIONS
@@ -40,7 +40,7 @@ EVERYTHING = cython.declare(cython.const[cython.int], -1)
 
 
 @cython.cclass
-class ServerStream(Stream):
+class ServerStream(LimitedStream):
     """``own_open_timeout``: the time from opening to READY, in microseconds, 0 for no limit, POOLS for the pool's.
     ``own_timeout``: the same for a reply. ``timer``: armed for the next deadline, or for an earlier one that is gone.
 

@@ -1,11 +1,11 @@
 """Clients that speak another protocol than the pool: they are closed, and the log says why.
 
-Compiled-only; a part of ``proxy.client``.
+Compiled-only.
 """
 
 import cython
 from cython.cimports.twemproxy.protocol.foreign import NOT_FOREIGN, UNDECIDED, Foreign, first_bytes
-from cython.cimports.twemproxy.proxy.client import ClientConnection
+from cython.cimports.twemproxy.proxy.client_stream import ClientStream
 
 WARN = cython.declare(cython.const[cython.int], 4)
 
@@ -13,7 +13,7 @@ WARN = cython.declare(cython.const[cython.int], 4)
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def is_recognized(
-    client: ClientConnection, buf: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    client: ClientStream, buf: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
 ) -> cython.bint:
     """Check a client's first bytes, at least one; False if more are needed, or if the client is being closed."""
     foreign: Foreign = first_bytes(buf, start, end)
@@ -28,7 +28,7 @@ def is_recognized(
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def hang_up(client: ClientConnection, foreign: Foreign) -> cython.int:
+def hang_up(client: ClientStream, foreign: Foreign) -> cython.int:
     """Log the protocol, and close after the replies to earlier requests, of which there are usually none."""
     client.broken_off = True
     client.close_after_replies()
