@@ -14,13 +14,14 @@ from typing import Any
 
 from twemproxy.config.directives import DIRECTIVES, Directive, default
 from twemproxy.config.numbers import NUMBER_MAXIMUM
+from twemproxy.downstream import client_states
 from twemproxy.protocol.memcache import commands as memcache
 from twemproxy.protocol.memcache.commands import Command, Form
 from twemproxy.protocol.redis import commands as redis
 from twemproxy.protocol.redis.commands import Routing
-from twemproxy.proxy import client_states, connection_states, health_states
-from twemproxy.proxy.roles import ROLES, RolePolicy
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
+from twemproxy.upstream import connection_states, health_states
+from twemproxy.upstream.roles import ROLES, RolePolicy
 
 DOCS = Path(__file__).parents[1] / "docs"
 

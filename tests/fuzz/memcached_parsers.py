@@ -14,7 +14,7 @@ from harness.command_streams import UNIQUE, calculating, retrieving
 from harness.flavours import Load, compiled
 from harness.memcache import reply_end
 from twemproxy.protocol.memcache.commands import COMMANDS, KIND_NAMES, REPLY_KINDS, WORDS
-from twemproxy.proxy.server_poll import Poll, Reply
+from twemproxy.upstream.server_poll import Poll, Reply
 from unit.fakes import fake_servers
 
 MODULE = "twemproxy.protocol.memcache.codec"

@@ -16,7 +16,7 @@ from harness.resp import NULL, bulk, command
 from harness.waiting import DEADLINE
 
 MOST_IN_SLICE = 32
-"""The number of requests of one client after which the proxy sends a fence, see ``proxy.fenced``."""
+"""The number of requests of one client after which the proxy sends a fence, see ``upstream.fenced``."""
 SMALL_REST = 3 << 20
 """The proxy takes further requests for a server while its queue has fewer bytes than this."""
 
@@ -116,7 +116,7 @@ def take_most(peer: Connection, proxy: Proxy) -> None:
 
 
 class FencedPeer(Connection):
-    """A connection of the proxy for clients that run scripts, with fences between their requests; see ``proxy.fenced``.
+    """A connection of the proxy for clients that run scripts, with fences between requests; see ``upstream.fenced``.
 
     ``fences``: the replies to fences that were read and not answered. ``answers_urgent``: answer urgent fences, which
     the proxy sends when a slice is late, as soon as they are read.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from harness.resp import bulk, error
 from twemproxy.protocol.redis.session import SCRIPTS_PROFILE
-from twemproxy.proxy.server_poll import Poll, Reply
+from twemproxy.upstream.server_poll import Poll, Reply
 from unit.timed import Timed, settings_of
 
 Done = Callable[[bytes, bool], None]
@@ -27,7 +27,7 @@ class Fake:
             cls.of = of
 
 
-class FakeServer(Fake, int, of="twemproxy.proxy.server:Server"):
+class FakeServer(Fake, int, of="twemproxy.upstream.server:Server"):
     """A server, equal to its position, so that tests can write servers as numbers."""
 
     @property
@@ -47,7 +47,7 @@ def fake_servers(count: int) -> tuple[FakeServer, ...]:
 S0, S1, S2 = fake_servers(3)
 
 
-class FakeConnection(Fake, of="twemproxy.proxy.server_connection:ServerConnection"):
+class FakeConnection(Fake, of="twemproxy.upstream.server_connection:ServerConnection"):
     """A server connection that is open at first.
 
     ``asked``: requests without a reply so far. ``finished``: whether it has finished, which it can if ``can_finish``.
@@ -99,7 +99,7 @@ class FakeConnection(Fake, of="twemproxy.proxy.server_connection:ServerConnectio
         return self.shaped
 
 
-class FakePool(Timed, Fake, of="twemproxy.proxy.server_pool:ServerPool"):
+class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
     """A pool whose servers are live, with a clock of its own. ``config``: has the directives that the test needs.
 
     ``opened``, ``extra``, ``dropped``: the connections besides the shared ones that were opened, that there are, and
@@ -169,7 +169,7 @@ class FakePool(Timed, Fake, of="twemproxy.proxy.server_pool:ServerPool"):
         return max(self.kept, held) + more <= self.most_kept
 
 
-class FakeReservations(Fake, of="twemproxy.proxy.pinned_connections:Reservations"):
+class FakeReservations(Fake, of="twemproxy.upstream.private_connections:Reservations"):
     """``answer``: the result of ``reserve``; ``calls``: the recorded calls."""
 
     def __init__(self) -> None:
@@ -206,7 +206,7 @@ class FakeReservations(Fake, of="twemproxy.proxy.pinned_connections:Reservations
         self.calls.append(("give back" if answered else "drop",))
 
 
-class FakeClient(Fake, of="twemproxy.proxy.client:ClientConnection"):
+class FakeClient(Fake, of="twemproxy.downstream.client:ClientConnection"):
     """A client with a number and an address.
 
     ``woken``: how often it was. ``waiting``: whether replies are due. ``ended``: why it was cut off. ``lapses``: how
@@ -265,7 +265,7 @@ class FakeClient(Fake, of="twemproxy.proxy.client:ClientConnection"):
         return self.requests, self.read_turn
 
 
-class FakePoll(Fake, of="twemproxy.proxy.server_poll:ServerPoll"):
+class FakePoll(Fake, of="twemproxy.upstream.server_poll:ServerPoll"):
     """``replies``: the reply of each server, or None to leave all polls open; ``asked``: the requests."""
 
     def __init__(self, pool: FakePool) -> None:
@@ -286,7 +286,7 @@ class FakePoll(Fake, of="twemproxy.proxy.server_poll:ServerPoll"):
         return poll
 
 
-class FakeSubscriptions(Fake, of="twemproxy.proxy.pubsub:Subscriptions"):
+class FakeSubscriptions(Fake, of="twemproxy.upstream.pubsub:Subscriptions"):
     """``answer``: True for success, False while it is not known, or an error; ``calls``: the recorded calls."""
 
     def __init__(self) -> None:
@@ -306,7 +306,7 @@ class FakeSubscriptions(Fake, of="twemproxy.proxy.pubsub:Subscriptions"):
         return (3, 1)
 
 
-class FakeUnsubscribeRequest(Fake, of="twemproxy.proxy.topics:UnsubscribeRequest"):
+class FakeUnsubscribeRequest(Fake, of="twemproxy.upstream.topics:UnsubscribeRequest"):
     """A request to ``FakeSubscriptions``."""
 
     def __init__(self, subscriptions: FakeSubscriptions, client: Any, kind: str) -> None:
@@ -324,7 +324,7 @@ class FakeUnsubscribeRequest(Fake, of="twemproxy.proxy.topics:UnsubscribeRequest
         """No call is recorded: the request may end at any time."""
 
 
-class FakeTopicRequest(Fake, of="twemproxy.proxy.topics:TopicRequest"):
+class FakeTopicRequest(Fake, of="twemproxy.upstream.topics:TopicRequest"):
     """A request to ``FakeSubscriptions``."""
 
     def __init__(self, subscriptions: FakeSubscriptions, client: Any, kind: str) -> None:

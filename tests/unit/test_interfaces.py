@@ -15,29 +15,32 @@ import pytest
 
 from unit import fakes
 
-CLIENT, CONNECTION = "twemproxy.proxy.client:ClientConnection", "twemproxy.proxy.server_connection:ServerConnection"
-POOL, SUBSCRIPTIONS = "twemproxy.proxy.server_pool:ServerPool", "twemproxy.proxy.pubsub:Subscriptions"
-RESERVATIONS = "twemproxy.proxy.pinned_connections:Reservations"
-SERVER = "twemproxy.proxy.server:Server"
+CLIENT, CONNECTION = (
+    "twemproxy.downstream.client:ClientConnection",
+    "twemproxy.upstream.server_connection:ServerConnection",
+)
+POOL, SUBSCRIPTIONS = "twemproxy.upstream.server_pool:ServerPool", "twemproxy.upstream.pubsub:Subscriptions"
+RESERVATIONS = "twemproxy.upstream.private_connections:Reservations"
+SERVER = "twemproxy.upstream.server:Server"
 
 PROTOCOLS = [
     ("twemproxy.protocol.redis.session:Client", CLIENT),
     ("twemproxy.protocol.redis.session:Pool", POOL),
     ("twemproxy.protocol.redis.session:Reservations", RESERVATIONS),
     ("twemproxy.protocol.redis.session:Subscriptions", SUBSCRIPTIONS),
-    ("twemproxy.protocol.redis.session:TopicRequest", "twemproxy.proxy.topics:TopicRequest"),
-    ("twemproxy.protocol.redis.session:UnsubscribeRequest", "twemproxy.proxy.topics:UnsubscribeRequest"),
+    ("twemproxy.protocol.redis.session:TopicRequest", "twemproxy.upstream.topics:TopicRequest"),
+    ("twemproxy.protocol.redis.session:UnsubscribeRequest", "twemproxy.upstream.topics:UnsubscribeRequest"),
     ("twemproxy.protocol.memcache.builtin_commands:Pool", POOL),
-    ("twemproxy.proxy.addresses:Pool", POOL),
-    ("twemproxy.proxy.health_checks:Connection", CONNECTION),
-    ("twemproxy.proxy.health_checks:Server", SERVER),
-    ("twemproxy.proxy.pinned_connections:Client", CLIENT),
-    ("twemproxy.proxy.pinned_connections:Connection", CONNECTION),
-    ("twemproxy.proxy.profiles:Client", CLIENT),
-    ("twemproxy.proxy.profiles:Connection", CONNECTION),
-    ("twemproxy.proxy.profiles:Server", SERVER),
-    ("twemproxy.proxy.server_poll:Waiting", CLIENT),
-    ("twemproxy.proxy.upstream:Handshake", "twemproxy.protocol.codec:Codec"),
+    ("twemproxy.upstream.addresses:Pool", POOL),
+    ("twemproxy.upstream.health_checks:Connection", CONNECTION),
+    ("twemproxy.upstream.health_checks:Server", SERVER),
+    ("twemproxy.upstream.private_connections:Client", CLIENT),
+    ("twemproxy.upstream.private_connections:Connection", CONNECTION),
+    ("twemproxy.upstream.profiles:Client", CLIENT),
+    ("twemproxy.upstream.profiles:Connection", CONNECTION),
+    ("twemproxy.upstream.profiles:Server", SERVER),
+    ("twemproxy.upstream.server_poll:Waiting", CLIENT),
+    ("twemproxy.upstream.endpoint:Handshake", "twemproxy.protocol.codec:Codec"),
 ]
 
 HERE = Path(__file__).parent

@@ -17,7 +17,7 @@ MOST_LINES_OF_ONE_CLASS = 1000
 ONE_CLASS = {
     SOURCES / name
     for name in (
-        *("proxy/client.py", "proxy/server_connection.py", "proxy/pubsub.py"),
+        *("downstream/client.py", "upstream/server_connection.py", "upstream/pubsub.py"),
         *("protocol/codec.py", "protocol/redis/framing.py"),
     )
 }
@@ -32,7 +32,7 @@ OURS = sorted(
     and not {"__pycache__", "work"} & set(path.relative_to(ROOT).parts)
 )
 
-# For each room, the other rooms that it may use. A room is a folder or a module directly in twemproxy.
+# For each package, the other packages that it may use. A package is a folder or a module directly in twemproxy.
 MAY_USE = {
     "libc": set(),
     "protocol": {"libc"},
@@ -41,8 +41,10 @@ MAY_USE = {
     "stats": set(),
     "config": {"hashing", "protocol", "stats"},
     "log": {"config", "worker.messages"},
-    "proxy": {"libc", "net", "protocol", "hashing", "stats", "config", "log", "worker.messages"},
-    "worker": {"proxy", "net", "protocol", "stats", "config", "log"},
+    "proxy": {"libc", "net", "protocol", "stats", "config", "log"},
+    "upstream": {"libc", "net", "protocol", "hashing", "stats", "config", "log", "worker.messages", "proxy"},
+    "downstream": {"libc", "net", "protocol", "stats", "log", "proxy", "upstream"},
+    "worker": {"libc", "downstream", "upstream", "proxy", "net", "protocol", "stats", "config", "log"},
     "admin": {"stats", "config", "log"},
     "supervisor": {"worker.messages", "admin", "stats", "config", "log"},
     "cli": {"supervisor", "config", "stats", "log"},
@@ -53,12 +55,12 @@ MAY_USE = {
 }
 
 
-def room(name: str) -> str:
+def package(name: str) -> str:
     return name.split(".")[1] if "." in name else "__init__"
 
 
-def used_rooms(path: Path) -> set[str]:
-    """The other rooms that a file uses; worker.messages counts as a room of its own."""
+def used_packages(path: Path) -> set[str]:
+    """The other packages that a file uses; worker.messages counts as a package of its own."""
     names = imports_of_module(path) if path.suffix == ".py" else imports_of_header(path)
     used = set()
     for name in names:
@@ -66,8 +68,8 @@ def used_rooms(path: Path) -> set[str]:
         if ours.split(".")[0] != "twemproxy" or ours == "twemproxy.__version__":
             continue
         parts = ours.split(".")
-        used.add("worker.messages" if parts[1:3] == ["worker", "messages"] else room(ours))
-    return used - {room(module_name(path))}
+        used.add("worker.messages" if parts[1:3] == ["worker", "messages"] else package(ours))
+    return used - {package(module_name(path))}
 
 
 def identity(path: Path) -> str:
@@ -76,19 +78,22 @@ def identity(path: Path) -> str:
 
 @pytest.mark.parametrize("path", [*MODULES, *HEADERS], ids=identity)
 def test_imports_go_one_way(path: Path) -> None:
-    own = room(module_name(path))
-    assert own in MAY_USE, f"a new room: say in MAY_USE what {own} may use"
-    used = used_rooms(path)
+    own = package(module_name(path))
+    assert own in MAY_USE, f"a new package: say in MAY_USE what {own} may use"
+    used = used_packages(path)
     if own == "worker":
         used.discard("worker.messages")
     assert used <= MAY_USE[own], f"{own} must not use {sorted(used - MAY_USE[own])}"
 
 
 def test_messages_stand_on_the_configuration_only() -> None:
-    assert used_rooms(SOURCES / "worker" / "messages.py") <= {"config"}
+    assert used_packages(SOURCES / "worker" / "messages.py") <= {"config"}
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if room(module_name(path)) == "proxy"], ids=identity)
+DATA_PLANE = [path for path in MODULES if package(module_name(path)) in ("proxy", "upstream", "downstream")]
+
+
+@pytest.mark.parametrize("path", DATA_PLANE, ids=identity)
 def test_a_codec_keeps_no_request(path: Path) -> None:
     """The results of a codec are passed on as values, so the proxy sets no attribute of a codec."""
     tree = ast.parse(path.read_text())

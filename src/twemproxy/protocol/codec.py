@@ -353,7 +353,7 @@ class Codec:
         """Whether a QUIET request suppresses this complete reply; ``expected``: that of the request."""
         return False
 
-    # --- fences, see proxy.fenced --------------------------------------------------------------------------------
+    # --- fences, see upstream.fenced --------------------------------------------------------------------------------
 
     @cython.cfunc
     @cython.nogil
@@ -624,7 +624,7 @@ class Codec:
         raise NotImplementedError
 
     def session(self, pool: "Any", client: "Any") -> "Any":
-        """The state of a new client of this pool; see ``proxy.server_pool.ServerPool`` and ``proxy.client``.
+        """The state of a new client of this pool; see ``upstream.server_pool.ServerPool`` and ``downstream.client``.
 
         Its attributes: ``needs_planning``: each request must be planned. ``replies``: the replies that the client
         wants, 0 all, 1 none, 2 not the next one. ``profile``: the profile of server connections for its requests, 0 the
@@ -657,7 +657,7 @@ class Codec:
         """
         raise NotImplementedError
 
-    # --- subscriptions, see proxy.pubsub -------------------------------------------------------------------
+    # --- subscriptions, see upstream.pubsub -------------------------------------------------------------------
 
     def subscription(self, kind: str, names: "list[bytes]", begins: bool) -> bytes:
         """The request that subscribes to these topics of a kind, or unsubscribes if not ``begins``."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 
 class Server(Protocol):
-    """A server of the pool, as plans name it, see ``proxy.server``. Two servers are the same if they are one object."""
+    """A server of the pool, as plans name it; two are the same if they are one object. See ``upstream.server``."""
 
     @property
     def name(self) -> str:

@@ -20,8 +20,8 @@ from twemproxy.net.event_loop import CallbackChannel
 from twemproxy.protocol.codec import Codec
 from twemproxy.protocol.memcache.codec import MemcacheCodec
 from twemproxy.protocol.redis.codec import RedisCodec
-from twemproxy.proxy.data_plane import DataPlane
 from twemproxy.stats.counters import CounterTable
+from twemproxy.worker.data_plane import DataPlane
 from twemproxy.worker.messages import (
     Drain,
     MessageStream,

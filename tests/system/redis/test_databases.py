@@ -10,7 +10,7 @@ from harness.proxy import Proxy, keys_of, owner, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
-from twemproxy.proxy.profiles import MOST_PROFILES
+from twemproxy.upstream.profiles import MOST_PROFILES
 
 PONG = b"+PONG\r\n"
 QUEUED = b"+QUEUED\r\n"

@@ -16,9 +16,9 @@ from twemproxy.config.loading import loads
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.log import ERR
 from twemproxy.net.event_loop import CallbackChannel
-from twemproxy.proxy.data_plane import DataPlane
 from twemproxy.stats.counters import CounterTable
 from twemproxy.supervisor.statistics import Statistics
+from twemproxy.worker.data_plane import DataPlane
 from twemproxy.worker.main import codec_of
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from harness.resp import arguments, error, message_end
 from harness.subscribing import confirmation, message, pattern_message
 from twemproxy.protocol.redis.codec import RedisCodec
-from twemproxy.proxy.pubsub import Subscriptions
-from twemproxy.proxy.topics import TopicRequest, UnsubscribeRequest
+from twemproxy.upstream.pubsub import Subscriptions
+from twemproxy.upstream.topics import TopicRequest, UnsubscribeRequest
 from unit.fakes import FakeClient, FakeConnection, FakePool, FakeServer
 
 # In microseconds.

@@ -10,8 +10,8 @@ import pytest
 
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig, ServerConfig
 from twemproxy.log import get_logger
-from twemproxy.proxy.address_refresh import JITTER, AddressRefresh
-from twemproxy.proxy.addresses import PATIENCE, Addresses, Candidate
+from twemproxy.upstream.address_refresh import JITTER, AddressRefresh
+from twemproxy.upstream.addresses import PATIENCE, Addresses, Candidate
 from twemproxy.worker.messages import Resolved
 from unit.fakes import FakePool
 
@@ -37,7 +37,7 @@ class Pool(FakePool):
         self.questions: list[tuple[str, Callable[[Resolved], None]]] = []
         self.followed: list[Any] = []
         self.addresses = [Addresses(self, server, self.resolve) for server in servers]
-        self.servers = [SimpleNamespace(upstream=SimpleNamespace(addresses=each)) for each in self.addresses]
+        self.servers = [SimpleNamespace(endpoint=SimpleNamespace(addresses=each)) for each in self.addresses]
         self.refreshing = AddressRefresh(self)
 
     def resolve(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
@@ -85,7 +85,7 @@ def logged() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(f"{record.levelname} {record.getMessage()}")
 
-    logger, handler = get_logger("twemproxy.proxy.addresses"), Lines()
+    logger, handler = get_logger("twemproxy.upstream.addresses"), Lines()
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

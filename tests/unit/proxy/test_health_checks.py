@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from twemproxy.proxy.health_checks import JITTER, MOST_DOUBLINGS, PROBE_TIMEOUT, SOON, HealthChecks
-from twemproxy.proxy.upstream import error_text
+from twemproxy.upstream.endpoint import error_text
+from twemproxy.upstream.health_checks import JITTER, MOST_DOUBLINGS, PROBE_TIMEOUT, SOON, HealthChecks
 from unit.fakes import FakeConnection, FakePool, FakeServer
 
 # In milliseconds, as in the configuration, and in microseconds.

@@ -2,7 +2,7 @@
 
 import re
 
-from twemproxy.proxy.identity import run_id
+from twemproxy.upstream.identity import run_id
 
 
 def test_it_looks_as_that_of_redis_and_stays() -> None:

@@ -4,7 +4,7 @@ import pytest
 from subscription_peers import REFUSED, TIMEOUT, Pool, Subscriber
 
 from harness.resp import error
-from twemproxy.proxy import pubsub, topics
+from twemproxy.upstream import pubsub, topics
 
 A, A2, B = b"\x00a", b"\x00z", b"\x01b"
 MANY = [b"\x00%d" % number for number in range(20_000)]

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from twemproxy.net.block import BlockPool
 from twemproxy.net.send_queue import SendQueue
 from twemproxy.protocol.memcache.codec import MemcacheCodec
-from twemproxy.proxy.pipeline import Pipeline
 from twemproxy.proxy.reply_handler import ReplyHandler
+from twemproxy.upstream.pipeline import Pipeline
 
 NEVER = (1 << 63) - 1
 TIMEOUT = 10

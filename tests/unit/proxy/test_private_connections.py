@@ -7,7 +7,7 @@ import pytest
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.redis.session import SCRIPTS_PROFILE
-from twemproxy.proxy.pinned_connections import IDLE_TIME, KEPT_TIME, PrivateConnections, Reservations
+from twemproxy.upstream.private_connections import IDLE_TIME, KEPT_TIME, PrivateConnections, Reservations
 from unit.fakes import FakeClient, FakeConnection, FakePool, FakeServer, fake_servers
 
 MULTI = b"*1\r\n$5\r\nMULTI\r\n"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from twemproxy.proxy.pinned_connections import IDLE_TIME
-from twemproxy.proxy.profiles import MOST_PROFILES, Profiles
+from twemproxy.upstream.private_connections import IDLE_TIME
+from twemproxy.upstream.profiles import MOST_PROFILES, Profiles
 from unit.fakes import FakeClient, FakeConnection, FakePool, FakeServer
 
 # In milliseconds.

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig
+from twemproxy.downstream.reply_queue import ReplyQueue
 from twemproxy.net.event_loop import EventLoop
 from twemproxy.proxy.pool_settings import ConfiguredPool
-from twemproxy.proxy.reply_queue import ReplyQueue
 
 WINDOW = 1024
 FIRST_WINDOW = 16

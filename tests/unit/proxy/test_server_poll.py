@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from twemproxy.proxy.server_poll import ANSWER_BY, Reply, ServerPoll
+from twemproxy.upstream.server_poll import ANSWER_BY, Reply, ServerPoll
 from unit.fakes import FakeClient, FakePool, FakeServer
 
 QUESTION = b"how are you?"

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from twemproxy.proxy import client_states, connection_states, health_states
-from twemproxy.proxy.roles import ROLES
+from twemproxy.downstream import client_states
+from twemproxy.upstream import connection_states, health_states
+from twemproxy.upstream.roles import ROLES
 
 TABLES: dict[str, Any] = {
     "client": client_states.TABLE,

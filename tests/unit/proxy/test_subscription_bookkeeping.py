@@ -10,7 +10,7 @@ from subscription_peers import REFUSED, TIMEOUT, Pool, Subscriber
 
 from harness.resp import error
 from harness.subscribing import confirmation, message, pattern_message
-from twemproxy.proxy import pubsub
+from twemproxy.upstream import pubsub
 
 A, B, C = b"\x00a", b"\x01b", b"\x02c"
 """A channel of each of the three servers."""

@@ -6,7 +6,7 @@ import pytest
 
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig, ServerConfig
 from twemproxy.protocol.redis.codec import RedisCodec
-from twemproxy.proxy.upstream import Upstream, error_text
+from twemproxy.upstream.endpoint import Endpoint, error_text
 from unit.fakes import FakePool
 
 
@@ -21,10 +21,10 @@ def resolve(host: str, port: int, callback: object) -> None:
     raise AssertionError("nothing has to be looked up")
 
 
-def upstream(address: Address) -> Upstream:
+def upstream(address: Address) -> Endpoint:
     server = ServerConfig(name="s1", pname="s1:1", address=address, weight=1)
     pool = PoolConfig(name="p", listen=ListenConfig("127.0.0.1:1", Address("127.0.0.1", 1)), servers=(server,))
-    return Upstream(Pool(pool), server, RedisCodec(), resolve)
+    return Endpoint(Pool(pool), server, RedisCodec(), resolve)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ _STATS_KIND = KIND_NAMES.index("stats")
 
 
 class Pool(Protocol):
-    """The part of ``proxy.server_pool.ServerPool`` that is used here."""
+    """The part of ``upstream.server_pool.ServerPool`` that is used here."""
 
     poll: Any
-    """Sends requests to every server, see ``proxy.server_poll``."""
+    """Sends requests to every server, see ``upstream.server_poll``."""
 
     @property
     def servers(self) -> Sequence[Server]:

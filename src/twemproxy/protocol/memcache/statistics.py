@@ -49,7 +49,7 @@ def _read(reply: bytes) -> dict[str, str]:
 def merge(kind: str, replies: Sequence[Any], known: dict[str, object]) -> Generator[bytes, None, bytes]:
     """The reply to ``stats`` with the argument ``kind``, see ``protocol.plan.Steps``.
 
-    ``replies``: the results of all servers, see ``proxy.server_poll``; the reply counts the servers that failed.
+    ``replies``: the results of all servers, see ``upstream.server_poll``; the reply counts the servers that failed.
     ``known``: the proxy's own figures.
     """
     told: list[dict[str, str]] = []

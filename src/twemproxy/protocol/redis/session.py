@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from twemproxy.protocol.plan import Server
 
 REPLY_ON, REPLY_OFF, REPLY_SKIP = range(3)
-"""The replies that a client wants; SKIP: not the next one. ``proxy.client`` uses the values."""
+"""The replies that a client wants; SKIP: not the next one. ``downstream.client`` uses the values."""
 
 RESP3_PROFILE, SCRIPTS_PROFILE = 1, 2
 """Bits of a profile: connections with version 3 of the protocol; connections for clients that run scripts."""
@@ -26,7 +26,7 @@ _NO_TOPICS: Mapping[str, dict[bytes, None]] = MappingProxyType({kind: {} for kin
 
 
 class Reservations(Protocol):
-    """A client's private connections, see ``proxy.pinned_connections``."""
+    """A client's private connections, see ``upstream.private_connections``."""
 
     def reserve(
         self,
@@ -57,7 +57,7 @@ class Reservations(Protocol):
 
 
 class Client(Protocol):
-    """The part of ``proxy.client.ClientConnection`` that is used here."""
+    """The part of ``downstream.client.ClientConnection`` that is used here."""
 
     session: Any
 
@@ -84,7 +84,7 @@ class Client(Protocol):
 
 
 class TopicRequest(Protocol):
-    """A request for topics, see ``proxy.pubsub``."""
+    """A request for topics, see ``upstream.pubsub``."""
 
     error: bytes
 
@@ -105,7 +105,7 @@ class TopicRequest(Protocol):
 
 
 class UnsubscribeRequest(Protocol):
-    """A request to unsubscribe from topics, see ``proxy.pubsub``."""
+    """A request to unsubscribe from topics, see ``upstream.pubsub``."""
 
     def ask(self, names: list[bytes]) -> None:
         """Unsubscribe the client from these topics, which should be few."""
@@ -118,7 +118,7 @@ class UnsubscribeRequest(Protocol):
 
 
 class Subscriptions(Protocol):
-    """The subscriptions of the pool's clients, see ``proxy.pubsub``."""
+    """The subscriptions of the pool's clients, see ``upstream.pubsub``."""
 
     def begin(self, client: Client, kind: str) -> TopicRequest:
         """A client's request for topics of a kind, without topics yet."""
@@ -134,7 +134,7 @@ class Subscriptions(Protocol):
 
 
 class Pool(Protocol):
-    """The part of ``proxy.server_pool.ServerPool`` that is used here."""
+    """The part of ``upstream.server_pool.ServerPool`` that is used here."""
 
     config: Any
     codec: Any
@@ -174,7 +174,7 @@ class Pool(Protocol):
         """Send a request of the proxy's own to any server; ``done`` gets the reply, and whether it is a server's."""
 
     poll: Any
-    """Sends requests to every server, see ``proxy.server_poll``."""
+    """Sends requests to every server, see ``upstream.server_poll``."""
 
     def may_be_busy(self) -> bool:
         """Whether the only server may be busy with a client's script; False in a pool of several servers."""
@@ -364,7 +364,7 @@ class Session:
 def profile_of(protocol: int, database: int, scripts: bool, config: Any) -> int:
     """The profile of connections with this version of the protocol and this database.
 
-    0 is version 2 and the pool's own database. ``scripts``: for clients that run scripts, see ``proxy.fenced``. The
+    0 is version 2 and the pool's own database. ``scripts``: for clients that run scripts, see ``upstream.fenced``. The
     bits above RESP3_PROFILE and SCRIPTS_PROFILE are the distance of the database from the pool's own.
     """
     distance: int = (database - config.redis_db) % config.databases

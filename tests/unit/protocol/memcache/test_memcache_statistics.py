@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from twemproxy.protocol.memcache import statistics
 from twemproxy.protocol.memcache.commands import KIND_NAMES
-from twemproxy.proxy.server_poll import Reply
+from twemproxy.upstream.server_poll import Reply
 from unit.fakes import fake_servers
 
 FAILED = b"SERVER_ERROR Connection refused\r\n"

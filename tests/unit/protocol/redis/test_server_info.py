@@ -11,7 +11,7 @@ from twemproxy.protocol.redis import builtin_commands
 from twemproxy.protocol.redis.sections import sections_of
 from twemproxy.protocol.redis.server_info import human, merge_section
 from twemproxy.protocol.redis.versions import ASK_AGAIN_AFTER, FALLBACK, Versions
-from twemproxy.proxy.server_poll import Reply
+from twemproxy.upstream.server_poll import Reply
 
 
 def section(text: str) -> dict[str, str]:

@@ -1,0 +1,13 @@
+from twemproxy.net.block cimport Block
+from twemproxy.protocol.request cimport Request
+from twemproxy.downstream.client_stream cimport ClientStream
+
+
+cdef class ClientConnection(ClientStream):
+    cdef bint take_request(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef bint route_request(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef bint forward_together(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int rewrite(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef bint take_slow_path(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int close_if_done(self) except -1
+    cdef bint drop_request(self) except -1

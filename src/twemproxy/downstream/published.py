@@ -1,0 +1,72 @@
+"""PUBLISH: in the reply, the number of clients that got the message replaces that of the proxy's subscriptions.
+
+Compiled-only. Without subscriptions in the pool, requests and replies are forwarded unchanged.
+"""
+
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.twemproxy.downstream.client_stream import ClientStream
+from cython.cimports.twemproxy.downstream.reply_queue import ClientRequest
+from cython.cimports.twemproxy.net.block import Block, block_bytes
+from cython.cimports.twemproxy.net.stream import HIGH_WATER
+from cython.cimports.twemproxy.protocol.request import NOREPLY, QUIET, Request
+from cython.cimports.twemproxy.upstream.server import Server
+from cython.cimports.twemproxy.upstream.server_connection import ServerConnection
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def publish(
+    client: ClientStream,
+    request: Request,
+    block: cython.pointer[Block],
+    start: cython.Py_ssize_t,
+    end: cython.Py_ssize_t,
+) -> cython.bint:
+    """Send a request to its channel's server; returns False if the connection's send queue is full."""
+    buf: cython.p_uchar = block_bytes(block)
+    server: Server = client.pool.server_of_key(buf, start, request)
+    connection: ServerConnection
+    published: PublishRequest
+    if not client.pool.subscriptions.is_used():
+        return client.forward(server, request, block, start, end)
+    connection = client.pool.connection(server, client.id, client.profile)
+    if connection.out.pending > HIGH_WATER:
+        return client.wait_for(connection)
+    published = PublishRequest()
+    published.pool = client.pool
+    published.server = server
+    published.kind = client.pool.codec.published_kind(request)
+    published.name = PyBytes_FromStringAndSize(
+        cython.cast(cython.p_char, buf + start + request.key_start), request.key_end - request.key_start
+    )
+    published.replies = client.replies
+    published.expected = request.expected
+    published.position = client.replies.reserve()
+    # The handler drops an unwanted reply.
+    connection.send_request(published, 0, request, request.expected & ~(QUIET | NOREPLY), block, start, end)
+    return True
+
+
+@cython.final
+@cython.cclass
+class PublishRequest(ClientRequest):
+    """``kind``, ``name``: the kind and name of the channel, as in ``upstream.pubsub``."""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def deliver(
+        self,
+        position: cython.uint,
+        block: cython.pointer[Block],
+        data: cython.p_uchar,
+        length: cython.Py_ssize_t,
+    ) -> cython.int:
+        reply: bytes
+        if self.expected & NOREPLY or data[0] != ord(b":"):
+            return self.answer_with(block, data, length)
+        clients, subscriptions = self.pool.subscriptions.audience(self.kind, self.name, self.server)
+        reply = b":%d\r\n" % (max(self.pool.codec.read_integer(data, 1, length) - subscriptions, 0) + clients)
+        return self.answer_with(
+            cython.NULL, cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)), PyBytes_GET_SIZE(reply)
+        )

@@ -1,0 +1,1 @@
+"""Servers and the connections to them: health, addresses, requests in flight, subscriptions."""

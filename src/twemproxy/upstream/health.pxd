@@ -1,0 +1,21 @@
+from twemproxy.hashing.ring cimport RingBuilder
+from twemproxy.net.event_loop cimport EventLoop
+from twemproxy.proxy.pool_settings cimport ConfiguredPool
+from twemproxy.upstream.route_table cimport RouteTable
+from twemproxy.stats.counters cimport Counter
+
+
+cdef class Health:
+    cdef ConfiguredPool pool
+    cdef EventLoop loop
+    cdef RingBuilder rings
+    cdef tuple servers
+    cdef readonly RouteTable routes
+    cdef list placed
+    cdef Counter* pool_counters
+    cdef object logger
+    cdef public object on_ejected
+    cdef public object on_routes
+
+    cdef bint keeps_keys(self) noexcept
+    cdef int update_routes(self) except -1

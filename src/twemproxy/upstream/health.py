@@ -1,0 +1,105 @@
+"""Health of a pool's servers: ejection and return, with the states of ``upstream.health_states``.
+
+Compiled-only. The keys of an ejected server belong to the other servers, unless ``on_server_down`` lets it keep them.
+``upstream.health_checks`` probes ejected servers. A state changes at the end of the turn in which its reason was found,
+so all requests of a turn are routed by the same table.
+"""
+
+import time
+
+import cython
+from cython.cimports.twemproxy.hashing.ring import RingBuilder
+from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
+from cython.cimports.twemproxy.stats.positions import SERVER_EJECTED_AT, SERVER_EJECTS
+from cython.cimports.twemproxy.upstream.health_states import EJECTED, LIVE
+from cython.cimports.twemproxy.upstream.route_table import RouteTable
+from cython.cimports.twemproxy.upstream.server import Server
+
+NOTICE = cython.declare(cython.const[cython.int], 5)
+
+
+@cython.final
+@cython.cclass
+class Health:
+    """The health of one pool's servers. ``routes``: the route table that follows from it.
+
+    ``placed``: a bool for each server, whether the ring has it.
+
+    The owner sets ``on_ejected(server)``, which is called after an ejection and returns the microseconds until the next
+    health check, and ``on_routes(routes)``, which is called with each new route table.
+    """
+
+    def __init__(self, pool: ConfiguredPool, loop: EventLoop, rings: RingBuilder, servers: tuple, logger) -> None:
+        """``servers``: all live. ``rings``: builds the rings of these servers."""
+        server: Server
+        self.pool = pool
+        self.loop = loop
+        self.rings = rings
+        self.servers = servers
+        self.logger = logger
+        self.placed = [True] * len(servers)
+        self.routes = RouteTable(servers, servers, rings.build(self.placed), True)
+        for server in servers:
+            server.loop = loop
+            server.on_verdict = self.change_state
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def keeps_keys(self) -> cython.bint:
+        """Whether an ejected server keeps its keys. With a random ring a server has no keys of its own."""
+        return self.pool.settings.keeps_keys and not self.routes.ring.is_random
+
+    def change_state(self, server: Server) -> None:
+        """Eject a live server, or put an ejected one back."""
+        if server.state == LIVE:
+            self.eject(server)
+        else:
+            self.put_back(server)
+
+    def reinstate(self, server: Server) -> None:
+        """Reinstate an ejected server at the end of the turn."""
+        self.loop.defer(server)
+
+    def eject(self, server: Server) -> None:
+        """Eject a live server."""
+        server.become(EJECTED)
+        server.down = self.keeps_keys()
+        server.counters[SERVER_EJECTED_AT] = time.time_ns() // 1000
+        self.pool_counters[SERVER_EJECTS] += 1
+        wait = self.on_ejected(server)
+        if self.loop.verbosity >= NOTICE:
+            self.logger.ejected(server.name, wait)
+        self.update_routes()
+
+    def put_back(self, server: Server) -> None:
+        """Reinstate an ejected server."""
+        server.become(LIVE)
+        server.down = False
+        if self.loop.verbosity >= NOTICE:
+            self.logger.reinstated(server.name)
+        self.update_routes()
+
+    def apply_settings(self) -> None:
+        """The pool has other settings: whether ejected servers keep their keys may have changed."""
+        server: Server
+        for server in self.servers:
+            server.down = server.state == EJECTED and self.keeps_keys()
+        self.update_routes()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def update_routes(self) -> cython.int:
+        """Make the route table of the present states."""
+        ring = self.routes.ring
+        live: tuple = tuple([server for server in self.servers if server.live])
+        placed: list = [server.live for server in self.servers]
+        if self.keeps_keys():
+            placed = [True] * len(placed)
+        # A ring needs a server. A table without any is not open, so its ring is not used.
+        if any(placed) and placed != self.placed:
+            ring = self.rings.build(placed)
+            self.placed = placed
+        self.routes = RouteTable(self.servers, live, ring, any(placed))
+        self.on_routes(self.routes)
+        return 0

@@ -1,0 +1,47 @@
+from libc.stdint cimport int64_t
+
+from twemproxy.upstream.topics cimport Batch, Link, Subscriber, Topic, TopicRequest, TopicTable
+
+
+cdef class Subscriptions:
+    cdef object pool
+    cdef object answers
+    cdef object comes_from_anywhere
+    cdef object is_random
+    cdef object server_of
+    cdef object now
+    cdef dict tables
+    cdef Py_ssize_t n_topics
+    cdef Py_ssize_t change
+    cdef dict subscribers_of
+    cdef dict links
+    cdef dict unsent
+    cdef object chores
+    cdef object chore_timer
+    cdef tuple everywhere
+
+    cdef int tell_change(self) except -1
+    cdef TopicTable table(self, str kind)
+    cdef Topic find(self, str kind, bytes name)
+    cdef Topic begin_topic(self, str kind, bytes name)
+    cdef tuple links_of(self, str kind, bytes name)
+    cdef int leave(self, Subscriber subscriber, str kind, bytes name) except -1
+    cdef int end_unwanted(self, Topic topic) except -1
+    cdef int forget(self, Topic topic) except -1
+    cdef int fail(self, Topic topic, bytes error, str why) except -1
+    cdef int move(self, Topic topic, tuple links) except -1
+    cdef int leave_lost_links(self, Topic topic) except -1
+    cdef int add_chore(self, object chore) except -1
+    cpdef int do_chores(self) except -1
+    cdef Link link(self, object server)
+    cdef int send(self, Link link, Topic topic, bint subscribes) except -1
+    cdef int write(self) except -1
+    cdef int close_soon(self) except -1
+    cdef int close_unused_links(self) except -1
+    cdef int came(self, Link link, bytes message) except -1
+    cdef int answered(self, Link link, Batch batch, Topic topic) except -1
+    cdef int one_less(self, Link link, Topic topic) except -1
+    cdef int refused(self, Link link, bytes error) except -1
+    cdef int publish(self, str kind, bytes name, bytes message) except -1
+    cdef int drop_link(self, Link link, bytes error) except -1
+    cdef list topics_of(self, str kind, bytes name)

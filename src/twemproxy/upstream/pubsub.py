@@ -1,0 +1,670 @@
+"""The subscriptions of a pool's clients: one subscription at a server serves all clients of a topic.
+
+Compiled-only. A topic is a channel or a pattern. A channel belongs to the server of the key of the same name; topics
+whose messages may come from any server are subscribed to at every live server. Each server has one connection for all
+topics.
+
+A connection that fails may have lost messages, so the clients that got messages from it are closed, as a server that
+stops closes its clients; requests for topics of an unreachable server get an error. Source of the delivery rules:
+redis.io, "Redis Pub/Sub".
+
+One request may name any number of topics, and one connection may have any number. So no step here handles all of them
+at once: a request takes its topics in pieces (``TopicRequest``), with up to ``MOST_UNCONFIRMED`` topics unconfirmed at
+a time, and work on many topics is a *chore*; ``do_chores`` processes ``PIECE`` topics of them per turn of the event
+loop.
+
+Clients can make the memory for topics and subscriptions grow, so all of it is reported to the pool (``keep``), and a
+request fails if there is no room for it (``may_keep``).
+"""
+
+import errno
+from collections import deque
+from functools import partial
+
+import cython
+from cython.cimports.cpython.bytes import PyBytes_GET_SIZE
+from cython.cimports.cpython.list import PyList_GET_SIZE
+from cython.cimports.cpython.tuple import PyTuple_GET_SIZE
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.twemproxy.upstream.topics import (
+    SUBSCRIPTION_BYTES,
+    TOPIC_BYTES,
+    Batch,
+    Link,
+    Subscriber,
+    Topic,
+    TopicRequest,
+    TopicTable,
+    UnsubscribeRequest,
+)
+
+from twemproxy.upstream.topics import LOST
+
+PUBLISHED, REFUSED = "published", "refused"
+"""Kinds of a server's message that is not the expected answer."""
+
+NO_ROOM = "out of memory: '--max-memory' leaves no room for more subscriptions"
+
+PIECE = 500
+"""Topics per request to a server, and topics that chores process per turn."""
+
+MOST_ASKED = 4000
+"""Topics of requests in progress at one server: the server does nothing else while it processes them."""
+
+CHANNEL, PATTERN = "subscribe", "psubscribe"
+"""Kinds of topics: a message on a channel also goes to the patterns that match the channel's name."""
+
+MOST_COMPARED = 1_000_000
+"""For one message: the limit of the sum of pattern length times channel name length, over all compared patterns."""
+
+
+@cython.final
+@cython.cclass
+class Subscriptions:
+    """The subscriptions of all clients of one pool in this worker.
+
+    ``tables``: topics by kind. ``n_topics``: number of all topics. ``subscribers_of``: subscribers by client.
+    ``change``: bytes of memory that are not reported to the pool yet. ``everywhere``: the links of the last topic that
+    was subscribed to at several servers, shared with other topics.
+    """
+
+    def __init__(self, pool) -> None:
+        """``pool``: a ``upstream.server_pool.ServerPool``; its codec reads the messages."""
+        self.pool = pool
+        self.answers = pool.codec.answers_subscription
+        self.comes_from_anywhere = pool.codec.comes_from_anywhere
+        self.is_random = pool.is_random
+        self.server_of = pool.server_of
+        self.now = pool.now
+        self.tables = {}
+        self.subscribers_of = {}
+        self.links = {}
+        self.unsent = {}
+        self.chores = deque()
+        self.chore_timer = pool.timer(self.do_chores)
+        self.everywhere = ()
+
+    # --- for clients -----------------------------------------------------------------------------------------
+
+    def begin(self, client, kind: str) -> TopicRequest:
+        """A client's request for topics of a kind, without topics yet."""
+        return TopicRequest(self, client, kind)
+
+    def begin_unsubscribe(self, client, kind: str) -> UnsubscribeRequest:
+        """A client's request to unsubscribe from topics of a kind, without topics yet."""
+        return UnsubscribeRequest(self, client, kind)
+
+    def drop(self, client, topics) -> None:
+        """Unsubscribe the client from everything; ``topics``: all its topics by kind, which are removed from it."""
+        subscriber: Subscriber = self.subscribers_of.pop(client, None)
+        if subscriber is not None:
+            subscriber.client = None
+            self.add_chore(self.leave_all(subscriber, topics))
+
+    def is_used(self) -> bool:
+        """Whether any client has subscribed to anything."""
+        return len(self.links) > 0
+
+    def audience(self, kind: str, name: bytes, server) -> tuple:
+        """(clients that get a message of a server on a channel, subscriptions at that server through which they get
+        it).
+
+        ``kind``: the kind of topic of the channel. A client counts once for the channel and once for each matching
+        pattern.
+        """
+        topic: Topic
+        link = self.links.get(server)
+        clients: cython.Py_ssize_t = 0
+        subscriptions: cython.Py_ssize_t = 0
+        for topic in self.topics_of(kind, name):
+            if link in topic.links and link not in topic.unanswered:
+                clients += PyList_GET_SIZE(topic.clients())
+                subscriptions += 1
+        return clients, subscriptions
+
+    @cython.cfunc
+    def topics_of(self, kind: str, name: bytes) -> list:
+        """The topics of a message on a channel; some patterns are left out if the comparison would take too long."""
+        topic: Topic = self.find(kind, name)
+        shard: dict
+        pattern: bytes
+        left: cython.Py_ssize_t = MOST_COMPARED
+        found: list = []
+        if topic is not None:
+            found.append(topic)
+        if kind != CHANNEL or PATTERN not in self.tables:
+            return found
+        for shard in self.table(PATTERN).shards:
+            for pattern in shard:
+                left -= PyBytes_GET_SIZE(pattern) * PyBytes_GET_SIZE(name)
+                if left < 0:
+                    return found
+                if self.pool.codec.matches_pattern(pattern, name):
+                    found.append(shard[pattern])
+        return found
+
+    def subscribers(self, kind: str, name: bytes) -> tuple:
+        """(clients that get a topic's messages, servers that have confirmed the topic)."""
+        topic: Topic = self.find(kind, name)
+        link: Link
+        confirmed: cython.Py_ssize_t = 0
+        if topic is None:
+            return 0, 0
+        for link in topic.links:
+            confirmed += link not in topic.unanswered and not link.is_lost
+        return PyList_GET_SIZE(topic.clients()), confirmed
+
+    # --- for requests ----------------------------------------------------------------------------------------
+
+    def want(self, request: TopicRequest, names: list) -> None:
+        """Add these topics to a request; it waits for those that are not confirmed yet.
+
+        The request fails if there is no room for them.
+        """
+        kind: str = request.kind
+        name: bytes
+        topic: Topic
+        table: TopicTable = self.table(kind)
+        subscriber: Subscriber = self.subscribers_of.get(request.client)
+        held: cython.Py_ssize_t = request.held + (subscriber.held if subscriber is not None else 0)
+        more: cython.Py_ssize_t = (SUBSCRIPTION_BYTES + TOPIC_BYTES) * PyList_GET_SIZE(names)
+        for name in names:
+            more += PyBytes_GET_SIZE(name)
+        request.held += more
+        if not self.pool.may_keep(held, more):
+            request.fail(self.pool.error(NO_ROOM))
+            return
+        for name in names:
+            topic = table.find(name)
+            if topic is not None and topic.is_lost():
+                self.leave_lost_links(topic)
+                topic = table.find(name)
+            if topic is None:
+                topic = self.begin_topic(kind, name)
+            request.topics.append(topic)
+            if topic.has(subscriber) or request in topic.requests:
+                continue
+            topic.requests = topic.requests + request.alone if topic.requests else request.alone
+            if not topic.is_confirmed():
+                request.ahead += 1
+        self.write()
+
+    def unsubscribe(self, request: UnsubscribeRequest, names: list) -> None:
+        """Unsubscribe a request's client from these topics; the request waits until the servers have confirmed."""
+        link: Link
+        subscriber: Subscriber = self.subscribers_of.get(request.client)
+        if subscriber is None:
+            return
+        for name in names:
+            self.leave(subscriber, request.kind, name)
+        # A server answers in order, so the answers to the last request include those for these topics.
+        for link in self.unsent:
+            if link.unsent > 0:
+                request.wait_for(link.batches[len(link.batches) - 1])
+        self.write()
+
+    def take(self, request: TopicRequest, most: cython.Py_ssize_t) -> list:
+        """Subscribe the request's client to up to ``most`` of the next topics; returns their names."""
+        topic: Topic
+        names: list = []
+        subscriber: Subscriber = self.subscribers_of.get(request.client)
+        if subscriber is None:
+            subscriber = self.subscribers_of[request.client] = Subscriber(request.client)
+        while PyList_GET_SIZE(names) < most and request.taken < PyList_GET_SIZE(request.topics):
+            topic = request.topics[request.taken]
+            request.taken += 1
+            names.append(topic.name)
+            if topic.add(subscriber):
+                subscriber.held += SUBSCRIPTION_BYTES + topic.size()
+                self.change += SUBSCRIPTION_BYTES
+            topic.forget_request(request)
+        self.tell_change()
+        return names
+
+    def release(self, request: TopicRequest, topics: list) -> None:
+        """Release ``topics``, the remaining topics of a request that has ended."""
+        self.add_chore(self.release_all(request, topics))
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def tell_change(self) -> cython.int:
+        """Report the change of memory to the pool."""
+        change: cython.Py_ssize_t = self.change
+        self.change = 0
+        if change:
+            self.pool.keep(change)
+        return 0
+
+    # --- topics ----------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    def table(self, kind: str) -> TopicTable:
+        """The topics of a kind."""
+        table: TopicTable = self.tables.get(kind)
+        if table is None:
+            table = self.tables[kind] = TopicTable()
+        return table
+
+    @cython.cfunc
+    def find(self, kind: str, name: bytes) -> Topic:
+        """The topic of this kind and name, None for none."""
+        table: TopicTable = self.tables.get(kind)
+        return None if table is None else table.find(name)
+
+    @cython.cfunc
+    def begin_topic(self, kind: str, name: bytes) -> Topic:
+        """A new topic; the next ``write`` subscribes to it at its servers."""
+        link: Link
+        topic: Topic = Topic(kind, name, self.links_of(kind, name))
+        self.table(kind).shard(name)[name] = topic
+        self.n_topics += 1
+        self.change += topic.size()
+        for link in topic.links:
+            self.send(link, topic, True)
+        return topic
+
+    @cython.cfunc
+    def links_of(self, kind: str, name: bytes) -> tuple:
+        """The links for a topic, opened if necessary."""
+        links: tuple
+        if not self.is_random() and not self.comes_from_anywhere(kind, name):
+            return self.link(self.server_of(name)).alone
+        links = tuple([self.link(server) for server in self.pool.live_servers()])
+        if PyTuple_GET_SIZE(links) == 1:
+            return cython.cast(Link, links[0]).alone
+        if links != self.everywhere:
+            self.everywhere = links
+        return self.everywhere
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def leave(self, subscriber: Subscriber, kind: str, name: bytes) -> cython.int:
+        """Unsubscribe a client from a topic."""
+        topic: Topic = self.find(kind, name)
+        if topic is not None:
+            if topic.remove(subscriber):
+                subscriber.held -= SUBSCRIPTION_BYTES + topic.size()
+                self.change -= SUBSCRIPTION_BYTES
+            self.end_unwanted(topic)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def end_unwanted(self, topic: Topic) -> cython.int:
+        return 0 if topic.is_wanted() else self.forget(topic)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def forget(self, topic: Topic) -> cython.int:
+        """Unsubscribe from a topic at its servers, and remove it."""
+        link: Link
+        links: tuple = topic.links
+        del self.table(topic.kind).shard(topic.name)[topic.name]
+        self.n_topics -= 1
+        self.change -= topic.size()
+        topic.links = ()
+        for link in links:
+            self.send(link, topic, False)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail(self, topic: Topic, error: bytes, why: str) -> cython.int:
+        """Remove a topic: its requests get the error, its clients are closed."""
+        request: TopicRequest
+        requests: tuple = topic.requests
+        clients: list = topic.clients()
+        topic.requests = ()
+        self.change -= SUBSCRIPTION_BYTES * topic.n_subscribers()
+        self.forget(topic)
+        for request in requests:
+            request.fail(error)
+        for client in clients:
+            client.cut_off(why)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def move(self, topic: Topic, links: tuple) -> cython.int:
+        """Subscribe to a topic at these links instead of its present ones."""
+        link: Link
+        request: TopicRequest
+        was_confirmed: cython.bint = topic.is_confirmed()
+        former: tuple = topic.links
+        topic.links = links
+        for link in links:
+            if link not in former:
+                self.send(link, topic, True)
+        for link in former:
+            if link not in links:
+                self.send(link, topic, False)
+        if topic.is_confirmed() != was_confirmed:
+            for request in topic.requests:
+                if was_confirmed:
+                    request.lose_confirmation()
+                else:
+                    request.confirm()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def leave_lost_links(self, topic: Topic) -> cython.int:
+        """Handle the lost link of a topic: fail the topic, or subscribe at the link that replaces the lost one."""
+        link: Link
+        for link in topic.links:
+            if link.is_lost and link.error:
+                return self.fail(topic, link.error, LOST)
+        for client in topic.clients():
+            client.cut_off(LOST)
+        return self.move(topic, self.links_of(topic.kind, topic.name))
+
+    # --- chores: generators that yield after every topic -----------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def add_chore(self, chore) -> cython.int:
+        self.chores.append(chore)
+        self.chore_timer.arm(self.now())
+        return 0
+
+    @cython.ccall
+    @cython.exceptval(-1, check=False)
+    def do_chores(self) -> cython.int:
+        """Process up to PIECE topics of the chores."""
+        left: cython.Py_ssize_t = PIECE
+        while left > 0 and self.chores:
+            for _ in self.chores[0]:
+                left -= 1
+                if left == 0:
+                    break
+            else:
+                self.chores.popleft()
+        if self.chores:
+            self.chore_timer.arm(self.now())
+        self.write()
+        return self.close_unused_links()
+
+    def leave_all(self, subscriber: Subscriber, topics):
+        """Unsubscribe a closed client from these topics, which are removed from ``topics``."""
+        names: dict
+        for kind, names in topics.items():
+            while names:
+                name, _ = names.popitem()
+                self.leave(subscriber, kind, name)
+                yield
+
+    def release_all(self, request: TopicRequest, topics: list):
+        """Remove a request from these topics."""
+        topic: Topic
+        while topics:
+            topic = topics.pop()
+            if request in topic.requests:
+                topic.forget_request(request)
+                self.end_unwanted(topic)
+            yield
+        request.alone = ()
+
+    def all_topics(self):
+        """Each present topic when its turn comes, None in place of one that is gone by then."""
+        table: TopicTable
+        shard: dict
+        topic: Topic
+        for table in list(self.tables.values()):
+            for shard in table.shards:
+                for topic in list(shard.values()):
+                    yield topic if shard.get(topic.name) is topic else None
+
+    def rebalance(self) -> None:
+        """Keys may have moved to other servers: move the topics whose server has changed."""
+        if self.n_topics:
+            self.add_chore(self.rebalance_all())
+
+    def rebalance_all(self):
+        """Move each topic whose server has changed."""
+        topic: Topic
+        links: tuple
+        for topic in self.all_topics():
+            if topic is not None and not topic.is_lost():
+                links = self.links_of(topic.kind, topic.name)
+                if {*links} != {*topic.links}:
+                    self.move(topic, links)
+            yield
+
+    def forget_link(self, link: Link):
+        """Handle the topics of a lost link."""
+        topic: Topic
+        for topic in self.all_topics():
+            if topic is not None:
+                if topic.is_lost():
+                    self.leave_lost_links(topic)
+                link.forget(topic)
+            yield
+
+    # --- servers ---------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    def link(self, server) -> Link:
+        """The connection to a server; its first request opens it."""
+        link: Link = self.links.get(server)
+        if link is None:
+            link = self.links[server] = Link(server, self.pool.open_subscriber(server))
+            link.timer = self.pool.timer(partial(self.check_answers, link))
+            self.listen(link)
+        return link
+
+    def listen(self, link: Link) -> None:
+        """Set the callbacks of the link's connection for messages and failure."""
+        link.connection.listener = lambda message: self.came(link, message)
+        link.connection.on_settled = lambda ready, _: None if ready else self.lost(link)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def send(self, link: Link, topic: Topic, subscribes: cython.bint) -> cython.int:
+        """Queue a subscription to a topic, or its end, for the next ``write``."""
+        if not link.is_lost:
+            link.add(topic, subscribes, PIECE)
+            self.unsent[link] = None
+            if not subscribes:
+                link.held += topic.size()
+                self.change += topic.size()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def write(self) -> cython.int:
+        """Send the queued requests, up to MOST_ASKED topics per server; report memory to the pool."""
+        link: Link
+        batch: Batch
+        topic: Topic
+        request: list
+        timeout: int64_t = self.pool.settings.timeout if self.unsent else 0
+        while self.unsent:
+            link, _ = self.unsent.popitem()
+            if link.is_lost:
+                continue
+            if link.asked == 0:
+                link.heard_at = self.now()
+                if timeout:
+                    link.timer.arm_by(link.heard_at + timeout)
+            request = []
+            while link.unsent > 0 and link.asked < MOST_ASKED:
+                batch = link.batches[len(link.batches) - link.unsent]
+                link.unsent -= 1
+                link.asked += PyList_GET_SIZE(batch.topics)
+                batch.head = self.pool.codec.answer_head(batch.kind, batch.subscribes)
+                names = []
+                for topic in batch.topics:
+                    names.append(topic.name)
+                request.append(self.pool.codec.subscription(batch.kind, names, batch.subscribes))
+            if request:
+                link.connection.write(b"".join(request))
+        return self.tell_change()
+
+    def apply_settings(self) -> None:
+        """The pool has other settings: an answer may be overdue."""
+        link: Link
+        for link in list(self.links.values()):
+            self.check_answers(link)
+
+    def check_answers(self, link: Link) -> None:
+        """Close a connection with an overdue answer."""
+        now: int64_t = self.now()
+        timeout: int64_t = self.pool.settings.timeout
+        if timeout and not link.is_lost and link.batches:
+            if link.heard_at + timeout <= now:
+                # The answer may have arrived already.
+                link.connection.take_unread()
+            if link.is_lost or not link.batches:
+                return
+            if link.heard_at + timeout <= now:
+                link.connection.give_up(errno.ETIMEDOUT, "")
+            else:
+                link.timer.arm(link.heard_at + timeout)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_soon(self) -> cython.int:
+        """Close the links in a later turn if no topic is left: an answer of one of them is being read."""
+        if not self.n_topics:
+            self.chore_timer.arm(self.now())
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_unused_links(self) -> cython.int:
+        """Close all links if no topic is left and the servers have answered everything."""
+        link: Link
+        if self.n_topics:
+            return 0
+        for link in self.links.values():
+            if link.batches:
+                return 0
+        for link in self.links.values():
+            link.lose(b"")
+            link.timer = None
+            link.connection.abandon()
+            self.pool.drop(link.connection)
+        self.links.clear()
+        self.everywhere = ()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def came(self, link: Link, message: bytes) -> cython.int:
+        """Process a message of a server: a published message, or the answer to a request."""
+        batch: Batch = None
+        topic: Topic
+        if link.batches and len(link.batches) > link.unsent:
+            batch = link.batches[0]
+            topic = batch.topics[batch.answered]
+            if self.answers(message, batch.head, topic.name):
+                return self.answered(link, batch, topic)
+        try:
+            what, kind, name = self.pool.codec.read_message(message)
+        except ValueError:
+            what, kind, name = "", "", b""
+        if what == PUBLISHED:
+            self.publish(kind, name, message)
+        elif what == REFUSED and batch is not None:
+            self.refused(link, message)
+        else:
+            link.connection.give_up(errno.EINVAL, "it sent a message that is not a reply to any request")
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def answered(self, link: Link, batch: Batch, topic: Topic) -> cython.int:
+        """The server has confirmed the next topic of its oldest request."""
+        batch.answered += 1
+        link.asked -= 1
+        link.heard_at = self.now()
+        if batch.subscribes:
+            self.one_less(link, topic)
+        else:
+            link.held -= topic.size()
+            self.change -= topic.size()
+        if batch.answered == PyList_GET_SIZE(batch.topics):
+            link.batches.popleft()
+            if link.unsent > 0:
+                self.unsent[link] = None
+            self.write()
+            batch.end()
+            self.close_soon()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def one_less(self, link: Link, topic: Topic) -> cython.int:
+        """A server has confirmed a topic; the topic may be confirmed by all its servers now."""
+        request: TopicRequest
+        was_confirmed: cython.bint = topic.is_confirmed()
+        link.answered(topic)
+        if not was_confirmed and topic.is_confirmed():
+            for request in topic.requests:
+                request.confirm()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def refused(self, link: Link, error: bytes) -> cython.int:
+        """The server has rejected its oldest request; the error does not name the topic that is the cause."""
+        topic: Topic
+        batch: Batch = link.batches.popleft()
+        topics: list = batch.topics[batch.answered :]
+        link.heard_at = self.now()
+        link.asked -= PyList_GET_SIZE(topics)
+        if link.unsent > 0:
+            self.unsent[link] = None
+        batch.end()
+        if not batch.subscribes:
+            for topic in topics:
+                link.held -= topic.size()
+                self.change -= topic.size()
+            self.write()
+            return self.close_soon()
+        for topic in topics:
+            link.answered(topic)
+            if link not in topic.links:
+                continue
+            if len(topics) == 1:
+                self.fail(topic, error, REFUSED)
+            elif link not in topic.unanswered:
+                # Other clients may want the other topics of this request, so each is requested again by itself.
+                link.add(topic, True, 1)
+                self.unsent[link] = None
+        return self.write()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def publish(self, kind: str, name: bytes, message: bytes) -> cython.int:
+        topic: Topic = self.find(kind, name)
+        shared = None
+        if topic is not None:
+            for client in topic.clients():
+                shared = client.push(message, shared)
+        return 0
+
+    def lost(self, link: Link) -> None:
+        """The connection to a server has failed or could not be opened."""
+        self.drop_link(link, self.pool.error(f"no connection to server '{link.server.name}' for subscriptions"))
+
+    def follow_servers(self) -> None:
+        """Close connections to former addresses of servers; their topics are subscribed to again at the new ones."""
+        link: Link
+        for link in list(self.links.values()):
+            if link.connection.is_stale():
+                link.connection.abandon()
+                self.drop_link(link, b"")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def drop_link(self, link: Link, error: bytes) -> cython.int:
+        """Remove a link whose connection is closed."""
+        self.change -= link.held
+        link.lose(error)
+        link.timer = None
+        self.tell_change()
+        del self.links[link.server]
+        self.everywhere = ()
+        self.pool.drop(link.connection)
+        return self.add_chore(self.forget_link(link))

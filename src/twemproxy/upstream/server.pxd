@@ -1,0 +1,26 @@
+from twemproxy.net.event_loop cimport Action, EventLoop
+from twemproxy.upstream.health_states cimport HealthState
+from twemproxy.proxy.pool_settings cimport ConfiguredPool
+from twemproxy.stats.counters cimport Counter
+
+
+cdef class Server(Action):
+    cdef ConfiguredPool pool
+    cdef readonly str name
+    cdef readonly int position
+    cdef readonly object endpoint
+    cdef Counter* counters
+    cdef readonly HealthState state
+    cdef bint down
+    cdef readonly int failures
+    cdef EventLoop loop
+    cdef object on_verdict
+    cdef readonly list connections
+    cdef readonly dict of_profiles
+    cdef readonly list shared
+    cdef int recent_profile
+    cdef list recent
+
+    cdef int become(self, HealthState state) except -1
+    cdef int failed(self) except -1
+    cdef list connections_of(self, int profile)

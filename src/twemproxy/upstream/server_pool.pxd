@@ -1,0 +1,40 @@
+from twemproxy.net.event_loop cimport EventLoop
+from twemproxy.protocol.codec cimport Codec
+from twemproxy.protocol.request cimport Cursor, Item, Request
+from twemproxy.upstream.health cimport Health
+from twemproxy.proxy.pool_settings cimport ConfiguredPool
+from twemproxy.upstream.roles cimport Role
+from twemproxy.upstream.route_table cimport RouteTable
+from twemproxy.upstream.server cimport Server
+from twemproxy.upstream.server_connection cimport ServerConnection
+from twemproxy.stats.counters cimport Counter, CounterTable
+
+
+cdef class ServerPool(ConfiguredPool):
+    cdef EventLoop loop
+    cdef readonly Codec codec
+    cdef Request request
+    cdef Cursor cursor
+    cdef Item item
+    cdef Health health
+    cdef readonly RouteTable routes
+    cdef readonly bytes refused
+    cdef CounterTable table
+    cdef Counter* counters
+    cdef Counter* process_counters
+    cdef object log
+    cdef public object find_clients
+    cdef set unshared
+    cdef readonly object private
+    cdef readonly object subscriptions
+    cdef readonly object poll
+    cdef object health_checks
+    cdef object refreshing
+    cdef readonly object profiles
+    cdef double started
+
+    cdef Server server_of_key(self, unsigned char* buf, Py_ssize_t start, Request request)
+    cdef Server server_of_found(self, unsigned char* buf, Py_ssize_t start, Request request, Item item)
+    cdef ServerConnection open_unshared(self, Server server, int profile, Role role)
+    cdef ServerConnection connection(self, Server server, unsigned int client, int profile)
+    cdef list connections_of(self, Server server, int profile)

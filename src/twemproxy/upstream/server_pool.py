@@ -1,0 +1,410 @@
+"""A server pool: its servers with their connections, its codec and its ring.
+
+Compiled-only.
+"""
+
+import os
+import time
+
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.libc.string import memcpy
+from cython.cimports.twemproxy.hashing.ring import RingBuilder
+from cython.cimports.twemproxy.net.block import Block, block_bytes
+from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.net.timers import CallbackTimer
+from cython.cimports.twemproxy.protocol.codec import Codec
+from cython.cimports.twemproxy.protocol.request import Cursor, Item, Request
+from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
+from cython.cimports.twemproxy.stats.counters import CounterTable
+from cython.cimports.twemproxy.upstream.fenced import FencedConnection
+from cython.cimports.twemproxy.upstream.health import Health
+from cython.cimports.twemproxy.upstream.internal_request import InternalRequest
+from cython.cimports.twemproxy.upstream.pipeline import Pipeline
+from cython.cimports.twemproxy.upstream.roles import PRIVATE, PROBE, SHARED, SUBSCRIBER, Role
+from cython.cimports.twemproxy.upstream.route_table import RouteTable
+from cython.cimports.twemproxy.upstream.server import Server
+from cython.cimports.twemproxy.upstream.server_connection import ServerConnection
+
+from twemproxy import __version__
+from twemproxy.proxy.pool_log import PoolLog
+from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS
+from twemproxy.upstream.address_refresh import AddressRefresh
+from twemproxy.upstream.endpoint import Endpoint, error_text
+from twemproxy.upstream.health_checks import HealthChecks
+from twemproxy.upstream.identity import run_id
+from twemproxy.upstream.private_connections import PrivateConnections
+from twemproxy.upstream.profiles import Profiles
+from twemproxy.upstream.pubsub import Subscriptions
+from twemproxy.upstream.server_poll import ServerPoll
+
+# Microseconds of silence after which a server may be busy with a script.
+BUSY_AFTER = cython.declare(cython.const[int64_t], 100_000)
+# Directives that a running pool keeps: where it listens and where keys are, and what open connections depend on.
+FIXED = (
+    *("name", "listen", "servers", "redis", "hash", "hash_tag", "distribution"),
+    *("server_connections", "redis_auth", "redis_db"),
+)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def is_silent(connection: ServerConnection) -> cython.bint:
+    """Whether a connection has requests and has been silent for BUSY_AFTER."""
+    requests: Pipeline = connection.requests
+    return requests.head != requests.tail and connection.heard_at + BUSY_AFTER <= connection.loop.now
+
+
+@cython.final
+@cython.cclass
+class ServerPool(ConfiguredPool):
+    """``refused``: the reply when no server is live. ``find_clients(pool)``: returns the connected clients; the data
+    plane sets it. ``unshared``: the connections that clients do not share.
+
+    ``request``, ``item``: reused for each request of the pool. ``cursor``: the cursor of clients without an incomplete
+    request.
+    """
+
+    def __init__(self, config, loop: EventLoop, codec: Codec, table: CounterTable, slots, resolver) -> None:
+        """``config``: a PoolConfig. ``slots``: a ``worker.messages.PoolSlots``, its counters in ``table``.
+        ``resolver``: see ``upstream.addresses.Resolver``.
+        """
+        server: Server
+        ConfiguredPool.__init__(self, config)
+        self.loop = loop
+        self.codec = codec
+        self.request = Request()
+        self.cursor = Cursor()
+        self.item = Item()
+        self.log = PoolLog(config.name, config.redis)
+        self.started = time.time()
+        self.refused = codec.error(error_text(111))
+        # The pointers below are valid as long as the table exists.
+        self.table = table
+        self.process_counters = table.at(0)
+        self.counters = table.at(slots.pool)
+        names = [each.name.encode() for each in config.servers]
+        rings: RingBuilder = RingBuilder(
+            config.distribution,
+            config.hash,
+            config.hash_tag.encode(),
+            names,
+            [each.weight for each in config.servers],
+            int(time.time()),
+        )
+        servers = []
+        for each, at in zip(config.servers, slots.servers, strict=True):
+            server = Server(self, each.name, len(servers), Endpoint(self, each, codec, resolver))
+            server.counters = table.at(at)
+            self.make_connections(server, 0, config.server_connections)
+            servers.append(server)
+        self.health = Health(self, loop, rings, tuple(servers), self.log)
+        self.health.pool_counters = self.counters
+        self.routes = self.health.routes
+        self.unshared = set()
+        self.private = PrivateConnections(self)
+        self.profiles = Profiles(self)
+        self.subscriptions = Subscriptions(self)
+        self.poll = ServerPoll(self, codec.says_error)
+        self.health_checks = HealthChecks(self)
+        self.refreshing = AddressRefresh(self)
+        self.health.on_ejected = self.ejected
+        self.health.on_routes = self.replace_routes
+
+    @property
+    def servers(self):
+        """The servers, in the order of the configuration."""
+        return self.routes.servers
+
+    def replace_routes(self, routes: RouteTable) -> None:
+        """Replace the route table: keys may have moved to other servers."""
+        self.routes = routes
+        self.subscriptions.rebalance()
+
+    def replace_settings(self, config) -> None:
+        """Replace the settings of the pool; requests in progress go on.
+
+        Raises ValueError if a directive of FIXED has another value.
+        """
+        server: Server
+        for name in FIXED:
+            if getattr(config, name) != getattr(self.settings.config, name):
+                raise ValueError(f"'{name}' of a running pool cannot be changed")
+        self.settings = PoolSettings(config)
+        self.codec.permit(config.allow_commands, config.deny_commands)
+        for server in self.routes.servers:
+            for connection in server.shared:
+                connection.apply_settings()
+        for connection in self.unshared:
+            connection.apply_settings()
+        self.health.apply_settings()
+        self.health_checks.apply_settings()
+        self.refreshing.apply_settings()
+        self.subscriptions.apply_settings()
+
+    def new_connection(self, server: Server, profile: int, role: Role):
+        """A new connection to the server, still closed."""
+        connection: ServerConnection
+        if role == SHARED and self.codec.is_shaped(profile):
+            connection = FencedConnection(self, self.loop, self.codec, server, profile, role)
+        else:
+            connection = ServerConnection(self, self.loop, self.codec, server, profile, role)
+        connection.process_counters = self.process_counters
+        return connection
+
+    def make_connections(self, server: Server, profile: int, n: int) -> list:
+        """Make ``n`` shared connections of a profile to a server, still closed."""
+        connections = []
+        for _ in range(n):
+            connections.append(self.new_connection(server, profile, SHARED))
+        server.add_connections(profile, connections)
+        return connections
+
+    @cython.cfunc
+    @cython.inline
+    def server_of_key(self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request) -> Server:
+        """The server of a request's key; the request begins in ``buf`` at ``start``."""
+        if request.key_decoded:
+            return self.routes.server_of(cython.address(request.decoded[0]), 0, request.key_end)
+        return self.routes.server_of(buf, start + request.key_start, start + request.key_end)
+
+    @cython.cfunc
+    def server_of_found(self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request, item: Item) -> Server:
+        """As ``RouteTable.server_of_all``, for the keys that ``Codec.next_key`` finds.
+
+        ``item``: from ``Codec.begin_keys``.
+        """
+        server: Server = None
+        other: Server
+        while self.codec.next_key(buf, start, request, item):
+            other = self.routes.server_of(buf, start + item.key_start, start + item.key_end)
+            if server is not None and other is not server:
+                return None
+            server = other
+            if self.routes.ring.is_random:
+                break
+        return server if server is not None else self.routes.any_server()
+
+    @cython.cfunc
+    def connection(self, server: Server, client: cython.uint, profile: cython.int) -> ServerConnection:
+        """The connection to a server for a client: always the same, so that a client reads its own writes."""
+        connections: list = server.connections
+        if profile != 0:
+            connections = self.connections_of(server, profile)
+        if len(connections) == 1:
+            return cython.cast(ServerConnection, connections[0])
+        return cython.cast(ServerConnection, connections[client % len(connections)])
+
+    @cython.cfunc
+    def connections_of(self, server: Server, profile: cython.int) -> list:
+        """The connections of a profile other than 0 to a server, made with the first call."""
+        connections: list = server.connections_of(profile)
+        if connections is None:
+            connections = self.make_connections(server, profile, len(server.connections))
+            self.profiles.adopt(server, profile, connections)
+        return connections
+
+    def profile_connections(self, server: Server, profile: int) -> list:
+        """As ``connections_of``."""
+        return self.connections_of(server, profile)
+
+    # --- connections that clients do not share -----------------------------------------------------------------
+
+    def open_private(self, server: Server, profile: int):
+        """A new connection for one client at a time; its first request opens it."""
+        return self.open_unshared(server, profile, PRIVATE)
+
+    def open_subscriber(self, server: Server):
+        """A new connection for subscriptions; its first request opens it."""
+        return self.open_unshared(server, 0, SUBSCRIBER)
+
+    def open_probe(self, server: Server, timeout: int):
+        """A new connection for a health check that may take ``timeout`` microseconds; its request opens it."""
+        connection: ServerConnection = self.open_unshared(server, 0, PROBE)
+        connection.own_timeout = connection.own_open_timeout = timeout
+        return connection
+
+    @cython.cfunc
+    def open_unshared(self, server: Server, profile: cython.int, role: Role) -> ServerConnection:
+        connection: ServerConnection = self.new_connection(server, profile, role)
+        self.unshared.add(connection)
+        return connection
+
+    def drop(self, connection) -> None:
+        """Remove a connection that is not shared; it is closed."""
+        self.unshared.discard(connection)
+
+    def keep(self, change: cython.Py_ssize_t) -> None:
+        """Count ``change`` more bytes for subscriptions, fewer if negative."""
+        self.loop.blocks.kept += change
+
+    def may_keep(self, held: cython.Py_ssize_t, more: cython.Py_ssize_t) -> bool:
+        """Whether a client with ``held`` bytes may have ``more`` for subscriptions: up to half of the limit for all."""
+        return self.loop.blocks.kept + more <= self.loop.blocks.most_kept and held + more <= (
+            self.loop.blocks.most_kept // 2
+        )
+
+    def ask(self, request: bytes, done) -> None:
+        """Send a request of the proxy's own to any server; ``done``: see InternalRequest."""
+        self.connection(self.routes.any_server(), 0, 0).ask(request, done)
+
+    def ask_server(self, server: Server, request: bytes, done, kind: int) -> None:
+        """As ``ask``, to one server; ``kind``: ``Request.expected`` for the reply."""
+        self.connection(server, 0, 0).ask(request, done, kind)
+
+    def may_be_busy(self) -> bool:
+        """Whether the only server may be busy with a script: a connection for scripts has waited for a reply for
+        BUSY_AFTER.
+
+        False in a pool of several servers.
+        """
+        connection: ServerConnection
+        found: cython.bint = False
+        if self.routes.n_servers > 1:
+            return False
+        for connection in (*cython.cast(Server, self.routes.servers[0]).shared, *self.unshared):
+            found = found or (connection.shaped and is_silent(connection))
+        return found
+
+    def send_framed(self, server: Server, request: Request, data: bytes, done) -> None:
+        """Send the request with the bytes ``data``, which may have been framed for any pool of the same protocol.
+
+        ``done``: see InternalRequest.
+        """
+        length: cython.Py_ssize_t = PyBytes_GET_SIZE(data)
+        block: cython.pointer[Block] = self.loop.blocks.take(length)
+        memcpy(block_bytes(block), PyBytes_AS_STRING(data), length)
+        try:
+            self.connection(server, 0, 0).send_request(
+                InternalRequest(done), 0, request, request.expected, block, 0, length
+            )
+        finally:
+            self.loop.blocks.release(block)
+
+    def connects(self) -> int:
+        """How many connections to servers have been opened."""
+        return sum(each.endpoint.connects for each in self.routes.servers)
+
+    def is_open(self) -> bool:
+        """See ``RouteTable``."""
+        return self.routes.is_open
+
+    def any_server(self) -> Server:
+        """See ``RouteTable``."""
+        return self.routes.any_server()
+
+    def server_of(self, key: bytes) -> Server:
+        """The server that has this key."""
+        return self.routes.server_of_all([key])
+
+    def server_of_all(self, keys: list) -> Server | None:
+        """See ``RouteTable``."""
+        return self.routes.server_of_all(keys)
+
+    def live_servers(self) -> tuple:
+        """The live servers; all servers if none is live."""
+        return self.routes.live or self.routes.servers
+
+    def is_random(self) -> bool:
+        """Whether the distribution is ``random``: a key has no server of its own."""
+        return self.routes.ring.is_random
+
+    def tell_guesses(self, address: str, count: int) -> None:
+        """Log that a client is closed after ``count`` wrong passwords."""
+        self.log.client_guesses(address, count, self.loop.now)
+
+    def now(self) -> int:
+        """The time of the event loop, in microseconds."""
+        return self.loop.now
+
+    def timer(self, callback):
+        """A new timer of the event loop, a ``net.timers.CallbackTimer``; it calls ``callback()``."""
+        return CallbackTimer(self.loop.timers, callback)
+
+    def turn(self) -> int:
+        """The number of the event loop's turn."""
+        return self.loop.turn
+
+    def ejected(self, server: Server) -> int:
+        """A server was ejected; returns the microseconds until its next health check."""
+        connection: ServerConnection
+        for connection in list(server.shared):
+            # The proxy may now have to reply to the requests on these connections.
+            self.loop.want_flush(connection)
+        return self.health_checks.ejected(server)
+
+    def leave_stale_address(self, server: Server) -> None:
+        """A server's addresses have changed: move the connections whose addresses are gone."""
+        connection: ServerConnection
+        for connection in list(server.shared):
+            connection.leave_stale_address()
+        self.private.follow_servers()
+        self.subscriptions.follow_servers()
+
+    def reinstate(self, server: Server) -> None:
+        """Reinstate an ejected server."""
+        self.health.reinstate(server)
+
+    def error(self, text: str) -> bytes:
+        """An error reply in the pool's protocol."""
+        return self.codec.error(text)
+
+    def can_use(self, profile: int, client):
+        """Whether servers accept a profile; None while this is being tested, see ``Profiles``."""
+        return self.profiles.can_use(profile, client)
+
+    def preconnect(self) -> None:
+        """Open one connection to each server."""
+        server: Server
+        for server in self.routes.servers:
+            server.connections[0].preconnect()
+
+    def clients(self) -> list:
+        """The connected clients."""
+        return self.find_clients(self)
+
+    def statistics(self) -> list:
+        """(name, value) of the figures of this process and of the pool, the servers' figures summed up."""
+        server: Server
+        i: cython.Py_ssize_t
+        totals: list = [0] * len(SERVER_METRICS)
+        now = time.time()
+        figures = [
+            ("pid", os.getpid()),
+            ("run_id", run_id(self.config.name)),
+            ("uptime", int(now - self.started)),
+            ("time", int(now)),
+            ("version", __version__),
+            ("pointer_size", 8 * cython.sizeof(cython.p_void)),
+            ("pool", self.config.name),
+        ]
+        for i in range(len(PROCESS_METRICS)):
+            figures.append((PROCESS_METRICS[i].name, self.process_counters[i]))
+        for i in range(len(POOL_METRICS)):
+            figures.append((POOL_METRICS[i].name, self.counters[i]))
+        for server in self.routes.servers:
+            for i in range(len(SERVER_METRICS)):
+                totals[i] += server.counters[i]
+        figures.append(("servers", self.routes.n_servers))
+        figures.append(("servers_live", len(self.routes.live)))
+        for metric, total in zip(SERVER_METRICS, totals, strict=True):
+            if metric.kind != "timestamp":
+                figures.append((metric.name, total))
+        return figures
+
+    def server_statistics(self) -> list:
+        """(name, figures) of each server; figures: (name, value) pairs of this process."""
+        server: Server
+        i: cython.Py_ssize_t
+        servers = []
+        for server in self.routes.servers:
+            figures = [
+                ("state", "live" if server.live else "ejected"),
+                ("address", server.endpoint.server.pname),
+                ("failures", server.failures),
+            ]
+            for i in range(len(SERVER_METRICS)):
+                figures.append((SERVER_METRICS[i].name, server.counters[i]))
+            servers.append((server.name, figures))
+        return servers

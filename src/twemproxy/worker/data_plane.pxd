@@ -1,0 +1,19 @@
+from twemproxy.net.event_loop cimport EventLoop
+from twemproxy.net.timers cimport Timer
+from twemproxy.downstream.drain cimport Drain
+from twemproxy.downstream.admission cimport Admission
+from twemproxy.proxy.memory_limit cimport MemoryLimit
+from twemproxy.stats.counters cimport Counter
+
+
+cdef class DataPlane:
+    cdef readonly EventLoop loop
+    cdef readonly list pools
+    cdef list listeners
+    cdef Admission admission
+    cdef MemoryLimit memory
+    cdef Counter* process_counters
+    cdef Timer trimming
+    cdef Timer cutting_off
+    cdef bint draining
+    cdef Drain drain_state

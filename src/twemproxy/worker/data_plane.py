@@ -1,0 +1,147 @@
+"""All pools of a worker on one event loop; the return of unused memory, and the drain.
+
+Compiled-only; the worker's Python code uses the data plane through this class.
+"""
+
+import cython
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.twemproxy.downstream.admission import Admission
+from cython.cimports.twemproxy.downstream.client import ClientConnection
+from cython.cimports.twemproxy.downstream.client_states import ABORTED
+from cython.cimports.twemproxy.downstream.drain import Drain
+from cython.cimports.twemproxy.downstream.listener import Listener
+from cython.cimports.twemproxy.libc.epoll import EPOLLIN
+from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.net.timers import NEVER, CallbackTimer
+from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
+from cython.cimports.twemproxy.stats.counters import CounterTable
+from cython.cimports.twemproxy.stats.positions import CLIENT_ERR
+from cython.cimports.twemproxy.upstream.server_pool import ServerPool
+
+from twemproxy.log import get_logger
+
+# Microseconds between returns of unused memory to the system.
+TRIM_INTERVAL = cython.declare(cython.const[int64_t], 5_000_000)
+# Size of one read, as a multiple of nutcracker's unit of memory (option -m).
+READS_PER_MBUF = 8
+
+_logger = get_logger(__name__)
+
+
+def log_defect(defect) -> None:
+    """Log an unexpected exception with its traceback."""
+    _logger.error("error inside the proxy, one connection is closed", exc_info=defect)
+
+
+@cython.final
+@cython.cclass
+class DataPlane:
+    """The data plane of one worker; ``run`` returns when a drain is complete."""
+
+    def __init__(self, verbosity: int, mbuf_size: int, client_limit: int, max_memory: int) -> None:
+        """``verbosity``: the log level. ``mbuf_size``: the option -m, in bytes. For all pools together, 0 for no limit:
+        ``client_limit`` in clients, ``max_memory`` in bytes.
+        """
+        self.loop = EventLoop(log_defect, READS_PER_MBUF * mbuf_size)
+        self.loop.verbosity = verbosity
+        self.pools = []
+        self.listeners = []
+        self.memory = MemoryLimit(self.loop, max_memory)
+        self.admission = Admission(client_limit, self.memory)
+        self.trimming = CallbackTimer(self.loop.timers, self.trim)
+        self.cutting_off = CallbackTimer(self.loop.timers, self.cut_off_clients)
+
+    def add_pool(self, config, codec, table: CounterTable, slots, resolver) -> None:
+        """Add a pool; see ServerPool."""
+        pool: ServerPool = ServerPool(config, self.loop, codec, table, slots, resolver)
+        pool.find_clients = self.clients_of
+        self.process_counters = pool.process_counters
+        self.pools.append(pool)
+
+    def replace_settings(self, index: int, config) -> None:
+        """Replace the settings of a pool; see ``ServerPool.replace_settings``. ``index``: in the order of ``pools``."""
+        pool: ServerPool = self.pools[index]
+        client: ClientConnection
+        pool.replace_settings(config)
+        for client in self.clients_of(pool):
+            client.look_for_idleness()
+
+    def preconnect(self) -> None:
+        """Open connections to the servers of pools with ``preconnect``."""
+        pool: ServerPool
+        for pool in self.pools:
+            if pool.config.preconnect:
+                pool.preconnect()
+
+    def listen(self, sockets: list) -> None:
+        """Accept clients on these descriptors, one per pool, in pool order."""
+        listener: Listener
+        for fd, pool in zip(sockets, self.pools, strict=True):
+            listener = Listener(fd, pool, self.admission)
+            self.listeners.append(listener)
+            self.loop.watch(listener, EPOLLIN)
+
+    def set_verbosity(self, level: int) -> None:
+        """Set the log level."""
+        self.loop.verbosity = level
+
+    def settle(self, patience: float, on_settled) -> None:
+        """Serve until all requests in progress have replies, then call ``on_settled``.
+
+        ``patience``: seconds of silence of a server, or a client, after which its requests fail, see
+        ``downstream.drain``.
+        """
+        if self.drain_state is None:
+            self.drain_state = Drain(self.loop, self.pools, self.clients, int(patience * 1_000_000), on_settled)
+
+    def drain(self, timeout: float, patience: float) -> None:
+        """Stop accepting, reply to the requests that were read, and end; close remaining clients after ``timeout``
+        seconds.
+
+        ``patience``: as in ``settle``, which need not have been called. Another call can only shorten the timeout.
+        """
+        listener: Listener
+        self.settle(patience, None)
+        if not self.draining:
+            self.draining = True
+            for listener in self.listeners:
+                listener.close()
+            self.listeners.clear()
+            self.drain_state.close_clients()
+        self.cutting_off.arm_by(self.loop.now + int(timeout * 1_000_000))
+
+    def clients(self) -> list:
+        """The connected clients."""
+        return [channel for channel in self.loop.channels if isinstance(channel, ClientConnection)]
+
+    def clients_of(self, pool: ServerPool) -> list:
+        """The connected clients of a pool, without those that are closed at the end of the turn."""
+        client: ClientConnection
+        found: list = []
+        for client in self.clients():
+            if client.pool is pool and client.state != ABORTED:
+                found.append(client)
+        return found
+
+    def run(self) -> None:
+        """Serve until a drain is complete."""
+        while not (self.draining and self.admission.open == 0):
+            self.loop.run_once()
+            if self.loop.blocks.allocated > 0 and self.trimming.at == NEVER:
+                self.trimming.arm(self.loop.now + TRIM_INTERVAL)
+            if self.loop.blocks.allocated > self.memory.limit:
+                self.memory.look()
+            if self.process_counters is not cython.NULL:
+                self.memory.count(self.process_counters)
+
+    def trim(self) -> None:
+        """Return unused memory to the system."""
+        # Large blocks are given back over several turns, which trimming would not wait for.
+        if self.loop.blocks.dropped == 0:
+            self.loop.blocks.trim()
+
+    def cut_off_clients(self) -> None:
+        """The time of the drain is over: close the remaining clients."""
+        client: ClientConnection
+        for client in self.clients():
+            client.close(CLIENT_ERR, "the proxy stops")
