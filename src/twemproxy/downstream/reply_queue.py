@@ -208,7 +208,11 @@ class ReplyQueue(ReplyHandler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close_owner(self) -> cython.int:
-        return 0 if self.stream is None else self.stream.abort("an error inside the proxy")
+        if self.stream is not None:
+            self.stream.abort("an error inside the proxy")
+            # Until the client is closed its other replies would fail in the same way, one after the other.
+            self.close()
+        return 0
 
     # --- for tests: the same with ``bytes`` ------------------------------------------------------------------------
 

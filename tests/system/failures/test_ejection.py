@@ -153,7 +153,7 @@ def test_server_that_does_not_answer_a_probe_well_stays_out(retrying: Stage, ans
         probe.send(answer)
         probe.close()
         assert client.ask("SET", ON_DEAD[0], "moved") == OK
-    assert retrying.proxy.pool_stats()["server_ejects"] == 1
+    retrying.proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
 
 
 def test_clients_do_not_notice_probes_of_a_dead_server(retrying: Stage) -> None:
@@ -166,7 +166,7 @@ def test_clients_do_not_notice_probes_of_a_dead_server(retrying: Stage) -> None:
         return retrying.proxy.server_stats("s01")["server_err"] >= errors + 3
 
     wait_until(has_been_probed, "the server has been probed three times")
-    assert retrying.proxy.pool_stats()["server_ejects"] == 1
+    retrying.proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
     assert retrying.proxy.pool_stats()["forward_error"] == 1
 
 
@@ -189,7 +189,7 @@ def test_every_kind_of_failure_counts() -> None:
         assert moved.request() == [b"GET", ON_DEAD[0].encode()]
         moved.send(OK)
         client.expect(OK)
-        assert proxy.pool_stats()["server_ejects"] == 1
+        proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
 
 
 def test_ketama_moves_only_the_keys_of_the_ejected(servers: list[RedisServer]) -> None:

@@ -73,7 +73,7 @@ def test_an_end_instead_of_the_greeting_is_a_failure() -> None:
                 assert peer.request() == [b"AUTH", b"pw"]
                 peer.close()
             assert client.reply().startswith(b"-ERR ")
-        assert proxy.pool_stats()["server_ejects"] == 1
+        proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
 
 
 def test_probes_authenticate() -> None:

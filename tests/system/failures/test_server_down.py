@@ -39,7 +39,7 @@ def ejected(
                 assert client.ask("SET", ON_DEAD[0], "1") == error("ERR Connection refused")
             else:
                 assert client.ask_text(store("set", ON_DEAD[0], "1")) == server_error("Connection refused")
-            assert proxy.pool_stats()["server_ejects"] == 1
+            proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
             yield proxy, client
 
 

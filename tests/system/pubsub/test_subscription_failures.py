@@ -285,7 +285,7 @@ def test_a_lost_connection_ejects(servers: list[RedisServer]) -> None:
             publish(publisher, name, "x")
             subscriber.expect(message(name, "x"))
         assert not first.has_connection()
-        assert proxy.pool_stats()["server_ejects"] == 1
+        proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
         assert proxy.server_stats("s00")["server_connections"] == 0
 
 
