@@ -461,3 +461,20 @@ def test_every_wait_is_for_what_was_written_before_it(play: Play) -> None:
         private.expect(command("WAIT", 1, 0))
         private.send(integer(1))
         play.client.expect(OK + integer(1))
+
+
+def test_a_watch_that_failed_can_be_tried_again() -> None:
+    """EXEC does nothing after that, as after a change of a key: what was watched before may have changed."""
+    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+        client = proxy.client()
+        client.send(command("WATCH", "k"))
+        peer = server.accept()
+        peer.expect(command("WATCH", "k"))
+        peer.close()
+        assert client.reply().startswith(b"-")
+        client.send(command("WATCH", "k"))
+        server.answer(OK)
+        client.expect(OK)
+        assert client.ask("MULTI") == OK
+        assert client.ask("GET", "k") == b"+QUEUED\r\n"
+        assert client.ask("EXEC") == b"*-1\r\n"

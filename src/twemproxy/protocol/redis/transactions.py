@@ -119,6 +119,11 @@ def _watch(keys: list[bytes], session: Session) -> Plan:
     if transaction.watching and transaction.server is not None:
         server = transaction.server
     ready = session.client.reservations().reserve(server, session.profile, kept=True)
+    if isinstance(ready, bytes) and transaction.watching and not session.client.awaits_replies():
+        # The connection is lost, and with it what was watched there: EXEC will do nothing, as after a change of a key.
+        session.client.reservations().give_back(False)
+        session.lapsed()
+        ready = session.client.reservations().reserve(server, session.profile, kept=True)
     if isinstance(ready, bytes):
         return Answer(ready)
     if not ready:
