@@ -128,6 +128,9 @@ class FencedConnection(ServerConnection):
         deadline: int64_t = NEVER
         if requests.head != requests.tail:
             deadline = newest(requests).deadline
+        elif self.timeout() > 0:
+            # Deadlines are in order, so without one the fence would keep later requests from being overdue.
+            deadline = self.loop.now + self.timeout()
         make_place(requests)
         length = self.fences.put(self.out, self.loop.blocks, self.codec, urgent)
         return add_fence(requests, length, deadline)
@@ -147,12 +150,8 @@ class FencedConnection(ServerConnection):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def flush(self) -> cython.int:
-        if self.is_down():
-            self.answer_unsent()
-        if self.state == READY and not self.writes_suspended and self.fences.unfenced > 0:
-            self.put_fence(False)
-        return ServerConnection.flush(self)
+    def end_last_slice(self) -> cython.int:
+        return self.put_fence(False) if self.fences.unfenced > 0 else 0
 
     @cython.cfunc
     @cython.exceptval(-2, check=True)

@@ -51,6 +51,7 @@ cdef class Pipeline:
     cdef void skip_dropped(self) noexcept
     cdef void drop_late_reply(self) noexcept
     cdef list take_failed(self, SendQueue out, BlockPool blocks, bint again)
+    cdef unsigned int n_unsent(self) noexcept
     cdef unsigned int unsent_fences(self) noexcept
     cdef list take_unsent(self, SendQueue out, BlockPool blocks)
     cdef list take_unsupported(self, int features, SendQueue out, BlockPool blocks)

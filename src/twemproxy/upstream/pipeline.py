@@ -222,6 +222,15 @@ class Pipeline:
 
     @cython.cfunc
     @cython.exceptval(check=False)
+    def n_unsent(self) -> cython.uint:
+        """How many requests are unwritten, without a partly written one and without fences."""
+        n: cython.uint = self.tail - self.written
+        if n > 0 and self.fences > 0:
+            n -= self.unsent_fences()
+        return n - 1 if n > 0 and self.sent_of_next > 0 else n
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
     def unsent_fences(self) -> cython.uint:
         """How many fences are unwritten."""
         n: cython.uint = 0

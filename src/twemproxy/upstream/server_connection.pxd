@@ -28,6 +28,7 @@ cdef class ServerConnection(ServerStream):
     cdef int fence_off(self, object owner) except -1
     cdef bint is_stuck(self) noexcept
     cdef int drop_unsent(self) except -1
+    cdef int end_last_slice(self) except -1
     cdef int forget_unsent_fences(self) except -1
     cdef int enqueue(self, ReplyHandler handler, unsigned int position, Py_ssize_t length, unsigned char expected, unsigned char required_features) except -1
     cdef Py_ssize_t consumed(self, Py_ssize_t start) except -1
@@ -50,6 +51,7 @@ cdef class ServerConnection(ServerStream):
     cdef int64_t timeout(self) noexcept
     cdef bint is_down(self) noexcept
     cdef int answer_unsent(self) except -1
+    cdef int end_with(self, bytes reply) except -1
     cdef int64_t silent_by(self) noexcept
     cdef int leave(self) except -1
     cdef int reconnect(self) except -1

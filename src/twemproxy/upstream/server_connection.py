@@ -175,6 +175,12 @@ class ServerConnection(ServerStream):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def end_last_slice(self) -> cython.int:
+        """Put a fence after the last request, unless it has one."""
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def forget_unsent_fences(self) -> cython.int:
         """Remove the fences that ``Pipeline.take_unsent`` has removed from the pipeline."""
         return 0
@@ -230,6 +236,8 @@ class ServerConnection(ServerStream):
             return self.loop.defer(self)
         if self.state != READY or self.writes_suspended:
             return 0
+        if self.fenced:
+            self.end_last_slice()
         return Stream.flush(self)
 
     @cython.cfunc
@@ -270,17 +278,24 @@ class ServerConnection(ServerStream):
     def answer_unsent(self) -> cython.int:
         """Reply to unwritten requests in the server's place; see ``on_server_down``.
 
-        This runs at the end of the turn, when all requests of the turn have been read.
+        This runs at the end of the turn, when all requests of the turn have been read. Requests of a private connection
+        depend on each other, so with the first one that the server does not get, all fail and the connection ends: a
+        transaction must not run in part, nor be left open for the next client.
         """
         handler: ReplyHandler
         position: cython.uint
         expected: cython.uchar
         request: bytes
         reply: bytes
-        unsent: list = self.requests.take_unsent(self.out, self.loop.blocks)
+        unsent: list
+        if self.requests.n_unsent() == 0:
+            return 0
+        if not self.policy.independent:
+            return self.end_with(self.endpoint.down_reply())
+        unsent = self.requests.take_unsent(self.out, self.loop.blocks)
         self.forget_unsent_fences()
         for handler, position, expected, request, _, _ in unsent:
-            reply = self.endpoint.missing_reply(request, expected & RESP3 != 0) if self.policy.independent else b""
+            reply = self.endpoint.missing_reply(request, expected & RESP3 != 0)
             if not reply:
                 self.tell_failed([(handler, position, expected)], self.endpoint.down_reply())
                 continue
@@ -312,12 +327,17 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def open(self) -> cython.int:
-        failed: list
         reason: str = self.may_open() if self.may_open is not None else ""
-        if not reason:
-            return ServerStream.open(self)
+        return self.end_with(self.endpoint.explanation(reason)) if reason else ServerStream.open(self)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def end_with(self, reply: bytes) -> cython.int:
+        """Close the connection for a reason that is not the server's; all requests fail with this error."""
+        failed: list
+        self.shut()
         failed = self.take_failed(False)
-        self.tell_failed(failed, self.endpoint.explanation(reason))
+        self.tell_failed(failed, reply)
         self.wake_waiting()
         if self.on_settled is not None:
             self.on_settled(False, False)
@@ -705,6 +725,7 @@ class ServerConnection(ServerStream):
         failed: list = self.requests.take_unsupported(self.features, self.out, self.loop.blocks)
         if failed:
             self.tell_failed(failed, self.endpoint.explanation(self.codec.missing_feature_text()))
+            self.wake_waiting()
         return 0
 
     @cython.cfunc

@@ -216,3 +216,35 @@ def test_what_waits_for_the_server_when_it_is_ejected() -> None:
         peer.read_until(b"x\r\n")
         peer.send(OK)
         writer.expect(OK)
+
+
+def test_a_transaction_does_not_run_in_part_nor_stay_open() -> None:
+    """The server is ejected while its connections are intact: it says that it loads its data."""
+    queued = b"+QUEUED\r\n"
+    lost = error("EXECABORT Transaction discarded because its server connection was lost, nothing of it was executed")
+    refused = error("ERR " + down("error", "s00"))
+    for later in ("EXEC", "SET"):
+        with (
+            ScriptedServer() as server,
+            Proxy(redis_pool(server, on_server_down="error", **EJECTING)) as proxy,
+        ):
+            client, other = proxy.client(), proxy.client()
+            client.send(command("MULTI") + command("SET", "k", "1"))
+            private = server.accept()
+            private.expect(command("MULTI"))
+            private.send(OK)
+            private.expect(command("SET", "k", "1"))
+            private.send(queued)
+            client.expect(OK + queued)
+            other.send(command("GET", "k"))
+            server.answer(error("LOADING the data"))
+            other.expect(error("LOADING the data"))
+            proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
+            if later == "SET":
+                assert client.ask("SET", "k", "2") == refused
+                private.expect_closed()
+                assert client.ask("EXEC") == lost
+            else:
+                assert client.ask("EXEC") == refused
+                private.expect_closed()
+            assert client.ask("MULTI") == OK
