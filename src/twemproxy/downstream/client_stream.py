@@ -55,14 +55,8 @@ from twemproxy.upstream.private_connections import Reservations
 # A client's requests wait while more than REPLIES_HIGH bytes of its replies are unsent, until they fall to REPLIES_LOW.
 REPLIES_HIGH = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 REPLIES_LOW = cython.declare(cython.const[cython.Py_ssize_t], 256 * 1024)
-# Bytes of a request that are passed to ``Codec.plan`` first: most plans need no more, and a copy of all may be large.
-LOOKED_AT = cython.declare(cython.const[cython.Py_ssize_t], 16 * 1024)
 WARN = cython.declare(cython.const[cython.int], 4)
 INFO = cython.declare(cython.const[cython.int], 6)
-WRITES_ON = (
-    "more than {limit} bytes of requests arrived while the client read no replies, and none of them is executed: read"
-    " replies earlier, or raise 'client_input_limit' in the configuration of the pool"
-)
 # Value of ``Session.replies`` when the next request gets no reply.
 SKIP_NEXT = cython.declare(cython.const[cython.int], 2)
 

@@ -55,6 +55,11 @@ def refuse_rest(client: ClientStream, problem: str) -> cython.int:
     reads the error.
     """
     codec: Codec = client.pool.codec
+    if client.steps is not None:
+        if not client.steps_are_messages:
+            # The client may have got a part of the reply; only the rest of this reply could follow.
+            return client.abort(problem)
+        client.drop_steps()
     client.drop_input()
     client.discard = 0
     client.blocked_on = None

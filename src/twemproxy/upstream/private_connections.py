@@ -377,9 +377,12 @@ class PrivateConnections:
         reserved.connection.ask(request, done)
 
     def _keep(self, reserved: Reserved) -> None:
-        """Keep the connection for another client."""
+        """Keep the connection for another client, unless its address is stale by now."""
         connection = reserved.connection
         self.in_use -= 1
+        if connection.is_stale():
+            self._close(connection)
+            return
         connection.on_settled = lambda ready, _: None if ready else self._forget(connection)
         self._idle.append((self._pool.now() + IDLE_TIME, reserved.server, reserved.profile, connection))
         self._idle_timer.arm_by(self._idle[0][0])
