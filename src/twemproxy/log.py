@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from twemproxy.worker.messages import LogSettings
+from twemproxy.ipc.messages import LogSettings
 
 EMERG: Final = 60
 ALERT: Final = 55

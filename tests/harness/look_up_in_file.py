@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from twemproxy.cli import main
+from twemproxy.ipc.messages import Resolved
 from twemproxy.supervisor import resolver
-from twemproxy.worker.messages import Resolved
 
 _names, _asked = Path(sys.argv[1]), Path(sys.argv[2])
 

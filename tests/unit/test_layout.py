@@ -40,13 +40,14 @@ MAY_USE = {
     "net": {"libc"},
     "stats": set(),
     "config": {"hashing", "protocol", "stats"},
-    "log": {"config", "worker.messages"},
+    "ipc": {"config"},
+    "log": {"config", "ipc"},
     "proxy": {"libc", "net", "protocol", "stats", "config", "log"},
-    "upstream": {"libc", "net", "protocol", "hashing", "stats", "config", "log", "worker.messages", "proxy"},
+    "upstream": {"libc", "net", "protocol", "hashing", "stats", "config", "log", "ipc", "proxy"},
     "downstream": {"libc", "net", "protocol", "stats", "log", "proxy", "upstream"},
-    "worker": {"libc", "downstream", "upstream", "proxy", "net", "protocol", "stats", "config", "log"},
+    "worker": {"libc", "ipc", "downstream", "upstream", "proxy", "net", "protocol", "stats", "config", "log"},
     "admin": {"stats", "config", "log"},
-    "supervisor": {"worker.messages", "admin", "stats", "config", "log"},
+    "supervisor": {"ipc", "admin", "stats", "config", "log"},
     "cli": {"supervisor", "config", "stats", "log"},
     "demo": set(),
     "launcher": {"libc"},
@@ -60,15 +61,14 @@ def package(name: str) -> str:
 
 
 def used_packages(path: Path) -> set[str]:
-    """The other packages that a file uses; worker.messages counts as a package of its own."""
+    """The other packages that a file uses."""
     names = imports_of_module(path) if path.suffix == ".py" else imports_of_header(path)
     used = set()
     for name in names:
         ours = name.removeprefix("cython.cimports.")
         if ours.split(".")[0] != "twemproxy" or ours == "twemproxy.__version__":
             continue
-        parts = ours.split(".")
-        used.add("worker.messages" if parts[1:3] == ["worker", "messages"] else package(ours))
+        used.add(package(ours))
     return used - {package(module_name(path))}
 
 
@@ -81,13 +81,7 @@ def test_imports_go_one_way(path: Path) -> None:
     own = package(module_name(path))
     assert own in MAY_USE, f"a new package: say in MAY_USE what {own} may use"
     used = used_packages(path)
-    if own == "worker":
-        used.discard("worker.messages")
     assert used <= MAY_USE[own], f"{own} must not use {sorted(used - MAY_USE[own])}"
-
-
-def test_messages_stand_on_the_configuration_only() -> None:
-    assert used_packages(SOURCES / "worker" / "messages.py") <= {"config"}
 
 
 DATA_PLANE = [path for path in MODULES if package(module_name(path)) in ("proxy", "upstream", "downstream")]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twemproxy import log
-from twemproxy.worker.messages import LogSettings
+from twemproxy.ipc.messages import LogSettings
 
 LINE = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3})\] (\w+) (\S+): (.*)")
 

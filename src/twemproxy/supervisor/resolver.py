@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from typing import Final
 
-from twemproxy.worker.messages import Resolved
+from twemproxy.ipc.messages import Resolved
 
 MOST_AT_A_TIME: Final = 8
 

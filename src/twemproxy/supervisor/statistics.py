@@ -5,9 +5,9 @@ import time
 
 from twemproxy import __version__
 from twemproxy.config.pools import Config, PoolConfig
+from twemproxy.ipc.messages import PoolSlots
 from twemproxy.stats import snapshot
 from twemproxy.stats.slots import CounterSlots
-from twemproxy.worker.messages import PoolSlots
 
 
 class Statistics:

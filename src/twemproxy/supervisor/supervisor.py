@@ -13,6 +13,7 @@ from twemproxy.admin.stats_port import StatsPort
 from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.options import Options
 from twemproxy.config.pools import Config
+from twemproxy.ipc.messages import LogSettings, ReopenLog, SetLogLevel, Start, ToWorker
 from twemproxy.supervisor.daemon import daemonize
 from twemproxy.supervisor.descriptors import divide, raise_open_files_limit
 from twemproxy.supervisor.errors import StartError
@@ -23,7 +24,6 @@ from twemproxy.supervisor.statistics import Statistics
 from twemproxy.supervisor.stats_log import StatsLog
 from twemproxy.supervisor.worker_process import PYTHON_WORKER, WorkerProgram
 from twemproxy.supervisor.worker_slot import WorkerSlot
-from twemproxy.worker.messages import LogSettings, ReopenLog, SetLogLevel, Start, ToWorker
 
 SETTLE_SHARE: Final = 0.8
 """Fraction of the drain time for which pools keep serving at most, until the requests in flight have replies."""

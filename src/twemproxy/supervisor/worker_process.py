@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from twemproxy import log
-from twemproxy.worker.messages import MessageStream, Start, ToSupervisor, ToWorker, encode
+from twemproxy.ipc.messages import MessageStream, Start, ToSupervisor, ToWorker, encode
 
 
 class WorkerProgram(NamedTuple):
@@ -70,7 +70,7 @@ class WorkerProcess(asyncio.Protocol):
     ) -> "WorkerProcess":
         """Start the worker with this number, and send it the first message ``start``.
 
-        ``descriptors``: sent with this message, see ``worker.messages``. ``on_message``: called with each message from
+        ``descriptors``: sent with this message, see ``ipc``. ``on_message``: called with each message from
         the worker. Raises OSError if the system cannot start the worker.
         """
         self = cls(on_message)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from twemproxy import log
+from twemproxy.ipc.messages import Drain, Ready, Resolve, Settle, Settled, Start, ToSupervisor, ToWorker
 from twemproxy.stats.slots import CounterSlots
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.worker_process import WorkerProcess, WorkerProgram
-from twemproxy.worker.messages import Drain, Ready, Resolve, Settle, Settled, Start, ToSupervisor, ToWorker
 
 FIRST_DELAY: Final = 0.1
 """Seconds before a dead worker is replaced. The delay doubles each time, up to LONGEST_DELAY."""

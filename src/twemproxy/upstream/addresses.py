@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twemproxy.config.pools import PoolConfig, ServerConfig
+from twemproxy.ipc.messages import Resolved
 from twemproxy.log import NOTICE, get_logger
-from twemproxy.worker.messages import Resolved
 
 PATIENCE = 1_000_000
 """Microseconds that a connection waits for a look-up if there is a known address.

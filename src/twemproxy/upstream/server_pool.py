@@ -67,7 +67,7 @@ class ServerPool(ConfiguredPool):
     """
 
     def __init__(self, config, loop: EventLoop, codec: Codec, table: CounterTable, slots, resolver) -> None:
-        """``config``: a PoolConfig. ``slots``: a ``worker.messages.PoolSlots``, its counters in ``table``.
+        """``config``: a PoolConfig. ``slots``: a ``ipc.messages.PoolSlots``, its counters in ``table``.
         ``resolver``: see ``upstream.addresses.Resolver``.
         """
         server: Server

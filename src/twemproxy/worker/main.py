@@ -16,13 +16,7 @@ from collections.abc import Callable
 
 from twemproxy import log
 from twemproxy.config.pools import PoolConfig
-from twemproxy.net.event_loop import CallbackChannel
-from twemproxy.protocol.codec import Codec
-from twemproxy.protocol.memcache.codec import MemcacheCodec
-from twemproxy.protocol.redis.codec import RedisCodec
-from twemproxy.stats.counters import CounterTable
-from twemproxy.worker.data_plane import DataPlane
-from twemproxy.worker.messages import (
+from twemproxy.ipc.messages import (
     Drain,
     MessageStream,
     Ready,
@@ -36,6 +30,12 @@ from twemproxy.worker.messages import (
     ToSupervisor,
     encode,
 )
+from twemproxy.net.event_loop import CallbackChannel
+from twemproxy.protocol.codec import Codec
+from twemproxy.protocol.memcache.codec import MemcacheCodec
+from twemproxy.protocol.redis.codec import RedisCodec
+from twemproxy.stats.counters import CounterTable
+from twemproxy.worker.data_plane import DataPlane
 
 _logger = log.get_logger(__name__)
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig, ServerConfig
+from twemproxy.ipc.messages import Resolved
 from twemproxy.log import get_logger
 from twemproxy.upstream.address_refresh import JITTER, AddressRefresh
 from twemproxy.upstream.addresses import PATIENCE, Addresses, Candidate
-from twemproxy.worker.messages import Resolved
 from unit.fakes import FakePool
 
 NAME = "redis-1.example"

@@ -16,8 +16,7 @@ import sys
 from contextlib import suppress
 
 from twemproxy import log
-from twemproxy.stats.catalogue import SERVER_METRICS
-from twemproxy.worker.messages import (
+from twemproxy.ipc.messages import (
     Drain,
     MessageStream,
     Ready,
@@ -30,6 +29,7 @@ from twemproxy.worker.messages import (
     Start,
     encode,
 )
+from twemproxy.stats.catalogue import SERVER_METRICS
 
 
 class _Worker:

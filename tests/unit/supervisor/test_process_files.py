@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from supervised import mode_of
 
+from twemproxy.ipc.messages import Resolved
 from twemproxy.supervisor import resolver
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.pidfile import PidFile
 from twemproxy.supervisor.resolver import MOST_AT_A_TIME, Resolver, look_up
-from twemproxy.worker.messages import Resolved
 
 
 def test_pid_file_has_the_pid_and_no_newline(tmp_path: Path) -> None:
