@@ -19,7 +19,7 @@ for size in (64 << 20, 1):
 print("done", flush=True)
 time.sleep(60)
 """
-NOBODY = 1 << 30
+NO_PID = 1 << 30
 """No process has this number."""
 
 
@@ -70,11 +70,11 @@ def test_descriptors(tmp_path: Path) -> None:
 
 
 def test_a_process_that_does_not_exist() -> None:
-    assert proc.process_tree(NOBODY) == [NOBODY]
-    assert proc.state(NOBODY) == ""
-    assert proc.memory(NOBODY) == {}
-    assert proc.anonymous_memory(NOBODY) == proc.peak_memory(NOBODY) == proc.proportional_memory(NOBODY) == 0
-    assert proc.descriptors(NOBODY) == []
+    assert proc.process_tree(NO_PID) == [NO_PID]
+    assert proc.state(NO_PID) == ""
+    assert proc.memory(NO_PID) == {}
+    assert proc.anonymous_memory(NO_PID) == proc.peak_memory(NO_PID) == proc.proportional_memory(NO_PID) == 0
+    assert proc.descriptors(NO_PID) == []
 
 
 def test_listening_and_unread_bytes(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """An event loop over epoll(7), level-triggered; one per worker.
 
-Compiled-only. A turn waits for events, reads the clock once, lets each ready channel read and act, and then flushes
-each channel that has something to send: one system call per connection and turn, for any number of requests. After that
-the timers that are due fire, and then the actions that were deferred run: what has consequences for other connections,
-or closes one, is deferred, so that nothing changes under code that parses input. At the end of a turn some MB of unused
-memory are given back; the loop does not sleep before all of it is.
+Compiled-only. A turn waits for events, lets each ready channel read and act, and then flushes each channel that has
+something to send: one system call per connection and turn, for any number of requests. After that the timers that are
+due fire, and then the actions that were deferred run: what has consequences for other connections, or closes one, is
+deferred, so that nothing changes under code that parses input. At the end of a turn some MB of unused memory are given
+back; the loop does not sleep before all of it is. The clock is read twice per turn: before the wait for events and
+after it.
 
 Slow work, such as a request that the proxy answers in Python, is limited: a channel calls ``may_work`` before each
 piece of slow work. If the result is False, the channel calls ``put_off`` and continues in a later turn, after the

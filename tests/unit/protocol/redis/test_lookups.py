@@ -147,7 +147,7 @@ def test_that_there_is_none_is_believed_for_a_while() -> None:
     asking.pool.time += 1
     assert asking.plan("module.do a") == ToServer(S1)
     asking.pool.time += 100 * command_discovery.FORGET_AFTER
-    assert asking.plan("module.do a") == ToServer(S1), "what there is stays"
+    assert asking.plan("module.do a") == ToServer(S1), "a known command stays known"
     assert len(asking.questions()) == 2
 
 
