@@ -33,6 +33,7 @@ COMPILED = [
     "twemproxy.net.block",
     "twemproxy.net.clock",
     "twemproxy.net.event_loop",
+    "twemproxy.net.poller",
     "twemproxy.net.send_queue",
     "twemproxy.net.stream",
     "twemproxy.net.timers",

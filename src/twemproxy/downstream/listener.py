@@ -10,9 +10,9 @@ from cython.cimports.libc.errno import EAGAIN
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.twemproxy.downstream.admission import Admission
 from cython.cimports.twemproxy.downstream.client import ClientConnection
-from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.net.acceptor import Acceptor
 from cython.cimports.twemproxy.net.event_loop import ChannelTimer
+from cython.cimports.twemproxy.net.poller import READABLE
 from cython.cimports.twemproxy.net.transport import Transport
 from cython.cimports.twemproxy.stats.positions import CLIENT_CONNECTIONS, CURR_CONNECTIONS, TOTAL_CONNECTIONS
 from cython.cimports.twemproxy.upstream.server_pool import ServerPool
@@ -107,4 +107,4 @@ class Listener(Acceptor):
     def on_timer(self) -> cython.int:
         """Accept again."""
         self.admission.take_spare()
-        return self.loop.watch(self, EPOLLIN)
+        return self.loop.watch(self, READABLE)

@@ -2,9 +2,9 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t
 
-from twemproxy.libc.epoll cimport epoll_event
 from twemproxy.net.block cimport BlockPool
 from twemproxy.net.clock cimport Clock
+from twemproxy.net.poller cimport Poller
 from twemproxy.net.timers cimport Timer, TimerWheel
 
 
@@ -45,9 +45,7 @@ cdef class CallbackChannel(Channel):
 
 
 cdef class EventLoop:
-    cdef int epfd
-    cdef int n_ready
-    cdef int next_ready
+    cdef Poller poller
     cdef set channels
     cdef list to_flush
     cdef list later
@@ -57,7 +55,6 @@ cdef class EventLoop:
     cdef int64_t channel_work
     cdef int64_t turn_work
     cdef int64_t work_began
-    cdef epoll_event[512] ready
     cdef readonly BlockPool blocks
     cdef readonly Clock clock
     cdef readonly TimerWheel timers

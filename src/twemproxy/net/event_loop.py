@@ -1,4 +1,4 @@
-"""An event loop over epoll(7), level-triggered; one per worker.
+"""The event loop; one per worker.
 
 Compiled-only. A turn waits for events, lets each ready channel read and act, and then flushes each channel that has
 something to send: one system call per connection and turn, for any number of requests. After that the timers that are
@@ -15,25 +15,12 @@ channels that were put off earlier. So a turn has up to two times ``TURN_WORK`` 
 
 import cython
 from cython.cimports.cpython.ref import PyObject
-from cython.cimports.libc.errno import EINTR, errno
 from cython.cimports.libc.stdint import int64_t, uint32_t
-from cython.cimports.posix.unistd import close
-from cython.cimports.twemproxy.libc.epoll import (
-    EPOLL_CLOEXEC,
-    EPOLL_CTL_ADD,
-    EPOLL_CTL_DEL,
-    EPOLL_CTL_MOD,
-    EPOLLIN,
-    epoll_create1,
-    epoll_ctl,
-    epoll_event,
-    epoll_wait,
-)
 from cython.cimports.twemproxy.net.block import BlockPool
 from cython.cimports.twemproxy.net.clock import Clock, nanoseconds
+from cython.cimports.twemproxy.net.poller import READABLE, Poller
 from cython.cimports.twemproxy.net.timers import NEVER, Timer, TimerWheel
 
-MAX_READY = cython.declare(cython.const[cython.int], 512)
 # Nanoseconds of slow work: of one channel at a time, and of all channels in each of the two parts of a turn.
 CHANNEL_WORK = cython.declare(cython.const[int64_t], 500_000)
 TURN_WORK = cython.declare(cython.const[int64_t], 2_000_000)
@@ -83,7 +70,7 @@ class Channel(Action):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_ready(self, events: uint32_t) -> cython.int:
-        """Handle ``events``, for which the descriptor is ready."""
+        """Handle ``events`` of the descriptor, a mask of ``net.poller``."""
         raise NotImplementedError
 
     @cython.cfunc
@@ -158,45 +145,34 @@ class EventLoop:
         self.now = self.clock.now
         self.timers = TimerWheel(self.now)
         self.on_defect = on_defect
-        self.epfd = epoll_create1(EPOLL_CLOEXEC)
-        if self.epfd < 0:
-            raise OSError(errno, "epoll_create1")
-
-    def __dealloc__(self) -> None:
-        close(self.epfd)
+        self.poller = Poller()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def watch(self, channel: Channel, interest: uint32_t) -> cython.int:
-        """Watch ``channel``, or change the events it waits for."""
-        event = cython.declare(epoll_event)
-        op: cython.int = EPOLL_CTL_MOD if channel in self.channels else EPOLL_CTL_ADD
-        event.events = interest
-        event.data.ptr = cython.cast(cython.p_void, channel)
-        if epoll_ctl(self.epfd, op, channel.fd, cython.address(event)) < 0:
-            raise OSError(errno, "epoll_ctl")
+        """Watch ``channel``, or change the events that it waits for; ``interest``: a mask of ``net.poller``."""
+        if channel in self.channels:
+            self.poller.modify(channel.fd, interest, cython.cast(cython.p_void, channel))
+        else:
+            self.poller.add(channel.fd, interest, cython.cast(cython.p_void, channel))
+            self.channels.add(channel)
         channel.interest = interest
-        self.channels.add(channel)
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def forget(self, channel: Channel) -> cython.int:
         """Stop watching ``channel``; its events in the current batch are dropped."""
-        i: cython.int
         if channel not in self.channels:
             return 0
-        epoll_ctl(self.epfd, EPOLL_CTL_DEL, channel.fd, cython.NULL)
-        for i in range(self.next_ready, self.n_ready):
-            if self.ready[i].data.ptr == cython.cast(cython.p_void, channel):
-                self.ready[i].data.ptr = cython.NULL
+        self.poller.remove(channel.fd, cython.cast(cython.p_void, channel))
         channel.interest = 0
         self.channels.discard(channel)
         return 0
 
     def watch_reads(self, channel: Channel) -> None:
         """Watch a channel of the control plane for input."""
-        self.watch(channel, EPOLLIN)
+        self.watch(channel, READABLE)
 
     def forget_channel(self, channel: Channel) -> None:
         """Stop watching a channel of the control plane."""
@@ -205,7 +181,7 @@ class EventLoop:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def read_again(self, channel: Channel) -> cython.int:
-        """Report ``channel`` as readable in the next turn: it has input of which epoll does not know."""
+        """Report ``channel`` as readable in the next turn: it has input that is not in its socket any more."""
         if not channel.read_wanted:
             channel.read_wanted = True
             self.to_read.append(channel)
@@ -221,7 +197,7 @@ class EventLoop:
         for channel in ready:
             channel.read_wanted = False
             try:
-                channel.on_ready(EPOLLIN)
+                channel.on_ready(READABLE)
             except Exception as defect:
                 self.on_defect(defect)
                 channel.on_defect()
@@ -346,19 +322,15 @@ class EventLoop:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def dispatch(self) -> cython.int:
-        """Call ``on_ready`` of the channels in the batch, from ``next_ready`` on."""
+        """Call ``on_ready`` of the channels that are ready."""
         channel: Channel
-        event: cython.pointer[epoll_event]
-        while self.next_ready < self.n_ready:
-            event = cython.address(self.ready[self.next_ready])
-            self.next_ready += 1
-            if event.data.ptr != cython.NULL:
-                channel = cython.cast(Channel, event.data.ptr)
-                try:
-                    channel.on_ready(event.events)
-                except Exception as defect:
-                    self.on_defect(defect)
-                    channel.on_defect()
+        while self.poller.next():
+            channel = cython.cast(Channel, self.poller.owner)
+            try:
+                channel.on_ready(self.poller.events)
+            except Exception as defect:
+                self.on_defect(defect)
+                channel.on_defect()
         return 0
 
     @cython.ccall
@@ -367,19 +339,14 @@ class EventLoop:
         """Run one turn; returns how many channels were ready."""
         # In milliseconds, rounded up: a timer that is not due yet would only cost another turn.
         timeout: int64_t = -1
+        n_ready: cython.int
         self.now = self.clock.end_turn()
         if self.to_flush or self.later or self.to_read or self.deferred or self.blocks.dropped > 0:
             timeout = 0
         elif self.timers.next_at != NEVER:
             timeout = min((max(self.timers.next_at - self.now, 0) + 999) // 1000, LONGEST_WAIT)
-        self.next_ready = 0
         self.turn += 1
-        with cython.nogil:
-            self.n_ready = epoll_wait(self.epfd, self.ready, MAX_READY, cython.cast(cython.int, timeout))
-        if self.n_ready < 0:
-            self.n_ready = 0
-            if errno != EINTR:
-                raise OSError(errno, "epoll_wait")
+        n_ready = self.poller.wait(cython.cast(cython.int, timeout))
         self.now = self.timers.now = self.clock.end_wait(timeout * 1000)
         self.worker = cython.NULL
         self.turn_work = 0
@@ -394,4 +361,4 @@ class EventLoop:
         if self.deferred:
             self.run_actions()
         self.blocks.give_back()
-        return self.n_ready
+        return n_ready

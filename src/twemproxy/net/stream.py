@@ -9,9 +9,9 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import uint32_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.posix.uio import iovec
-from cython.cimports.twemproxy.libc.epoll import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from cython.cimports.twemproxy.net.block import COPY_LIMIT, GROWTH_LIMIT, MEDIUM, Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import Channel
+from cython.cimports.twemproxy.net.poller import BROKEN, PEER_CLOSED, READABLE, WRITABLE
 from cython.cimports.twemproxy.net.send_queue import Segment, SendQueue
 from cython.cimports.twemproxy.net.transport import DONE, FAILED, WANT_READ, WANT_WRITE, Result, Transport
 
@@ -37,7 +37,8 @@ class Stream(Channel):
     ``watches_hangup``: ``on_hangup`` is also called while nothing is read.
 
     ``transport``: None while the stream is closed. ``established``: bytes can be received and sent. ``read_events``,
-    ``send_events``: the epoll event after which the transport can receive or send, usually EPOLLIN and EPOLLOUT.
+    ``send_events``: the event of ``net.poller`` after which the transport can receive or send, usually READABLE and
+    WRITABLE.
     ``shut_events``: the event after which it can go on to shut its side, 0 for none; ``is_shut``: its side is shut.
     """
 
@@ -59,11 +60,11 @@ class Stream(Channel):
         self.pauses = 0
         self.ended = False
         self.is_shut = False
-        self.read_events = EPOLLIN
-        self.send_events = EPOLLOUT
+        self.read_events = READABLE
+        self.send_events = WRITABLE
         self.shut_events = 0
         self.established = transport.progress == DONE
-        return self.loop.watch(self, EPOLLOUT if transport.progress == WANT_WRITE else EPOLLIN)
+        return self.loop.watch(self, WRITABLE if transport.progress == WANT_WRITE else READABLE)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -91,7 +92,7 @@ class Stream(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def update_interest(self) -> cython.int:
-        """Ask epoll for the events that the stream can use now; without a change there is no system call."""
+        """Wait for the events that the stream can use now; without a change there is no system call."""
         interest: uint32_t = self.shut_events
         if not self.established:
             return 0
@@ -102,7 +103,7 @@ class Stream(Channel):
         if self.out.pending > 0 or self.transport.unsent > 0:
             interest |= self.send_events
         if self.watches_hangup:
-            interest |= EPOLLRDHUP
+            interest |= PEER_CLOSED
         if interest != self.interest:
             return self.loop.watch(self, interest)
         return 0
@@ -115,9 +116,9 @@ class Stream(Channel):
         if result == FAILED:
             return self.on_refused(self.transport.error)
         if result != DONE:
-            return self.loop.watch(self, EPOLLOUT if result == WANT_WRITE else EPOLLIN)
+            return self.loop.watch(self, WRITABLE if result == WANT_WRITE else READABLE)
         self.established = True
-        self.loop.watch(self, EPOLLIN)
+        self.loop.watch(self, READABLE)
         if self.transport.buffered > 0:
             self.loop.read_again(self)
         return self.on_established()
@@ -126,13 +127,13 @@ class Stream(Channel):
     @cython.exceptval(-1, check=False)
     def on_ready(self, events: uint32_t) -> cython.int:
         if not self.established:
-            return self.establish() if events & (self.interest | EPOLLERR | EPOLLHUP) else 0
+            return self.establish() if events & (self.interest | BROKEN) else 0
         # Read first: bytes that arrived before an error or an end still count.
         if events & self.read_events and (self.pauses == 0 or self.reads_ahead) and not self.ended:
             self.heard_at = self.loop.now
             self.read_turn = self.loop.turn
-            if self.read_events != EPOLLIN:
-                self.read_events = EPOLLIN
+            if self.read_events != READABLE:
+                self.read_events = READABLE
                 self.update_interest()
             if self.pauses != 0:
                 self.read_ahead()
@@ -140,12 +141,12 @@ class Stream(Channel):
                 self.receive()
             if self.established and self.transport.buffered > 0:
                 self.update_interest()
-            if self.send_events != EPOLLOUT:
+            if self.send_events != WRITABLE:
                 # This read may have taken the input for which the transport waited to send.
                 self.loop.want_flush(self)
-        elif events & (EPOLLERR | EPOLLHUP):
+        elif events & BROKEN:
             self.on_broken(self.transport.pending_error())
-        elif events & EPOLLRDHUP and self.watches_hangup:
+        elif events & PEER_CLOSED and self.watches_hangup:
             self.on_hangup()
         if self.established and events & (self.send_events | self.shut_events):
             self.on_sendable(events)
@@ -164,7 +165,7 @@ class Stream(Channel):
             result = self.transport.flush()
             if result == FAILED:
                 return self.on_broken(self.transport.error)
-            self.send_events = EPOLLIN if result == WANT_READ else EPOLLOUT
+            self.send_events = READABLE if result == WANT_READ else WRITABLE
             self.update_interest()
         return self.loop.want_flush(self)
 
@@ -176,7 +177,7 @@ class Stream(Channel):
         if not self.is_shut:
             result = self.transport.shut_write()
             self.is_shut = result == DONE or result == FAILED
-            self.shut_events = 0 if self.is_shut else EPOLLIN if result == WANT_READ else EPOLLOUT
+            self.shut_events = 0 if self.is_shut else READABLE if result == WANT_READ else WRITABLE
             self.update_interest()
         return self.is_shut
 
@@ -302,7 +303,7 @@ class Stream(Channel):
         if n == WANT_READ:
             return 0
         if n == WANT_WRITE:
-            self.read_events = EPOLLOUT
+            self.read_events = WRITABLE
             return self.update_interest()
         return self.on_broken(self.transport.error)
 
@@ -453,8 +454,8 @@ class Stream(Channel):
         result = self.out.flush(self.loop.blocks, self.transport, cython.address(sent))
         if result == FAILED:
             return self.on_broken(self.transport.error)
-        if result != DONE or self.interest & EPOLLOUT or self.send_events != EPOLLOUT or self.transport.unsent > 0:
-            self.send_events = EPOLLIN if result == WANT_READ else EPOLLOUT
+        if result != DONE or self.interest & WRITABLE or self.send_events != WRITABLE or self.transport.unsent > 0:
+            self.send_events = READABLE if result == WANT_READ else WRITABLE
             self.update_interest()
         return self.on_flushed(sent)
 

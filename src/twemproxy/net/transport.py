@@ -134,7 +134,7 @@ class Transport:
     @cython.cfunc
     @cython.exceptval(check=False)
     def pending_error(self) -> cython.int:
-        """The errno of an error that epoll has reported, 0 for an abrupt end."""
+        """The errno of an error that the poller has reported, 0 for an abrupt end."""
         return 0
 
     @cython.cfunc

@@ -21,9 +21,9 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.libc.errno import EHOSTDOWN, EINVAL, EMSGSIZE, ETIMEDOUT
 from cython.cimports.libc.stdint import int64_t, uint32_t
-from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.net.poller import READABLE
 from cython.cimports.twemproxy.net.stream import LOW_WATER, Stream
 from cython.cimports.twemproxy.net.timers import NEVER
 from cython.cimports.twemproxy.protocol.codec import Codec
@@ -423,7 +423,7 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_ready(self, events: uint32_t) -> cython.int:
-        if self.writes_suspended and events & EPOLLIN:
+        if self.writes_suspended and events & READABLE:
             self.writes_suspended = False
             self.timer.arm_by(self.loop.now + self.timeout())
             self.loop.want_flush(self)
@@ -634,7 +634,7 @@ class ServerConnection(ServerStream):
         for _ in range(MOST_UNREAD):
             if not self.established or self.transport.peek() <= 0:
                 return 0
-            self.on_ready(EPOLLIN)
+            self.on_ready(READABLE)
         return 0
 
     def take_unread(self) -> None:

@@ -10,8 +10,8 @@ from cython.cimports.twemproxy.downstream.client import ClientConnection
 from cython.cimports.twemproxy.downstream.client_states import ABORTED
 from cython.cimports.twemproxy.downstream.drain import Drain
 from cython.cimports.twemproxy.downstream.listener import Listener
-from cython.cimports.twemproxy.libc.epoll import EPOLLIN
 from cython.cimports.twemproxy.net.event_loop import EventLoop
+from cython.cimports.twemproxy.net.poller import READABLE
 from cython.cimports.twemproxy.net.timers import NEVER, CallbackTimer
 from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 from cython.cimports.twemproxy.stats.counters import CounterTable
@@ -79,7 +79,7 @@ class DataPlane:
         for fd, pool in zip(sockets, self.pools, strict=True):
             listener = Listener(fd, pool, self.admission)
             self.listeners.append(listener)
-            self.loop.watch(listener, EPOLLIN)
+            self.loop.watch(listener, READABLE)
 
     def set_verbosity(self, level: int) -> None:
         """Set the log level."""
