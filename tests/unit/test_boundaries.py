@@ -110,3 +110,20 @@ def test_servers_are_objects() -> None:
                 annotation = ast.unparse(argument.annotation) if argument.annotation is not None else ""
                 by_index = argument.arg == "server" and annotation in ("int", "cython.int")
                 assert not by_index, f"{name_of(path)}.{function.name}"
+
+
+def test_keys_are_routed_in_one_place() -> None:
+    """So one place sees every key of every request."""
+    for path in MODULES:
+        if not name_of(path).startswith("hashing."):
+            calls = [ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+            assert calls.count("self.ring.route") == (name_of(path) == "upstream.route_table"), path
+            assert not any(call.endswith((".ring.route", "hash_key")) for call in calls if call != "self.ring.route")
+
+
+def test_one_module_knows_epoll() -> None:
+    for path in MODULES:
+        header = path.with_suffix(".pxd")
+        used = {*imports_of_module(path), *(imports_of_header(header) if header.exists() else ())}
+        knows = any(".libc.epoll" in name for name in used)
+        assert knows == (name_of(path) == "net.poller"), path

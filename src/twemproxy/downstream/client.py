@@ -201,7 +201,7 @@ class ClientConnection(ClientStream):
         if route == TO_KEY:
             if self.pool.routes.is_open:
                 return self.forward(
-                    self.pool.server_of_key(block_bytes(block), start, request), request, block, start, end
+                    self.pool.routes.server_of_key(block_bytes(block), start, request), request, block, start, end
                 )
         elif route == SCATTER:
             if (
@@ -250,7 +250,7 @@ class ClientConnection(ClientStream):
         item: Item = self.pool.item
         server: Server
         if codec.begin_keys(request, item):
-            server = self.pool.server_of_found(block_bytes(block), start, request, item)
+            server = self.pool.routes.server_of_found(codec, block_bytes(block), start, request, item)
         else:
             try:
                 keys = codec.keys(

@@ -167,7 +167,7 @@ def queue_request(
     """
     connection: ServerConnection
     if client.skips_reply or (
-        client.pool.server_of_key(block_bytes(block), start, request) is not client.transaction_server
+        client.pool.routes.server_of_key(block_bytes(block), start, request) is not client.transaction_server
     ):
         return False
     connection = client.reserved.use(client.transaction_server)

@@ -25,7 +25,7 @@ def publish(
 ) -> cython.bint:
     """Send a request to its channel's server; returns False if the connection's send queue is full."""
     buf: cython.p_uchar = block_bytes(block)
-    server: Server = client.pool.server_of_key(buf, start, request)
+    server: Server = client.pool.routes.server_of_key(buf, start, request)
     connection: ServerConnection
     published: PublishRequest
     if not client.pool.subscriptions.is_used():

@@ -95,7 +95,7 @@ def scatter(
             raise MemoryError("no memory to split a request")
         codec.first_item(buf, start, request, key)
         for i in range(n):
-            place = routes.ring.route(buf, start + key.key_start, start + key.key_end)
+            place = routes.place_of(buf, start + key.key_start, start + key.key_end)
             item = cython.address(items[i])
             item.start = key.start
             item.length = key.end - key.start

@@ -107,7 +107,7 @@ class Profiles:
         question = self._questions[profile] = _Question(client, servers)
         try:
             for server in servers:
-                self._pool.profile_connections(server, profile)[0].preconnect()
+                self._pool.connections_of(server, profile)[0].preconnect()
         except BaseException:
             if self._questions.get(profile) is question:
                 self._answer(profile, True)

@@ -1,4 +1,6 @@
 from twemproxy.hashing.ring cimport Ring
+from twemproxy.protocol.codec cimport Codec
+from twemproxy.protocol.request cimport Item, Request
 from twemproxy.upstream.server cimport Server
 
 
@@ -9,5 +11,8 @@ cdef class RouteTable:
     cdef Ring ring
     cdef readonly bint is_open
 
+    cdef int place_of(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end) noexcept
     cdef Server server_of(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end)
+    cdef Server server_of_key(self, unsigned char* buf, Py_ssize_t start, Request request)
+    cdef Server server_of_found(self, Codec codec, unsigned char* buf, Py_ssize_t start, Request request, Item item)
     cdef Server any_server(self)

@@ -7,6 +7,8 @@ makes another table, which replaces the pool's by one assignment; a split reques
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.twemproxy.hashing.ring import Ring
+from cython.cimports.twemproxy.protocol.codec import Codec
+from cython.cimports.twemproxy.protocol.request import Item, Request
 from cython.cimports.twemproxy.upstream.server import Server
 
 # The key by which requests without a key are routed, as in nutcracker.
@@ -31,6 +33,21 @@ class RouteTable:
 
     @cython.cfunc
     @cython.inline
+    @cython.exceptval(check=False)
+    def place_of(
+        self,
+        buf: cython.pointer[cython.const[cython.uchar]],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """The place in ``servers`` of the server that has the key ``buf[start:end]``; with ``random`` a random one.
+
+        Every key of every request is routed here.
+        """
+        return self.ring.route(buf, start, end)
+
+    @cython.cfunc
+    @cython.inline
     def server_of(
         self,
         buf: cython.pointer[cython.const[cython.uchar]],
@@ -38,7 +55,34 @@ class RouteTable:
         end: cython.Py_ssize_t,
     ) -> Server:
         """The server that has the key ``buf[start:end]``; with ``random`` a random one."""
-        return cython.cast(Server, self.servers[self.ring.route(buf, start, end)])
+        return cython.cast(Server, self.servers[self.place_of(buf, start, end)])
+
+    @cython.cfunc
+    @cython.inline
+    def server_of_key(self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request) -> Server:
+        """The server of a request's key; the request begins in ``buf`` at ``start``."""
+        if request.key_decoded:
+            return self.server_of(cython.address(request.decoded[0]), 0, request.key_end)
+        return self.server_of(buf, start + request.key_start, start + request.key_end)
+
+    @cython.cfunc
+    def server_of_found(
+        self, codec: Codec, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request, item: Item
+    ) -> Server:
+        """As ``server_of_all``, for the keys that ``Codec.next_key`` finds in a request.
+
+        ``item``: from ``Codec.begin_keys``.
+        """
+        server: Server = None
+        other: Server
+        while codec.next_key(buf, start, request, item):
+            other = self.server_of(buf, start + item.key_start, start + item.key_end)
+            if server is not None and other is not server:
+                return None
+            server = other
+            if self.ring.is_random:
+                break
+        return server if server is not None else self.any_server()
 
     def server_of_all(self, keys: list) -> Server | None:
         """The server that has all of these keys, None if they are on several servers; without keys as ``any_server``.

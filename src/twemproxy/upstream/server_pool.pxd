@@ -33,8 +33,6 @@ cdef class ServerPool(ConfiguredPool):
     cdef readonly object profiles
     cdef double started
 
-    cdef Server server_of_key(self, unsigned char* buf, Py_ssize_t start, Request request)
-    cdef Server server_of_found(self, unsigned char* buf, Py_ssize_t start, Request request, Item item)
     cdef ServerConnection open_unshared(self, Server server, int profile, Role role)
     cdef ServerConnection connection(self, Server server, unsigned int client, int profile)
-    cdef list connections_of(self, Server server, int profile)
+    cpdef list connections_of(self, Server server, int profile)

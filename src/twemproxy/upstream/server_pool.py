@@ -162,31 +162,6 @@ class ServerPool(ConfiguredPool):
         return connections
 
     @cython.cfunc
-    @cython.inline
-    def server_of_key(self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request) -> Server:
-        """The server of a request's key; the request begins in ``buf`` at ``start``."""
-        if request.key_decoded:
-            return self.routes.server_of(cython.address(request.decoded[0]), 0, request.key_end)
-        return self.routes.server_of(buf, start + request.key_start, start + request.key_end)
-
-    @cython.cfunc
-    def server_of_found(self, buf: cython.p_uchar, start: cython.Py_ssize_t, request: Request, item: Item) -> Server:
-        """As ``RouteTable.server_of_all``, for the keys that ``Codec.next_key`` finds.
-
-        ``item``: from ``Codec.begin_keys``.
-        """
-        server: Server = None
-        other: Server
-        while self.codec.next_key(buf, start, request, item):
-            other = self.routes.server_of(buf, start + item.key_start, start + item.key_end)
-            if server is not None and other is not server:
-                return None
-            server = other
-            if self.routes.ring.is_random:
-                break
-        return server if server is not None else self.routes.any_server()
-
-    @cython.cfunc
     def connection(self, server: Server, client: cython.uint, profile: cython.int) -> ServerConnection:
         """The connection to a server for a client: always the same, so that a client reads its own writes."""
         connections: list = server.connections
@@ -205,10 +180,6 @@ class ServerPool(ConfiguredPool):
             self.profiles.adopt(server, profile, connections)
         return connections
 
-    def profile_connections(self, server: Server, profile: int) -> list:
-        """As ``connections_of``."""
-        return self.connections_of(server, profile)
-
     # --- connections that clients do not share -----------------------------------------------------------------
 
     def open_private(self, server: Server, profile: int):
@@ -225,7 +196,7 @@ class ServerPool(ConfiguredPool):
         connection.own_timeout = connection.own_open_timeout = timeout
         return connection
 
-    @cython.cfunc
+    @cython.ccall
     def open_unshared(self, server: Server, profile: cython.int, role: Role) -> ServerConnection:
         connection: ServerConnection = self.new_connection(server, profile, role)
         self.unshared.add(connection)

@@ -76,7 +76,7 @@ class Pool(FakePool):
         self.unreachable = self.defect = False
         self.profiles: Any = Profiles(self)
 
-    def profile_connections(self, server: Server, profile: int) -> list[Connection]:
+    def connections_of(self, server: Server, profile: int) -> list[Connection]:
         connections = server.of_profiles
         if profile not in connections:
             connections[profile] = [Connection(self)]
@@ -90,7 +90,7 @@ class Pool(FakePool):
 
     def use(self, profile: int, server: int = 0) -> Connection:
         """The connection of a profile, opened if possible."""
-        [connection] = self.profile_connections(self.servers[server], profile)
+        [connection] = self.connections_of(self.servers[server], profile)
         connection.preconnect()
         if connection.state == "opening":
             connection.settle(True)
@@ -113,7 +113,7 @@ def test_the_first_yes_or_no_speaks_for_the_pool() -> None:
 
 def test_a_server_that_fails_at_once_does_not_speak_for_those_not_asked_yet() -> None:
     pool, client = Pool(2), FakeClient()
-    first = pool.profile_connections(pool.servers[0], 1)[0]
+    first = pool.connections_of(pool.servers[0], 1)[0]
     pool.unreachable = True
     first.preconnect()
     pool.unreachable = False
