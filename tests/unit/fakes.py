@@ -38,6 +38,10 @@ class FakeServer(Fake, int, of="twemproxy.upstream.server:Server"):
     def name(self) -> str:
         return f"s{self:02d}"
 
+    @property
+    def removed(self) -> bool:
+        return False
+
 
 def fake_servers(count: int) -> tuple[FakeServer, ...]:
     """The servers of a pool."""

@@ -2,18 +2,21 @@
 
 Plain Python: ``dns_refresh`` is rarely less than a second. The first look-up is at start, each further one
 ``dns_refresh`` after the last answer, or a little sooner, so that many proxies do not look up at the same time.
-``ServerPool.leave_stale_address`` applies a new answer to connections.
+``ServerPool.follow_servers`` applies a new answer to connections.
 """
 
 import random
 from functools import partial
-from typing import Any
-
-from twemproxy.protocol.plan import Server
-from twemproxy.upstream.addresses import Addresses
+from typing import Any, Protocol
 
 JITTER = 0.1
 """Largest fraction by which an interval is shorter."""
+
+
+class Server(Protocol):
+    """The part of ``upstream.server.Server`` that is used here."""
+
+    endpoint: Any
 
 
 class AddressRefresh:
@@ -22,34 +25,38 @@ class AddressRefresh:
     def __init__(self, pool: Any) -> None:
         """``pool``: a ``upstream.server_pool.ServerPool``."""
         self._pool = pool
-        self._addresses: list[Addresses] = []
-        self._timers: dict[Addresses, Any] = {}
-        for server in pool.servers:
-            of_server: Addresses = server.endpoint.addresses
-            if not of_server.named:
-                continue
-            self._addresses.append(of_server)
-            self._timers[of_server] = pool.timer(of_server.refresh)
-            of_server.on_answered = partial(self._answered, of_server)
-            of_server.on_changed = partial(self._changed, server)
-            self._schedule(of_server, 0)
+        self._timers: dict[Server, Any] = {}
+        self.follow_servers()
+
+    def follow_servers(self) -> None:
+        """Look the names of the pool's present servers up, and no others."""
+        named = {server: server.endpoint.addresses for server in self._pool.servers if server.endpoint.addresses.named}
+        for server in self._timers.keys() - named.keys():
+            self._timers.pop(server).cancel()
+        for server, addresses in named.items():
+            if server not in self._timers:
+                self._timers[server] = self._pool.timer(addresses.refresh)
+                addresses.on_answered = partial(self._answered, server)
+                addresses.on_changed = partial(self._changed, server)
+                self._schedule(server, 0)
 
     def apply_settings(self) -> None:
         """The pool has other settings: look names up now, and then as ``dns_refresh`` says."""
-        for of_server in self._addresses:
-            of_server.apply_settings()
+        for server, timer in self._timers.items():
+            server.endpoint.addresses.apply_settings()
             if self._pool.settings.dns_refresh:
-                self._schedule(of_server, 0)
+                self._schedule(server, 0)
             else:
-                self._timers[of_server].cancel()
+                timer.cancel()
 
-    def _answered(self, of_server: Addresses) -> None:
-        if interval := self._pool.settings.dns_refresh:
-            self._schedule(of_server, interval)
+    def _answered(self, server: Server) -> None:
+        interval = self._pool.settings.dns_refresh
+        if interval and server in self._timers:
+            self._schedule(server, interval)
 
     def _changed(self, server: Server) -> None:
         if self._pool.settings.dns_refresh:
-            self._pool.leave_stale_address(server)
+            self._pool.follow_servers([server])
 
-    def _schedule(self, of_server: Addresses, wait: int) -> None:
-        self._timers[of_server].arm(self._pool.now() + int(wait * random.uniform(1 - JITTER, 1)))
+    def _schedule(self, server: Server, wait: int) -> None:
+        self._timers[server].arm(self._pool.now() + int(wait * random.uniform(1 - JITTER, 1)))

@@ -7,9 +7,10 @@ fails or is silent, the last known addresses stay in use.
 import ipaddress
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
-from twemproxy.config.pools import PoolConfig, ServerConfig
+from twemproxy.config.pools import Address, PoolConfig, ServerConfig
 from twemproxy.ipc.messages import Resolved
 from twemproxy.log import NOTICE, get_logger
 
@@ -47,6 +48,9 @@ class Timer(Protocol):
 
     def arm(self, at: int) -> int:
         """Fire at the time ``at``, in microseconds."""
+
+    def cancel(self) -> int:
+        """Do not fire."""
 
 
 class Pool(Protocol):
@@ -135,7 +139,27 @@ class Addresses:
 
     def has(self, candidate: Candidate) -> bool:
         """Whether the server may still have this address."""
-        return not self.named or candidate in self._known
+        return candidate in self._known
+
+    def reconfigure(self, server: ServerConfig) -> bool:
+        """The server has this configuration now; returns whether it is at another address.
+
+        The result of a look-up for its former address is dropped.
+        """
+        moved = server.address != self._server.address
+        self._server = server
+        if not moved:
+            return False
+        self._known = self._without_look_up()
+        self.named = not self._known
+        self._asked_at = None
+        self._failing = self._doubted = False
+        self._timer.cancel()
+        if self._waiting and self.named:
+            self.refresh()
+        else:
+            self._tell("")
+        return True
 
     def doubt(self) -> None:
         """A connection has failed: the server may have another address now."""
@@ -168,9 +192,13 @@ class Addresses:
         """Look the name up, unless a look-up is in progress."""
         if self._asked_at is None:
             self._asked_at = self._pool.now()
-            self._resolver(self._server.address.host, self._server.address.port, self._answered)
+            address = self._server.address
+            self._resolver(address.host, address.port, partial(self._answered, address))
 
-    def _answered(self, answer: Resolved) -> None:
+    def _answered(self, address: Address, answer: Resolved) -> None:
+        """The result of a look-up for ``address``."""
+        if address != self._server.address:
+            return
         before = self._known
         self._asked_at = None
         if answer.addresses:

@@ -58,6 +58,11 @@ class Endpoint:
         self._codec = codec
         self._errors: dict[int, bytes] = {}
 
+    def reconfigure(self, server: ServerConfig) -> bool:
+        """The server has this configuration now; returns whether it is at another address."""
+        self.server = server
+        return self.addresses.reconfigure(server)
+
     @property
     def pool(self) -> PoolConfig:
         """The present settings of the pool."""

@@ -12,7 +12,7 @@ from cython.cimports.twemproxy.hashing.ring import RingBuilder
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.stats.positions import SERVER_EJECTED_AT, SERVER_EJECTS
-from cython.cimports.twemproxy.upstream.health_states import EJECTED, LIVE
+from cython.cimports.twemproxy.upstream.health_states import EJECTED, LIVE, REMOVED
 from cython.cimports.twemproxy.upstream.route_table import RouteTable
 from cython.cimports.twemproxy.upstream.server import Server
 
@@ -32,17 +32,37 @@ class Health:
 
     def __init__(self, pool: ConfiguredPool, loop: EventLoop, rings: RingBuilder, servers: tuple, logger) -> None:
         """``servers``: all live. ``rings``: builds the rings of these servers."""
-        server: Server
         self.pool = pool
         self.loop = loop
+        self.logger = logger
+        self.begin(servers, rings)
+
+    def begin(self, servers: tuple, rings: RingBuilder) -> None:
+        """Begin with these servers, and with the route table of a pool in which all are live."""
+        place: cython.int
+        server: Server
         self.rings = rings
         self.servers = servers
-        self.logger = logger
         self.placed = [True] * len(servers)
         self.routes = RouteTable(servers, servers, rings.build(self.placed), True)
-        for server in servers:
-            server.loop = loop
+        for place in range(len(servers)):
+            server = servers[place]
+            server.position = place
+            server.loop = self.loop
             server.on_verdict = self.change_state
+
+    def replace_servers(self, servers: tuple, rings: RingBuilder) -> None:
+        """The pool has these servers now; those that it had before keep their states.
+
+        ``apply_settings`` makes the route table.
+        """
+        server: Server
+        stay: set = set(servers)
+        for server in self.servers:
+            if server not in stay:
+                server.become(REMOVED)
+                server.down = False
+        self.begin(servers, rings)
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -51,10 +71,10 @@ class Health:
         return self.pool.settings.keeps_keys and not self.routes.ring.is_random
 
     def change_state(self, server: Server) -> None:
-        """Eject a live server, or put an ejected one back."""
+        """Eject a live server, or put an ejected one back; one that was removed in this turn stays removed."""
         if server.state == LIVE:
             self.eject(server)
-        else:
+        elif server.state == EJECTED:
             self.put_back(server)
 
     def reinstate(self, server: Server) -> None:

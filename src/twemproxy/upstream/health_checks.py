@@ -63,10 +63,19 @@ class HealthChecks:
         """``pool``: a ``upstream.server_pool.ServerPool``."""
         self._pool = pool
         self._our_faults = tuple(pool.error(error_text(error)) for error in OUR_FAULTS)
-        self._checks = {server: _Checks(server) for server in pool.servers}
-        for checks in self._checks.values():
-            checks.timer = pool.timer(partial(self._probe, checks))
-        self.apply_settings()
+        self._checks: dict[Server, _Checks] = {}
+        self.follow_servers()
+
+    def follow_servers(self) -> None:
+        """Check the pool's present servers, and no others."""
+        servers = dict.fromkeys(self._pool.servers)
+        for server in self._checks.keys() - servers.keys():
+            self._checks.pop(server).timer.cancel()
+        for server in servers:
+            if server not in self._checks:
+                checks = self._checks[server] = _Checks(server)
+                checks.timer = self._pool.timer(partial(self._probe, checks))
+                self._schedule_check(checks)
 
     def apply_settings(self) -> None:
         """The pool has other settings: check live servers as ``health_check_interval`` says."""
@@ -104,7 +113,7 @@ class HealthChecks:
             connection.abandon()
             self._pool.drop(connection)
             # A server that was ejected in the meantime has its own time for the next probe.
-            if checks.ejected != was_ejected:
+            if checks.ejected != was_ejected or checks.server not in self._checks:
                 return
             if not answered and reply in self._our_faults:
                 self._schedule_next(checks)

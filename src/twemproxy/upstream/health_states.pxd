@@ -4,5 +4,6 @@ from twemproxy.proxy.state_table cimport StateTable
 cpdef enum HealthState:
     LIVE
     EJECTED
+    REMOVED
 
 cdef StateTable HEALTH_STATES

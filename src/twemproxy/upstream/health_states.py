@@ -1,4 +1,4 @@
-"""The states of a server, with ``auto_eject_hosts``; without it every server is always live.
+"""The states of a server. Without ``auto_eject_hosts`` a server is live until it is removed.
 
 Compiled-only; the table is plain data. Source: nutcracker's behaviour; docs/differences.md lists the differences.
 """
@@ -16,6 +16,8 @@ HEALTH_STATES = StateTable(
             "server_failure_limit failures of connections or checks, without a reply in between",
         ),
         Transition(HealthState.EJECTED, HealthState.LIVE, "probe_successes successful probes in a row"),
+        Transition(HealthState.LIVE, HealthState.REMOVED, "the pool has other servers"),
+        Transition(HealthState.EJECTED, HealthState.REMOVED, "the pool has other servers"),
     ],
 )
 TABLE = HEALTH_STATES

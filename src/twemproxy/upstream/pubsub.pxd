@@ -19,6 +19,7 @@ cdef class Subscriptions:
     cdef object chores
     cdef object chore_timer
     cdef tuple everywhere
+    cdef list leaving
 
     cdef int tell_change(self) except -1
     cdef TopicTable table(self, str kind)
@@ -38,6 +39,8 @@ cdef class Subscriptions:
     cdef int write(self) except -1
     cdef int close_soon(self) except -1
     cdef int close_unused_links(self) except -1
+    cdef int close_link(self, Link link) except -1
+    cdef int remove_link(self, Link link, bytes error) except -1
     cdef int came(self, Link link, bytes message) except -1
     cdef int answered(self, Link link, Batch batch, Topic topic) except -1
     cdef int one_less(self, Link link, Topic topic) except -1

@@ -65,7 +65,7 @@ class Subscriptions:
 
     ``tables``: topics by kind. ``n_topics``: number of all topics. ``subscribers_of``: subscribers by client.
     ``change``: bytes of memory that are not reported to the pool yet. ``everywhere``: the links of the last topic that
-    was subscribed to at several servers, shared with other topics.
+    was subscribed to at several servers, shared with other topics. ``leaving``: links to servers that are removed.
     """
 
     def __init__(self, pool) -> None:
@@ -83,6 +83,7 @@ class Subscriptions:
         self.chores = deque()
         self.chore_timer = pool.timer(self.do_chores)
         self.everywhere = ()
+        self.leaving = []
 
     # --- for clients -----------------------------------------------------------------------------------------
 
@@ -524,28 +525,50 @@ class Subscriptions:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close_soon(self) -> cython.int:
-        """Close the links in a later turn if no topic is left: an answer of one of them is being read."""
-        if not self.n_topics:
+        """Close unused links in a later turn: an answer of one of them is being read."""
+        if self.leaving or not self.n_topics:
             self.chore_timer.arm(self.now())
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close_unused_links(self) -> cython.int:
-        """Close all links if no topic is left and the servers have answered everything."""
+        """Close the links to removed servers when their topics have moved; close all links if no topic is left.
+
+        Links stay open until their servers have answered everything.
+        """
         link: Link
-        if self.n_topics:
-            return 0
-        for link in self.links.values():
-            if link.batches:
-                return 0
-        for link in self.links.values():
-            link.lose(b"")
-            link.timer = None
-            link.connection.abandon()
-            self.pool.drop(link.connection)
-        self.links.clear()
+        unused: list = []
+        if self.n_topics == 0:
+            unused = list(self.links.values())
+            for link in unused:
+                if link.batches:
+                    return 0
+        elif self.leaving and not self.chores:
+            unused = [link for link in self.leaving if not link.batches]
+        for link in unused:
+            self.close_link(link)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def close_link(self, link: Link) -> cython.int:
+        """Close a link that no topic needs."""
+        if link in self.leaving:
+            self.leaving.remove(link)
+        link.connection.abandon()
+        self.remove_link(link, b"")
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def remove_link(self, link: Link, error: bytes) -> cython.int:
+        """Remove a link whose connection is closed; ``error``: see ``Link.lose``."""
+        link.lose(error)
+        link.timer = None
+        del self.links[link.server]
         self.everywhere = ()
+        self.pool.drop(link.connection)
         return 0
 
     @cython.cfunc
@@ -649,10 +672,17 @@ class Subscriptions:
         self.drop_link(link, self.pool.error(f"no connection to server '{link.server.name}' for subscriptions"))
 
     def follow_servers(self) -> None:
-        """Close connections to former addresses of servers; their topics are subscribed to again at the new ones."""
+        """Close connections to former addresses of servers; their topics are subscribed to again at the new ones.
+
+        A link to a removed server is closed after ``rebalance``, when its topics have moved.
+        """
         link: Link
         for link in list(self.links.values()):
-            if link.connection.is_stale():
+            if link.server.removed:
+                if link not in self.leaving:
+                    self.leaving.append(link)
+                self.chore_timer.arm(self.now())
+            elif link.connection.is_stale():
                 link.connection.abandon()
                 self.drop_link(link, b"")
 
@@ -661,10 +691,8 @@ class Subscriptions:
     def drop_link(self, link: Link, error: bytes) -> cython.int:
         """Remove a link whose connection is closed."""
         self.change -= link.held
-        link.lose(error)
-        link.timer = None
         self.tell_change()
-        del self.links[link.server]
-        self.everywhere = ()
-        self.pool.drop(link.connection)
+        if link in self.leaving:
+            self.leaving.remove(link)
+        self.remove_link(link, error)
         return self.add_chore(self.forget_link(link))

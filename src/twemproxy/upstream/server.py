@@ -7,7 +7,7 @@ list: positions change when servers are added or removed.
 import cython
 from cython.cimports.twemproxy.net.event_loop import Action
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
-from cython.cimports.twemproxy.upstream.health_states import HEALTH_STATES, LIVE, HealthState
+from cython.cimports.twemproxy.upstream.health_states import HEALTH_STATES, LIVE, REMOVED, HealthState
 
 
 @cython.final
@@ -15,8 +15,9 @@ from cython.cimports.twemproxy.upstream.health_states import HEALTH_STATES, LIVE
 class Server(Action):
     """A server; its identity is the pool and ``name``.
 
-    ``position``: its place in the configuration, which is the order of errors and of fragments. ``endpoint``: its
-    addresses, handshake and error replies, see ``upstream.endpoint``. ``counters``: its counters; the owner sets them.
+    ``position``: its place among the servers of the pool, which is the order of errors and of fragments.
+    ``endpoint``: its addresses, handshake and error replies, see ``upstream.endpoint``. ``counters``: its counters; the
+    owner sets them.
 
     ``state``: see ``upstream.health_states``. ``down``: it is ejected and keeps its keys; the proxy replies to requests
     for it. ``failures``: without a reply in between. The deferred action changes the state.
@@ -25,13 +26,12 @@ class Server(Action):
     of other profiles, by profile. ``recent``: the list of ``recent_profile``, 0 for none. ``shared``: all of these.
     """
 
-    def __init__(self, pool: ConfiguredPool, name: str, position: int, endpoint) -> None:
-        """``on_verdict(server)``, set by ``upstream.health`` with ``loop``: called at the end of a turn in which the
-        state has to change.
+    def __init__(self, pool: ConfiguredPool, name: str, endpoint) -> None:
+        """``upstream.health`` sets ``position``, ``loop`` and ``on_verdict(server)``, which is called at the end of a
+        turn in which the state has to change.
         """
         self.pool = pool
         self.name = name
-        self.position = position
         self.endpoint = endpoint
         self.state = LIVE
         self.connections = []
@@ -72,6 +72,11 @@ class Server(Action):
     def live(self) -> bool:
         """Whether it is not ejected."""
         return self.state == LIVE
+
+    @property
+    def removed(self) -> bool:
+        """Whether the pool has other servers now: this one gets no requests but those that it had by then."""
+        return self.state == REMOVED
 
     def count_failure(self) -> None:
         """Count a failed health check."""

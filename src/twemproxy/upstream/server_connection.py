@@ -59,6 +59,7 @@ from cython.cimports.twemproxy.upstream.connection_states import (
     READY,
     RESOLVING,
 )
+from cython.cimports.twemproxy.upstream.health_states import REMOVED
 from cython.cimports.twemproxy.upstream.internal_request import InternalRequest
 from cython.cimports.twemproxy.upstream.pipeline import Entry, Pipeline, add, forget_oldest, make_place, oldest
 from cython.cimports.twemproxy.upstream.roles import Role, policy_of
@@ -751,16 +752,33 @@ class ServerConnection(ServerStream):
 
     # --- drain -----------------------------------------------------------------------------------------------
 
-    def leave_stale_address(self) -> None:
-        """If the address is stale, move to a current address of the server; no request fails."""
+    def follow_server(self) -> None:
+        """If the connection is stale, move to a current address of the server, or end if it is removed.
+
+        No request fails. The connection is a shared one.
+        """
         if not self.is_stale() or self.state == DRAINING:
             return
         if self.state == READY:
-            self.drain_requested = True
-            self.loop.want_flush(self)
-        else:
+            self.drain_soon()
+        elif self.server.state != REMOVED:
             self.shut()
             self.open_soon()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def ready(self) -> cython.int:
+        ServerStream.ready(self)
+        if self.server.state == REMOVED and self.state == READY and self.policy.independent:
+            return self.drain_soon()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def drain_soon(self) -> cython.int:
+        """Start to drain when all queued bytes are written."""
+        self.drain_requested = True
+        return self.loop.want_flush(self)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -31,6 +31,7 @@ cdef class ServerPool(ConfiguredPool):
     cdef object health_checks
     cdef object refreshing
     cdef readonly object profiles
+    cdef object resolver
     cdef double started
 
     cdef ServerConnection open_unshared(self, Server server, int profile, Role role)

@@ -41,11 +41,26 @@ from twemproxy.upstream.server_poll import ServerPoll
 
 # Microseconds of silence after which a server may be busy with a script.
 BUSY_AFTER = cython.declare(cython.const[int64_t], 100_000)
-# Directives that a running pool keeps: where it listens and where keys are, and what open connections depend on.
-FIXED = (
-    *("name", "listen", "servers", "redis", "hash", "hash_tag", "distribution"),
-    *("server_connections", "redis_auth", "redis_db"),
-)
+# Directives that a running pool keeps: where it listens, and what open connections depend on.
+FIXED = ("name", "listen", "redis", "server_connections", "redis_auth", "redis_db")
+
+
+def routing(config) -> tuple:
+    """What decides on which server of a pool a key is; ``config``: a PoolConfig."""
+    servers = [(each.name, each.weight) for each in config.servers]
+    return config.hash, config.hash_tag, config.distribution, servers
+
+
+def ring_builder(config) -> RingBuilder:
+    """A builder of the rings of a pool; ``config``: a PoolConfig."""
+    return RingBuilder(
+        config.distribution,
+        config.hash,
+        config.hash_tag.encode(),
+        [each.name.encode() for each in config.servers],
+        [each.weight for each in config.servers],
+        int(time.time()),
+    )
 
 
 @cython.cfunc
@@ -70,9 +85,9 @@ class ServerPool(ConfiguredPool):
         """``config``: a PoolConfig. ``slots``: a ``ipc.messages.PoolSlots``, its counters in ``table``.
         ``resolver``: see ``upstream.addresses.Resolver``.
         """
-        server: Server
         ConfiguredPool.__init__(self, config)
         self.loop = loop
+        self.resolver = resolver
         self.codec = codec
         self.request = Request()
         self.cursor = Cursor()
@@ -84,22 +99,8 @@ class ServerPool(ConfiguredPool):
         self.table = table
         self.process_counters = table.at(0)
         self.counters = table.at(slots.pool)
-        names = [each.name.encode() for each in config.servers]
-        rings: RingBuilder = RingBuilder(
-            config.distribution,
-            config.hash,
-            config.hash_tag.encode(),
-            names,
-            [each.weight for each in config.servers],
-            int(time.time()),
-        )
-        servers = []
-        for each, at in zip(config.servers, slots.servers, strict=True):
-            server = Server(self, each.name, len(servers), Endpoint(self, each, codec, resolver))
-            server.counters = table.at(at)
-            self.make_connections(server, 0, config.server_connections)
-            servers.append(server)
-        self.health = Health(self, loop, rings, tuple(servers), self.log)
+        servers = [self.new_server(each, slot) for each, slot in zip(config.servers, slots.servers, strict=True)]
+        self.health = Health(self, loop, ring_builder(config), tuple(servers), self.log)
         self.health.pool_counters = self.counters
         self.routes = self.health.routes
         self.unshared = set()
@@ -122,17 +123,30 @@ class ServerPool(ConfiguredPool):
         self.routes = routes
         self.subscriptions.rebalance()
 
-    def replace_settings(self, config) -> None:
-        """Replace the settings of the pool; requests in progress go on.
+    def new_server(self, config, slot: int) -> Server:
+        """A new server of the pool. ``config``: a ServerConfig. ``slot``: where its counters are in the table."""
+        server: Server = Server(self, config.name, Endpoint(self, config, self.codec, self.resolver))
+        server.counters = self.table.at(slot)
+        self.make_connections(server, 0, self.config.server_connections)
+        return server
 
-        Raises ValueError if a directive of FIXED has another value.
+    def replace_settings(self, config, slots) -> None:
+        """Replace the settings of the pool, its servers included; requests in progress go on.
+
+        A server with the name of a present one is this server, with another weight or address. One whose name is gone
+        gets no more requests: its connections end when it has replied to those that it has.
+
+        ``slots``: as for a new pool. Raises ValueError if a directive of FIXED has another value.
         """
         server: Server
+        before = self.config
         for name in FIXED:
-            if getattr(config, name) != getattr(self.settings.config, name):
+            if getattr(config, name) != getattr(before, name):
                 raise ValueError(f"'{name}' of a running pool cannot be changed")
         self.settings = PoolSettings(config)
         self.codec.permit(config.allow_commands, config.deny_commands)
+        if config.servers != before.servers or routing(config) != routing(before):
+            self.replace_servers(config, slots, routing(config) != routing(before))
         for server in self.routes.servers:
             for connection in server.shared:
                 connection.apply_settings()
@@ -142,6 +156,41 @@ class ServerPool(ConfiguredPool):
         self.health_checks.apply_settings()
         self.refreshing.apply_settings()
         self.subscriptions.apply_settings()
+
+    def replace_servers(self, config, slots, keys_move: bool) -> None:
+        """Give the pool the servers of ``config``; ``keys_move``: the ring is another one. See ``replace_settings``.
+
+        The new route table follows with ``Health.apply_settings``.
+        """
+        server: Server
+        former: dict = {server.name: server for server in self.routes.servers}
+        servers: list = []
+        moved: list = []
+        for each, slot in zip(config.servers, slots.servers, strict=True):
+            server = former.pop(each.name, None)
+            if server is None:
+                server = self.new_server(each, slot)
+                if config.preconnect:
+                    cython.cast(ServerConnection, server.connections[0]).preconnect()
+            elif server.endpoint.reconfigure(each):
+                moved.append(server)
+            servers.append(server)
+        if keys_move:
+            self.health.replace_servers(tuple(servers), ring_builder(config))
+            self.routes = self.health.routes
+        self.health_checks.follow_servers()
+        self.refreshing.follow_servers()
+        self.follow_servers([*former.values(), *moved])
+
+    def follow_servers(self, servers: list) -> None:
+        """These servers have other addresses, or are removed: connections to where they were end or move."""
+        server: Server
+        connection: ServerConnection
+        for server in servers:
+            for connection in list(server.shared):
+                connection.follow_server()
+        self.private.follow_servers()
+        self.subscriptions.follow_servers()
 
     def new_connection(self, server: Server, profile: int, role: Role):
         """A new connection to the server, still closed."""
@@ -171,7 +220,7 @@ class ServerPool(ConfiguredPool):
             return cython.cast(ServerConnection, connections[0])
         return cython.cast(ServerConnection, connections[client % len(connections)])
 
-    @cython.cfunc
+    @cython.ccall
     def connections_of(self, server: Server, profile: cython.int) -> list:
         """The connections of a profile other than 0 to a server, made with the first call."""
         connections: list = server.connections_of(profile)
@@ -196,7 +245,7 @@ class ServerPool(ConfiguredPool):
         connection.own_timeout = connection.own_open_timeout = timeout
         return connection
 
-    @cython.ccall
+    @cython.cfunc
     def open_unshared(self, server: Server, profile: cython.int, role: Role) -> ServerConnection:
         connection: ServerConnection = self.new_connection(server, profile, role)
         self.unshared.add(connection)
@@ -304,14 +353,6 @@ class ServerPool(ConfiguredPool):
             # The proxy may now have to reply to the requests on these connections.
             self.loop.want_flush(connection)
         return self.health_checks.ejected(server)
-
-    def leave_stale_address(self, server: Server) -> None:
-        """A server's addresses have changed: move the connections whose addresses are gone."""
-        connection: ServerConnection
-        for connection in list(server.shared):
-            connection.leave_stale_address()
-        self.private.follow_servers()
-        self.subscriptions.follow_servers()
 
     def reinstate(self, server: Server) -> None:
         """Reinstate an ejected server."""

@@ -28,6 +28,7 @@ from cython.cimports.twemproxy.upstream.connection_states import (
     RESOLVING,
     ConnectionState,
 )
+from cython.cimports.twemproxy.upstream.health_states import REMOVED
 from cython.cimports.twemproxy.upstream.server import Server
 
 from twemproxy.net.sockets import connect
@@ -96,8 +97,8 @@ class ServerStream(LimitedStream):
         return self.state == RESOLVING or self.state == CONNECTING or self.state == HANDSHAKE
 
     def is_stale(self) -> bool:
-        """Whether the stream is connected to an address that its server no longer has."""
-        return self.fd >= 0 and not self.endpoint.addresses.has(self.candidate)
+        """Whether the stream is connected to a server that is removed, or to an address that its server has left."""
+        return self.fd >= 0 and (self.server.state == REMOVED or not self.endpoint.addresses.has(self.candidate))
 
     def preconnect(self) -> None:
         """Open the connection before the first request needs it."""

@@ -58,11 +58,11 @@ class DataPlane:
         self.process_counters = pool.process_counters
         self.pools.append(pool)
 
-    def replace_settings(self, index: int, config) -> None:
+    def replace_settings(self, index: int, config, slots) -> None:
         """Replace the settings of a pool; see ``ServerPool.replace_settings``. ``index``: in the order of ``pools``."""
         pool: ServerPool = self.pools[index]
         client: ClientConnection
-        pool.replace_settings(config)
+        pool.replace_settings(config, slots)
         for client in self.clients_of(pool):
             client.look_for_idleness()
 

@@ -28,9 +28,9 @@ def configuration(pool: PoolDirectives) -> PoolConfig:
     return config
 
 
-def new_data_plane(config: PoolConfig, codec: Any) -> Any:
-    """A data plane with one pool, without listeners."""
-    statistics = Statistics(Config((config,)))
+def new_data_plane(config: PoolConfig, codec: Any, statistics: Statistics | None = None) -> Any:
+    """A data plane with one pool, without listeners. ``statistics``: where its counters are allocated."""
+    statistics = statistics or Statistics(Config((config,)))
     data_plane: Any = DataPlane(ERR, 16384, 100, 0)
     table = CounterTable(mmap.mmap(-1, statistics.slots.size))
     data_plane.add_pool(config, codec, table, statistics.slots_of(config), lambda *_: None)
@@ -43,7 +43,8 @@ class InProcess:
     def __init__(self, **pool: object) -> None:
         """``pool``: the directives; the pool listens on a free port whatever they say."""
         config = configuration(pool)
-        self.data_plane = new_data_plane(config, codec_of(config))
+        self._statistics = Statistics(Config((config,)))
+        self.data_plane = new_data_plane(config, codec_of(config), self._statistics)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
         self.data_plane.listen([self._listener.fileno()])
@@ -86,7 +87,7 @@ class InProcess:
     def replace_settings(self, **pool: object) -> None:
         """Replace the settings of the pool; ``pool``: the directives."""
         config = configuration(pool)
-        self.call(lambda: self.data_plane.replace_settings(0, config))
+        self.call(lambda: self.data_plane.replace_settings(0, config, self._statistics.slots_of(config)))
 
     def advance(self, milliseconds: int) -> None:
         """Let the clock of the data plane jump forward, and return when the timers that are due then have fired."""

@@ -3,7 +3,6 @@
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +26,14 @@ def at(*ips: str) -> list[Candidate]:
     return [(socket.AF_INET, (ip, 6379)) for ip in ips]
 
 
+class Server:
+    """A server with these addresses, and its endpoint."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self.addresses = addresses
+        self.endpoint = self
+
+
 class Pool(FakePool):
     """A pool with these servers and its own clock; ``answer`` is the reply of its name server."""
 
@@ -37,15 +44,15 @@ class Pool(FakePool):
         self.questions: list[tuple[str, Callable[[Resolved], None]]] = []
         self.followed: list[Any] = []
         self.addresses = [Addresses(self, server, self.resolve) for server in servers]
-        self.servers = [SimpleNamespace(endpoint=SimpleNamespace(addresses=each)) for each in self.addresses]
+        self.servers = [Server(each) for each in self.addresses]
         self.refreshing = AddressRefresh(self)
 
     def resolve(self, host: str, port: int, callback: Callable[[Resolved], None]) -> None:
         assert port == 6379
         self.questions.append((host, callback))
 
-    def leave_stale_address(self, server: Any) -> None:
-        self.followed.append(server)
+    def follow_servers(self, servers: list[Any]) -> None:
+        self.followed += servers
 
     def answer(self, *ips: str) -> None:
         """Answer the oldest question; without addresses the answer is an error."""

@@ -24,4 +24,5 @@ def test_a_defect_closes_the_client_and_leaks_nothing(split: int, monkeypatch: p
             client.sock.send(request[split:])
             client.expect_closed()
             held.append(proxy.call(lambda: proxy.data_plane.loop.blocks.allocated))
-    assert held[-1] == held[3]
+    # How the bytes arrive decides which sizes of blocks the pool keeps for later, but it does not keep one per client.
+    assert held[-1] - held[3] < 10 * len(request)

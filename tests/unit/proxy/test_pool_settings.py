@@ -127,7 +127,7 @@ def test_an_idle_client(server: RedisServer) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("servers", ["127.0.0.1:1:1"]), ("hash", "md5"), ("distribution", "modula"), ("redis_auth", "x")],
+    [("server_connections", 2), ("redis_db", 1), ("redis_auth", "x")],
 )
 def test_what_cannot_be_replaced(server: RedisServer, name: str, value: object) -> None:
     pool: dict[str, object] = {"redis": True, "servers": [f"{server.address}:1 one"]}
