@@ -232,7 +232,11 @@ def _check_reply(slow: Any, fast: Any, said: bytes, kind: int) -> None:
     agreed(
         slow,
         fast,
-        lambda codec: (codec.handshake_problem("version", said), codec.is_well(said), codec.features_of("", said)),
+        lambda codec: (
+            codec.handshake.problem("version", said),
+            codec.handshake.is_well(said),
+            codec.handshake.features("", said),
+        ),
     )
     agreed(slow, fast, lambda codec: codec.mergeable_part(said, STATUS, [b"a"]))
     if KIND_NAMES[kind] != "retrieval":

@@ -344,10 +344,10 @@ def _asked_of_all(module: Any, slow: Any) -> Iterator[Any]:
 
 def _check_reply(slow: Any, fast: Any, said: bytes) -> None:
     agreed(slow, fast, lambda codec: codec.kinds(said))
-    agreed(slow, fast, lambda codec: codec.read_message(said))
-    agreed(slow, fast, lambda codec: (codec.is_well(said), codec.features_of("HELLO 3", said)))
+    agreed(slow, fast, lambda codec: codec.pubsub.read(said))
+    agreed(slow, fast, lambda codec: (codec.handshake.is_well(said), codec.handshake.features("HELLO 3", said)))
     steps = ("AUTH", "HELLO 3", "SELECT of another database")
-    agreed(slow, fast, lambda codec: [codec.handshake_problem(step, said) for step in steps])
+    agreed(slow, fast, lambda codec: [codec.handshake.problem(step, said) for step in steps])
     for merge in (VALUES, SUM, STATUS):
         _check_merged(slow, fast, said, merge)
 

@@ -189,7 +189,7 @@ class FakeReservations(Fake, of="twemproxy.upstream.private_connections:Reservat
         *,
         patient: bool = False,
         kept: bool = False,
-        turns: bool = True,
+        selects: bool = True,
     ) -> bytes | bool:
         self.calls.append((server, profile, *before, *(["patient"] * patient), *(["kept"] * kept)))
         return self.answer

@@ -244,7 +244,7 @@ class ClientStream(LimitedStream):
         if connection.out.pending > HIGH_WATER:
             return self.wait_for(connection)
         if request.required_features != 0 and connection.lacks_features(request.required_features):
-            self.answer_here(request, connection.endpoint.explanation(self.pool.codec.missing_feature_text()))
+            self.answer_here(request, connection.endpoint.explanation(self.pool.codec.handshake.missing_feature_text()))
             return True
         if request.retryable and not (
             request.remembers_script and self.pool.codec.has_script(block_bytes(block), start, request)

@@ -36,7 +36,7 @@ def publish(
     published = PublishRequest()
     published.pool = client.pool
     published.server = server
-    published.kind = client.pool.codec.published_kind(request)
+    published.kind = client.pool.codec.pubsub.kind_of(request.command)
     published.name = PyBytes_FromStringAndSize(
         cython.cast(cython.p_char, buf + start + request.key_start), request.key_end - request.key_start
     )

@@ -5,6 +5,8 @@ cdef class Codec:
     cdef readonly bint errors_end_values
     cdef readonly unsigned char handshake_expected
     cdef readonly bint matches_keys
+    cdef readonly object handshake
+    cdef readonly object pubsub
 
     cdef Frame frame_request(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end, bint confined, unsigned char flags, Cursor cursor, Request request) noexcept nogil
     cdef Frame skip_request(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t end, Cursor cursor, Request request) noexcept nogil

@@ -9,6 +9,9 @@ from collections.abc import Collection
 
 import cython
 
+from twemproxy.protocol.handshake import Handshake
+from twemproxy.protocol.pubsub import PubsubMessages
+
 if not cython.compiled:
     from typing import Any
 
@@ -61,11 +64,16 @@ class Codec:
     ``errors_end_values``: an error may follow values and end the reply. ``matches_keys``: values in replies are found
     by their keys, so the request is kept until its replies have arrived. ``handshake_expected``: the
     ``Request.expected`` of the handshake.
+
+    ``handshake``: what the proxy says to servers for itself, a ``protocol.handshake.Handshake``. ``pubsub``: the messages
+    of subscriptions, a ``protocol.pubsub.PubsubMessages``.
     """
 
     def __init__(self) -> None:
         self.errors_end_values = False
         self.handshake_expected = 0
+        self.handshake = Handshake()
+        self.pubsub = PubsubMessages()
         self.matches_keys = False
 
     # --- framing ---------------------------------------------------------------------------------------------
@@ -544,18 +552,6 @@ class Codec:
         length = self.put_urgent_fence(out, token)
         return request, reply, bytes(out[:length])
 
-    def turned(self, settings: "Any", profile: int, wanted: int) -> int:
-        """The profile ``profile`` with the database of the profile ``wanted``."""
-        return profile
-
-    def turn(self, settings: "Any", profile: int) -> bytes:
-        """The request that selects the database of this profile on a connection."""
-        raise NotImplementedError
-
-    def identity(self) -> bytes:
-        """A request whose reply is the server's id of the connection; empty if the id is not needed."""
-        return b""
-
     # --- rare, ordinary Python ---------------------------------------------------------------------------------
 
     def rewrite(self, data: bytes) -> bytes:
@@ -657,62 +653,6 @@ class Codec:
         """
         raise NotImplementedError
 
-    # --- subscriptions, see upstream.pubsub -------------------------------------------------------------------
-
-    def subscription(self, kind: str, names: "list[bytes]", begins: bool) -> bytes:
-        """The request that subscribes to these topics of a kind, or unsubscribes if not ``begins``."""
-        raise NotImplementedError
-
-    def answer_head(self, kind: str, begins: bool) -> bytes:
-        """The beginning of a server's answers to such a request, up to the topic."""
-        raise NotImplementedError
-
-    def answers_subscription(self, message: bytes, head: bytes, name: bytes) -> bool:
-        """Whether a server's message is the answer for this topic that begins with ``head``; an error is not."""
-        raise NotImplementedError
-
-    def read_message(self, message: bytes) -> "tuple[str, str, bytes]":
-        """(what, kind, name) of a server's message on a connection for subscriptions.
-
-        ``what``: ``published``, or ``refused`` for an error, which does not name its topic. Raises ValueError for any
-        other message.
-        """
-        raise NotImplementedError
-
-    def published_kind(self, request: Request) -> str:
-        """The kind of topic that gets the message of a TO_CHANNEL request."""
-        raise NotImplementedError
-
-    def matches_pattern(self, pattern: bytes, name: bytes) -> bool:
-        """Whether a pattern matches a channel's name."""
-        return False
-
-    def comes_from_anywhere(self, kind: str, name: bytes) -> bool:
-        """Whether messages of a topic may come from other servers than that of the key with its name."""
-        return True
-
-    # --- handshakes -----------------------------------------------------------------------------------------------
-
-    def handshake(self, settings: "Any", profile: int) -> "list[tuple[str, bytes]]":
-        """(step, request) of the handshake of a new server connection of this profile; step: its name, for messages."""
-        return []
-
-    def handshake_problem(self, step: str, reply: bytes) -> str:
-        """The server's error if the reply to this step of the handshake is not the right one; otherwise empty."""
-        return ""
-
-    def declines_profile(self, step: str, problem: str) -> bool:
-        """Whether this problem in this step of the handshake means that the server does not support the profile."""
-        return False
-
-    def probe(self) -> bytes:
-        """The request of a health check."""
-        raise NotImplementedError
-
-    def is_well(self, reply: bytes) -> bool:
-        """Whether the reply to a health check shows that the server can serve."""
-        raise NotImplementedError
-
     def is_shaped(self, profile: int) -> bool:
         """Whether clients can decide the text of replies, line ends included, on connections of this profile."""
         return False
@@ -724,11 +664,3 @@ class Codec:
     def unfenced_reply(self) -> bytes:
         """The error reply to requests because the server did not answer a fence."""
         return b""
-
-    def features_of(self, step: str, reply: bytes) -> int:
-        """A server's features by its reply to this step of the handshake: bits as in ``required_features``."""
-        return 0
-
-    def missing_feature_text(self) -> str:
-        """The error text for requests whose ``required_features`` a server lacks."""
-        return ""

@@ -59,7 +59,7 @@ class Request:
       ``discard_arguments``: the number of arguments that are discarded after these bytes.
     - ``expected``: the kind of reply, which is needed to frame and check the reply, and which replies the client wants
       (RESP3, QUIET, NOREPLY).
-    - ``required_features``: the features that its server must have (see ``Codec.features_of``), 0 for none.
+    - ``required_features``: the features that its server must have (see ``Handshake.features``), 0 for none.
     - ``profile_needed``: bits that the profile of its server connection must have, see ``Codec.session``.
     - ``retryable``: ``Codec.retry_form`` may have another form of it after an error reply. ``remembers_script``: pass
       it to ``Codec.remember_script`` when it has succeeded.

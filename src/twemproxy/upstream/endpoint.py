@@ -9,6 +9,7 @@ from typing import Protocol
 
 from twemproxy.config.pools import PoolConfig, ServerConfig
 from twemproxy.log import get_logger
+from twemproxy.protocol.handshake import Handshake
 from twemproxy.upstream.addresses import Addresses, Pool, Resolver
 
 _logger = get_logger(__name__)
@@ -17,11 +18,12 @@ _WARN, _INFO = 4, 6
 """Levels of nutcracker's scale, as in the worker's verbosity."""
 
 
-class Handshake(Protocol):
+class Codec(Protocol):
     """The part of a codec that is used here."""
 
-    def handshake(self, settings: PoolConfig, profile: int) -> list[tuple[str, bytes]]:
-        """(step, request) of the handshake of a new connection."""
+    @property
+    def handshake(self) -> Handshake:
+        """The handshake of new connections."""
 
     def error(self, text: str) -> bytes:
         """An error reply."""
@@ -49,7 +51,7 @@ def error_text(error: int) -> str:
 class Endpoint:
     """One server of a pool, as its connections see it."""
 
-    def __init__(self, pool: Pool, server: ServerConfig, codec: Handshake, resolver: Resolver) -> None:
+    def __init__(self, pool: Pool, server: ServerConfig, codec: Codec, resolver: Resolver) -> None:
         self._pool = pool
         self.server = server
         self.addresses = Addresses(pool, server, resolver)
@@ -70,7 +72,7 @@ class Endpoint:
 
     def handshake(self, profile: int) -> list[tuple[str, bytes]]:
         """(step, request) of the handshake of a connection of this profile."""
-        return self._codec.handshake(self.pool, profile)
+        return self._codec.handshake.steps(self.pool, profile)
 
     def error_reply(self, error: int) -> bytes:
         """The error reply for requests that fail with a connection, by errno."""

@@ -118,9 +118,9 @@ class HealthChecks:
             if not answered and reply in self._our_faults:
                 self._schedule_next(checks)
             else:
-                self._judge(checks, answered and self._pool.codec.is_well(reply))
+                self._judge(checks, answered and self._pool.codec.handshake.is_well(reply))
 
-        connection.ask(self._pool.codec.probe(), done)
+        connection.ask(self._pool.codec.handshake.probe(), done)
 
     def _schedule_next(self, checks: _Checks) -> None:
         """Have a server checked or probed once more."""

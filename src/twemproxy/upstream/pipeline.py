@@ -273,7 +273,7 @@ class Pipeline:
     def take_unsupported(self, features: cython.int, out: SendQueue, blocks: BlockPool) -> list:
         """(handler, position, expected) of each request that needs a feature not in ``features``, oldest first.
 
-        These requests are removed; nothing may have been written yet. ``features``: see ``Codec.features_of``.
+        These requests are removed; nothing may have been written yet. ``features``: see ``Handshake.features``.
         """
         request: cython.pointer[Entry]
         failed: list = []

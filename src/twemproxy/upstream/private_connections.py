@@ -166,12 +166,12 @@ class Reservations:
         *,
         patient: bool = False,
         kept: bool = False,
-        turns: bool = True,
+        selects: bool = True,
     ) -> bytes | bool:
         """Reserve a connection of this profile to a server, after the requests ``before`` have succeeded on it.
 
         ``patient``: the next request may take for ever. ``kept``: the client keeps the connection after its next reply.
-        ``turns``: an existing connection switches to the profile's database, if it has another one.
+        ``selects``: an existing connection selects the profile's database, if it has another one.
         Returns True when the connection is ready; False before that, and the client is woken when it is ready; an error
         reply when there is no connection, or it is lost.
         """
@@ -188,16 +188,16 @@ class Reservations:
         if kept and not reserved.kept:
             reserved.kept = True
             self._connections.keep(reserved)
-        turned = self._connections.turned(reserved.profile, profile) if turns else reserved.profile
-        needed = before if turned == reserved.profile else (self._connections.turn(turned), *before)
+        wanted = self._connections.with_database(reserved.profile, profile) if selects else reserved.profile
+        needed = before if wanted == reserved.profile else (self._connections.select(wanted), *before)
         if not reserved.problem and reserved.prepared != needed:
             reserved.prepare(needed)
         if reserved.problem:
             return reserved.problem
         if not (reserved.is_ready() and reserved.connection.has_room(self._client)):
             return False
-        if turned != reserved.profile:
-            reserved.profile = turned
+        if wanted != reserved.profile:
+            reserved.profile = wanted
             reserved.prepared = before
         if patient and not reserved.patient:
             # Only now, because the preparing requests keep their timeout.
@@ -227,13 +227,13 @@ class Reservations:
         return self._used
 
     def blocked_at(self) -> tuple[Server, bytes] | None:
-        """The server with the request that may take for ever, and the reply to ``Codec.identity`` on that connection.
+        """The server with the request that may take for ever, and the reply to ``Handshake.connection_id`` on that connection.
 
         None if there is no such request, if several servers have one, or if the reply is not known.
         """
         places = [reserved for reserved in self._by_server.values() if reserved.patient]
-        identity = self._connections.identity(places[0].connection) if len(places) == 1 else b""
-        return (places[0].server, identity) if identity else None
+        found = self._connections.connection_id(places[0].connection) if len(places) == 1 else b""
+        return (places[0].server, found) if found else None
 
     def is_patient(self) -> bool:
         """Whether a request may take for ever."""
@@ -280,7 +280,7 @@ class PrivateConnections:
         self._pool = pool
         self._idle: list[tuple[int, Server, int, Connection]] = []
         self._idle_timer = pool.timer(self._close_idle)
-        self._identities: dict[Connection, bytes] = {}
+        self._ids: dict[Connection, bytes] = {}
         self._by_address: dict[str, int] = {}
         self.in_use = 0
 
@@ -310,7 +310,7 @@ class PrivateConnections:
                     return self._refusal(TOO_MANY)
                 self._close(self._idle.pop(0)[3])
             connection = self._pool.open_private(server, profile)
-            self._identify(connection)
+            self._ask_id(connection)
         self.in_use += 1
         self._by_address[address] = used + 1
         # A socket that has been reset does not know its peer's address any more, so the address is asked for only once.
@@ -318,16 +318,16 @@ class PrivateConnections:
         connection.on_settled = lambda ready, _: None if ready else self._lost(reserved)
         return reserved
 
-    def turned(self, profile: int, wanted: int) -> int:
-        """See ``Codec.turned``."""
-        if profile == wanted:
+    def with_database(self, profile: int, other: int) -> int:
+        """See ``Handshake.with_database``."""
+        if profile == other:
             return profile
-        turned: int = self._pool.codec.turned(self._pool.config, profile, wanted)
-        return turned
+        found: int = self._pool.codec.handshake.with_database(self._pool.config, profile, other)
+        return found
 
-    def turn(self, profile: int) -> bytes:
-        """See ``Codec.turn``."""
-        request: bytes = self._pool.codec.turn(self._pool.config, profile)
+    def select(self, profile: int) -> bytes:
+        """See ``Handshake.select``."""
+        request: bytes = self._pool.codec.handshake.select(self._pool.config, profile)
         return request
 
     def give_back(self, reserved: Reserved, clean: bool) -> None:
@@ -347,20 +347,20 @@ class PrivateConnections:
         else:
             self._keep(reserved)
 
-    def _identify(self, connection: Connection) -> None:
-        """Ask the server for the connection's identity, if the codec has a request for that."""
-        request = self._pool.codec.identity()
+    def _ask_id(self, connection: Connection) -> None:
+        """Ask the server for the id of the connection, if the protocol has a request for that."""
+        request = self._pool.codec.handshake.connection_id()
 
         def done(reply: bytes, answered: bool) -> None:
             if answered:
-                self._identities[connection] = reply
+                self._ids[connection] = reply
 
         if request:
             connection.ask(request, done)
 
-    def identity(self, connection: Connection) -> bytes:
-        """The reply to ``Codec.identity`` on a connection, empty if it is not known."""
-        return self._identities.get(connection, b"")
+    def connection_id(self, connection: Connection) -> bytes:
+        """The reply to ``Handshake.connection_id`` on a connection, empty if it is not known."""
+        return self._ids.get(connection, b"")
 
     def _examine(self, reserved: Reserved) -> None:
         """Keep the connection if the next reply is the one to a fence: then no bytes for the last client are left."""
@@ -436,5 +436,5 @@ class PrivateConnections:
 
     def _close(self, connection: Connection) -> None:
         connection.abandon()
-        self._identities.pop(connection, None)
+        self._ids.pop(connection, None)
         self._pool.drop(connection)

@@ -5,6 +5,7 @@ from twemproxy.upstream.topics cimport Batch, Link, Subscriber, Topic, TopicRequ
 
 cdef class Subscriptions:
     cdef object pool
+    cdef object messages
     cdef object answers
     cdef object comes_from_anywhere
     cdef object is_random

@@ -71,8 +71,9 @@ class Subscriptions:
     def __init__(self, pool) -> None:
         """``pool``: a ``upstream.server_pool.ServerPool``; its codec reads the messages."""
         self.pool = pool
-        self.answers = pool.codec.answers_subscription
-        self.comes_from_anywhere = pool.codec.comes_from_anywhere
+        self.messages = pool.codec.pubsub
+        self.answers = self.messages.is_answer
+        self.comes_from_anywhere = self.messages.comes_from_anywhere
         self.is_random = pool.is_random
         self.server_of = pool.server_of
         self.now = pool.now
@@ -140,7 +141,7 @@ class Subscriptions:
                 left -= PyBytes_GET_SIZE(pattern) * PyBytes_GET_SIZE(name)
                 if left < 0:
                     return found
-                if self.pool.codec.matches_pattern(pattern, name):
+                if self.messages.matches(pattern, name):
                     found.append(shard[pattern])
         return found
 
@@ -492,11 +493,11 @@ class Subscriptions:
                 batch = link.batches[len(link.batches) - link.unsent]
                 link.unsent -= 1
                 link.asked += PyList_GET_SIZE(batch.topics)
-                batch.head = self.pool.codec.answer_head(batch.kind, batch.subscribes)
+                batch.head = self.messages.answer_head(batch.kind, batch.subscribes)
                 names = []
                 for topic in batch.topics:
                     names.append(topic.name)
-                request.append(self.pool.codec.subscription(batch.kind, names, batch.subscribes))
+                request.append(self.messages.request(batch.kind, names, batch.subscribes))
             if request:
                 link.connection.write(b"".join(request))
         return self.tell_change()
@@ -583,7 +584,7 @@ class Subscriptions:
             if self.answers(message, batch.head, topic.name):
                 return self.answered(link, batch, topic)
         try:
-            what, kind, name = self.pool.codec.read_message(message)
+            what, kind, name = self.messages.read(message)
         except ValueError:
             what, kind, name = "", "", b""
         if what == PUBLISHED:

@@ -725,7 +725,7 @@ class ServerConnection(ServerStream):
     def refuse_unsupported(self) -> cython.int:
         failed: list = self.requests.take_unsupported(self.features, self.out, self.loop.blocks)
         if failed:
-            self.tell_failed(failed, self.endpoint.explanation(self.codec.missing_feature_text()))
+            self.tell_failed(failed, self.endpoint.explanation(self.codec.handshake.missing_feature_text()))
             self.wake_waiting()
         return 0
 

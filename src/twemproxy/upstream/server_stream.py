@@ -47,7 +47,7 @@ class ServerStream(LimitedStream):
 
     ``opens_soon``: the stream is opened at the end of the turn even if no request needs it.
 
-    ``features``: see ``Codec.features_of``. ``cursor``: the cursor of the incomplete reply.
+    ``features``: see ``Handshake.features``. ``cursor``: the cursor of the incomplete reply.
     """
 
     def __init__(self, pool: ConfiguredPool, loop: EventLoop, codec: Codec, server: Server, profile: int) -> None:
@@ -200,9 +200,9 @@ class ServerStream(LimitedStream):
     def on_handshake_reply(self, reply: bytes) -> cython.int:
         """The reply to one step of the handshake."""
         step: str = self.handshake.pop(0)[0]
-        problem: str = self.codec.handshake_problem(step, reply)
+        problem: str = self.codec.handshake.problem(step, reply)
         if problem:
-            declined: cython.bint = self.codec.declines_profile(step, problem)
+            declined: cython.bint = self.codec.handshake.declines_profile(step, problem)
             if declined and self.on_settled is not None:
                 self.on_settled(False, True)
             # A server that does not accept another profile is still good for the default profile, and a script may keep
@@ -211,7 +211,7 @@ class ServerStream(LimitedStream):
                 cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)), 0, PyBytes_GET_SIZE(reply)
             )
             return self.refuse(f"{step} failed: {problem}", not declined and not busy)
-        self.features |= self.codec.features_of(step, reply)
+        self.features |= self.codec.handshake.features(step, reply)
         if self.handshake:
             return 0
         self.refuse_unsupported()

@@ -40,7 +40,8 @@ class Pool(FakePool):
 
     def __init__(self, **settings: int) -> None:
         config = {"server_retry_timeout": RETRY_MS, "probe_successes": 1, "health_check_interval": 0, "timeout": 0}
-        codec = SimpleNamespace(probe=lambda: b"PING", is_well=lambda reply: reply == b"+PONG")
+        handshake = SimpleNamespace(probe=lambda: b"PING", is_well=lambda reply: reply == b"+PONG")
+        codec = SimpleNamespace(handshake=handshake)
         super().__init__(SimpleNamespace(**{**config, **settings}), codec)
         self.servers = [Server(position) for position in range(2)]
         for server in self.servers:

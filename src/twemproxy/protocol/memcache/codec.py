@@ -4,7 +4,6 @@ Sans-IO, dual. ``MemcacheRequests`` and ``MemcacheReplies`` frame the messages; 
 codec.
 """
 
-import re
 from array import array
 from collections.abc import Collection
 
@@ -12,7 +11,8 @@ import cython
 
 from twemproxy.protocol.memcache import builtin_commands, statistics
 from twemproxy.protocol.memcache.commands import COMMANDS, META_GET_WRITING_FLAGS, MISSES, Form
-from twemproxy.protocol.memcache.errors import LIMITED, META_UNSUPPORTED, TEXTS, Problem, error_line, server_error
+from twemproxy.protocol.memcache.errors import LIMITED, TEXTS, Problem, error_line, server_error
+from twemproxy.protocol.memcache.handshake import MemcacheHandshake
 from twemproxy.protocol.plan import MORE
 
 if not cython.compiled:
@@ -34,13 +34,6 @@ VALUE_WORD = cython.declare(cython.const[cython.Py_ssize_t], 6)
 # Arguments of a VALUE line between the word and the length.
 VALUE_ARGUMENTS = cython.declare(cython.const[cython.int], 2)
 
-# The step of the handshake, and the feature that request_parser.META_KNOWN requires.
-VERSION_STEP = "version"
-META_OFFER = 1
-FIRST_WITH_META = (1, 6, 10)
-
-_VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
-
 
 @cython.final
 @cython.cclass
@@ -51,6 +44,7 @@ class MemcacheCodec(MemcacheReplies):
         """``allowed``: names of the commands that need permission and have it."""
         MemcacheReplies.__init__(self, list(allowed))
         self.errors_end_values = True
+        self.handshake = MemcacheHandshake()
         self.permitted = frozenset(allowed)
         self.only_reads = array("i", [command.only_reads for command in COMMANDS])
 
@@ -289,28 +283,3 @@ class MemcacheCodec(MemcacheReplies):
 
     def session(self, pool: "Any", client: "Any") -> "Any":
         return builtin_commands.Session(pool, client)
-
-    def handshake(self, settings: "Any", profile: int) -> "list[tuple[str, bytes]]":
-        """Asks for the server's version, which shows its features."""
-        return [(VERSION_STEP, b"version\r\n")]
-
-    def handshake_problem(self, step: str, reply: bytes) -> str:
-        if reply.startswith(b"VERSION"):
-            return ""
-        return reply.rstrip().decode("utf-8", "replace")
-
-    def probe(self) -> bytes:
-        return b"version\r\n"
-
-    def is_well(self, reply: bytes) -> bool:
-        return reply.startswith(b"VERSION ")
-
-    def features_of(self, step: str, reply: bytes) -> int:
-        """A version in another form is that of another server, which is assumed to have all features."""
-        found = _VERSION.match(reply)
-        if found and tuple(int(number or 0) for number in found.groups()) < FIRST_WITH_META:
-            return 0
-        return META_OFFER
-
-    def missing_feature_text(self) -> str:
-        return META_UNSUPPORTED

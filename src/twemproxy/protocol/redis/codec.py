@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 import cython
 
-from twemproxy.protocol.redis import planning, pubsub_commands
+from twemproxy.protocol.redis import planning
 from twemproxy.protocol.redis.command_discovery import Lookups
 from twemproxy.protocol.redis.command_reply import Available
 from twemproxy.protocol.redis.commands import (
@@ -38,13 +38,13 @@ from twemproxy.protocol.redis.errors import (
     keyless,
     not_available,
 )
-from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, encode_line, encode_request
+from twemproxy.protocol.redis.handshake import RedisHandshake
+from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, encode_line
 from twemproxy.protocol.redis.keys import MOST_LOOKED_UP, keys_of
-from twemproxy.protocol.redis.resp_encoder import bulk
+from twemproxy.protocol.redis.pubsub_messages import RedisPubsubMessages
 from twemproxy.protocol.redis.scripts import LONGEST as LONGEST_SCRIPT
 from twemproxy.protocol.redis.scripts import ScriptMemory
-from twemproxy.protocol.redis.session import RESP3_PROFILE, SCRIPTS_PROFILE, Session, database_of, profile_of
-from twemproxy.protocol.redis.subscription_messages import answers, comes_from_anywhere
+from twemproxy.protocol.redis.session import SCRIPTS_PROFILE, Session
 from twemproxy.protocol.redis.versions import Versions
 
 if not cython.compiled:
@@ -61,7 +61,6 @@ MAX_BULK = cython.declare(cython.const[cython.Py_ssize_t], 512 * 1024 * 1024)
 REFUSED = cython.declare(cython.const[cython.int], 7)
 # Most digits of a number of keys: a request has up to framing.MAX_ARGUMENTS.
 MOST_COUNT = cython.declare(cython.const[cython.Py_ssize_t], 10)
-_CLIENT_ID = encode_request([b"CLIENT", b"ID"])
 # Positions in errors.REFUSALS.
 NOT_AVAILABLE = cython.declare(cython.const[cython.int], 3)
 NO_INTEGER = cython.declare(cython.const[cython.int], 4)
@@ -70,13 +69,6 @@ NEGATIVE_KEYS = cython.declare(cython.const[cython.int], 6)
 
 # Length of a fence's token.
 TOKEN = cython.declare(cython.const[cython.Py_ssize_t], 16)
-
-AUTH_STEP = "AUTH"
-HELLO_STEP = "HELLO 3"
-OTHER_DATABASE_STEP = "SELECT of another database"
-ECHO_STEP = "ECHO"
-FIRST_TOKEN = b"0123456789abcdef"
-NOT_NOW = ("BUSY ", "LOADING ", "MASTERDOWN ")
 
 
 @cython.cfunc
@@ -118,6 +110,8 @@ class RedisCodec(RespFraming):
         self.lookups = Lookups()
         self.echo = BY_NAME["echo"]
         self.versions = Versions()
+        self.handshake = RedisHandshake(self)
+        self.pubsub = RedisPubsubMessages()
         self.readonly = array("i", [command.readonly for command in COMMANDS])
         self.permit(permitted, denied)
 
@@ -499,9 +493,6 @@ class RedisCodec(RespFraming):
             return NOT_ALLOWED.format(name=name)
         return ""
 
-    def identity(self) -> bytes:
-        return b"" if self.permission_refusal("client|unblock", True) else _CLIENT_ID
-
     def large_refusal(self, request: Request, limit: int) -> bytes:
         return error_reply(TOO_LARGE.format(limit=limit))
 
@@ -538,72 +529,6 @@ class RedisCodec(RespFraming):
 
     def retry_form(self, data: bytes, reply: bytes) -> bytes:
         return self.scripts.retry_form(data, reply)
-
-    # --- subscriptions -------------------------------------------------------------------------------------------
-
-    def subscription(self, kind: str, names: "list[bytes]", begins: bool) -> bytes:
-        return pubsub_commands.subscription(kind, names, begins)
-
-    def answer_head(self, kind: str, begins: bool) -> bytes:
-        return pubsub_commands.ANSWERED[kind, begins]
-
-    def answers_subscription(self, message: bytes, head: bytes, name: bytes) -> bool:
-        return answers(message, head, name)
-
-    def read_message(self, message: bytes) -> "tuple[str, str, bytes]":
-        return pubsub_commands.read_message(message)
-
-    def published_kind(self, request: Request) -> str:
-        return pubsub_commands.published_kind(COMMANDS[request.command].name)
-
-    def matches_pattern(self, pattern: bytes, name: bytes) -> bool:
-        return pubsub_commands.matches_pattern(pattern, name)
-
-    def comes_from_anywhere(self, kind: str, name: bytes) -> bool:
-        return comes_from_anywhere(kind, name)
-
-    # --- handshakes -----------------------------------------------------------------------------------------------
-
-    def handshake(self, settings: "Any", profile: int) -> "list[tuple[str, bytes]]":
-        steps = []
-        database = database_of(profile, settings)
-        if settings.redis_auth:
-            steps.append((AUTH_STEP, encode_request([b"AUTH", settings.redis_auth.encode()])))
-        if profile & RESP3_PROFILE:
-            steps.append((HELLO_STEP, encode_request([b"HELLO", b"3"])))
-        if database != settings.redis_db:
-            steps.append((OTHER_DATABASE_STEP, encode_request([b"SELECT", b"%d" % database])))
-        elif database:
-            steps.append((f"SELECT {database}", encode_request([b"SELECT", b"%d" % database])))
-        if profile & SCRIPTS_PROFILE:
-            steps.append((ECHO_STEP, encode_request([b"ECHO", FIRST_TOKEN])))
-        return steps
-
-    def turned(self, settings: "Any", profile: int, wanted: int) -> int:
-        database = database_of(wanted, settings)
-        return profile_of(3 if profile & RESP3_PROFILE else 2, database, bool(profile & SCRIPTS_PROFILE), settings)
-
-    def turn(self, settings: "Any", profile: int) -> bytes:
-        return encode_request([b"SELECT", b"%d" % database_of(profile, settings)])
-
-    def handshake_problem(self, step: str, reply: bytes) -> str:
-        if not reply.startswith(b"-"):
-            right = step != ECHO_STEP or reply == bulk(FIRST_TOKEN)
-            return "" if right else "the reply is not what was sent"
-        text = reply[1:].rstrip().decode("utf-8", "replace")
-        # A server without a password needs none: the connection is as good as authenticated.
-        if step == AUTH_STEP and ("without any password configured" in text or "no password is set" in text):
-            return ""
-        return text
-
-    def probe(self) -> bytes:
-        return encode_request([b"PING"])
-
-    def is_well(self, reply: bytes) -> bool:
-        return reply == b"+PONG\r\n"
-
-    def declines_profile(self, step: str, problem: str) -> bool:
-        return step in (HELLO_STEP, OTHER_DATABASE_STEP, ECHO_STEP) and not problem.startswith(NOT_NOW)
 
     def is_shaped(self, profile: int) -> bool:
         return bool(profile & SCRIPTS_PROFILE)

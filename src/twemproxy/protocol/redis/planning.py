@@ -463,14 +463,14 @@ class _Request:
         """Send the request to the only server, without scripts or SELECT before it; a busy server refuses SELECT."""
         session = self.session
         server, config = self._only_server(), session.pool.config
-        return self._reserve(server, profile_of(session.protocol, config.redis_db, False, config), turns=False)
+        return self._reserve(server, profile_of(session.protocol, config.redis_db, False, config), selects=False)
 
-    def _reserve(self, server: Server, profile: int, *, turns: bool = True) -> Plan:
+    def _reserve(self, server: Server, profile: int, *, selects: bool = True) -> Plan:
         """Send the request on a private connection to the server, which is released after the reply.
 
         ``profile``, ``turns``: see ``Reservations.reserve``.
         """
-        ready = self.session.client.reservations().reserve(server, profile, patient=True, turns=turns)
+        ready = self.session.client.reservations().reserve(server, profile, patient=True, selects=selects)
         if isinstance(ready, bytes):
             raise _Refused(ready)
         return ToPrivate(server, last=True) if ready else None
@@ -484,7 +484,7 @@ class _Request:
         reservations = session.client.reservations()
         everything_ready = True
         for server in session.pool.servers:
-            ready = reservations.reserve(server, profile, before, patient=True, turns=False)
+            ready = reservations.reserve(server, profile, before, patient=True, selects=False)
             if isinstance(ready, bytes):
                 if session.client.awaits_replies():
                     return None

@@ -9,19 +9,12 @@ from collections.abc import Generator, Iterator
 from twemproxy.protocol.plan import Answer, Plan, Push, Steps
 from twemproxy.protocol.redis.commands import Command
 from twemproxy.protocol.redis.errors import LONG_TOPIC, error_reply
-from twemproxy.protocol.redis.glob import glob_matches
-from twemproxy.protocol.redis.inline import count_arguments, decode_some, encode_request
-from twemproxy.protocol.redis.resp_decoder import Failure, parse
+from twemproxy.protocol.redis.inline import count_arguments, decode_some
 from twemproxy.protocol.redis.resp_encoder import bulk, integer, null
-from twemproxy.protocol.redis.session import REPLY_ON, SUBSCRIBES, Session
-from twemproxy.protocol.redis.subscription_messages import confirmations, published
+from twemproxy.protocol.redis.session import REPLY_ON, Session
+from twemproxy.protocol.redis.subscription_messages import confirmations
 
-_ENDS = {"unsubscribe": "subscribe", "punsubscribe": "psubscribe", "sunsubscribe": "ssubscribe"}
-_END_OF = {subscribes: ends for ends, subscribes in _ENDS.items()}
-
-ANSWERED = {(kind, True): b"*3\r\n" + bulk(kind) for kind in SUBSCRIBES}
-ANSWERED |= {(kind, False): b"*3\r\n" + bulk(end) for kind, end in _END_OF.items()}
-"""The beginning of servers' answers to a subscription, or its end, by kind of topic, up to the topic."""
+_ENDS = {ends: begins for begins, ends in END_OF.items()}
 
 LONGEST_TOPIC = 1024 * 1024
 """Most bytes of a channel or a pattern: the proxy keeps it, and may send it to servers again."""
@@ -125,31 +118,3 @@ def _counted(kind: str, session: Session) -> int:
     """The number of the client's topics in confirmations: shard channels are counted separately."""
     topics = session.topics
     return len(topics[kind]) if kind == "ssubscribe" else len(topics["subscribe"]) + len(topics["psubscribe"])
-
-
-# --- messages to and from servers ----------------------------------------------------------------------------------
-
-
-def subscription(kind: str, names: list[bytes], begins: bool) -> bytes:
-    """As ``Codec.subscription``."""
-    return encode_request([(kind if begins else _END_OF[kind]).encode(), *names])
-
-
-def read_message(message: bytes) -> tuple[str, str, bytes]:
-    """As ``Codec.read_message``. Raises ValueError for other messages."""
-    found = published(message)
-    if found is not None:
-        return "published", *found
-    if isinstance(parse(message), Failure):
-        return "refused", "", b""
-    raise ValueError("no message")
-
-
-def published_kind(name: str) -> str:
-    """The kind of topic that gets the messages of the publishing command with this name."""
-    return "ssubscribe" if name == "spublish" else "subscribe"
-
-
-def matches_pattern(pattern: bytes, name: bytes) -> bool:
-    """As ``Codec.matches_pattern``. In redis, only the empty pattern matches a channel with an empty name."""
-    return glob_matches(pattern, name) if name else not pattern

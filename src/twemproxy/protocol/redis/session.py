@@ -36,7 +36,7 @@ class Reservations(Protocol):
         *,
         patient: bool = False,
         kept: bool = False,
-        turns: bool = True,
+        selects: bool = True,
     ) -> bytes | bool:
         """Reserve one to a server: whether it is ready, or an error reply."""
 

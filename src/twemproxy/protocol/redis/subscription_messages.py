@@ -135,5 +135,5 @@ def published(message: bytes) -> tuple[str, bytes] | None:
 
 
 def comes_from_anywhere(kind: str, name: bytes) -> bool:
-    """As ``Codec.comes_from_anywhere``."""
+    """As ``PubsubMessages.comes_from_anywhere``."""
     return kind == "psubscribe" or name.startswith(NOTIFICATIONS)

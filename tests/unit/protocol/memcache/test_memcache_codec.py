@@ -174,34 +174,34 @@ def test_errors_are_lines(codec: Any, text: str) -> None:
 
 
 def test_handshake_asks_for_the_version(codec: Any) -> None:
-    [(step, request)] = codec.handshake(None, 0)
+    [(step, request)] = codec.handshake.steps(None, 0)
     assert (step, request) == ("version", b"version\r\n")
     assert KIND_NAMES[codec.handshake_expected] == "version"
 
 
 def test_problems_of_the_handshake(codec: Any) -> None:
-    assert codec.handshake_problem("version", b"VERSION 1.6.18\r\n") == ""
-    assert codec.handshake_problem("version", b"SERVER_ERROR busy\r\n") == "SERVER_ERROR busy"
-    assert codec.handshake_problem("version", b"ERROR\r\n") == "ERROR"
-    assert codec.handshake_problem("version", b"CLIENT_ERROR \xff\r\n") == "CLIENT_ERROR \ufffd"
+    assert codec.handshake.problem("version", b"VERSION 1.6.18\r\n") == ""
+    assert codec.handshake.problem("version", b"SERVER_ERROR busy\r\n") == "SERVER_ERROR busy"
+    assert codec.handshake.problem("version", b"ERROR\r\n") == "ERROR"
+    assert codec.handshake.problem("version", b"CLIENT_ERROR \xff\r\n") == "CLIENT_ERROR \ufffd"
 
 
 @pytest.mark.parametrize("version", ["1.4.15", "1.5.22", "1.6", "1.6-rc1", "1.6.0", "1.6.9", "0.9.9.9"])
 def test_older_servers_do_not_get_ms(codec: Any, version: str) -> None:
     """Before 1.6.10 the length was the flag S; memcached executed the data block of a request without this flag."""
-    assert codec.features_of("version", f"VERSION {version}\r\n".encode()) == 0
-    assert "1.6.10" in codec.missing_feature_text()
+    assert codec.handshake.features("version", f"VERSION {version}\r\n".encode()) == 0
+    assert "1.6.10" in codec.handshake.missing_feature_text()
 
 
 @pytest.mark.parametrize("version", ["1.6.10", "1.6.18", "1.6.41", "1.7.0", "2.0.0", "10.0"])
 def test_newer_servers_get_ms(codec: Any, version: str) -> None:
-    assert codec.features_of("version", f"VERSION {version}\r\n".encode()) == 1
+    assert codec.handshake.features("version", f"VERSION {version}\r\n".encode()) == 1
 
 
 def test_any_version_is_a_version(codec: Any) -> None:
     for version in (b"9" * 5000 + b".1", b"1." + b"9" * 5000, b"", b"1", b"one.two", b"\xff"):
-        assert codec.handshake_problem("version", b"VERSION %s\r\n" % version) == ""
-        assert codec.features_of("version", b"VERSION %s\r\n" % version) == 1
+        assert codec.handshake.problem("version", b"VERSION %s\r\n" % version) == ""
+        assert codec.handshake.features("version", b"VERSION %s\r\n" % version) == 1
 
 
 # --- requests that the proxy answers ---------------------------------------------------------------------------------

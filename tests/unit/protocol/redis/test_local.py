@@ -141,18 +141,18 @@ def test_handshake(codec: Any, password: str, database: int, steps: list[tuple[s
     at = 1 if password else 0
     for databases in (1, 16):
         settings = SimpleNamespace(redis_auth=password, redis_db=database, databases=databases)
-        assert codec.handshake(settings, 0) == steps
-        assert codec.handshake(settings, 1) == [*steps[:at], hello, *steps[at:]]
+        assert codec.handshake.steps(settings, 0) == steps
+        assert codec.handshake.steps(settings, 1) == [*steps[:at], hello, *steps[at:]]
     other = (OTHER_DATABASE_STEP, command("SELECT", (database + 5) % 16))
     echo = ("ECHO", command("ECHO", "0123456789abcdef"))
-    assert codec.handshake(settings, 20) == [*steps[:at], other]
-    assert codec.handshake(settings, 21) == [*steps[:at], hello, other]
-    assert codec.handshake(settings, 22) == [*steps[:at], other, echo]
-    assert codec.handshake(settings, 3) == [*steps[:at], hello, *steps[at:], echo]
+    assert codec.handshake.steps(settings, 20) == [*steps[:at], other]
+    assert codec.handshake.steps(settings, 21) == [*steps[:at], hello, other]
+    assert codec.handshake.steps(settings, 22) == [*steps[:at], other, echo]
+    assert codec.handshake.steps(settings, 3) == [*steps[:at], hello, *steps[at:], echo]
     for step in (other, hello, echo):
-        assert codec.declines_profile(step[0], "ERR unknown command")
-        assert not codec.declines_profile(step[0], "BUSY Redis is busy")
-    assert not any(codec.declines_profile(step, "ERR unknown command") for step, _ in steps)
+        assert codec.handshake.declines_profile(step[0], "ERR unknown command")
+        assert not codec.handshake.declines_profile(step[0], "BUSY Redis is busy")
+    assert not any(codec.handshake.declines_profile(step, "ERR unknown command") for step, _ in steps)
 
 
 def test_connections_for_scripts_need_echo(codec: Any) -> None:
@@ -165,9 +165,9 @@ def test_connections_for_scripts_need_echo(codec: Any) -> None:
         False,
         True,
     ]
-    assert codec.handshake_problem("ECHO", b"$16\r\n0123456789abcdef\r\n") == ""
-    assert codec.handshake_problem("ECHO", b"$2\r\nhi\r\n") == "the reply is not what was sent"
-    assert codec.handshake_problem("ECHO", b"-ERR unknown command\r\n") == "ERR unknown command"
+    assert codec.handshake.problem("ECHO", b"$16\r\n0123456789abcdef\r\n") == ""
+    assert codec.handshake.problem("ECHO", b"$2\r\nhi\r\n") == "the reply is not what was sent"
+    assert codec.handshake.problem("ECHO", b"-ERR unknown command\r\n") == "ERR unknown command"
 
 
 def test_fences(codec: Any) -> None:
@@ -179,9 +179,9 @@ def test_fences(codec: Any) -> None:
 
 
 def test_problems_of_the_handshake(codec: Any, redis: RedisServer) -> None:
-    assert codec.handshake_problem("AUTH", OK) == ""
-    assert codec.handshake_problem("AUTH", redis.ask("AUTH", "secret")) == ""
-    assert codec.handshake_problem("AUTH", line(errors.NO_PASSWORD_SET)) == ""
-    assert "out of range" in codec.handshake_problem("SELECT 99", redis.ask("SELECT", "99"))
-    assert codec.handshake_problem("AUTH", b"-WRONGPASS invalid \xff\r\n") == "WRONGPASS invalid \ufffd"
-    assert "no password is set" in codec.handshake_problem("SELECT 1", line(errors.NO_PASSWORD_SET))
+    assert codec.handshake.problem("AUTH", OK) == ""
+    assert codec.handshake.problem("AUTH", redis.ask("AUTH", "secret")) == ""
+    assert codec.handshake.problem("AUTH", line(errors.NO_PASSWORD_SET)) == ""
+    assert "out of range" in codec.handshake.problem("SELECT 99", redis.ask("SELECT", "99"))
+    assert codec.handshake.problem("AUTH", b"-WRONGPASS invalid \xff\r\n") == "WRONGPASS invalid \ufffd"
+    assert "no password is set" in codec.handshake.problem("SELECT 1", line(errors.NO_PASSWORD_SET))

@@ -8,12 +8,13 @@ from redis_peers import Client, Pool, finished, new_session, plan
 from harness.resp import array, bulk, command, error, integer
 from harness.subscribing import confirmation, message, pattern_message
 from twemproxy.protocol.plan import Answer, Ask
-from twemproxy.protocol.redis import pubsub_commands
 from twemproxy.protocol.redis.codec import RedisCodec
+from twemproxy.protocol.redis.pubsub_messages import RedisPubsubMessages
 from twemproxy.protocol.redis.session import SUBSCRIBES, Session
 from unit.fakes import FakeSubscriptions
 
 ENDS = {"subscribe": "unsubscribe", "psubscribe": "punsubscribe", "ssubscribe": "sunsubscribe"}
+MESSAGES = RedisPubsubMessages()
 
 
 def ask(session: Session, text: str) -> bytes | None:
@@ -160,21 +161,20 @@ def test_numbers_of_subscribers(told: tuple[int, ...], expected: int) -> None:
 
 @given(kind=st.sampled_from(SUBSCRIBES), name=st.binary())
 def test_what_servers_are_asked(kind: str, name: bytes) -> None:
-    assert pubsub_commands.subscription(kind, [name, b"x"], True) == command(kind, name, b"x")
-    assert pubsub_commands.subscription(kind, [name], False) == command(ENDS[kind], name)
+    assert MESSAGES.request(kind, [name, b"x"], True) == command(kind, name, b"x")
+    assert MESSAGES.request(kind, [name], False) == command(ENDS[kind], name)
 
 
 @given(name=st.binary(), text=st.binary(), number=st.integers(0, 2**63 - 1))
 def test_what_servers_say(name: bytes, text: bytes, number: int) -> None:
-    read = pubsub_commands.read_message
+    read = MESSAGES.read
     assert read(message(name, text)) == ("published", "subscribe", name)
     assert read(message(name, text, kind="smessage")) == ("published", "ssubscribe", name)
     assert read(pattern_message(name, text, b"x")) == ("published", "psubscribe", name)
     assert read(error("NOPERM no"))[0] == "refused"
-    codec = RedisCodec()
 
     def answers(message: bytes, kind: str, name: bytes, begins: bool) -> bool:
-        return codec.answers_subscription(message, codec.answer_head(kind, begins), name)
+        return MESSAGES.is_answer(message, MESSAGES.answer_head(kind, begins), name)
 
     for kind, end in ENDS.items():
         assert answers(confirmation(kind, name, number), kind, name, True)
@@ -194,11 +194,11 @@ def test_what_servers_say(name: bytes, text: bytes, number: int) -> None:
 )
 def test_what_is_no_message(reply: bytes) -> None:
     with pytest.raises(ValueError, match="no message"):
-        pubsub_commands.read_message(reply)
+        MESSAGES.read(reply)
 
 
 def test_what_comes_from_anywhere() -> None:
-    anywhere = RedisCodec().comes_from_anywhere
+    anywhere = MESSAGES.comes_from_anywhere
     assert anywhere("psubscribe", b"x")
     assert anywhere("subscribe", b"__keyspace@0__:x") and anywhere("subscribe", b"__keyevent@12__:set")
     assert anywhere("subscribe", b"__subkeyspace@0__:hash") and anywhere("subscribe", b"__subkeyevent@0__:hset")
