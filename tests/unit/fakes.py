@@ -55,19 +55,19 @@ class FakeConnection(Fake, of="twemproxy.upstream.server_connection:ServerConnec
     """A server connection that is open at first.
 
     ``asked``: requests without a reply so far. ``finished``: whether it has finished, which it can if ``can_finish``.
-    ``shaped``: whether scripts may have changed it. ``misplaced``: whether its server has another address now.
+    ``tainted``: whether scripts may have changed it. ``misplaced``: whether its server has another address now.
     ``timeout``: the last one that was set, -1 for that of the pool.
     """
 
     def __init__(self, server: Any = S0, profile: int = 0) -> None:
         self.server, self.profile = server, profile
-        self.on_settled: Callable[[bool, bool], None] | None = None
+        self.on_status: Callable[[bool, bool], None] | None = None
         self.asked: list[tuple[bytes, Done]] = []
         self.timeout = -1
         self.closed = False
         self.busy = self.full = self.misplaced = self.finished = False
         self.can_finish = True
-        self.shaped = profile & SCRIPTS_PROFILE != 0
+        self.tainted = profile & SCRIPTS_PROFILE != 0
 
     def ask(self, request: bytes, done: Done) -> None:
         assert not self.closed
@@ -75,7 +75,7 @@ class FakeConnection(Fake, of="twemproxy.upstream.server_connection:ServerConnec
 
     def abandon(self) -> None:
         self.closed = True
-        self.on_settled = None
+        self.on_status = None
 
     def set_timeout(self, timeout: int) -> None:
         self.timeout = timeout
@@ -96,19 +96,19 @@ class FakeConnection(Fake, of="twemproxy.upstream.server_connection:ServerConnec
     def has_room(self, stream: object) -> bool:
         return not self.full
 
-    def distrust(self) -> None:
-        self.shaped = True
+    def taint(self) -> None:
+        self.tainted = True
 
-    def is_shaped(self) -> bool:
-        return self.shaped
+    def is_tainted(self) -> bool:
+        return self.tainted
 
 
 class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
     """A pool whose servers are live, with a clock of its own. ``config``: has the directives that the test needs.
 
     ``opened``, ``extra``, ``dropped``: the connections besides the shared ones that were opened, that there are, and
-    that were dropped. ``kept``: bytes that are kept in memory, at most ``most_kept``. ``asked``: requests for a server,
-    with the server and the kind of their reply.
+    that were dropped. ``kept``: bytes of subscriptions, at most ``most_subscription_bytes``. ``asked``: requests for a
+    server, with the server and the kind of their reply.
     """
 
     refused = b"-ERR Connection refused\r\n"
@@ -126,7 +126,7 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
         self.extra: list[Any] = []
         self.dropped: list[Any] = []
         self.kept = 0
-        self.most_kept = 1 << 30
+        self.most_subscription_bytes = 1 << 30
         self.asked: list[Any] = []
 
     def turn(self) -> int:
@@ -165,12 +165,12 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
     def ask_server(self, server: Any, request: bytes, done: Done, kind: int) -> None:
         self.asked.append((server, request, done, kind))
 
-    def keep(self, change: int) -> None:
+    def count_subscriptions(self, change: int) -> None:
         self.kept += change
         assert self.kept >= 0
 
-    def may_keep(self, held: int, more: int) -> bool:
-        return max(self.kept, held) + more <= self.most_kept
+    def may_subscribe(self, held: int, more: int) -> bool:
+        return max(self.kept, held) + more <= self.most_subscription_bytes
 
 
 class FakeReservations(Fake, of="twemproxy.upstream.private_connections:Reservations"):
@@ -203,10 +203,10 @@ class FakeReservations(Fake, of="twemproxy.upstream.private_connections:Reservat
     def keep_no_longer(self) -> None:
         self.calls.append(("keep no longer",))
 
-    def distrust(self) -> None:
-        self.calls.append(("distrust",))
+    def taint(self) -> None:
+        self.calls.append(("taint",))
 
-    def give_back(self, answered: bool) -> None:
+    def release(self, answered: bool) -> None:
         self.calls.append(("give back" if answered else "drop",))
 
 
@@ -252,10 +252,10 @@ class FakeClient(Fake, of="twemproxy.downstream.client:ClientConnection"):
     def lapse(self) -> None:
         self.lapses += 1
 
-    def leave(self) -> None:
+    def close_after_hangup(self) -> None:
         self.has_left = True
 
-    def cut_off(self, why: str) -> None:
+    def abort(self, why: str) -> None:
         assert not self.ended
         self.ended = why
 
@@ -321,7 +321,7 @@ class FakeUnsubscribeRequest(Fake, of="twemproxy.upstream.topics:UnsubscribeRequ
     def ask(self, names: list[bytes]) -> None:
         self.subscriptions.calls.append((self.client, "end of " + self.kind, *names))
 
-    def is_settled(self) -> bool:
+    def is_answered(self) -> bool:
         return self.subscriptions.answer is not False
 
     def end(self) -> None:
@@ -349,7 +349,7 @@ class FakeTopicRequest(Fake, of="twemproxy.upstream.topics:TopicRequest"):
     def may_ask(self) -> bool:
         return True
 
-    def is_settled(self) -> bool:
+    def is_answered(self) -> bool:
         return self.subscriptions.answer is not False
 
     def take(self, most: int) -> list[bytes]:

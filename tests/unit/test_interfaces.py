@@ -40,7 +40,7 @@ PROTOCOLS = [
     ("twemproxy.upstream.profiles:Connection", CONNECTION),
     ("twemproxy.upstream.profiles:Server", SERVER),
     ("twemproxy.upstream.server_poll:Waiting", CLIENT),
-    ("twemproxy.upstream.endpoint:Handshake", "twemproxy.protocol.codec:Codec"),
+    ("twemproxy.upstream.endpoint:Codec", "twemproxy.protocol.codec:Codec"),
 ]
 
 HERE = Path(__file__).parent

@@ -371,7 +371,7 @@ class ClientConnection(ClientStream):
         if self.out.pending > self.pool.settings.output_limit and self.exceeds_output_limit():
             return self.abort("it does not read its replies or messages")
         if self.releasing and self.replies.head == self.replies.tail:
-            self.give_back()
+            self.release_connections()
         if self.steps is not None and not go_on(self):
             return self.reconsider_reading() if self.pauses != 0 and self.state < CLOSING else 0
         if self.pieced is not None and not self.awaits_memory():

@@ -67,14 +67,15 @@ cdef class ClientStream(LimitedStream):
     cdef bint wait_for(self, ServerConnection full) except -1
     cdef int update_session(self) except -1
     cdef int release_after_replies(self) except -1
-    cdef int give_back(self) except -1
+    cdef int release_connections(self) except -1
     cdef int reply(self, bytes reply) except -1
     cdef int break_off(self, bytes reply) except -1
     cdef int close_after_replies(self) except -1
     cdef bint exceeds_output_limit(self) except -1
     cdef bint is_subscribed(self) except -1
     cdef ClientTimer begin_timer(self)
-    cdef int look_for_idleness(self) except -1
+    cdef int check_idleness(self) except -1
     cdef int close(self, int counter, str why) except -1
-    cdef int close_soon(self, int counter, str why) except -1
+    cpdef int abort(self, str why) except -1
+    cdef int defer_close(self, int counter, str why) except -1
     cdef int drop_steps(self) except -1

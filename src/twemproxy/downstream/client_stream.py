@@ -116,7 +116,7 @@ class ClientStream(LimitedStream):
         self.replies.pool_counters = pool.counters
         self.open_stream(transport)
         self.opened_at = self.used_at = self.loop.now
-        self.look_for_idleness()
+        self.check_idleness()
         admission.open += 1
         pool.counters[CLIENT_CONNECTIONS] += 1
         pool.process_counters[TOTAL_CONNECTIONS] += 1
@@ -291,10 +291,10 @@ class ClientStream(LimitedStream):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def give_back(self) -> cython.int:
+    def release_connections(self) -> cython.int:
         """After all replies from private connections: release those that the client does not keep."""
         self.releasing = False
-        self.reserved.give_back(True)
+        self.reserved.release(True)
         if self.watches_hangup:
             self.watches_hangup = False
             return self.update_interest()
@@ -310,9 +310,9 @@ class ClientStream(LimitedStream):
         """The client's address without the port, or "a unix socket"."""
         return peer_of(self.fd).rpartition(":")[0] or "a unix socket"
 
-    def leave(self) -> None:
+    def close_after_hangup(self) -> None:
         """Close at the end of the turn: the client hung up while it waited for a reply."""
-        self.close_soon(CLIENT_EOF, "it closed the connection while it waited for a reply")
+        self.defer_close(CLIENT_EOF, "it closed the connection while it waited for a reply")
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -320,7 +320,7 @@ class ClientStream(LimitedStream):
         # A reply that the server has ready is still received; a request that still blocks there is dropped by the
         # server.
         if not self.reserved.finish():
-            self.leave()
+            self.close_after_hangup()
             return 0
         self.watches_hangup = False
         return self.update_interest()
@@ -344,7 +344,7 @@ class ClientStream(LimitedStream):
             return copy
         copy.append_to(self.pieced.messages, self.session.message_beginning)
         if self.pieced.messages.pending > self.pool.settings.message_limit:
-            self.cut_off("it does not read its replies or messages")
+            self.abort("it does not read its replies or messages")
         return copy
 
     def wake(self) -> None:
@@ -470,12 +470,12 @@ class ClientStream(LimitedStream):
         if self.session is not None:
             self.session.on_close()
         if self.reserved is not None:
-            self.reserved.give_back(False)
+            self.reserved.release(False)
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def close_soon(self, counter: cython.int, why: str) -> cython.int:
+    def defer_close(self, counter: cython.int, why: str) -> cython.int:
         """Close at the end of the turn, even with requests in progress; no more requests are taken."""
         if self.state >= ABORTED:
             return 0
@@ -489,14 +489,10 @@ class ClientStream(LimitedStream):
     def run_deferred(self) -> cython.int:
         return self.close(self.close_counter, self.close_reason) if self.state == ABORTED else 0
 
-    @cython.cfunc
+    @cython.ccall
     @cython.exceptval(-1, check=False)
     def abort(self, why: str) -> cython.int:
-        return self.close_soon(CLIENT_ERR, why)
-
-    def cut_off(self, why: str = "the proxy stops") -> None:
-        """As ``abort``."""
-        self.abort(why)
+        return self.defer_close(CLIENT_ERR, why)
 
     @cython.cfunc
     def begin_timer(self) -> ClientTimer:
@@ -507,7 +503,7 @@ class ClientStream(LimitedStream):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def look_for_idleness(self) -> cython.int:
+    def check_idleness(self) -> cython.int:
         """Arm the timer for the ``idle_limit`` that the pool has now."""
         limit: int64_t = self.pool.settings.idle_limit
         return 0 if limit == 0 else self.begin_timer().arm_by(self.used_at + limit)

@@ -13,14 +13,14 @@ cdef class Drain:
     cdef int64_t interval
     cdef Timer timer
     cdef object find_clients
-    cdef object on_settled
+    cdef object on_quiesced
     cdef dict owing
     cdef dict silences
     cdef dict stalls
     cdef bint is_closing
 
     cdef int close_clients(self) except -1
-    cpdef int look(self) except -1
+    cpdef int check(self) except -1
     cdef int look_at_server(self, ServerConnection connection) except -1
     cdef int look_at_client(self, ClientConnection client) except -1
     cdef bint has_what_is_due(self, ClientConnection client) except -1

@@ -36,12 +36,12 @@ STOPPED = "the proxy stops"
 class Drain:
     """``owing``: the clients with requests from the beginning that have no reply yet. ``silences``: for each server
     connection that owes a reply, ``heard_at`` and the time since when it has not changed. ``stalls``: for each client
-    its progress and the time since when it has not changed. ``timer``: calls ``look``.
+    its progress and the time since when it has not changed. ``timer``: calls ``check``.
     """
 
-    def __init__(self, loop: EventLoop, pools: list, find_clients, patience: int, on_settled) -> None:
-        """Begin to settle. ``pools``: the worker's. ``find_clients()``: returns its clients. ``patience``: in
-        microseconds. ``on_settled()``, if not None, is called when all requests from the beginning have replies, or
+    def __init__(self, loop: EventLoop, pools: list, find_clients, patience: int, on_quiesced) -> None:
+        """Begin to quiesce. ``pools``: the worker's. ``find_clients()``: returns its clients. ``patience``: in
+        microseconds. ``on_quiesced()``, if not None, is called when all requests from the beginning have replies, or
         have failed.
         """
         client: ClientConnection
@@ -49,7 +49,7 @@ class Drain:
         self.pools = pools
         self.find_clients = find_clients
         self.patience = patience
-        self.on_settled = on_settled
+        self.on_quiesced = on_quiesced
         self.owing = {}
         self.silences = {}
         self.stalls = {}
@@ -57,8 +57,8 @@ class Drain:
         for client in find_clients():
             if client.replies.head != client.replies.tail or client.out.pending > 0 or is_waiting(client):
                 self.owing[client] = client.replies.tail
-        self.timer = CallbackTimer(loop.timers, self.look)
-        self.look()
+        self.timer = CallbackTimer(loop.timers, self.check)
+        self.check()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -69,12 +69,12 @@ class Drain:
         self.owing = {}
         for client in self.find_clients():
             close_after_replies(client)
-        return self.look()
+        return self.check()
 
     @cython.ccall
     @cython.exceptval(-1, check=False)
-    def look(self) -> cython.int:
-        """Fail overdue requests, and see whether the worker has settled. During the drain all clients are checked."""
+    def check(self) -> cython.int:
+        """Fail overdue requests, and see whether the worker has quiesced. During the drain all clients are checked."""
         pool: ServerPool
         client: ClientConnection
         for pool in self.pools:
@@ -87,9 +87,9 @@ class Drain:
             self.look_at_client(client)
         self.timer.arm(self.loop.now + self.interval)
         self.interval = min(2 * self.interval, LOOK_INTERVAL)
-        if self.on_settled is not None and not self.owing:
-            on_settled, self.on_settled = self.on_settled, None
-            on_settled()
+        if self.on_quiesced is not None and not self.owing:
+            on_quiesced, self.on_quiesced = self.on_quiesced, None
+            on_quiesced()
         return 0
 
     @cython.cfunc

@@ -364,7 +364,7 @@ class SplitRequest(ClientRequest):
         connection: ServerConnection
         for f in range(self.n_fragments):
             connection = self.pool.connection(self.server_of(f), client, profile)
-            connection.separate(self)
+            connection.begin_request(self)
             before = connection.out.pending
             complete = False
             make_place(connection.requests)

@@ -65,8 +65,8 @@ class ReopenLog(msgspec.Struct, frozen=True, tag=True):
     """Close and reopen the log file."""
 
 
-class Settle(msgspec.Struct, frozen=True, tag=True):
-    """Keep serving, and send ``Settled`` when all requests that are in flight now have replies."""
+class Quiesce(msgspec.Struct, frozen=True, tag=True):
+    """Keep serving, and send ``Quiesced`` when all requests that are in flight now have replies."""
 
     patience: float
     """Seconds of silence after which the requests to a server fail, from now on."""
@@ -78,15 +78,15 @@ class Drain(msgspec.Struct, frozen=True, tag=True):
     timeout: float
     """Seconds after which the remaining clients are closed."""
     patience: float
-    """As in ``Settle``."""
+    """As in ``Quiesce``."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """The worker accepts clients."""
 
 
-class Settled(msgspec.Struct, frozen=True, tag=True):
-    """The answer to ``Settle``. The worker keeps serving."""
+class Quiesced(msgspec.Struct, frozen=True, tag=True):
+    """The answer to ``Quiesce``. The worker keeps serving."""
 
 
 class Resolve(msgspec.Struct, frozen=True, tag=True):
@@ -96,8 +96,8 @@ class Resolve(msgspec.Struct, frozen=True, tag=True):
     port: int
 
 
-ToWorker = Start | Resolved | SetLogLevel | ReopenLog | Settle | Drain
-ToSupervisor = Ready | Settled | Resolve
+ToWorker = Start | Resolved | SetLogLevel | ReopenLog | Quiesce | Drain
+ToSupervisor = Ready | Quiesced | Resolve
 
 _to_worker = msgspec.msgpack.Decoder(ToWorker)
 _to_supervisor = msgspec.msgpack.Decoder(ToSupervisor)

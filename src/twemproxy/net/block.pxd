@@ -31,8 +31,8 @@ cdef class BlockPool:
     cdef Block* dropped_blocks
     cdef readonly Py_ssize_t dropped
     cdef Py_ssize_t allowance
-    cdef Py_ssize_t kept
-    cdef Py_ssize_t most_kept
+    cdef Py_ssize_t subscription_bytes
+    cdef Py_ssize_t most_subscription_bytes
 
     cdef Py_ssize_t unused(self) noexcept
     cdef Block* take(self, Py_ssize_t capacity)
@@ -41,7 +41,7 @@ cdef class BlockPool:
     cdef void release(self, Block* block) noexcept
     cdef void free_block(self, Block* block) noexcept
     cdef void shrink_dropped(self, Py_ssize_t most) noexcept
-    cdef void give_back(self) noexcept
+    cdef void return_unused(self) noexcept
     cdef Block* reading(self)
     cdef void read_done(self, Py_ssize_t end) noexcept
     cdef Block* stash(self, const unsigned char* data, Py_ssize_t length, unsigned char** kept)

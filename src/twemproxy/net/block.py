@@ -41,10 +41,10 @@ class BlockPool:
     """The pool of blocks; it also has the shared block for reads, and the stash for small pieces that are kept.
 
     ``allocated``: bytes of all blocks, and of other memory that owners of blocks count here. ``dropped``: bytes of
-    blocks that are no longer held and that ``give_back`` returns to the system. ``read_most``: most bytes of a read
+    blocks that are no longer held and that ``return_unused`` returns to the system. ``read_most``: most bytes of a read
     into the shared block. ``growth``: most bytes by which the kept part of a read grows. Both are lowered for a while
-    when memory is scarce. ``kept``: bytes of other memory that is kept for longer than traffic; its owners count them,
-    and should not exceed ``most_kept``.
+    when memory is scarce. ``subscription_bytes``: bytes of subscriptions, which stay for longer than traffic; their
+    owners count them, and should not exceed ``most_subscription_bytes``.
     """
 
     def __cinit__(self, read_size: cython.Py_ssize_t) -> None:
@@ -180,7 +180,7 @@ class BlockPool:
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def give_back(self) -> cython.void:
+    def return_unused(self) -> cython.void:
         """Give back what a turn may, and begin the next one."""
         self.shrink_dropped(self.allowance)
         self.allowance = GIVEN_BACK
@@ -305,8 +305,8 @@ class BlockPool:
         return PyBytes_FromStringAndSize(cython.cast(cython.p_char, place), length)
 
     def end_turn(self) -> None:
-        """``give_back``."""
-        self.give_back()
+        """``return_unused``."""
+        self.return_unused()
 
     def unused_bytes(self) -> int:
         """``unused``."""

@@ -360,5 +360,5 @@ class EventLoop:
             self.timers.advance(self.now)
         if self.deferred:
             self.run_actions()
-        self.blocks.give_back()
+        self.blocks.return_unused()
         return n_ready

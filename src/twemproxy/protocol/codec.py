@@ -65,8 +65,8 @@ class Codec:
     by their keys, so the request is kept until its replies have arrived. ``handshake_expected``: the
     ``Request.expected`` of the handshake.
 
-    ``handshake``: what the proxy says to servers for itself, a ``protocol.handshake.Handshake``. ``pubsub``: the messages
-    of subscriptions, a ``protocol.pubsub.PubsubMessages``.
+    ``handshake``: what the proxy says to servers for itself, a ``protocol.handshake.Handshake``. ``pubsub``: the
+    messages of subscriptions, a ``protocol.pubsub.PubsubMessages``.
     """
 
     def __init__(self) -> None:
@@ -653,7 +653,7 @@ class Codec:
         """
         raise NotImplementedError
 
-    def is_shaped(self, profile: int) -> bool:
+    def is_tainted(self, profile: int) -> bool:
         """Whether clients can decide the text of replies, line ends included, on connections of this profile."""
         return False
 

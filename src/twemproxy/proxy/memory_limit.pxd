@@ -29,10 +29,10 @@ cdef class MemoryLimit:
     cdef readonly unsigned int first_window
     cdef readonly Py_ssize_t most_values
     cdef dict waiting
-    cdef LimitedStream favoured
-    cdef bint favoured_has_read
-    cdef int64_t favoured_since
-    cdef int64_t favoured_until
+    cdef LimitedStream exempt
+    cdef bint exempt_has_read
+    cdef int64_t exempt_since
+    cdef int64_t exempt_until
     cdef int64_t choose_at
     cdef Timer timer
     cdef int64_t tell_at
@@ -46,11 +46,11 @@ cdef class MemoryLimit:
     cdef bint is_thrifty(self) noexcept
     cdef unsigned int window(self, unsigned int widest) noexcept
     cdef int read(self, LimitedStream stream) except -1
-    cdef int sip(self, LimitedStream stream, Py_ssize_t most) except -1
+    cdef int read_part(self, LimitedStream stream, Py_ssize_t most) except -1
     cdef int receive(self, LimitedStream stream) except -1
     cdef bint goes_on(self, LimitedStream stream) except -1
     cdef int forget(self, LimitedStream stream) except -1
-    cpdef int look(self) except -1
+    cpdef int check(self) except -1
     cdef int go_on(self, LimitedStream stream) except -1
     cdef int choose(self) except -1
     cdef int relieve(self) except -1

@@ -1,7 +1,7 @@
 """The limit of the memory that a worker holds for traffic: the option --max-memory.
 
-Compiled-only. Counted are the bytes of ``BlockPool.allocated``, without unused blocks, and the bytes of ``kept`` for
-subscriptions, which may use a part of the limit only.
+Compiled-only. Counted are the bytes of ``BlockPool.allocated``, without unused blocks, and ``subscription_bytes``,
+which may be a part of the limit only.
 
 From a few MB of traffic on, whatever the limit, the worker is thrifty: it reads from clients in smaller pieces and lets
 them have fewer requests in progress, because the kernel can hold pipelined requests for a moment.
@@ -48,8 +48,8 @@ CAREFUL_FIRST_WINDOW = 8
 # Values that one piece of a request may ask for: without a limit, and the minimum with one (one value per MB of it).
 MOST_VALUES = 1024
 FEWEST_VALUES = 16
-# Subscriptions may use 1/KEPT_PART of the limit: unlike traffic, their memory is not released soon.
-KEPT_PART = 2
+# Subscriptions may use 1/SUBSCRIPTION_PART of the limit: unlike traffic, their memory is not released soon.
+SUBSCRIPTION_PART = 2
 WARN = cython.declare(cython.const[cython.int], 4)
 NOTICE = cython.declare(cython.const[cython.int], 5)
 
@@ -83,7 +83,7 @@ class LimitedStream(Stream):
 @cython.cclass
 class MemoryLimit:
     """``limit``: very large without a limit. ``waiting``: clients that are not read from, in the order in which they go
-    on. ``favoured``: the waiting client that goes on now. ``timer``: calls ``look``, which is also called after each
+    on. ``exempt``: the waiting client that goes on now. ``timer``: calls ``check``, which is also called after each
     turn that ends above ``limit``. ``told``: the log says that clients wait.
     """
 
@@ -94,12 +94,12 @@ class MemoryLimit:
         self.limit = limit or sys.maxsize // 2
         self.low = self.limit - self.limit // 8
         self.thrifty_from = THRIFTY_FROM
-        self.blocks.most_kept = self.limit // KEPT_PART
+        self.blocks.most_subscription_bytes = self.limit // SUBSCRIPTION_PART
         self.window_bytes = min(WINDOW_BYTES, max(limit // 64, SMALLEST_WINDOW_BYTES)) if limit else WINDOW_BYTES
         self.most_values = max(limit >> 20, FEWEST_VALUES) if limit else MOST_VALUES
         self.first_window = CAREFUL_FIRST_WINDOW if limit else FIRST_WINDOW
         self.waiting = {}
-        self.timer = CallbackTimer(loop.timers, self.look)
+        self.timer = CallbackTimer(loop.timers, self.check)
         self.tell_at = loop.now
 
     @cython.cfunc
@@ -112,7 +112,7 @@ class MemoryLimit:
     @cython.exceptval(check=False)
     def used(self) -> cython.Py_ssize_t:
         """Bytes held for traffic and for subscriptions."""
-        return self.traffic() + self.blocks.kept
+        return self.traffic() + self.blocks.subscription_bytes
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -151,7 +151,7 @@ class MemoryLimit:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def sip(self, stream: LimitedStream, most: cython.Py_ssize_t) -> cython.int:
+    def read_part(self, stream: LimitedStream, most: cython.Py_ssize_t) -> cython.int:
         """Read at most ``most`` bytes, or more if they belong to a long request."""
         self.blocks.read_most = most
         try:
@@ -167,13 +167,13 @@ class MemoryLimit:
         if self.traffic() <= self.thrifty_from:
             return self.read(stream)
         if self.used() <= self.limit:
-            return self.sip(stream, THRIFTY_READ)
+            return self.read_part(stream, THRIFTY_READ)
         if self.goes_on(stream):
-            if stream is self.favoured:
+            if stream is self.exempt:
                 return self.read(stream)
             self.blocks.growth = COPY_LIMIT
             try:
-                self.sip(stream, COPY_LIMIT)
+                self.read_part(stream, COPY_LIMIT)
             finally:
                 self.blocks.growth = GROWTH_LIMIT
             return 0
@@ -190,9 +190,9 @@ class MemoryLimit:
     @cython.exceptval(-1, check=False)
     def goes_on(self, stream: LimitedStream) -> cython.bint:
         """Whether a stream is read from although memory is above the limit."""
-        if stream is self.favoured and self.loop.now < self.favoured_since + TURN:
-            self.favoured_has_read = True
-            self.favoured_until = self.loop.now + PATIENCE
+        if stream is self.exempt and self.loop.now < self.exempt_since + TURN:
+            self.exempt_has_read = True
+            self.exempt_until = self.loop.now + PATIENCE
             return True
         return stream.is_modest()
 
@@ -201,23 +201,23 @@ class MemoryLimit:
     def forget(self, stream: LimitedStream) -> cython.int:
         """Remove a closed client."""
         self.waiting.pop(stream, None)
-        if self.favoured is stream:
-            self.favoured = None
+        if self.exempt is stream:
+            self.exempt = None
         return 0
 
     # --- after a turn ----------------------------------------------------------------------------------------
 
     @cython.ccall
     @cython.exceptval(-1, check=False)
-    def look(self) -> cython.int:
+    def check(self) -> cython.int:
         """Resume all waiting clients below the low mark, otherwise one; shed load above twice the limit."""
         now: int64_t = self.loop.now
-        favoured: LimitedStream = self.favoured
+        exempt: LimitedStream = self.exempt
         self.timer.cancel()
         if self.is_far_beyond():
             self.relieve()
         if self.used() <= self.low:
-            self.favoured = None
+            self.exempt = None
             for stream in list(self.waiting):
                 self.go_on(stream)
             if self.told:
@@ -225,13 +225,13 @@ class MemoryLimit:
                 if self.loop.verbosity >= NOTICE:
                     _logger.log(log.NOTICE, "traffic uses %d bytes: large requests wait no longer", self.used())
             return 0
-        if favoured is not None and (
-            now >= self.favoured_until
-            or now >= self.favoured_since + TURN
-            or (self.favoured_has_read and favoured.tail_end - favoured.tail_start <= COPY_LIMIT)
+        if exempt is not None and (
+            now >= self.exempt_until
+            or now >= self.exempt_since + TURN
+            or (self.exempt_has_read and exempt.tail_end - exempt.tail_start <= COPY_LIMIT)
         ):
-            self.favoured = None
-        if self.waiting and self.favoured is None and now >= self.choose_at:
+            self.exempt = None
+        if self.waiting and self.exempt is None and now >= self.choose_at:
             self.choose()
         if self.waiting or self.told:
             self.timer.arm(now + INTERVAL)
@@ -252,10 +252,10 @@ class MemoryLimit:
         for stream in self.waiting:
             if stream.transport.peek() == WANT_READ:
                 continue
-            self.favoured = stream
-            self.favoured_has_read = False
-            self.favoured_since = self.loop.now
-            self.favoured_until = self.loop.now + PATIENCE
+            self.exempt = stream
+            self.exempt_has_read = False
+            self.exempt_since = self.loop.now
+            self.exempt_until = self.loop.now + PATIENCE
             return self.go_on(stream)
         self.choose_at = self.loop.now + INTERVAL
         return 0

@@ -153,14 +153,14 @@ class Supervisor:
         finally:
             stop.cancel()
             announcement.cancel()
-        rest = await self._settle(workers) if self._stopping.is_set() else 0
+        rest = await self._quiesce(workers) if self._stopping.is_set() else 0
         doors.close()
         self._drain(rest)
         await asyncio.wait(workers)
         for worker in workers:
             worker.result()
 
-    async def _settle(self, workers: Sequence[asyncio.Task[None]]) -> float:
+    async def _quiesce(self, workers: Sequence[asyncio.Task[None]]) -> float:
         """Have the workers answer the requests in flight while they keep serving; returns the seconds left to drain.
 
         So the time in which no client is accepted is short, even if a server or a client delays the exit.
@@ -168,23 +168,23 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         started = loop.time()
         for slot in self._slots:
-            slot.settle(self._patience)
-        settled = asyncio.create_task(self._wait_settled())
+            slot.quiesce(self._patience)
+        quiesced = asyncio.create_task(self._wait_quiesced())
         hurry = asyncio.create_task(self._hurrying.wait())
         await asyncio.wait(
-            [settled, hurry, *workers],
+            [quiesced, hurry, *workers],
             timeout=SETTLE_SHARE * self._options.drain_time,
             return_when=asyncio.FIRST_COMPLETED,
         )
-        settled.cancel()
+        quiesced.cancel()
         hurry.cancel()
         if self._hurrying.is_set():
             return 0
         return CUT_OFF_SHARE * self._options.drain_time - (loop.time() - started)
 
-    async def _wait_settled(self) -> None:
+    async def _wait_quiesced(self) -> None:
         for slot in self._slots:
-            await slot.settled.wait()
+            await slot.quiesced.wait()
 
     @property
     def _patience(self) -> float:

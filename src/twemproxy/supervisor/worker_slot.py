@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from twemproxy import log
-from twemproxy.ipc.messages import Drain, Ready, Resolve, Settle, Settled, Start, ToSupervisor, ToWorker
+from twemproxy.ipc.messages import Drain, Quiesce, Quiesced, Ready, Resolve, Start, ToSupervisor, ToWorker
 from twemproxy.stats.slots import CounterSlots
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.resolver import Resolver
@@ -61,10 +61,10 @@ class WorkerSlot:
         self._descriptors = (self._memory_descriptor, *listeners)
         self.ready = asyncio.Event()
         """Set when a process of this slot has reported ``Ready``."""
-        self.settled = asyncio.Event()
-        """Set when the requests that were in flight at ``settle`` have replies."""
+        self.quiesced = asyncio.Event()
+        """Set when the requests that were in flight at ``quiesce`` have replies."""
         self._process: WorkerProcess | None = None
-        self._settle: Settle | None = None
+        self._quiesce: Quiesce | None = None
         self._drain: Drain | None = None
         self._draining = asyncio.Event()
         self._kill_timer: asyncio.TimerHandle | None = None
@@ -97,21 +97,21 @@ class WorkerSlot:
         if self._process is not None:
             self._process.send(message)
 
-    def settle(self, patience: float) -> None:
-        """Have the process answer the requests in flight and keep serving; then ``settled`` is set.
+    def quiesce(self, patience: float) -> None:
+        """Have the process answer the requests in flight and keep serving; then ``quiesced`` is set.
 
         ``patience``: seconds of silence after which the requests to a server fail, from now on.
         """
-        self._settle = Settle(patience)
+        self._quiesce = Quiesce(patience)
         if self._process is None or not self.ready.is_set():
-            self.settled.set()
+            self.quiesced.set()
         else:
-            self._process.send(self._settle)
+            self._process.send(self._quiesce)
 
     def drain(self, timeout: float, patience: float) -> None:
         """Have the process finish the requests in flight within ``timeout`` seconds and exit; it is not replaced.
 
-        ``patience``: as in ``settle``. Another call can shorten the time.
+        ``patience``: as in ``quiesce``. Another call can shorten the time.
         """
         self._drain = Drain(timeout, patience)
         self._draining.set()
@@ -138,8 +138,8 @@ class WorkerSlot:
         except OSError as error:
             return f"a worker could not be started ({error.strerror or error})"
         self._process = process
-        if self._settle is not None:
-            process.send(self._settle)
+        if self._quiesce is not None:
+            process.send(self._quiesce)
         if self._drain is not None:
             self._ask_to_leave(process, self._drain)
         try:
@@ -161,8 +161,8 @@ class WorkerSlot:
             case Ready():
                 _logger.info("worker %d is ready", process.pid)
                 self.ready.set()
-            case Settled():
-                self.settled.set()
+            case Quiesced():
+                self.quiesced.set()
             case Resolve():
                 answer = asyncio.create_task(self._answer(process, message))
                 self._answers.add(answer)

@@ -85,7 +85,7 @@ class Addresses:
         self._known = self._without_look_up()
         self.named = not self._known
         self._waiting: list[Found] = []
-        self._timer = pool.timer(self._look)
+        self._timer = pool.timer(self._end_waits)
         self._asked_at: int | None = None
         self._failing = self._doubted = False
         self.on_answered: Callable[[], None] | None = None
@@ -177,9 +177,9 @@ class Addresses:
 
     def apply_settings(self) -> None:
         """The pool has other settings: a connection may have waited for long enough."""
-        self._look()
+        self._end_waits()
 
-    def _look(self) -> None:
+    def _end_waits(self) -> None:
         """Pass the known addresses to callbacks that have waited for long enough."""
         if self._asked_at is None or not (self._waiting and self._known):
             return

@@ -98,7 +98,7 @@ class FencedConnection(ServerConnection):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def fence_off(self, owner: object) -> cython.int:
+    def fence_before(self, owner: object) -> cython.int:
         """Prepare to append a request of ``owner`` to ``out``: put a fence before it if it needs one."""
         fences: Fences = self.fences
         if self.requests.head == self.requests.tail:
@@ -425,7 +425,7 @@ class FencedConnection(ServerConnection):
         deadline: int64_t
         fresh: cython.bint
         for handler, position, expected, data, deadline, fresh in unsent:
-            self.fence_off(handler.owner())
+            self.fence_before(handler.owner())
             make_place(self.requests)
             self.out.append(
                 self.loop.blocks, cython.cast(cython.p_uchar, PyBytes_AS_STRING(data)), PyBytes_GET_SIZE(data)

@@ -58,7 +58,7 @@ cdef class Pipeline:
     cdef unsigned int first_unsent(self, SendQueue out, BlockPool blocks) noexcept
     cdef int put_again(self, SendQueue out, BlockPool blocks, unsigned int unsent) except -1
     cdef void clear(self) noexcept
-    cdef void give_back(self) noexcept
+    cdef void free_ring(self) noexcept
 
 
 # The functions that run for every request are inlined.
@@ -110,7 +110,7 @@ cdef inline void forget_oldest(Pipeline pipeline) noexcept:
     pipeline.head += 1
     # A large ring is freed as soon as it is empty.
     if pipeline.head == pipeline.tail and pipeline.capacity > 1024:
-        pipeline.give_back()
+        pipeline.free_ring()
 
 
 # As `add`, for a fence.

@@ -361,7 +361,7 @@ class Pipeline:
             if request.handler is not cython.NULL:
                 Py_DECREF(cython.cast(object, request.handler))
             self.head += 1
-        self.give_back()
+        self.free_ring()
         self.written = self.tail
         self.overdue = 0
         self.fences = 0
@@ -370,7 +370,7 @@ class Pipeline:
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def give_back(self) -> cython.void:
+    def free_ring(self) -> cython.void:
         """Free the memory of an empty pipeline; ``sent_of_next`` stays, because a request may be partly sent."""
         free(self.requests)
         self.requests = cython.NULL

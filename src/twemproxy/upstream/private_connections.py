@@ -40,7 +40,7 @@ TOO_MANY = (
 class Connection(Protocol):
     """The part of ``upstream.server_connection.ServerConnection`` that is used here."""
 
-    on_settled: Callable[[bool, bool], None] | None
+    on_status: Callable[[bool, bool], None] | None
 
     def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
         """Send a request of the proxy's own."""
@@ -60,10 +60,10 @@ class Connection(Protocol):
     def is_stale(self) -> bool:
         """Whether the server has another address now."""
 
-    def distrust(self) -> None:
+    def taint(self) -> None:
         """From now on a client may decide the text of replies."""
 
-    def is_shaped(self) -> bool:
+    def is_tainted(self) -> bool:
         """Whether a client may have decided the text of replies."""
 
     def has_room(self, stream: "Client") -> bool:
@@ -88,7 +88,7 @@ class Client(Protocol):
     def lapse(self) -> None:
         """The client's private connection was given up."""
 
-    def leave(self) -> None:
+    def close_after_hangup(self) -> None:
         """Close the client, which has hung up, at the end of the turn."""
 
 
@@ -217,7 +217,7 @@ class Reservations:
         if self._client.awaits_replies():
             return False
         del self._by_server[reserved.server]
-        self._connections.give_back(reserved, False)
+        self._connections.release(reserved, False)
         self._client.lapse()
         return True
 
@@ -227,7 +227,7 @@ class Reservations:
         return self._used
 
     def blocked_at(self) -> tuple[Server, bytes] | None:
-        """The server with the request that may take for ever, and the reply to ``Handshake.connection_id`` on that connection.
+        """The server with the request that may take for ever, and the reply to ``Handshake.connection_id`` there.
 
         None if there is no such request, if several servers have one, or if the reply is not known.
         """
@@ -246,17 +246,17 @@ class Reservations:
             reserved.finished = True
         return all(reserved.connection.finish() for reserved in patient)
 
-    def distrust(self) -> None:
+    def taint(self) -> None:
         """From now on the client may decide the text of replies on its connections."""
         for reserved in self._by_server.values():
-            reserved.connection.distrust()
+            reserved.connection.taint()
 
     def keep_no_longer(self) -> None:
         """The client keeps no connection after the next reply."""
         for reserved in self._by_server.values():
             reserved.kept = False
 
-    def give_back(self, answered: bool) -> None:
+    def release(self, answered: bool) -> None:
         """Give back the connections that the client does not keep; all of them if not ``answered``.
 
         ``answered``: the client has all its replies.
@@ -269,7 +269,7 @@ class Reservations:
                 reserved.connection.set_timeout(POOLS)
             else:
                 del self._by_server[server]
-                self._connections.give_back(reserved, answered and not reserved.problem)
+                self._connections.release(reserved, answered and not reserved.problem)
 
 
 class PrivateConnections:
@@ -315,7 +315,7 @@ class PrivateConnections:
         self._by_address[address] = used + 1
         # A socket that has been reset does not know its peer's address any more, so the address is asked for only once.
         reserved = Reserved(client, address, connection, server, profile)
-        connection.on_settled = lambda ready, _: None if ready else self._lost(reserved)
+        connection.on_status = lambda ready, _: None if ready else self._lost(reserved)
         return reserved
 
     def with_database(self, profile: int, other: int) -> int:
@@ -330,7 +330,7 @@ class PrivateConnections:
         request: bytes = self._pool.codec.handshake.select(self._pool.config, profile)
         return request
 
-    def give_back(self, reserved: Reserved, clean: bool) -> None:
+    def release(self, reserved: Reserved, clean: bool) -> None:
         """A client gives its connection back. ``clean``: the server keeps no state of the client."""
         connection = reserved.connection
         reserved.timer = None
@@ -342,7 +342,7 @@ class PrivateConnections:
             self._close(connection)
             return
         connection.set_timeout(POOLS)
-        if connection.is_shaped():
+        if connection.is_tainted():
             self._examine(reserved)
         else:
             self._keep(reserved)
@@ -373,7 +373,7 @@ class PrivateConnections:
                 self.in_use -= 1
                 self._close(reserved.connection)
 
-        reserved.connection.on_settled = None
+        reserved.connection.on_status = None
         reserved.connection.ask(request, done)
 
     def _keep(self, reserved: Reserved) -> None:
@@ -383,7 +383,7 @@ class PrivateConnections:
         if connection.is_stale():
             self._close(connection)
             return
-        connection.on_settled = lambda ready, _: None if ready else self._forget(connection)
+        connection.on_status = lambda ready, _: None if ready else self._forget(connection)
         self._idle.append((self._pool.now() + IDLE_TIME, reserved.server, reserved.profile, connection))
         self._idle_timer.arm_by(self._idle[0][0])
 
@@ -394,7 +394,7 @@ class PrivateConnections:
     def keep(self, reserved: Reserved) -> None:
         """A client keeps this connection after its next reply, until the client has been silent for KEPT_TIME."""
         if reserved.timer is None:
-            reserved.timer = self._pool.timer(partial(self._look_for_silence, reserved))
+            reserved.timer = self._pool.timer(partial(self._check_silence, reserved))
         reserved.timer.arm_by(self.now() + KEPT_TIME)
 
     def _close_idle(self) -> None:
@@ -404,7 +404,7 @@ class PrivateConnections:
         if self._idle:
             self._idle_timer.arm(self._idle[0][0])
 
-    def _look_for_silence(self, reserved: Reserved) -> None:
+    def _check_silence(self, reserved: Reserved) -> None:
         """Close a connection that is kept if its client was silent for KEPT_TIME."""
         if not reserved.kept:
             return
@@ -423,7 +423,7 @@ class PrivateConnections:
     def _lost(self, reserved: Reserved) -> None:
         """A reserved connection has failed, and its requests have got their errors."""
         if reserved.finished:
-            reserved.client.leave()
+            reserved.client.close_after_hangup()
             return
         if not reserved.problem:
             reserved.problem = self._pool.error("the server connection of the transaction or blocking command failed")

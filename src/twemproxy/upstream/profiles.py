@@ -21,7 +21,7 @@ class Connection(Protocol):
     """The part of ``upstream.server_connection.ServerConnection`` that is used here."""
 
     heard_at: int
-    on_settled: Callable[[bool, bool], None] | None
+    on_status: Callable[[bool, bool], None] | None
     may_open: Callable[[], str] | None
 
     def preconnect(self) -> None:
@@ -114,7 +114,7 @@ class Profiles:
             raise
         return self._verdicts.pop(client, (0, None))[1]
 
-    def _settled(self, server: Server, profile: int, ready: bool, refused: bool) -> None:
+    def _status_changed(self, server: Server, profile: int, ready: bool, refused: bool) -> None:
         """The first connection of this profile to a server has become ready or has failed."""
         if not ready:
             self._drop_if_closed(server, profile)
@@ -140,7 +140,7 @@ class Profiles:
 
     def adopt(self, server: Server, profile: int, connections: list[Connection]) -> None:
         """Set up new connections, which are closed."""
-        connections[0].on_settled = lambda ready, refused: self._settled(server, profile, ready, refused)
+        connections[0].on_status = lambda ready, refused: self._status_changed(server, profile, ready, refused)
         for connection in connections:
             connection.may_open = lambda: self._make_room(server, profile)
         self._timer.arm_by(self._pool.now() + IDLE_TIME)

@@ -27,18 +27,18 @@ cdef class Subscriptions:
     cdef Topic find(self, str kind, bytes name)
     cdef Topic begin_topic(self, str kind, bytes name)
     cdef tuple links_of(self, str kind, bytes name)
-    cdef int leave(self, Subscriber subscriber, str kind, bytes name) except -1
+    cdef int remove_subscriber(self, Subscriber subscriber, str kind, bytes name) except -1
     cdef int end_unwanted(self, Topic topic) except -1
     cdef int forget(self, Topic topic) except -1
     cdef int fail(self, Topic topic, bytes error, str why) except -1
     cdef int move(self, Topic topic, tuple links) except -1
-    cdef int leave_lost_links(self, Topic topic) except -1
+    cdef int replace_lost_links(self, Topic topic) except -1
     cdef int add_chore(self, object chore) except -1
     cpdef int do_chores(self) except -1
     cdef Link link(self, object server)
     cdef int send(self, Link link, Topic topic, bint subscribes) except -1
     cdef int write(self) except -1
-    cdef int close_soon(self) except -1
+    cdef int close_links_later(self) except -1
     cdef int close_unused_links(self) except -1
     cdef int close_link(self, Link link) except -1
     cdef int remove_link(self, Link link, bytes error) except -1

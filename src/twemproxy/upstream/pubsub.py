@@ -13,8 +13,8 @@ at once: a request takes its topics in pieces (``TopicRequest``), with up to ``M
 a time, and work on many topics is a *chore*; ``do_chores`` processes ``PIECE`` topics of them per turn of the event
 loop.
 
-Clients can make the memory for topics and subscriptions grow, so all of it is reported to the pool (``keep``), and a
-request fails if there is no room for it (``may_keep``).
+Clients can make the memory for topics and subscriptions grow, so all of it is reported to the pool
+(``count_subscriptions``), and a request fails if there is no room for it (``may_subscribe``).
 """
 
 import errno
@@ -101,7 +101,7 @@ class Subscriptions:
         subscriber: Subscriber = self.subscribers_of.pop(client, None)
         if subscriber is not None:
             subscriber.client = None
-            self.add_chore(self.leave_all(subscriber, topics))
+            self.add_chore(self.unsubscribe_all(subscriber, topics))
 
     def is_used(self) -> bool:
         """Whether any client has subscribed to anything."""
@@ -173,13 +173,13 @@ class Subscriptions:
         for name in names:
             more += PyBytes_GET_SIZE(name)
         request.held += more
-        if not self.pool.may_keep(held, more):
+        if not self.pool.may_subscribe(held, more):
             request.fail(self.pool.error(NO_ROOM))
             return
         for name in names:
             topic = table.find(name)
             if topic is not None and topic.is_lost():
-                self.leave_lost_links(topic)
+                self.replace_lost_links(topic)
                 topic = table.find(name)
             if topic is None:
                 topic = self.begin_topic(kind, name)
@@ -198,7 +198,7 @@ class Subscriptions:
         if subscriber is None:
             return
         for name in names:
-            self.leave(subscriber, request.kind, name)
+            self.remove_subscriber(subscriber, request.kind, name)
         # A server answers in order, so the answers to the last request include those for these topics.
         for link in self.unsent:
             if link.unsent > 0:
@@ -234,7 +234,7 @@ class Subscriptions:
         change: cython.Py_ssize_t = self.change
         self.change = 0
         if change:
-            self.pool.keep(change)
+            self.pool.count_subscriptions(change)
         return 0
 
     # --- topics ----------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ class Subscriptions:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def leave(self, subscriber: Subscriber, kind: str, name: bytes) -> cython.int:
+    def remove_subscriber(self, subscriber: Subscriber, kind: str, name: bytes) -> cython.int:
         """Unsubscribe a client from a topic."""
         topic: Topic = self.find(kind, name)
         if topic is not None:
@@ -322,7 +322,7 @@ class Subscriptions:
         for request in requests:
             request.fail(error)
         for client in clients:
-            client.cut_off(why)
+            client.abort(why)
         return 0
 
     @cython.cfunc
@@ -350,14 +350,14 @@ class Subscriptions:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def leave_lost_links(self, topic: Topic) -> cython.int:
+    def replace_lost_links(self, topic: Topic) -> cython.int:
         """Handle the lost link of a topic: fail the topic, or subscribe at the link that replaces the lost one."""
         link: Link
         for link in topic.links:
             if link.is_lost and link.error:
                 return self.fail(topic, link.error, LOST)
         for client in topic.clients():
-            client.cut_off(LOST)
+            client.abort(LOST)
         return self.move(topic, self.links_of(topic.kind, topic.name))
 
     # --- chores: generators that yield after every topic -----------------------------------------------------
@@ -386,13 +386,13 @@ class Subscriptions:
         self.write()
         return self.close_unused_links()
 
-    def leave_all(self, subscriber: Subscriber, topics):
+    def unsubscribe_all(self, subscriber: Subscriber, topics):
         """Unsubscribe a closed client from these topics, which are removed from ``topics``."""
         names: dict
         for kind, names in topics.items():
             while names:
                 name, _ = names.popitem()
-                self.leave(subscriber, kind, name)
+                self.remove_subscriber(subscriber, kind, name)
                 yield
 
     def release_all(self, request: TopicRequest, topics: list):
@@ -438,7 +438,7 @@ class Subscriptions:
         for topic in self.all_topics():
             if topic is not None:
                 if topic.is_lost():
-                    self.leave_lost_links(topic)
+                    self.replace_lost_links(topic)
                 link.forget(topic)
             yield
 
@@ -457,7 +457,7 @@ class Subscriptions:
     def listen(self, link: Link) -> None:
         """Set the callbacks of the link's connection for messages and failure."""
         link.connection.listener = lambda message: self.came(link, message)
-        link.connection.on_settled = lambda ready, _: None if ready else self.lost(link)
+        link.connection.on_status = lambda ready, _: None if ready else self.lost(link)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -525,7 +525,7 @@ class Subscriptions:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def close_soon(self) -> cython.int:
+    def close_links_later(self) -> cython.int:
         """Close unused links in a later turn: an answer of one of them is being read."""
         if self.leaving or not self.n_topics:
             self.chore_timer.arm(self.now())
@@ -613,7 +613,7 @@ class Subscriptions:
                 self.unsent[link] = None
             self.write()
             batch.end()
-            self.close_soon()
+            self.close_links_later()
         return 0
 
     @cython.cfunc
@@ -645,7 +645,7 @@ class Subscriptions:
                 link.held -= topic.size()
                 self.change -= topic.size()
             self.write()
-            return self.close_soon()
+            return self.close_links_later()
         for topic in topics:
             link.answered(topic)
             if link not in topic.links:

@@ -14,7 +14,7 @@ cdef class ServerConnection(ServerStream):
     cdef Policy policy
     cdef bint writes_suspended
     cdef bint drain_requested
-    cdef bint shaped
+    cdef bint tainted
     cdef bint fenced
     cdef int64_t counted_until
     cdef Pipeline requests
@@ -24,8 +24,8 @@ cdef class ServerConnection(ServerStream):
 
     cdef int send_request(self, ReplyHandler handler, unsigned int position, Request request, unsigned char expected, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int send_bytes(self, ReplyHandler handler, unsigned int position, bytes request, unsigned char expected) except -1
-    cdef int separate(self, ReplyHandler handler) except -1
-    cdef int fence_off(self, object owner) except -1
+    cdef int begin_request(self, ReplyHandler handler) except -1
+    cdef int fence_before(self, object owner) except -1
     cdef bint is_stuck(self) noexcept
     cdef int drop_unsent(self) except -1
     cdef int end_last_slice(self) except -1
@@ -54,6 +54,6 @@ cdef class ServerConnection(ServerStream):
     cdef int end_with(self, bytes reply) except -1
     cdef int64_t silent_by(self) noexcept
     cdef int drain_soon(self) except -1
-    cdef int leave(self) except -1
+    cdef int start_drain(self) except -1
     cdef int reconnect(self) except -1
     cdef int fail_with(self, int error, str reason, bytes reply, bint counts_as_failure, bint again) except -1

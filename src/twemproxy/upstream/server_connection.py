@@ -86,7 +86,7 @@ class ServerConnection(ServerStream):
 
     ``writes_suspended``: nothing is sent until the server sends something. ``reply_began_at``: when the incomplete
     reply began to arrive, in microseconds, NEVER without one. ``counted_until``: overdue requests with an earlier
-    deadline do not count as another failure of the server. ``shaped``: clients may decide the text of replies, so
+    deadline do not count as another failure of the server. ``tainted``: clients may decide the text of replies, so
     replies do not show the server's health; ``fenced``: it is a FencedConnection. ``retry_bytes``: bytes of retried
     requests in progress, see ``downstream.retryable``.
     """
@@ -104,7 +104,7 @@ class ServerConnection(ServerStream):
         self.policy = policy_of(role)
         self.requests = Pipeline()
         self.reply_began_at = NEVER
-        self.shaped = codec.is_shaped(profile)
+        self.tainted = codec.is_tainted(profile)
 
     # --- requests --------------------------------------------------------------------------------------------
 
@@ -124,7 +124,7 @@ class ServerConnection(ServerStream):
         data: cython.p_uchar = block_bytes(block) + start
         before: cython.Py_ssize_t
         length: cython.Py_ssize_t = end - start - (request.strip_end - request.strip_start)
-        self.separate(handler)
+        self.begin_request(handler)
         before = self.out.pending
         make_place(self.requests)
         if request.strip_end == request.strip_start:
@@ -144,7 +144,7 @@ class ServerConnection(ServerStream):
         self, handler: ReplyHandler, position: cython.uint, request: bytes, expected: cython.uchar
     ) -> cython.int:
         """Queue a request that the proxy has made; ``expected``: see ``enqueue``."""
-        self.separate(handler)
+        self.begin_request(handler)
         make_place(self.requests)
         self.out.append(
             self.loop.blocks,
@@ -156,15 +156,15 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.inline
     @cython.exceptval(-1, check=False)
-    def separate(self, handler: ReplyHandler) -> cython.int:
+    def begin_request(self, handler: ReplyHandler) -> cython.int:
         """Prepare to append a request of ``handler`` to ``out``; ``enqueue`` records it afterwards."""
-        return self.fence_off(handler.owner()) if self.fenced else 0
+        return self.fence_before(handler.owner()) if self.fenced else 0
 
     # --- of fenced connections ---------------------------------------------------------------------------------
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def fence_off(self, owner: object) -> cython.int:
+    def fence_before(self, owner: object) -> cython.int:
         """Put a fence before the next request, which is of ``owner``, if it needs one."""
         return 0
 
@@ -200,8 +200,8 @@ class ServerConnection(ServerStream):
     ) -> cython.int:
         """Record the last ``length`` bytes of ``out`` as a request of ``handler``.
 
-        Call ``separate`` and ``make_place`` before the bytes are appended: a request without an entry would shift all
-        later replies.
+        Call ``begin_request`` and ``make_place`` before the bytes are appended: a request without an entry would shift
+        all later replies.
 
         ``expected`` and ``required_features``: see ``protocol.request``. A request whose handler is not a client's
         reply queue is neither QUIET nor NOREPLY.
@@ -251,7 +251,7 @@ class ServerConnection(ServerStream):
         if self.waiting is not None and self.out.pending <= LOW_WATER:
             self.wake_waiting()
         if self.drain_requested and self.out.pending == 0:
-            return self.leave()
+            return self.start_drain()
         return self.publish_gauges()
 
     @cython.cfunc
@@ -340,8 +340,8 @@ class ServerConnection(ServerStream):
         failed = self.take_failed(False)
         self.tell_failed(failed, reply)
         self.wake_waiting()
-        if self.on_settled is not None:
-            self.on_settled(False, False)
+        if self.on_status is not None:
+            self.on_status(False, False)
         return self.publish_gauges()
 
     # --- for rare work in Python -------------------------------------------------------------------------------
@@ -364,13 +364,13 @@ class ServerConnection(ServerStream):
         elif self.state == CLOSED:
             self.open_soon()
 
-    def distrust(self) -> None:
+    def taint(self) -> None:
         """From now on a client may decide the text of replies."""
-        self.shaped = True
+        self.tainted = True
 
-    def is_shaped(self) -> bool:
+    def is_tainted(self) -> bool:
         """Whether a client may have decided the text of replies."""
-        return self.shaped
+        return self.tainted
 
     def finish(self) -> bool:
         """Close the proxy's side of the connection; the server may still send replies.
@@ -519,7 +519,7 @@ class ServerConnection(ServerStream):
         handler = cython.cast(ReplyHandler, request.handler)
         Py_DECREF(handler)
         forget_oldest(self.requests)
-        if self.pool.settings.auto_eject_hosts and not self.shaped:
+        if self.pool.settings.auto_eject_hosts and not self.tainted:
             if self.codec.is_transient_error(data, 0, length):
                 self.server.failed()
             else:
@@ -782,7 +782,7 @@ class ServerConnection(ServerStream):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def leave(self) -> cython.int:
+    def start_drain(self) -> cython.int:
         """Start to drain, when all queued bytes are written: later requests wait for the next connection."""
         self.drain_requested = False
         self.become(DRAINING)
@@ -847,7 +847,7 @@ class ServerConnection(ServerStream):
         requests: Pipeline = self.requests
         resent: cython.uint
         counts: cython.bint = self.counts_failures()
-        if self.shaped and self.state >= READY:
+        if self.tainted and self.state >= READY:
             # A client may have decided the bytes that the server sent, complete or not.
             counts_as_failure = (
                 counts_as_failure and error != EINVAL and error != EMSGSIZE and self.reply_began_at == NEVER
@@ -872,8 +872,8 @@ class ServerConnection(ServerStream):
             self.endpoint.log_failed(level, error, reason, len(failed), resent)
         self.tell_failed(failed, reply)
         self.wake_waiting()
-        if self.on_settled is not None:
-            self.on_settled(False, False)
+        if self.on_status is not None:
+            self.on_status(False, False)
         if counts_as_failure and counts and (failed or not resent):
             # If all requests are sent again, the next connection shows the server's health.
             self.server.failed()
@@ -909,7 +909,7 @@ class ServerConnection(ServerStream):
 
     def abandon(self) -> None:
         """Close the connection without counting a failure; drop its requests without calling their handlers."""
-        self.on_settled = self.listener = None
+        self.on_status = self.listener = None
         self.timer.cancel()
         self.shut()
         self.out.clear(self.loop.blocks)

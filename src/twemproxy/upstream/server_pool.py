@@ -195,7 +195,7 @@ class ServerPool(ConfiguredPool):
     def new_connection(self, server: Server, profile: int, role: Role):
         """A new connection to the server, still closed."""
         connection: ServerConnection
-        if role == SHARED and self.codec.is_shaped(profile):
+        if role == SHARED and self.codec.is_tainted(profile):
             connection = FencedConnection(self, self.loop, self.codec, server, profile, role)
         else:
             connection = ServerConnection(self, self.loop, self.codec, server, profile, role)
@@ -255,14 +255,15 @@ class ServerPool(ConfiguredPool):
         """Remove a connection that is not shared; it is closed."""
         self.unshared.discard(connection)
 
-    def keep(self, change: cython.Py_ssize_t) -> None:
+    def count_subscriptions(self, change: cython.Py_ssize_t) -> None:
         """Count ``change`` more bytes for subscriptions, fewer if negative."""
-        self.loop.blocks.kept += change
+        self.loop.blocks.subscription_bytes += change
 
-    def may_keep(self, held: cython.Py_ssize_t, more: cython.Py_ssize_t) -> bool:
+    def may_subscribe(self, held: cython.Py_ssize_t, more: cython.Py_ssize_t) -> bool:
         """Whether a client with ``held`` bytes may have ``more`` for subscriptions: up to half of the limit for all."""
-        return self.loop.blocks.kept + more <= self.loop.blocks.most_kept and held + more <= (
-            self.loop.blocks.most_kept // 2
+        return (
+            self.loop.blocks.subscription_bytes + more <= self.loop.blocks.most_subscription_bytes
+            and held + more <= (self.loop.blocks.most_subscription_bytes // 2)
         )
 
     def ask(self, request: bytes, done) -> None:
@@ -284,7 +285,7 @@ class ServerPool(ConfiguredPool):
         if self.routes.n_servers > 1:
             return False
         for connection in (*cython.cast(Server, self.routes.servers[0]).shared, *self.unshared):
-            found = found or (connection.shaped and is_silent(connection))
+            found = found or (connection.tainted and is_silent(connection))
         return found
 
     def send_framed(self, server: Server, request: Request, data: bytes, done) -> None:

@@ -20,7 +20,7 @@ cdef class ServerStream(LimitedStream):
     cdef object candidate
     cdef list handshake
     cdef int profile
-    cdef public object on_settled
+    cdef public object on_status
     cdef ConfiguredPool pool
     cdef ChannelTimer timer
     cdef int64_t own_timeout

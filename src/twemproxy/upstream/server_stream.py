@@ -53,7 +53,7 @@ class ServerStream(LimitedStream):
     def __init__(self, pool: ConfiguredPool, loop: EventLoop, codec: Codec, server: Server, profile: int) -> None:
         """``profile``: see ``Codec.session``.
 
-        ``on_settled(ready, refused)``, when set, is called each time the stream has become READY or has failed;
+        ``on_status(ready, refused)``, when set, is called each time the stream has become READY or has failed;
         ``refused``: whether the server does not accept the profile.
         """
         self.pool = pool
@@ -203,11 +203,11 @@ class ServerStream(LimitedStream):
         problem: str = self.codec.handshake.problem(step, reply)
         if problem:
             declined: cython.bint = self.codec.handshake.declines_profile(step, problem)
-            if declined and self.on_settled is not None:
-                self.on_settled(False, True)
+            if declined and self.on_status is not None:
+                self.on_status(False, True)
             # A server that does not accept another profile is still good for the default profile, and a script may keep
             # it busy.
-            busy: cython.bint = self.codec.is_shaped(self.profile) and self.codec.is_transient_error(
+            busy: cython.bint = self.codec.is_tainted(self.profile) and self.codec.is_transient_error(
                 cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)), 0, PyBytes_GET_SIZE(reply)
             )
             return self.refuse(f"{step} failed: {problem}", not declined and not busy)
@@ -223,8 +223,8 @@ class ServerStream(LimitedStream):
         self.become(READY)
         self.heard_at = self.loop.now
         self.publish_gauges()
-        if self.on_settled is not None:
-            self.on_settled(True, False)
+        if self.on_status is not None:
+            self.on_status(True, False)
         if self.out.pending > 0:
             return self.loop.want_flush(self)
         return 0

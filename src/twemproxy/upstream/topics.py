@@ -35,7 +35,7 @@ class Subscriber:
     """
 
     def __init__(self, client) -> None:
-        """``client``: a ``downstream.client.ClientConnection``; ``push``, ``wake`` and ``cut_off`` are used."""
+        """``client``: a ``downstream.client.ClientConnection``; ``push``, ``wake`` and ``abort`` are used."""
         self.client = client
 
 
@@ -315,7 +315,7 @@ class TopicRequest:
         self.enough = MOST_UNCONFIRMED // 2
         return self.ahead <= MOST_UNCONFIRMED or self.error != b""
 
-    def is_settled(self) -> bool:
+    def is_answered(self) -> bool:
         """Whether all topics are confirmed or the request has failed; if not, the client is woken when that is so."""
         self.enough = 0
         return self.ahead == 0 or self.error != b""
@@ -363,7 +363,7 @@ class TopicRequest:
             return 0
         self.error = error
         if self.taken:
-            self.client.cut_off(LOST)
+            self.client.abort(LOST)
         else:
             self.client.wake()
         return 0
@@ -388,7 +388,7 @@ class UnsubscribeRequest:
         """Unsubscribe the client from these topics, which should be few."""
         self.subscriptions.unsubscribe(self, names)
 
-    def is_settled(self) -> bool:
+    def is_answered(self) -> bool:
         """Whether the servers have confirmed; if not, the client is woken when that is so."""
         return self.ahead == 0
 

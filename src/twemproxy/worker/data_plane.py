@@ -64,7 +64,7 @@ class DataPlane:
         client: ClientConnection
         pool.replace_settings(config, slots)
         for client in self.clients_of(pool):
-            client.look_for_idleness()
+            client.check_idleness()
 
     def preconnect(self) -> None:
         """Open connections to the servers of pools with ``preconnect``."""
@@ -85,23 +85,23 @@ class DataPlane:
         """Set the log level."""
         self.loop.verbosity = level
 
-    def settle(self, patience: float, on_settled) -> None:
-        """Serve until all requests in progress have replies, then call ``on_settled``.
+    def quiesce(self, patience: float, on_quiesced) -> None:
+        """Serve until all requests in progress have replies, then call ``on_quiesced``.
 
         ``patience``: seconds of silence of a server, or a client, after which its requests fail, see
         ``downstream.drain``.
         """
         if self.drain_state is None:
-            self.drain_state = Drain(self.loop, self.pools, self.clients, int(patience * 1_000_000), on_settled)
+            self.drain_state = Drain(self.loop, self.pools, self.clients, int(patience * 1_000_000), on_quiesced)
 
     def drain(self, timeout: float, patience: float) -> None:
         """Stop accepting, reply to the requests that were read, and end; close remaining clients after ``timeout``
         seconds.
 
-        ``patience``: as in ``settle``, which need not have been called. Another call can only shorten the timeout.
+        ``patience``: as in ``quiesce``, which need not have been called. Another call can only shorten the timeout.
         """
         listener: Listener
-        self.settle(patience, None)
+        self.quiesce(patience, None)
         if not self.draining:
             self.draining = True
             for listener in self.listeners:
@@ -130,7 +130,7 @@ class DataPlane:
             if self.loop.blocks.allocated > 0 and self.trimming.at == NEVER:
                 self.trimming.arm(self.loop.now + TRIM_INTERVAL)
             if self.loop.blocks.allocated > self.memory.limit:
-                self.memory.look()
+                self.memory.check()
             if self.process_counters is not cython.NULL:
                 self.memory.count(self.process_counters)
 

@@ -19,13 +19,13 @@ from twemproxy.config.pools import PoolConfig
 from twemproxy.ipc.messages import (
     Drain,
     MessageStream,
+    Quiesce,
+    Quiesced,
     Ready,
     ReopenLog,
     Resolve,
     Resolved,
     SetLogLevel,
-    Settle,
-    Settled,
     Start,
     ToSupervisor,
     encode,
@@ -156,8 +156,8 @@ def serve(control: Control) -> None:
             match message:
                 case Resolved():
                     resolutions.answered(message)
-                case Settle():
-                    data_plane.settle(message.patience, lambda: control.send(Settled()))
+                case Quiesce():
+                    data_plane.quiesce(message.patience, lambda: control.send(Quiesced()))
                 case Drain():
                     data_plane.drain(message.timeout, message.patience)
                 case SetLogLevel():

@@ -66,8 +66,8 @@ class Link(FakeConnection):
     def fail(self) -> None:
         """End the connection."""
         self.shut()
-        if self.on_settled is not None:
-            self.on_settled(False, False)
+        if self.on_status is not None:
+            self.on_status(False, False)
 
     def say(self, message: bytes) -> None:
         """Let the server send this message."""
@@ -163,9 +163,9 @@ class Subscriber(FakeClient):
         self.topics: dict[str, dict[bytes, None]] = defaultdict(dict)
         self.answers: list[bytes | bool] = []
 
-    def cut_off(self, why: str) -> None:
+    def abort(self, why: str) -> None:
         if not self.ended:
-            super().cut_off(why)
+            super().abort(why)
             self._drop()
 
     def leave(self) -> None:
@@ -209,7 +209,7 @@ class Subscriber(FakeClient):
         assert self.request is not None
         assert self.asked is not None
         self.woken = 0
-        if not self.asked.is_settled():
+        if not self.asked.is_answered():
             return False
         told = self.asked.error or True
         kind, names = self.request

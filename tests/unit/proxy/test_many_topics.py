@@ -65,7 +65,7 @@ def many_after(pool: Pool, event: str) -> tuple[Subscriber, int]:
         link.history.clear()
     match event:
         case "it leaves":
-            client.cut_off("it leaves")
+            client.abort("it leaves")
         case "the server is lost":
             pool.link(0).fail()
         case "the topics move":
@@ -178,7 +178,7 @@ def test_topics_and_subscriptions_are_counted(pool: Pool) -> None:
 def test_there_is_no_room_for_more(pool: Pool) -> None:
     client, other = Subscriber(pool), subscribed(pool, "subscribe", B)
     before = pool.kept
-    pool.most_kept = 4 * before
+    pool.most_subscription_bytes = 4 * before
     names = [b"\x00%d" % number for number in range(10)]
     assert client.ask("subscribe", *names) == error(f"ERR {pubsub.NO_ROOM}")
     pool.answer()

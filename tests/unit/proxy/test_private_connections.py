@@ -31,8 +31,8 @@ class Connection(FakeConnection):
         for _, done in self.asked:
             done(b"-ERR Connection refused\r\n", False)
         self.asked.clear()
-        assert self.on_settled is not None
-        self.on_settled(False, False)
+        assert self.on_status is not None
+        self.on_status(False, False)
 
 
 class Pool(FakePool):
@@ -68,7 +68,7 @@ class House:
         _, reservations = self.client()
         assert reservations.reserve(server, profile) is True
         connection = reservations.use(server)
-        reservations.give_back(True)
+        reservations.release(True)
         assert isinstance(connection, Connection)
         return connection
 
@@ -136,7 +136,7 @@ def test_the_first_error_is_the_problem(house: House, replies: tuple[bytes, ...]
     connection.answer(*replies)
     assert reservations.reserve(A, 0, (MULTI, PING)) == REFUSAL
     assert client.woken == 1
-    reservations.give_back(True)
+    reservations.release(True)
     assert connection.closed
     assert house.private.in_use == 0
 
@@ -159,9 +159,9 @@ def test_a_failure_later(house: House) -> None:
     # The failed connection gets no requests, and no other connection is opened in its place.
     assert house.pool.opened[0].asked == []
     assert len(house.pool.opened) == 1
-    reservations.give_back(True)
+    reservations.release(True)
     assert reservations.reserve(A, 0, (MULTI,), kept=True) == problem
-    reservations.give_back(False)
+    reservations.release(False)
     assert reservations.reserve(A, 0) is True
     assert len(house.pool.opened) == 2
 
@@ -185,7 +185,7 @@ def test_only_what_is_patient_waits_for_ever(house: House) -> None:
     assert (connection.timeout, reservations.is_patient()) == (OF_POOL, False)
     assert reservations.reserve(A, 0, patient=True) is True
     assert (connection.timeout, reservations.is_patient()) == (0, True)
-    reservations.give_back(True)
+    reservations.release(True)
     assert (connection.timeout, reservations.is_patient()) == (OF_POOL, False)
     assert not connection.closed
 
@@ -195,7 +195,7 @@ def test_one_that_is_kept_is_patient_once(house: House) -> None:
     assert reservations.reserve(A, 0, kept=True) is True
     assert reservations.reserve(A, 0, patient=True) is True
     [connection] = house.pool.opened
-    reservations.give_back(True)
+    reservations.release(True)
     assert (connection.timeout, reservations.is_patient()) == (OF_POOL, False)
     assert house.private.in_use == 1
 
@@ -218,12 +218,12 @@ def test_what_is_kept_stays(house: House) -> None:
     assert reservations.reserve(A, 0, kept=True) is True
     assert reservations.reserve(B, 0) is True
     kept, other = house.pool.opened
-    reservations.give_back(True)
+    reservations.release(True)
     assert house.private.in_use == 1
     assert reservations.use(A) is kept
     reservations.keep_no_longer()
     assert house.private.in_use == 1
-    reservations.give_back(True)
+    reservations.release(True)
     assert house.private.in_use == 0
     assert house.open() == [kept, other]
 
@@ -236,18 +236,18 @@ def test_what_is_kept_is_got_ready_again(house: House) -> None:
         assert reservations.reserve(A, 0, (PING,), patient=True) is False
         connection.answer(b"+PONG\r\n")
         assert reservations.reserve(A, 0, (PING,), patient=True) is True
-        reservations.give_back(True)
+        reservations.release(True)
 
 
 def test_a_client_that_goes_takes_its_connections_with_it(house: House) -> None:
     _, reservations = house.client()
     assert reservations.reserve(A, 0, kept=True) is True
     assert reservations.reserve(B, 0) is True
-    reservations.give_back(False)
+    reservations.release(False)
     assert house.open() == []
     assert house.pool.dropped == house.pool.opened
     assert house.private.in_use == 0
-    reservations.give_back(False)
+    reservations.release(False)
     assert house.private.in_use == 0
 
 
@@ -255,7 +255,7 @@ def test_one_that_is_in_use_is_closed(house: House) -> None:
     _, reservations = house.client()
     assert reservations.reserve(A, 0) is True
     house.pool.opened[0].busy = True
-    reservations.give_back(True)
+    reservations.release(True)
     assert house.open() == []
 
 
@@ -306,7 +306,7 @@ def test_one_whose_server_is_elsewhere_is_not_kept(house: House) -> None:
     connection.misplaced = True
     house.private.follow_servers()
     assert not connection.closed
-    reservations.give_back(True)
+    reservations.release(True)
     assert connection.closed
     assert house.private.in_use == 0
 
@@ -355,10 +355,10 @@ def test_the_cap(house: House) -> None:
         b" allows more\r\n"
     )
     assert clients[2].reserve(A, 0) == full
-    clients[0].give_back(True)
+    clients[0].release(True)
     assert clients[2].reserve(A, 0) is True
     assert len(house.pool.opened) == 2
-    clients[1].give_back(False)
+    clients[1].release(False)
     assert clients[0].reserve(A, 0) is True
     assert len(house.open()) == house.private.in_use == 2
 
@@ -379,7 +379,7 @@ def test_too_many_for_one_client(house: House) -> None:
     _, reservations = house.client()
     assert [reservations.reserve(server, 0, (PING,)) for server in (A, B)] == [False, False]
     assert isinstance(reservations.reserve(C, 0, (PING,)), bytes)
-    reservations.give_back(True)
+    reservations.release(True)
     assert house.private.in_use == 0
     assert house.open() == []
 
@@ -414,7 +414,7 @@ def test_one_address_cannot_have_all() -> None:
     assert clients[6][1].reserve(A, 0) == refusal
     _, other = house.client("10.0.0.2")
     assert other.reserve(A, 0) is True
-    clients[0][1].give_back(False)
+    clients[0][1].release(False)
     assert clients[6][1].reserve(A, 0) is True
     assert house.private.in_use == 7
 
@@ -425,11 +425,11 @@ def test_an_address_that_is_lost_meanwhile_counts_as_before(house: House) -> Non
     answers = iter(["10.0.0.1"])
     client.address = lambda: next(answers, "a unix socket")  # type: ignore[method-assign]
     assert reservations.reserve(A, 0) is True
-    reservations.give_back(False)
+    reservations.release(False)
     assert house.private.in_use == 0
     _, other = house.client("a unix socket")
     assert other.reserve(A, 0) is True
-    other.give_back(False)
+    other.release(False)
 
 
 def test_several_addresses_leave_something_for_the_next() -> None:
@@ -490,8 +490,8 @@ def test_the_next_client_gets_a_connection_on_which_nothing_is_left_of_a_script(
     connection = house.pool.opened[0]
     reservations.use(A)
     if not by_profile:
-        reservations.distrust()
-    reservations.give_back(True)
+        reservations.taint()
+    reservations.release(True)
     assert house.private.in_use == 1
     _, second = house.client()
     assert second.reserve(A, profile) is True

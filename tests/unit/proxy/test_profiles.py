@@ -40,8 +40,8 @@ class Connection(FakeConnection):
     def settle(self, ready: bool, refused: bool = False) -> None:
         self.state = "ready" if ready else "closed"
         self.heard_at = self.pool.time
-        assert self.on_settled is not None
-        self.on_settled(ready, refused)
+        assert self.on_status is not None
+        self.on_status(ready, refused)
 
     def is_closed(self) -> bool:
         return self.state == "closed" and not self.busy

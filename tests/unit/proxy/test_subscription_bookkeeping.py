@@ -128,16 +128,16 @@ def test_the_last_one_ends_it(pool: Pool) -> None:
 def test_the_last_one_waits_for_the_servers(pool: Pool) -> None:
     """A server that still has the subscription counts it in the reply to PUBLISH."""
     first, second = subscribed(pool, "subscribe", A, B), subscribed(pool, "subscribe", A)
-    assert first.begin_unsubscribe("subscribe", A, C).is_settled()
+    assert first.begin_unsubscribe("subscribe", A, C).is_answered()
     last = second.begin_unsubscribe("subscribe", A)
     both = first.begin_unsubscribe("subscribe", B)
     pool.work()
-    assert not last.is_settled() and not both.is_settled()
+    assert not last.is_answered() and not both.is_answered()
     pool.link(0).answer()
-    assert last.is_settled() and second.woken
-    assert not both.is_settled() and not first.woken
+    assert last.is_answered() and second.woken
+    assert not both.is_answered() and not first.woken
     pool.link(1).fail()
-    assert both.is_settled() and first.woken
+    assert both.is_answered() and first.woken
 
 
 def test_a_client_that_is_gone_is_not_woken(pool: Pool) -> None:
@@ -146,7 +146,7 @@ def test_a_client_that_is_gone_is_not_woken(pool: Pool) -> None:
     ending.end()
     client.leave()
     pool.answer()
-    assert ending.is_settled() and not client.woken
+    assert ending.is_answered() and not client.woken
 
 
 def test_it_begins_again_before_its_end_is_answered(pool: Pool) -> None:
@@ -516,7 +516,7 @@ class Storm(RuleBasedStateMachine):
 
     @rule(number=CLIENTS)
     def leave(self, number: int) -> None:
-        self.clients[number].cut_off("it leaves")
+        self.clients[number].abort("it leaves")
         self.clients[number] = Subscriber(self.pool, piece=1)
 
     @rule(server=SERVERS, count=st.integers(1, 3))

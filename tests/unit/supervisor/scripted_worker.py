@@ -19,13 +19,13 @@ from twemproxy import log
 from twemproxy.ipc.messages import (
     Drain,
     MessageStream,
+    Quiesce,
+    Quiesced,
     Ready,
     ReopenLog,
     Resolve,
     Resolved,
     SetLogLevel,
-    Settle,
-    Settled,
     Start,
     encode,
 )
@@ -89,10 +89,10 @@ class _Worker:
                     self.drained.set_result(message.timeout)
                 elif message.timeout == 0 and not self.obstinate:
                     os._exit(0)
-            case Settle():
+            case Quiesce():
                 self.patience = message.patience
                 if not self.unsettled:
-                    self.control.write(encode(Settled()))
+                    self.control.write(encode(Quiesced()))
             case SetLogLevel():
                 log.set_level(message.level)
             case ReopenLog():
@@ -153,10 +153,10 @@ class _Worker:
                 return f"finished, {await self.drained:g} s to go"
             case ["never-finish"]:
                 await asyncio.Future()
-            case ["never-settle"]:
+            case ["never-quiesce"]:
                 self.unsettled = True
-            case ["settle"]:
-                self.control.write(encode(Settled()))
+            case ["quiesce"]:
+                self.control.write(encode(Quiesced()))
             case ["patience"]:
                 return f"{self.patience:g}"
             case ["never-leave"]:

@@ -111,12 +111,12 @@ def test_a_request_in_flight_is_finished(tmp_path: Path, number: signal.Signals)
 def test_it_serves_until_its_workers_have_settled(tmp_path: Path) -> None:
     with supervised(tmp_path, drain_time=50) as proxy:
         client = proxy.client()
-        assert client.ask("never-settle") == "ok"
+        assert client.ask("never-quiesce") == "ok"
         proxy.send_signal(signal.SIGTERM)
-        wait_until(lambda: client.ask("patience") == "10", "the worker has to settle")
+        wait_until(lambda: client.ask("patience") == "10", "the worker has to quiesce")
         assert proxy.ask("patience") == ["10"]
         assert proxy.stats()["service"] == "nutcracker"
-        assert client.ask("settle") == "ok"
+        assert client.ask("quiesce") == "ok"
         wait_until(lambda: refused(proxy), "new clients are refused")
         assert client.ask("pid")
         client.connection.close()
@@ -126,7 +126,7 @@ def test_it_serves_until_its_workers_have_settled(tmp_path: Path) -> None:
 def test_a_worker_that_does_not_settle_has_a_part_of_the_drain_time(tmp_path: Path) -> None:
     with supervised(tmp_path, drain_time=1) as proxy:
         with proxy.client() as client:
-            assert client.ask("never-settle") == "ok"
+            assert client.ask("never-quiesce") == "ok"
             client.send("finish-when-drained")
             proxy.send_signal(signal.SIGTERM)
             assert re.fullmatch(r"finished, 0(\.[01]\d*)? s to go", client.reply())
@@ -137,7 +137,7 @@ def test_a_worker_that_does_not_settle_has_a_part_of_the_drain_time(tmp_path: Pa
 def test_the_end_at_once(tmp_path: Path, drain_time: int) -> None:
     with supervised(tmp_path, drain_time=drain_time) as proxy:
         with proxy.client() as client:
-            assert client.ask("never-settle") == "ok"
+            assert client.ask("never-quiesce") == "ok"
             client.send("finish-when-drained")
             proxy.send_signal(signal.SIGTERM)
             if drain_time:
@@ -150,11 +150,11 @@ def test_the_end_at_once(tmp_path: Path, drain_time: int) -> None:
 def test_a_worker_that_dies_while_it_settles_is_replaced(tmp_path: Path) -> None:
     with supervised(tmp_path, drain_time=1000) as proxy:
         client = proxy.client()
-        assert client.ask("never-settle") == "ok"
+        assert client.ask("never-quiesce") == "ok"
         proxy.send_signal(signal.SIGTERM)
-        wait_until(lambda: client.ask("patience") == "200", "the worker has to settle")
+        wait_until(lambda: client.ask("patience") == "200", "the worker has to quiesce")
         client.ask("exit 1")
-        # The next worker has nothing to settle.
+        # The next worker has nothing to quiesce.
         assert proxy.end() == (0, "")
 
 

@@ -250,7 +250,7 @@ def kill_clients(request: bytes, session: Session) -> Work:
             if client is session.client:
                 session.killed = True
             else:
-                client.cut_off("killed by a client")
+                client.abort("killed by a client")
         if not number % _CLIENTS_A_STEP:
             yield b""
     if count == 1:

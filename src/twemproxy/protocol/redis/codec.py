@@ -530,7 +530,7 @@ class RedisCodec(RespFraming):
     def retry_form(self, data: bytes, reply: bytes) -> bytes:
         return self.scripts.retry_form(data, reply)
 
-    def is_shaped(self, profile: int) -> bool:
+    def is_tainted(self, profile: int) -> bool:
         return bool(profile & SCRIPTS_PROFILE)
 
     def unfit_reply(self) -> bytes:

@@ -98,7 +98,7 @@ def reset(arguments: list[bytes], session: Session) -> bytes | None:
     if (session.profile != 0 or session.transaction.server is not None) and session.client.awaits_replies():
         return None
     session.pool.subscriptions.drop(session.client, session.topics)
-    session.client.reservations().give_back(False)
+    session.client.reservations().release(False)
     session.begin()
     return b"+RESET\r\n"
 

@@ -489,7 +489,7 @@ class _Request:
                 if session.client.awaits_replies():
                     return None
                 # Connections that are kept stay: keys may be watched there.
-                reservations.give_back(True)
+                reservations.release(True)
                 raise _Refused(ready)
             everything_ready = everything_ready and ready
         if not everything_ready:
@@ -522,7 +522,7 @@ class _Request:
         planned = transactions.queue(self.data if server is None else b"", server, session)
         if shapes_replies and isinstance(planned, ToPrivate):
             session.scripts = True
-            session.client.reservations().distrust()
+            session.client.reservations().taint()
         return planned
 
     def _is_permitted(self, name: str) -> bool:

@@ -1,7 +1,7 @@
-"""SUBSCRIBE and similar commands: the confirmations for clients, and the messages to and from servers.
+"""SUBSCRIBE and similar commands of clients, and the confirmations that they get.
 
-Plain Python. Formats are those of redis.io's "Redis Pub/Sub". The connections to servers use version 2 of the protocol;
-a message in version 3 differs only in its first byte.
+Plain Python. Formats are those of redis.io's "Redis Pub/Sub"; a message in version 3 of the protocol differs from one
+in version 2 only in its first byte.
 """
 
 from collections.abc import Generator, Iterator
@@ -10,6 +10,7 @@ from twemproxy.protocol.plan import Answer, Plan, Push, Steps
 from twemproxy.protocol.redis.commands import Command
 from twemproxy.protocol.redis.errors import LONG_TOPIC, error_reply
 from twemproxy.protocol.redis.inline import count_arguments, decode_some
+from twemproxy.protocol.redis.pubsub_messages import END_OF
 from twemproxy.protocol.redis.resp_encoder import bulk, integer, null
 from twemproxy.protocol.redis.session import REPLY_ON, Session
 from twemproxy.protocol.redis.subscription_messages import confirmations
@@ -52,7 +53,7 @@ def _subscribe(kind: str, request: bytes, session: Session, wants_error: bool) -
                 break
             wanted.ask(names)
             yield b""
-        while not wanted.is_settled():
+        while not wanted.is_answered():
             yield None
         if wanted.error:
             return Answer(wanted.error if wants_error else b"")
@@ -76,7 +77,7 @@ def _unsubscribe(name: str, request: bytes, session: Session) -> Work:
         for names in pieces():
             ends.ask(names)
             yield b""
-        while not ends.is_settled():
+        while not ends.is_answered():
             yield None
     finally:
         ends.end()

@@ -49,10 +49,10 @@ class Reservations(Protocol):
     def keep_no_longer(self) -> None:
         """The client keeps no connection after the next reply."""
 
-    def give_back(self, answered: bool) -> None:
+    def release(self, answered: bool) -> None:
         """Give back the connections that the client does not keep; all of them if not ``answered``."""
 
-    def distrust(self) -> None:
+    def taint(self) -> None:
         """From now on the client may decide the text of replies on its connections."""
 
 
@@ -70,7 +70,7 @@ class Client(Protocol):
     def description(self) -> dict[str, object]:
         """Fields of CLIENT LIST that are about the socket, in order."""
 
-    def cut_off(self, why: str) -> None:
+    def abort(self, why: str) -> None:
         """Close the connection at the end of the turn; ``why``: the reason for the log."""
 
     def wake(self) -> None:
@@ -94,7 +94,7 @@ class TopicRequest(Protocol):
     def may_ask(self) -> bool:
         """Whether the request may ask for more topics; if not, the client is woken when it may."""
 
-    def is_settled(self) -> bool:
+    def is_answered(self) -> bool:
         """Whether all topics are confirmed or the request has failed; if not, the client is woken when that is so."""
 
     def take(self, most: int) -> list[bytes]:
@@ -110,7 +110,7 @@ class UnsubscribeRequest(Protocol):
     def ask(self, names: list[bytes]) -> None:
         """Unsubscribe the client from these topics, which should be few."""
 
-    def is_settled(self) -> bool:
+    def is_answered(self) -> bool:
         """Whether the servers have confirmed; if not, the client is woken when that is so."""
 
     def end(self) -> None:

@@ -102,7 +102,7 @@ def _drop(reply: bytes, session: Session) -> Plan:
     """As ``_end``, but the connection is closed, which ends the transaction at the server. Replies with ``reply``."""
     if session.client.awaits_replies():
         return None
-    session.client.reservations().give_back(False)
+    session.client.reservations().release(False)
     session.end_transaction()
     return Answer(reply)
 
@@ -121,7 +121,7 @@ def _watch(keys: list[bytes], session: Session) -> Plan:
     ready = session.client.reservations().reserve(server, session.profile, kept=True)
     if isinstance(ready, bytes) and transaction.watching and not session.client.awaits_replies():
         # The connection is lost, and with it what was watched there: EXEC will do nothing, as after a change of a key.
-        session.client.reservations().give_back(False)
+        session.client.reservations().release(False)
         session.lapsed()
         ready = session.client.reservations().reserve(server, session.profile, kept=True)
     if isinstance(ready, bytes):

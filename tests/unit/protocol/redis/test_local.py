@@ -13,8 +13,8 @@ from harness.flavours import Load
 from harness.resp import command
 from harness.servers import RedisServer
 from twemproxy.protocol.redis import errors
-from twemproxy.protocol.redis.codec import OTHER_DATABASE_STEP
 from twemproxy.protocol.redis.commands import COMMANDS, Routing
+from twemproxy.protocol.redis.handshake import OTHER_DATABASE_STEP
 from twemproxy.protocol.redis.session import REPLY_ON
 
 OK = b"+OK\r\n"
@@ -156,7 +156,7 @@ def test_handshake(codec: Any, password: str, database: int, steps: list[tuple[s
 
 
 def test_connections_for_scripts_need_echo(codec: Any) -> None:
-    assert [codec.is_shaped(profile) for profile in (0, 1, 2, 3, 4, 20, 22)] == [
+    assert [codec.is_tainted(profile) for profile in (0, 1, 2, 3, 4, 20, 22)] == [
         False,
         False,
         True,

@@ -246,7 +246,7 @@ def test_a_script_in_a_transaction_makes_its_connection_doubtful() -> None:
     reservations: Any = session.client.reservations()
     assert planned("EVAL x 1 a", session=session) == ToPrivate(S0)
     assert session.scripts
-    assert reservations.calls[-1] == ("distrust",)
+    assert reservations.calls[-1] == ("taint",)
 
 
 @pytest.mark.parametrize("text", ["GET a", "SCRIPT KILL", "FUNCTION KILL", "FUNCTION STATS", "CONFIG GET x", "DBSIZE"])
