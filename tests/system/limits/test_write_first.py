@@ -3,12 +3,13 @@
 import random
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from harness.connection import Connection
 from harness.proxy import Proxy, redis_pool
-from harness.resp import OK, array, bulk, command
+from harness.resp import OK, array, bulk, command, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
 
@@ -17,6 +18,10 @@ VALUE = b"v" * 500
 KEY = "k" * 240
 COUNT = 80_000
 """Requests of 20 MB with replies of 40 MB: more than the sockets and a proxy that stops reading can buffer."""
+WRITES_ON = (
+    b"-ERR more than 1048576 bytes of requests arrived while the client read no replies, and none of them is"
+    b" executed: read replies earlier, or raise 'client_input_limit' in the configuration of the pool\r\n"
+)
 
 
 def send_all(client: Connection, requests: bytes) -> None:
@@ -75,10 +80,7 @@ def test_more_than_may_wait_is_an_error_and_an_end(servers: list[RedisServer]) -
         came = client.read_to_end()
         taken, error, rest = came.partition(b"-ERR ")
         assert taken == bulk(VALUE) * (len(taken) // len(bulk(VALUE)))
-        assert (error + rest).decode() == (
-            "-ERR more than 1048576 bytes of requests arrived while the client read no replies, and none of them is"
-            " executed: read replies earlier, or raise 'client_input_limit' in the configuration of the pool\r\n"
-        )
+        assert error + rest == WRITES_ON
         [line] = [line for line in proxy.log().splitlines() if "client_input_limit" in line]
         assert re.search(
             r"alpha: client \d+ from 127\.0\.0\.1:\d+ is closed: it sent \d+ bytes without reading replies,"
@@ -86,6 +88,39 @@ def test_more_than_may_wait_is_an_error_and_an_end(servers: list[RedisServer]) -
             line,
         )
         assert other.ask("GET", KEY) == bulk(VALUE)
+
+
+def test_more_than_may_wait_behind_a_reply_that_is_made_in_steps(servers: list[RedisServer], tmp_path: Path) -> None:
+    """The client has got a part of the reply, so it gets no error, which would be inside the reply."""
+    with Proxy(redis_pool(*servers, listen=tmp_path / "proxy", client_input_limit=MEGA)) as proxy:
+        client = proxy.client()
+        reply = array(*[client.ask("COMMAND", "INFO", "xgroup").removeprefix(b"*1\r\n")] * 3000)
+        came = write_on(client, command("COMMAND", "INFO", *["xgroup"] * 3000))
+        assert reply.startswith(came)
+        assert 0 < len(came) < len(reply)
+
+
+def test_more_than_may_wait_behind_confirmations(servers: list[RedisServer], tmp_path: Path) -> None:
+    """The error comes after a whole confirmation, and nothing comes after the error."""
+    with Proxy(redis_pool(*servers, listen=tmp_path / "proxy", client_input_limit=MEGA)) as proxy:
+        confirmation = array(bulk("subscribe"), bulk("channel"), integer(1))
+        came = write_on(proxy.client(), command("SUBSCRIBE", *["channel"] * 100_000))
+        taken, error, rest = came.partition(b"-ERR ")
+        assert 0 < len(taken) < len(confirmation) * 100_000
+        assert taken == confirmation * (len(taken) // len(confirmation))
+        assert error + rest == WRITES_ON
+
+
+def write_on(client: Connection, request: bytes) -> bytes:
+    """Send a request and more than may wait behind it, without reading; returns what came up to the end.
+
+    The client's socket is a unix socket, so that most of a reply of some megabytes stays in the proxy.
+    """
+    client.send(request + b"x")
+    client.wait_consumed()
+    send_all(client, b"x" * (MEGA + 1))
+    client.wait_consumed()
+    return client.read_to_end()
 
 
 def test_max_memory_counts_what_waits(servers: list[RedisServer]) -> None:

@@ -1,7 +1,8 @@
 """Servers older than memcached 1.6.10, which answer meta commands differently or execute their data blocks."""
 
-from harness.proxy import Proxy
-from harness.scripted_server import ScriptedServer
+from harness.memcache import END, GREETING, meta_set, server_error
+from harness.proxy import Proxy, memcached_pool
+from harness.scripted_server import ScriptedMemcached, ScriptedServer
 from twemproxy.protocol.memcache.errors import META_UNSUPPORTED
 
 
@@ -35,3 +36,21 @@ def test_an_old_server_gets_no_meta_command_and_is_not_ejected_for_that() -> Non
             second.expect(b"get k\r\n")
             second.send(b"END\r\n")
             client.expect(refusal + b"END\r\n")
+
+
+def test_a_client_that_waits_behind_refused_meta_commands_goes_on() -> None:
+    """They fill the queue until the version of the server is known, and then nothing is left to be sent."""
+    with ScriptedMemcached() as server, Proxy(memcached_pool(server, preconnect=True)) as proxy:
+        refusal = server_error(f"{META_UNSUPPORTED} (server {server.address}:1 of pool alpha)")
+        peer = server.accept_ungreeted()
+        peer.expect(GREETING)
+        client, other = proxy.client(), proxy.client()
+        client.send(meta_set("k", "x" * (1 << 20)) * 4)
+        client.wait_consumed()
+        other.send(b"get a\r\n")
+        other.wait_consumed()
+        peer.send(b"VERSION 1.6.9\r\n")
+        client.expect(refusal * 4)
+        peer.expect(b"get a\r\n")
+        peer.send(END)
+        other.expect(END)

@@ -1,5 +1,7 @@
 """Fences between the requests of clients that run scripts, when servers send arbitrary bytes between them."""
 
+from pathlib import Path
+
 import pytest
 
 from harness.connection import Connection
@@ -367,3 +369,29 @@ def test_replies_of_several_servers_are_merged() -> None:
         client.send(command("PING"))
         client.expect(PONG)
         wait_until(lambda: proxy.pool_stats()["s00"]["server_connections"] == 1, "one connection is open")
+
+
+# --- servers that are ejected ------------------------------------------------------------------------------------
+
+
+def test_the_fence_of_a_request_that_was_sent_in_part(tmp_path: Path) -> None:
+    """It is sent although the server is ejected and keeps its keys; requests behind it get the proxy's error."""
+    large = command("SET", "large", b"x" * (4 << 20))
+    directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": 3600_000}
+    with (
+        # The buffers of a unix socket are far smaller than the rest of the request.
+        ScriptedServer(tmp_path / "server") as server,
+        Proxy(redis_pool(server, on_server_down="error", **directives)) as proxy,
+    ):
+        writer, reader, other = (proxy.client() for _ in range(3))
+        peer = join(server, writer, reader)
+        writer.send(large)
+        peer.expect(large[: 2 << 20])
+        other.send(command("GET", "k"))
+        server.answer(error("LOADING the data"))
+        other.expect(error("LOADING the data"))
+        proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
+        assert reader.ask("GET", "k").startswith(b"-ERR server s00 of pool alpha is ejected (on_server_down: error)")
+        peer.expect(large[2 << 20 :])
+        peer.answer(OK)
+        writer.expect(OK)

@@ -2,7 +2,7 @@
 
 from in_process import InProcess
 
-from harness.resp import NULL, OK, bulk, command, error
+from harness.resp import NULL, OK, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
 
@@ -56,6 +56,37 @@ def test_a_server_that_answers_in_time_is_left_alone() -> None:
         client.expect(bulk("v"))
         proxy.advance(10 * HOUR)
         assert not peer.has_ended()
+
+
+def test_a_request_behind_a_fence_has_a_deadline() -> None:
+    """The server has sent half of a message, although no request waited for a reply, and the fence gets none."""
+    with (
+        ScriptedServer() as server,
+        InProcess(redis=True, servers=[f"{server.address}:1 one"], timeout=HOUR) as proxy,
+    ):
+        client = proxy.client()
+        client.send(command("EVAL", "return 1", 1, "k"))
+        peer = server.accept_scripts()
+        assert peer.request()[0] == b"EVAL"
+        peer.answer(integer(1))
+        client.expect(integer(1))
+        peer.send(b">2\r\n")
+        peer.wait_consumed()
+        proxy.advance(MINUTE)
+        [_] = peer.request()
+
+        def in_one_turn() -> None:
+            # Later the connection would count as stuck, and the request would go to another one.
+            peer.send(b"+half\r\n")
+            client.send(command("GET", "k"))
+
+        proxy.call(in_one_turn)
+        assert peer.request() == [b"GET", b"k"]
+        peer.read_fence()
+        proxy.advance(HOUR)
+        client.expect(TIMED_OUT)
+        proxy.advance(HOUR)
+        peer.expect_closed()
 
 
 def test_a_server_is_ejected_after_failures_and_returns_after_probes() -> None:

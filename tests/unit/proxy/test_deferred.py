@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from in_process import InProcess
 
-from harness.resp import array, bulk, command, error
+from harness.resp import OK, array, bulk, command, error
 from harness.scripted_server import ScriptedServer
 from twemproxy.protocol.redis import fan_out_commands
 from twemproxy.protocol.redis.commands import BY_NAME, COMMANDS
+from twemproxy.upstream import profiles
 
 MISSING = error("ERR No such file or directory")
 
@@ -126,3 +127,36 @@ def test_an_ejection_by_a_request_that_is_being_split(
         assert moved_to.request() == [b"GET", gone.encode()]
         moved_to.send(bulk("moved"))
         assert client.reply() == bulk("moved")
+
+
+def test_a_client_that_waits_for_a_connection_that_may_not_open(
+    first: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its request does not fit into the queue, which is dropped at the end of the turn."""
+    monkeypatch.setattr(profiles, "MOST_PROFILES", 1)
+    busy = error(
+        "ERR all 1 connections to it for other databases, RESP3 and scripts are busy, try again"
+        f" (server {first.address}:1 of pool alpha)"
+    )
+    large = command("SET", "large", b"x" * (5 << 20))
+    with InProcess(redis=True, servers=[f"{first.address}:1"], databases=16) as proxy:
+        writer, reader, other = (proxy.client() for _ in range(3))
+        writer.send(command("SELECT", 1))
+        peer = first.answer(OK)
+        writer.expect(OK)
+        assert reader.ask("SELECT", 1) == OK
+        peer.close()
+        other.send(command("SELECT", 2) + command("GET", "k"))
+        peer = first.answer(OK)
+        other.expect(OK)
+        assert peer.request() == [b"GET", b"k"]
+        writer.send(large[:-2])
+        writer.wait_consumed()
+
+        def in_one_turn() -> None:
+            writer.send(large[-2:])
+            reader.send(command("GET", "k"))
+
+        proxy.call(in_one_turn)
+        writer.expect(busy)
+        reader.expect(busy)

@@ -514,3 +514,14 @@ def test_what_a_script_has_left_closes_the_connection(left: bytes | None) -> Non
         connection.answer(left)
     assert house.pool.dropped == [connection]
     assert house.private.in_use == 0
+
+
+def test_one_whose_server_is_elsewhere_by_the_time_it_is_examined_is_not_kept() -> None:
+    house = House()
+    connection = house.idle(profile=SCRIPTS_PROFILE)
+    connection.misplaced = True
+    house.private.follow_servers()
+    assert not connection.closed
+    connection.answer(fence_reply(connection))
+    assert house.pool.dropped == [connection]
+    assert house.private.in_use == 0
