@@ -1,3 +1,4 @@
+cimport cython
 from twemproxy.net.block cimport Block
 from twemproxy.net.send_queue cimport SendQueue
 from twemproxy.net.stream cimport Stream
@@ -18,6 +19,7 @@ cdef enum Progress:
     LOST        # it failed after a part of its reply was sent, so the connection must close
 
 
+@cython.no_gc_clear
 cdef class PiecedRequest(WholeRequest):
     cdef ServerPool pool
     cdef ReplyQueue replies

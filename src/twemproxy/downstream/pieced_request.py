@@ -50,6 +50,7 @@ def keys_at_once(replies: ReplyQueue, most: cython.Py_ssize_t) -> cython.Py_ssiz
     return min(most, LARGEST_PIECE, cython.cast(cython.Py_ssize_t, replies.window))
 
 
+@cython.no_gc_clear
 @cython.final
 @cython.cclass
 class PiecedRequest(WholeRequest):

@@ -1,3 +1,4 @@
+cimport cython
 from twemproxy.net.block cimport Block
 from twemproxy.downstream.reply_queue cimport ClientRequest, ReplyQueue
 from twemproxy.protocol.request cimport Merge, Request
@@ -44,6 +45,7 @@ cdef struct Fragment:
     Outcome outcome
 
 
+@cython.no_gc_clear
 cdef class SplitRequest(ClientRequest):
     cdef ServerPool pool
     cdef RouteTable routes

@@ -238,6 +238,7 @@ class WholeRequest:
         raise NotImplementedError
 
 
+@cython.no_gc_clear
 @cython.final
 @cython.cclass
 class SplitRequest(ClientRequest):

@@ -1,7 +1,9 @@
+cimport cython
 from twemproxy.net.block cimport Block, BlockPool
 from twemproxy.net.send_queue cimport SendQueue
 
 
+@cython.no_gc_clear
 cdef class SharedMessage:
     cdef BlockPool blocks
     cdef Block* block

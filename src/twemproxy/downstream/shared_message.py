@@ -10,6 +10,7 @@ from cython.cimports.twemproxy.net.block import BlockPool, block_bytes
 from cython.cimports.twemproxy.net.send_queue import SendQueue
 
 
+@cython.no_gc_clear
 @cython.final
 @cython.cclass
 class SharedMessage:

@@ -22,6 +22,7 @@ cdef class CallbackAction(Action):
     cdef object callback
 
 
+@cython.no_gc_clear
 cdef class Channel(Action):
     cdef EventLoop loop
     cdef readonly int fd
@@ -44,6 +45,7 @@ cdef class CallbackChannel(Channel):
     cdef object callback
 
 
+@cython.no_gc_clear
 cdef class EventLoop:
     cdef Poller poller
     cdef set channels

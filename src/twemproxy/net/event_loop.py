@@ -60,6 +60,7 @@ class CallbackAction(Action):
         return 0
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Channel(Action):
     """A descriptor that the loop watches. ``loop``: None in a channel of the control plane."""
@@ -123,6 +124,7 @@ class CallbackChannel(Channel):
         return 0
 
 
+@cython.no_gc_clear
 @cython.final
 @cython.cclass
 class EventLoop:

@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int64_t, uint32_t
 
 from twemproxy.net.block cimport Block
@@ -14,6 +15,7 @@ cdef enum:
     PAUSED_FOR_TURN = 1
 
 
+@cython.no_gc_clear
 cdef class Stream(Channel):
     cdef SendQueue out
     cdef Transport transport

@@ -22,6 +22,7 @@ LOW_WATER = cython.declare(cython.const[cython.Py_ssize_t], 1024 * 1024)
 TRUST = cython.declare(cython.const[cython.Py_ssize_t], 8)
 
 
+@cython.no_gc_clear
 @cython.cclass
 class Stream(Channel):
     """One connection. ``needed``: set by the owner, the length of the tail at which parsing can continue.
@@ -46,6 +47,7 @@ class Stream(Channel):
         self.out = SendQueue()
 
     def __dealloc__(self) -> None:
+        # The garbage collector does not clear what this needs: ``no_gc_clear`` of Channel, Stream and EventLoop.
         if self.loop is not None:
             self.drop_input()
             if self.out is not None:

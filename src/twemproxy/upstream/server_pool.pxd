@@ -1,3 +1,4 @@
+cimport cython
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.protocol.codec cimport Codec
 from twemproxy.protocol.request cimport Cursor, Item, Request
@@ -10,6 +11,7 @@ from twemproxy.upstream.server_connection cimport ServerConnection
 from twemproxy.stats.counters cimport Counter, CounterTable
 
 
+@cython.no_gc_clear
 cdef class ServerPool(ConfiguredPool):
     cdef EventLoop loop
     cdef readonly Codec codec

@@ -71,6 +71,7 @@ def is_silent(connection: ServerConnection) -> cython.bint:
     return requests.head != requests.tail and connection.heard_at + BUSY_AFTER <= connection.loop.now
 
 
+@cython.no_gc_clear
 @cython.final
 @cython.cclass
 class ServerPool(ConfiguredPool):
