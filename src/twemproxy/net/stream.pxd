@@ -70,4 +70,5 @@ cdef class Stream(Channel):
     cdef int on_refused(self, int error) except -1
     cdef int on_shut(self) except -1
     cdef int on_flushed(self, Py_ssize_t sent) except -1
+    cdef bint may_send(self) noexcept
     cdef int abort(self, str why) except -1

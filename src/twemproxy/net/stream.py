@@ -102,7 +102,7 @@ class Stream(Channel):
             interest |= self.read_events
             if self.transport.buffered > 0:
                 self.loop.read_again(self)
-        if self.out.pending > 0 or self.transport.unsent > 0:
+        if (self.out.pending > 0 and self.may_send()) or self.transport.unsent > 0:
             interest |= self.send_events
         if self.watches_hangup:
             interest |= PEER_CLOSED
@@ -521,6 +521,12 @@ class Stream(Channel):
         rest; then set ``needed`` to the length of the rest at which parsing can continue.
         """
         raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def may_send(self) -> cython.bint:
+        """Whether ``flush`` may send the send queue now; when it may again, the owner calls ``want_flush``."""
+        return True
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -235,11 +235,16 @@ class ServerConnection(ServerStream):
         if self.state == CLOSED and self.requests.head != self.requests.tail:
             # The server was down when they were queued, and is not any more.
             return self.loop.defer(self)
-        if self.state != READY or self.writes_suspended:
+        if not self.may_send():
             return 0
         if self.fenced:
             self.end_last_slice()
         return Stream.flush(self)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def may_send(self) -> cython.bint:
+        return self.state == READY and not self.writes_suspended
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
