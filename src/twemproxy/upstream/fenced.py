@@ -138,7 +138,7 @@ class FencedConnection(ServerConnection):
     @cython.cfunc
     @cython.exceptval(-2, check=True)
     def look_after_fence(self) -> int64_t:
-        """Send an urgent fence if it is time; returns the time of the next check in microseconds, or NEVER."""
+        """Send an urgent fence if it is time; returns when to check again, in microseconds, or NEVER."""
         due: int64_t = self.heard_at + URGENT_AFTER
         if not self.fences.stuck or self.fences.urgent() is not cython.NULL:
             return NEVER
@@ -146,7 +146,7 @@ class FencedConnection(ServerConnection):
             return due
         self.put_fence(True)
         self.loop.want_flush(self)
-        return NEVER
+        return self.requests.next_deadline()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -225,9 +225,11 @@ class Pipeline:
     def n_unsent(self) -> cython.uint:
         """How many requests are unwritten, without a partly written one and without fences."""
         n: cython.uint = self.tail - self.written
-        if n > 0 and self.fences > 0:
-            n -= self.unsent_fences()
-        return n - 1 if n > 0 and self.sent_of_next > 0 else n
+        if n == 0:
+            return 0
+        if self.sent_of_next > 0 and self.requests[self.written & (self.capacity - 1)].state != FENCE:
+            n -= 1
+        return n - self.unsent_fences() if self.fences > 0 else n
 
     @cython.cfunc
     @cython.exceptval(check=False)

@@ -552,7 +552,8 @@ class ServerConnection(ServerStream):
         now = cython.declare(cython.Py_ssize_t[4])
         now[0] = requests.tail - requests.written
         now[1] = self.out.pending
-        now[2] = requests.written - requests.head - requests.fences
+        # Until the unsent fences are subtracted, there may be more fences than requests.
+        now[2] = cython.cast(cython.Py_ssize_t, requests.written - requests.head) - requests.fences
         if requests.fences > 0 and now[0] > 0:
             now[0] -= requests.unsent_fences()
             now[2] += requests.unsent_fences()

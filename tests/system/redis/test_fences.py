@@ -392,6 +392,8 @@ def test_the_fence_of_a_request_that_was_sent_in_part(tmp_path: Path) -> None:
         other.expect(error("LOADING the data"))
         proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
         assert reader.ask("GET", "k").startswith(b"-ERR server s00 of pool alpha is ejected (on_server_down: error)")
+        stats = proxy.server_stats()
+        assert (stats["in_queue"], stats["out_queue"]) == (1, 0), "fences are not counted"
         peer.expect(large[2 << 20 :])
         peer.answer(OK)
         writer.expect(OK)
