@@ -6,9 +6,9 @@ order. A reply that is next goes straight to the client's send queue, another re
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes
+from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes, enlarge_ring
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.send_queue import SendQueue
 from cython.cimports.twemproxy.net.stream import Stream
@@ -76,16 +76,10 @@ class ReplyQueue(ReplyHandler):
     def grow(self) -> cython.int:
         # From few slots to many in one step, because a pipelining client needs many for every batch.
         capacity: cython.uint = max(2 * self.capacity, PIPELINE_SLOTS) if self.capacity > 0 else KEEP_SLOTS
-        position: cython.uint = self.head
-        slots: cython.pointer[Slot]
-        slots = cython.cast(cython.pointer[Slot], malloc(capacity * cython.sizeof(Slot)))
-        if slots is cython.NULL:
-            raise MemoryError("no memory for a reply queue")
-        while position != self.tail:
-            slots[position & (capacity - 1)] = self.slots[position & (self.capacity - 1)]
-            position += 1
-        free(self.slots)
-        self.slots = slots
+        self.slots = cython.cast(
+            cython.pointer[Slot],
+            enlarge_ring(self.slots, cython.sizeof(Slot), self.capacity, capacity, self.head, self.tail),
+        )
         if capacity > KEEP_SLOTS:
             # The few slots that each client has at all times do not count as traffic.
             if self.capacity <= KEEP_SLOTS:

@@ -15,6 +15,9 @@ cdef inline unsigned char* block_bytes(Block* block) noexcept nogil:
     return <unsigned char*> (block + 1)
 
 
+cdef void* enlarge_ring(void* ring, size_t size, unsigned int capacity, unsigned int larger, unsigned int head, unsigned int tail)
+
+
 cdef class BlockPool:
     cdef Block* free_blocks[3]
     cdef int n_free[3]

@@ -10,7 +10,7 @@ blocks that are left shrink from their ends in later turns.
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.libc.stdlib import free, malloc, realloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.twemproxy.libc.heap import M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, malloc_trim, mallopt
 
@@ -33,6 +33,34 @@ KEEP = cython.declare(cython.int[3])
 KEEP[0] = 256
 KEEP[1] = 64
 KEEP[2] = 32
+
+
+@cython.cfunc
+def enlarge_ring(
+    ring: cython.p_void,
+    size: cython.size_t,
+    capacity: cython.uint,
+    larger: cython.uint,
+    head: cython.uint,
+    tail: cython.uint,
+) -> cython.p_void:
+    """Move a ring of records to a larger one, which is returned; the former one is freed.
+
+    A ring has a power of two of records of ``size`` bytes. Positions count up and wrap at 2**32; those from ``head`` up
+    to ``tail`` are in use. Raises MemoryError; then nothing has changed.
+    """
+    records: cython.p_char = cython.cast(cython.p_char, malloc(larger * size))
+    if records is cython.NULL:
+        raise MemoryError("no memory for a longer queue")
+    while head != tail:
+        memcpy(
+            records + (head & (larger - 1)) * size,
+            cython.cast(cython.p_char, ring) + (head & (capacity - 1)) * size,
+            size,
+        )
+        head += 1
+    free(ring)
+    return records
 
 
 @cython.final

@@ -5,9 +5,9 @@ Compiled-only. A fence is a request of the proxy's own with an unguessable token
 """
 
 import cython
-from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.stdlib import free
 from cython.cimports.twemproxy.libc.random import getrandom
-from cython.cimports.twemproxy.net.block import BlockPool
+from cython.cimports.twemproxy.net.block import BlockPool, enlarge_ring
 from cython.cimports.twemproxy.net.send_queue import SendQueue
 from cython.cimports.twemproxy.protocol.codec import Codec
 
@@ -54,16 +54,10 @@ class Fences:
     @cython.exceptval(-1, check=False)
     def grow(self) -> cython.int:
         capacity: cython.uint = max(2 * self.capacity, 16)
-        position: cython.uint = self.head
-        fences: cython.pointer[Fence]
-        fences = cython.cast(cython.pointer[Fence], malloc(capacity * cython.sizeof(Fence)))
-        if fences is cython.NULL:
-            raise MemoryError("no memory for the fences of a server connection")
-        while position != self.tail:
-            fences[position & (capacity - 1)] = self.fences[position & (self.capacity - 1)]
-            position += 1
-        free(self.fences)
-        self.fences = fences
+        self.fences = cython.cast(
+            cython.pointer[Fence],
+            enlarge_ring(self.fences, cython.sizeof(Fence), self.capacity, capacity, self.head, self.tail),
+        )
         self.capacity = capacity
         return 0
 

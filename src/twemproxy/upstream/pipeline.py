@@ -10,7 +10,7 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdlib import free, malloc
-from cython.cimports.twemproxy.net.block import BlockPool
+from cython.cimports.twemproxy.net.block import BlockPool, enlarge_ring
 from cython.cimports.twemproxy.net.send_queue import SendQueue
 from cython.cimports.twemproxy.net.timers import NEVER
 from cython.cimports.twemproxy.protocol.codec import Codec
@@ -38,16 +38,10 @@ class Pipeline:
     @cython.exceptval(-1, check=False)
     def grow(self) -> cython.int:
         capacity: cython.uint = max(2 * self.capacity, 64)
-        position: cython.uint = self.head
-        requests: cython.pointer[Entry]
-        requests = cython.cast(cython.pointer[Entry], malloc(capacity * cython.sizeof(Entry)))
-        if requests is cython.NULL:
-            raise MemoryError("no memory for a server connection's requests")
-        while position != self.tail:
-            requests[position & (capacity - 1)] = self.requests[position & (self.capacity - 1)]
-            position += 1
-        free(self.requests)
-        self.requests = requests
+        self.requests = cython.cast(
+            cython.pointer[Entry],
+            enlarge_ring(self.requests, cython.sizeof(Entry), self.capacity, capacity, self.head, self.tail),
+        )
         self.capacity = capacity
         return 0
 
