@@ -1,10 +1,10 @@
 """An exception in the proxy's own code closes one connection, and leaves no memory behind."""
 
 import pytest
-from in_process import InProcess
 
 from harness.resp import command
 from twemproxy.protocol.redis import builtin_commands
+from unit.in_process import InProcess
 
 
 def fail(*_: object) -> bytes:

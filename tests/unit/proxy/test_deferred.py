@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_process import InProcess
 
 from harness.resp import OK, array, bulk, command, error
 from harness.scripted_server import ScriptedServer
 from twemproxy.protocol.redis import fan_out_commands
 from twemproxy.protocol.redis.commands import BY_NAME, COMMANDS
 from twemproxy.upstream import profiles
+from unit.in_process import InProcess
 
 MISSING = error("ERR No such file or directory")
 

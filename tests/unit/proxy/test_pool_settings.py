@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from in_process import InProcess
 
 from harness.resp import NULL, OK, array, bulk, command, error
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from unit.in_process import InProcess
 
 KEYS = [f"key{number}" for number in range(20)]
 VALUES = array(*map(bulk, KEYS))

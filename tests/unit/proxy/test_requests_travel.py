@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from in_process import configuration, new_data_plane
-
 from harness.resp import bulk, command
 from harness.servers import MemcachedServer, RedisServer
 from twemproxy.protocol.memcache.codec import MemcacheCodec
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.protocol.request import Cursor, Request
+from unit.in_process import configuration, new_data_plane
 
 COMPLETE = 1
 make: Any = lambda kind, *arguments: kind(*arguments)  # noqa: E731

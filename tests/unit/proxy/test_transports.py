@@ -9,12 +9,12 @@ from threading import Thread
 from typing import Any, Protocol
 
 import pytest
-from in_process import InProcess
 
 from harness.resp import bulk, command
 from harness.servers import RedisServer
 from harness.waiting import DEADLINE, wait_until
 from twemproxy.net.transport import PlainTransport, PythonTransport, WantRead, WantWrite
+from unit.in_process import InProcess
 
 INVERTED = bytes(range(255, -1, -1))
 HELLO = b"\x05"

@@ -1,10 +1,9 @@
 """What happens when time passes; the clock of the data plane jumps, so that no test waits."""
 
-from in_process import InProcess
-
 from harness.resp import NULL, OK, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from unit.in_process import InProcess
 
 # In milliseconds. A test takes less than a minute of real time, which the clock counts, too.
 MINUTE = 60_000

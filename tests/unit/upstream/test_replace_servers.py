@@ -6,13 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from in_process import InProcess
 
 from harness.connection import Connection
 from harness.resp import NULL, OK, array, bulk, command
 from harness.scripted_server import ScriptedServer
 from harness.servers import MemcachedServer, RedisServer
 from harness.waiting import wait_until
+from unit.in_process import InProcess
 
 KEYS = [f"key{number}" for number in range(60)]
 

@@ -6,12 +6,12 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from in_process import configuration, new_data_plane
 
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.hashing.ring import Ring, RingBuilder
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.worker.main import codec_of
+from unit.in_process import configuration, new_data_plane
 
 N_SERVERS = 4
 MOST_SERVERS = 6

@@ -3,13 +3,12 @@
 import gc
 import sys
 
-from in_process import InProcess, configuration, new_data_plane
-
 from harness.resp import OK, bulk, command, integer
 from harness.scripted_server import ScriptedServer
 from twemproxy.net.timers import CallbackTimer
 from twemproxy.net.transport import PlainTransport, PythonTransport, WantWrite
 from twemproxy.worker.main import codec_of
+from unit.in_process import InProcess, configuration, new_data_plane
 
 SECOND = 1_000_000
 
