@@ -78,7 +78,7 @@ class InProcess:
         return client
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Call a function in the thread of the data plane, between two turns; returns its result."""
+        """Call a function in the thread of the data plane, between two events; returns its result."""
         result: Future[Any] = Future()
         self._calls.put((function, result))
         self._ours.send(b"x")

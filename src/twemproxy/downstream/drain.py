@@ -78,7 +78,7 @@ class Drain:
         pool: ServerPool
         client: ClientConnection
         for pool in self.pools:
-            for server in pool.routes.servers:
+            for server in pool.all_servers():
                 for connection in list(server.shared):
                     self.look_at_server(connection)
             for connection in list(pool.unshared):

@@ -4,12 +4,13 @@ Compiled-only. Without subscriptions in the pool, requests and replies are forwa
 """
 
 import cython
-from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.twemproxy.downstream.client_stream import ClientStream
 from cython.cimports.twemproxy.downstream.reply_queue import ClientRequest
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.stream import HIGH_WATER
-from cython.cimports.twemproxy.protocol.request import NOREPLY, QUIET, Request
+from cython.cimports.twemproxy.protocol.codec import Codec
+from cython.cimports.twemproxy.protocol.request import NOREPLY, QUIET, SUM, Request
 from cython.cimports.twemproxy.upstream.server import Server
 from cython.cimports.twemproxy.upstream.server_connection import ServerConnection
 
@@ -62,11 +63,12 @@ class PublishRequest(ClientRequest):
         data: cython.p_uchar,
         length: cython.Py_ssize_t,
     ) -> cython.int:
-        reply: bytes
-        if self.expected & NOREPLY or data[0] != ord(b":"):
+        codec: Codec = self.pool.codec
+        reply = cython.declare(cython.uchar[32])
+        at: cython.Py_ssize_t = codec.find_values(data, 0, length, SUM, 1)
+        counted: cython.longlong
+        if self.expected & NOREPLY or at < 0:
             return self.answer_with(block, data, length)
         clients, subscriptions = self.pool.subscriptions.audience(self.kind, self.name, self.server)
-        reply = b":%d\r\n" % (max(self.pool.codec.read_integer(data, 1, length) - subscriptions, 0) + clients)
-        return self.answer_with(
-            cython.NULL, cython.cast(cython.p_uchar, PyBytes_AS_STRING(reply)), PyBytes_GET_SIZE(reply)
-        )
+        counted = max(codec.read_integer(data, at, length) - subscriptions, 0) + clients
+        return self.answer_with(cython.NULL, reply, codec.put_merged(reply, SUM, 1, counted))

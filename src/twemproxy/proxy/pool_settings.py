@@ -1,7 +1,7 @@
 """The settings of a pool, as its parts read them where they use them.
 
 Compiled-only. A snapshot is made from the configuration and never changes. The parts of a pool keep no copies of its
-values, so that a new snapshot, set between two turns of the event loop, changes all of them.
+values, so that a new snapshot, set between two events, changes all of them.
 """
 
 import sys

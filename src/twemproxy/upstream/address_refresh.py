@@ -2,7 +2,7 @@
 
 Plain Python: ``dns_refresh`` is rarely less than a second. The first look-up is at start, each further one
 ``dns_refresh`` after the last answer, or a little sooner, so that many proxies do not look up at the same time.
-``ServerPool.follow_servers`` applies a new answer to connections.
+``ServerPool.leave_addresses`` applies a new answer to connections.
 """
 
 import random
@@ -26,9 +26,9 @@ class AddressRefresh:
         """``pool``: a ``upstream.server_pool.ServerPool``."""
         self._pool = pool
         self._timers: dict[Server, Any] = {}
-        self.follow_servers()
+        self.reconcile()
 
-    def follow_servers(self) -> None:
+    def reconcile(self) -> None:
         """Look the names of the pool's present servers up, and no others."""
         named = {server: server.endpoint.addresses for server in self._pool.servers if server.endpoint.addresses.named}
         for server in self._timers.keys() - named.keys():
@@ -56,7 +56,7 @@ class AddressRefresh:
 
     def _changed(self, server: Server) -> None:
         if self._pool.settings.dns_refresh:
-            self._pool.follow_servers([server])
+            self._pool.leave_addresses([server])
 
     def _schedule(self, server: Server, wait: int) -> None:
         self._timers[server].arm(self._pool.now() + int(wait * random.uniform(1 - JITTER, 1)))

@@ -2,7 +2,7 @@
 
 Compiled-only. The keys of an ejected server belong to the other servers, unless ``on_server_down`` lets it keep them.
 ``upstream.health_checks`` probes ejected servers. A state changes at the end of the turn in which its reason was found,
-so all requests of a turn are routed by the same table.
+so the requests that are read in a turn are routed by the same table, unless other settings arrive in it.
 """
 
 import time

@@ -64,9 +64,9 @@ class HealthChecks:
         self._pool = pool
         self._our_faults = tuple(pool.error(error_text(error)) for error in OUR_FAULTS)
         self._checks: dict[Server, _Checks] = {}
-        self.follow_servers()
+        self.reconcile()
 
-    def follow_servers(self) -> None:
+    def reconcile(self) -> None:
         """Check the pool's present servers, and no others."""
         servers = dict.fromkeys(self._pool.servers)
         for server in self._checks.keys() - servers.keys():
@@ -83,6 +83,15 @@ class HealthChecks:
             if not checks.ejected:
                 checks.timer.cancel()
                 self._schedule_check(checks)
+
+    def moved(self, server: Server) -> None:
+        """A server is at another address: what was found at the former one does not count."""
+        before = self._checks.pop(server)
+        before.timer.cancel()
+        self.reconcile()
+        if before.ejected:
+            self._checks[server].ejected = True
+            self._schedule(self._checks[server], 0)
 
     def ejected(self, server: Server) -> int:
         """A server was ejected; returns the microseconds until its first probe, which JITTER varies."""
@@ -113,7 +122,7 @@ class HealthChecks:
             connection.abandon()
             self._pool.drop(connection)
             # A server that was ejected in the meantime has its own time for the next probe.
-            if checks.ejected != was_ejected or checks.server not in self._checks:
+            if checks.ejected != was_ejected or self._checks.get(checks.server) is not checks:
                 return
             if not answered and reply in self._our_faults:
                 self._schedule_next(checks)

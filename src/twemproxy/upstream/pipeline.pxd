@@ -45,7 +45,7 @@ cdef class Pipeline:
     cdef bint is_begun(self) noexcept
     cdef void take_as_written(self) noexcept
     cdef int64_t next_deadline(self) noexcept
-    cdef void limit_deadlines(self, int64_t latest) noexcept
+    cdef void limit_deadlines(self, int64_t latest, unsigned int end) noexcept
     cdef list take_overdue(self, int64_t now)
     cdef void drop_unsent(self, SendQueue out, BlockPool blocks) noexcept
     cdef void skip_dropped(self) noexcept

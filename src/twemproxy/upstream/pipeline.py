@@ -110,11 +110,14 @@ class Pipeline:
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def limit_deadlines(self, latest: int64_t) -> cython.void:
-        """Give all requests with a later deadline this one. Deadlines never decrease from one request to the next."""
+    def limit_deadlines(self, latest: int64_t, end: cython.uint) -> cython.void:
+        """Give the requests up to the position ``end`` that have a later deadline this one.
+
+        Deadlines never decrease from one request to the next.
+        """
         request: cython.pointer[Entry]
         position: cython.uint = self.head
-        while position != self.tail:
+        while position != end:
             request = cython.address(self.requests[position & (self.capacity - 1)])
             request.deadline = min(request.deadline, latest)
             position += 1

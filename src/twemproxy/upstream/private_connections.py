@@ -413,7 +413,7 @@ class PrivateConnections:
         elif not reserved.client.reservations().lapse(reserved):
             reserved.timer.arm(self.now() + KEPT_TIME)
 
-    def follow_servers(self) -> None:
+    def close_stale(self) -> None:
         """Close idle connections whose servers have other addresses now; reserved ones are closed when given back."""
         misplaced = [entry for entry in self._idle if entry[3].is_stale()]
         self._idle = [entry for entry in self._idle if entry not in misplaced]

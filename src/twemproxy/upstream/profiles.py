@@ -136,6 +136,11 @@ class Profiles:
                 self._verdicts[client] = (profile, usable)
                 client.wake()
 
+    def forget(self) -> None:
+        """The pool has other servers, which may accept other profiles."""
+        self._usable = {0}
+        self._refused_until.clear()
+
     # --- connections -----------------------------------------------------------------------------------------------
 
     def adopt(self, server: Server, profile: int, connections: list[Connection]) -> None:

@@ -672,8 +672,10 @@ class Subscriptions:
         """The connection to a server has failed or could not be opened."""
         self.drop_link(link, self.pool.error(f"no connection to server '{link.server.name}' for subscriptions"))
 
-    def follow_servers(self) -> None:
-        """Close connections to former addresses of servers; their topics are subscribed to again at the new ones.
+    def leave_stale(self) -> None:
+        """Close connections to former addresses of servers, and the clients that got messages from them.
+
+        Topics that other clients wait for are subscribed to at the new addresses.
 
         A link to a removed server is closed after ``rebalance``, when its topics have moved.
         """

@@ -42,7 +42,7 @@ class RouteTable:
     ) -> cython.int:
         """The place in ``servers`` of the server that has the key ``buf[start:end]``; with ``random`` a random one.
 
-        Every key of every request is routed here.
+        All keys are routed here, but those of requests that a pool of one server gets whole.
         """
         return self.ring.route(buf, start, end)
 

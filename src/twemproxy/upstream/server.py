@@ -78,6 +78,10 @@ class Server(Action):
         """Whether the pool has other servers now: this one gets no requests but those that it had by then."""
         return self.state == REMOVED
 
+    def in_use(self) -> bool:
+        """Whether a shared connection is open or has requests."""
+        return not all(connection.is_closed() for connection in self.shared)
+
     def count_failure(self) -> None:
         """Count a failed health check."""
         self.failed()

@@ -54,6 +54,7 @@ cdef class ServerConnection(ServerStream):
     cdef int end_with(self, bytes reply) except -1
     cdef int64_t silent_by(self) noexcept
     cdef int drain_soon(self) except -1
+    cdef bint may_drain(self) noexcept
     cdef int start_drain(self) except -1
     cdef int reconnect(self) except -1
     cdef int fail_with(self, int error, str reason, bytes reply, bint counts_as_failure, bint again) except -1

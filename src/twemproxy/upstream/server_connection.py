@@ -70,6 +70,8 @@ from twemproxy.upstream.endpoint import is_our_fault
 
 # Microseconds that a server has for pending replies after the proxy has closed its side of the connection.
 HALF_CLOSE_TIMEOUT = cython.declare(cython.const[int64_t], 2_000_000)
+# Microseconds that a server has for pending replies at an address that it has left, in a pool without ``timeout``.
+DRAIN_TIMEOUT = cython.declare(cython.const[int64_t], 5_000_000)
 # Reads before a server counts as late, because its reply may lie unread: together more than a socket buffers.
 MOST_UNREAD = cython.declare(cython.const[cython.int], 64)
 # Largest late reply, in bytes: the connection fails when the reply to a request that has failed is longer.
@@ -236,7 +238,7 @@ class ServerConnection(ServerStream):
             # The server was down when they were queued, and is not any more.
             return self.loop.defer(self)
         if not self.may_send():
-            return 0
+            return self.update_interest()
         if self.fenced:
             self.end_last_slice()
         return Stream.flush(self)
@@ -255,7 +257,7 @@ class ServerConnection(ServerStream):
         self.requests.note_sent(sent, self.out)
         if self.waiting is not None and self.out.pending <= LOW_WATER:
             self.wake_waiting()
-        if self.drain_requested and self.out.pending == 0:
+        if self.drain_requested and self.may_drain():
             return self.start_drain()
         return self.publish_gauges()
 
@@ -276,8 +278,11 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(check=False)
     def counts_failures(self) -> cython.bint:
-        """Whether a failure counts against the server: not when the proxy has half-closed the connection."""
-        return self.policy.counts and self.state != HALF_CLOSED
+        """Whether a failure counts against the server.
+
+        It does not when the proxy has half-closed the connection, or the server has left its address.
+        """
+        return self.policy.counts and self.state != HALF_CLOSED and not self.is_stale()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -387,14 +392,18 @@ class ServerConnection(ServerStream):
             return False
         self.become(HALF_CLOSED)
         self.shut_write()
-        self.requests.limit_deadlines(self.loop.now + HALF_CLOSE_TIMEOUT)
+        self.requests.limit_deadlines(self.loop.now + HALF_CLOSE_TIMEOUT, self.requests.tail)
         self.timer.arm_by(self.loop.now + HALF_CLOSE_TIMEOUT)
         return True
 
     def apply_settings(self) -> None:
         """The pool has other settings: requests in progress have no more time than later ones."""
         if self.own_timeout < 0 and self.timeout() > 0:
-            self.requests.limit_deadlines(self.loop.now + self.timeout())
+            self.requests.limit_deadlines(self.loop.now + self.timeout(), self.requests.tail)
+        elif self.writes_suspended and self.timeout() == 0:
+            # Without a timeout a silent server is waited for, and gets what has been queued.
+            self.writes_suspended = False
+            self.loop.want_flush(self)
         # The time of the next deadline may have changed.
         self.timer.arm(self.loop.now)
 
@@ -524,7 +533,7 @@ class ServerConnection(ServerStream):
         handler = cython.cast(ReplyHandler, request.handler)
         Py_DECREF(handler)
         forget_oldest(self.requests)
-        if self.pool.settings.auto_eject_hosts and not self.tainted:
+        if self.pool.settings.auto_eject_hosts and not self.tainted and self.state != DRAINING:
             if self.codec.is_transient_error(data, 0, length):
                 self.server.failed()
             else:
@@ -683,7 +692,7 @@ class ServerConnection(ServerStream):
     def requests_overdue(self) -> cython.int:
         """Fail the requests that are overdue."""
         counts_as_failure: cython.bint
-        if not self.policy.independent:
+        if not self.policy.independent or self.state == DRAINING:
             return self.fail(ETIMEDOUT, "")
         # Requests that were in progress together count as one failure.
         counts_as_failure = self.requests.next_deadline() >= self.counted_until
@@ -722,7 +731,7 @@ class ServerConnection(ServerStream):
         reply: bytes = self.endpoint.explanation(reason)
         if self.is_opening() or not self.policy.independent:
             return self.fail_with(ETIMEDOUT, reason, reply, False, False)
-        self.requests.limit_deadlines(self.loop.now)
+        self.requests.limit_deadlines(self.loop.now, self.requests.tail)
         self.fail_overdue(reply)
         return self.timer.arm_by(self.loop.now)
 
@@ -758,11 +767,12 @@ class ServerConnection(ServerStream):
 
     # --- drain -----------------------------------------------------------------------------------------------
 
-    def follow_server(self) -> None:
+    def leave_address(self) -> None:
         """If the connection is stale, move to a current address of the server, or end if it is removed.
 
         No request fails. The connection is a shared one.
         """
+        self.candidates = [each for each in self.candidates if self.endpoint.addresses.has(each)]
         if not self.is_stale() or self.state == DRAINING:
             return
         if self.state == READY:
@@ -775,23 +785,42 @@ class ServerConnection(ServerStream):
     @cython.exceptval(-1, check=False)
     def ready(self) -> cython.int:
         ServerStream.ready(self)
-        if self.server.state == REMOVED and self.state == READY and self.policy.independent:
+        if self.state == READY and self.policy.independent and self.is_stale():
             return self.drain_soon()
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def drain_soon(self) -> cython.int:
-        """Start to drain when all queued bytes are written."""
+        """Start to drain as soon as no request is partly written."""
         self.drain_requested = True
+        if self.writes_suspended and not self.fenced:
+            # Nothing is partly written.
+            return self.start_drain()
         return self.loop.want_flush(self)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def may_drain(self) -> cython.bint:
+        """Whether the connection may drain: it gets no request after those that are written.
+
+        The fences of written requests must be written, too, so a fenced connection first writes all that is queued.
+        """
+        return self.out.pending == 0 or (not self.fenced and self.requests.sent_of_next == 0)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def start_drain(self) -> cython.int:
-        """Start to drain, when all queued bytes are written: later requests wait for the next connection."""
+        """Start to drain: requests that are not written wait for the next connection.
+
+        Without a ``timeout``, the server has DRAIN_TIMEOUT for the replies.
+        """
         self.drain_requested = False
         self.become(DRAINING)
+        if self.timeout() == 0:
+            self.requests.limit_deadlines(self.loop.now + DRAIN_TIMEOUT, self.requests.written)
+            self.timer.arm_by(self.loop.now + DRAIN_TIMEOUT)
+        self.update_interest()
         return self.reconnect()
 
     @cython.cfunc

@@ -27,6 +27,7 @@ cdef class ServerPool(ConfiguredPool):
     cdef object log
     cdef public object find_clients
     cdef set unshared
+    cdef list removed
     cdef readonly object private
     cdef readonly object subscriptions
     cdef readonly object poll

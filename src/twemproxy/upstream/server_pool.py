@@ -42,7 +42,7 @@ from twemproxy.upstream.server_poll import ServerPoll
 # Microseconds of silence after which a server may be busy with a script.
 BUSY_AFTER = cython.declare(cython.const[int64_t], 100_000)
 # Directives that a running pool keeps: where it listens, and what open connections depend on.
-FIXED = ("name", "listen", "redis", "server_connections", "redis_auth", "redis_db")
+FIXED = ("name", "listen", "redis", "server_connections", "redis_auth", "redis_db", "databases")
 
 
 def routing(config) -> tuple:
@@ -76,7 +76,8 @@ def is_silent(connection: ServerConnection) -> cython.bint:
 @cython.cclass
 class ServerPool(ConfiguredPool):
     """``refused``: the reply when no server is live. ``find_clients(pool)``: returns the connected clients; the data
-    plane sets it. ``unshared``: the connections that clients do not share.
+    plane sets it. ``unshared``: the connections that clients do not share. ``removed``: former servers that still have
+    connections.
 
     ``request``, ``item``: reused for each request of the pool. ``cursor``: the cursor of clients without an incomplete
     request.
@@ -105,6 +106,7 @@ class ServerPool(ConfiguredPool):
         self.health.pool_counters = self.counters
         self.routes = self.health.routes
         self.unshared = set()
+        self.removed = []
         self.private = PrivateConnections(self)
         self.profiles = Profiles(self)
         self.subscriptions = Subscriptions(self)
@@ -141,14 +143,24 @@ class ServerPool(ConfiguredPool):
         """
         server: Server
         before = self.config
+        added: dict = {}
+        rings: RingBuilder = None
+        settings: PoolSettings = PoolSettings(config)
         for name in FIXED:
             if getattr(config, name) != getattr(before, name):
                 raise ValueError(f"'{name}' of a running pool cannot be changed")
-        self.settings = PoolSettings(config)
+        # What may fail comes first.
+        names = {each.name for each in before.servers}
+        for each, slot in zip(config.servers, slots.servers, strict=True):
+            if each.name not in names:
+                added[each.name] = self.new_server(each, slot)
+        if routing(config) != routing(before):
+            rings = ring_builder(config)
         self.codec.permit(config.allow_commands, config.deny_commands)
-        if config.servers != before.servers or routing(config) != routing(before):
-            self.replace_servers(config, slots, routing(config) != routing(before))
-        for server in self.routes.servers:
+        self.settings = settings
+        if config.servers != before.servers or rings is not None:
+            self.replace_servers(added, rings)
+        for server in self.all_servers():
             for connection in server.shared:
                 connection.apply_settings()
         for connection in self.unshared:
@@ -157,9 +169,12 @@ class ServerPool(ConfiguredPool):
         self.health_checks.apply_settings()
         self.refreshing.apply_settings()
         self.subscriptions.apply_settings()
+        self.health_checks.reconcile()
+        self.refreshing.reconcile()
 
-    def replace_servers(self, config, slots, keys_move: bool) -> None:
-        """Give the pool the servers of ``config``; ``keys_move``: the ring is another one. See ``replace_settings``.
+    def replace_servers(self, added: dict, rings: RingBuilder | None) -> None:
+        """Give the pool the servers of its configuration. ``added``: the new ones by name. ``rings``: other rings, None
+        if no key moves. See ``replace_settings``.
 
         The new route table follows with ``Health.apply_settings``.
         """
@@ -167,31 +182,38 @@ class ServerPool(ConfiguredPool):
         former: dict = {server.name: server for server in self.routes.servers}
         servers: list = []
         moved: list = []
-        for each, slot in zip(config.servers, slots.servers, strict=True):
-            server = former.pop(each.name, None)
-            if server is None:
-                server = self.new_server(each, slot)
-                if config.preconnect:
-                    cython.cast(ServerConnection, server.connections[0]).preconnect()
-            elif server.endpoint.reconfigure(each):
+        for each in self.config.servers:
+            server = added[each.name] if each.name in added else former.pop(each.name)
+            if server.endpoint.reconfigure(each):
                 moved.append(server)
             servers.append(server)
-        if keys_move:
-            self.health.replace_servers(tuple(servers), ring_builder(config))
+        if rings is not None:
+            self.health.replace_servers(tuple(servers), rings)
             self.routes = self.health.routes
-        self.health_checks.follow_servers()
-        self.refreshing.follow_servers()
-        self.follow_servers([*former.values(), *moved])
+        self.removed = [server for server in [*self.removed, *former.values()] if server.in_use()]
+        for server in moved:
+            server.failures = 0
+            self.health_checks.moved(server)
+        if added or moved:
+            self.profiles.forget()
+        if self.config.preconnect:
+            for server in added.values():
+                cython.cast(ServerConnection, server.connections[0]).preconnect()
+        self.leave_addresses([*former.values(), *moved])
 
-    def follow_servers(self, servers: list) -> None:
+    def all_servers(self) -> list:
+        """The servers, and those that are removed and still have connections."""
+        return [*self.routes.servers, *self.removed]
+
+    def leave_addresses(self, servers: list) -> None:
         """These servers have other addresses, or are removed: connections to where they were end or move."""
         server: Server
         connection: ServerConnection
         for server in servers:
             for connection in list(server.shared):
-                connection.follow_server()
-        self.private.follow_servers()
-        self.subscriptions.follow_servers()
+                connection.leave_address()
+        self.private.close_stale()
+        self.subscriptions.leave_stale()
 
     def new_connection(self, server: Server, profile: int, role: Role):
         """A new connection to the server, still closed."""

@@ -68,6 +68,7 @@ class ServerStream(LimitedStream):
         self.counters = server.counters
         self.state = CLOSED
         self.features = EVERYTHING
+        self.candidates = []
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -171,7 +171,7 @@ def serve(control: Control) -> None:
     data_plane.preconnect()
     data_plane.listen(descriptors[1:])
     control.send(Ready())
-    # All present objects live as long as the worker, so the garbage collector need not examine them again.
+    # Nearly all present objects live as long as the worker, so the garbage collector need not examine them again.
     gc.collect()
     gc.freeze()
     data_plane.run()

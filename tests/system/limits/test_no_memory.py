@@ -47,7 +47,7 @@ def test_a_request_without_a_place_on_its_server_connection_is_not_sent() -> Non
         assert third.reply() == bulk("third")
         assert not server.has_connection()
         proxy.expects_crash = True
-        assert proxy.log().count("Traceback") == proxy.log().count("MemoryError: no memory for a server") == 1
+        assert proxy.log().count("Traceback") == proxy.log().count("MemoryError: no memory for a longer queue") == 1
         assert proxy.processes()[1] == worker
 
 

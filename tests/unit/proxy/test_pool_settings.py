@@ -1,4 +1,4 @@
-"""The settings of a running pool are replaced between two turns of the event loop, while it has requests."""
+"""The settings of a running pool are replaced between two events of the event loop, while it has requests."""
 
 from collections.abc import Iterator
 
@@ -44,6 +44,26 @@ def test_the_timeout() -> None:
             assert peer.request() == [b"GET", b"again"]
             peer.send(bulk("1"))
             late.expect(bulk("1"))
+
+
+def test_a_silent_server_is_waited_for_without_a_timeout() -> None:
+    """It was sent nothing more after the timeout."""
+    with ScriptedServer() as server:
+        pool = {"redis": True, "servers": [f"{server.address}:1 one"]}
+        with InProcess(**pool, timeout=100) as proxy:
+            client = proxy.client()
+            client.send(command("GET", "early"))
+            peer = server.accept()
+            assert peer.request() == [b"GET", b"early"]
+            proxy.advance(100)
+            client.expect(error("ERR Connection timed out"))
+            client.send(command("GET", "late"))
+            proxy.call(lambda: None)
+            assert not peer.has_received()
+            replace(proxy, **pool)
+            assert peer.request() == [b"GET", b"late"]
+            peer.send(bulk("dropped") + bulk("1"))
+            client.expect(bulk("1"))
 
 
 def test_the_most_requests_in_progress() -> None:
@@ -127,7 +147,7 @@ def test_an_idle_client(server: RedisServer) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("server_connections", 2), ("redis_db", 1), ("redis_auth", "x")],
+    [("server_connections", 2), ("redis_db", 1), ("redis_auth", "x"), ("databases", 4)],
 )
 def test_what_cannot_be_replaced(server: RedisServer, name: str, value: object) -> None:
     pool: dict[str, object] = {"redis": True, "servers": [f"{server.address}:1 one"]}

@@ -51,7 +51,7 @@ class Pool(FakePool):
         assert port == 6379
         self.questions.append((host, callback))
 
-    def follow_servers(self, servers: list[Any]) -> None:
+    def leave_addresses(self, servers: list[Any]) -> None:
         self.followed += servers
 
     def answer(self, *ips: str) -> None:

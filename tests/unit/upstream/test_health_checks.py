@@ -166,3 +166,22 @@ def test_checks_go_on_after_the_return(well: bool) -> None:
         _, probe = pool.until_probe()
         probe.answer(b"+PONG" if well or probe.server is pool.servers[1] else b"-no")
     assert (("failure", pool.servers[0]) in pool.events) != well
+
+
+def test_what_was_found_at_a_former_address_does_not_count() -> None:
+    pool = Pool(health_check_interval=CHECK_MS)
+    live, ejected = pool.servers
+    pool.checks.ejected(ejected)
+    _, probe = pool.until_probe()
+    if probe.server is not live:
+        probe.answer(b"-no")
+        _, probe = pool.until_probe()
+    pool.checks.moved(live)
+    probe.answer(b"-no")
+    assert pool.events == []
+    pool.checks.ejected(ejected)
+    pool.checks.moved(ejected)
+    waited, probe = pool.until_probe()
+    assert (waited <= TICK, probe.server) == (True, ejected)
+    probe.answer(b"+PONG")
+    assert pool.events == [("reinstate", ejected)]

@@ -292,7 +292,7 @@ def test_an_idle_one_that_ends_is_forgotten(house: House) -> None:
 def test_idle_ones_whose_server_is_elsewhere_are_closed(house: House) -> None:
     stays, leaves = house.idle(A), house.idle(B)
     leaves.misplaced = True
-    house.private.follow_servers()
+    house.private.close_stale()
     assert (stays.closed, leaves.closed) == (False, True)
     assert house.pool.dropped == [leaves]
     assert house.idle(A) is stays
@@ -304,7 +304,7 @@ def test_one_whose_server_is_elsewhere_is_not_kept(house: House) -> None:
     assert reservations.reserve(A, 0) is True
     connection = house.pool.opened[0]
     connection.misplaced = True
-    house.private.follow_servers()
+    house.private.close_stale()
     assert not connection.closed
     reservations.release(True)
     assert connection.closed
@@ -520,7 +520,7 @@ def test_one_whose_server_is_elsewhere_by_the_time_it_is_examined_is_not_kept() 
     house = House()
     connection = house.idle(profile=SCRIPTS_PROFILE)
     connection.misplaced = True
-    house.private.follow_servers()
+    house.private.close_stale()
     assert not connection.closed
     connection.answer(fence_reply(connection))
     assert house.pool.dropped == [connection]

@@ -111,6 +111,15 @@ def test_the_first_yes_or_no_speaks_for_the_pool() -> None:
         assert ask(pool, 4, client) is verdict
 
 
+def test_other_servers_are_asked_again() -> None:
+    pool, client = Pool(1), FakeClient()
+    assert ask(pool, 4, client) is None
+    pool.connection(4).settle(True)
+    assert ask(pool, 4, client) is True
+    pool.profiles.forget()
+    assert ask(pool, 4, client) is None
+
+
 def test_a_server_that_fails_at_once_does_not_speak_for_those_not_asked_yet() -> None:
     pool, client = Pool(2), FakeClient()
     first = pool.connections_of(pool.servers[0], 1)[0]

@@ -1,4 +1,4 @@
-"""The servers of a running pool are replaced between two turns of the event loop, while they have requests."""
+"""The servers of a running pool are replaced between two events of the event loop, while they have requests."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from harness.connection import Connection
-from harness.resp import NULL, OK, array, bulk, command
+from harness.resp import NULL, OK, array, bulk, command, error
 from harness.scripted_server import ScriptedServer
 from harness.servers import MemcachedServer, RedisServer
 from harness.waiting import wait_until
-from unit.in_process import InProcess
+from twemproxy.ipc.messages import PoolSlots
+from unit.in_process import InProcess, configuration
 
 KEYS = [f"key{number}" for number in range(60)]
 
@@ -184,6 +185,61 @@ def test_a_server_at_another_address_keeps_its_keys(two: tuple[ScriptedServer, S
         assert moved.request() == [b"GET", b"b"]
         moved.send(bulk("2"))
         client.expect(bulk("2"))
+
+
+def test_a_former_address_that_is_silent_delays_requests_for_some_seconds(
+    two: tuple[ScriptedServer, ScriptedServer],
+) -> None:
+    """Also without a timeout; then they go to the new address, and the server is not blamed."""
+    one, other = two
+    ejecting = {"auto_eject_hosts": True, "server_failure_limit": 1}
+    with InProcess(**scripted(one, None, **ejecting)) as proxy:
+        early, late = proxy.client(), proxy.client()
+        early.send(command("SET", "a", "1"))
+        peer = one.accept()
+        assert peer.request() == [b"SET", b"a", b"1"]
+        proxy.replace_settings(**scripted(other, None, **ejecting))
+        late.send(command("GET", "b"))
+        proxy.call(lambda: None)
+        proxy.advance(5000)
+        early.expect(error("ERR Connection timed out"))
+        peer.expect_closed()
+        moved = other.accept()
+        assert moved.request() == [b"GET", b"b"]
+        moved.send(bulk("2"))
+        late.expect(bulk("2"))
+        assert proxy.data_plane.pools[0].servers[0].live
+
+
+def test_a_removed_server_has_the_present_timeout(two: tuple[ScriptedServer, ScriptedServer]) -> None:
+    one, other = two
+    with InProcess(**scripted(one, other)) as proxy:
+        client = proxy.client()
+        there = key_on(proxy, "other")
+        client.send(command("GET", there))
+        peer = other.accept()
+        assert peer.request() == [b"GET", there.encode()]
+        proxy.replace_settings(**scripted(one, None))
+        proxy.replace_settings(**scripted(one, None, timeout=100))
+        proxy.advance(100)
+        client.expect(error("ERR Connection timed out"))
+
+
+def test_settings_with_an_error_change_nothing(
+    two: tuple[ScriptedServer, ScriptedServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no room for the counters of another server."""
+    one, other = two
+    with InProcess(**scripted(one, None)) as proxy:
+        [server] = proxy.data_plane.pools[0].servers
+        config = configuration(scripted(other, one, deny_commands="get"))
+        with pytest.raises(IndexError):
+            proxy.call(lambda: proxy.data_plane.replace_settings(0, config, PoolSlots(0, (0, 1 << 40))))
+        assert proxy.data_plane.pools[0].servers == (server,)
+        client = proxy.client()
+        client.send(command("GET", "a"))
+        one.answer(bulk("1"))
+        client.expect(bulk("1"))
 
 
 def test_a_removed_server_is_not_probed(two: tuple[ScriptedServer, ScriptedServer]) -> None:

@@ -422,7 +422,7 @@ def test_a_server_that_is_elsewhere(pool: Pool) -> None:
     assert waits.ask("subscribe", A2, B) is False
     former = pool.link(0)
     former.misplaced = True
-    pool.subscriptions.follow_servers()
+    pool.subscriptions.leave_stale()
     pool.work()
     assert (hears.ended != "", other.ended, waits.ended) == (True, "", "")
     assert pool.link(0) is not former
@@ -439,7 +439,7 @@ def test_a_server_that_is_elsewhere_and_refuses(pool: Pool) -> None:
     assert waits.ask("subscribe", A) is False
     pool.link(0).misplaced = True
     pool.down = {0}
-    pool.subscriptions.follow_servers()
+    pool.subscriptions.leave_stale()
     pool.work()
     assert waits.turn() == lost(0)
     assert pool.links() == []
@@ -533,7 +533,7 @@ class Storm(RuleBasedStateMachine):
     def go_elsewhere(self, server: int) -> None:
         if server in self.pool.links():
             self.pool.link(server).misplaced = True
-        self.pool.subscriptions.follow_servers()
+        self.pool.subscriptions.leave_stale()
 
     @rule(down=st.sets(SERVERS, max_size=1))
     def go_down(self, down: set[int]) -> None:

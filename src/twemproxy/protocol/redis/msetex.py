@@ -31,10 +31,11 @@ def plan(request: bytes, pool: Pool, merge: Merge) -> Plan:
 
 
 def _split(name: bytes, count: int, request: bytes, pool: Pool, merge: Merge) -> Generator[bytes, None, Answer | Ask]:
-    """Split the request by server, in pieces of keys.
+    """Split the request by server, in pieces of keys; again if keys have moved to other servers meanwhile.
 
     Only the first ``_PIECE`` arguments after the keys are read: a server rejects a request with more options.
     """
+    routes = pool.routes
     _, at = decode_some(request, 0, 2, 0)
     left = count
     by_server: dict[Server, bytearray] = {}
@@ -63,4 +64,6 @@ def _split(name: bytes, count: int, request: bytes, pool: Pool, merge: Merge) ->
         head = b"*%d\r\n" % (2 + 2 * counts[server] + len(options)) + bulk(name) + bulk(b"%d" % counts[server])
         asked.append((server, b"".join((head, pairs, behind))))
         yield b""
+    if pool.routes is not routes:
+        return (yield from _split(name, count, request, pool, merge))
     return Ask(asked, merge)

@@ -468,7 +468,7 @@ class _Request:
     def _reserve(self, server: Server, profile: int, *, selects: bool = True) -> Plan:
         """Send the request on a private connection to the server, which is released after the reply.
 
-        ``profile``, ``turns``: see ``Reservations.reserve``.
+        ``profile``, ``selects``: see ``Reservations.reserve``.
         """
         ready = self.session.client.reservations().reserve(server, profile, patient=True, selects=selects)
         if isinstance(ready, bytes):

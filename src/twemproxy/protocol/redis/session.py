@@ -142,6 +142,10 @@ class Pool(Protocol):
     """The reply when no server is live."""
     subscriptions: Subscriptions
 
+    @property
+    def routes(self) -> object:
+        """What determines the servers of keys: another object when keys may have moved."""
+
     def clients(self) -> list[Client]:
         """The connected clients."""
 

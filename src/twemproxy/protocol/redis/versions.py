@@ -73,7 +73,9 @@ class Versions:
         return False
 
     def _take(self, pool: Any) -> None:
-        """Take the versions from the servers' replies."""
+        """Take the versions from the servers' replies; forget servers that the pool does not have any more."""
+        present = set(pool.servers)
+        self.by_server = {server: version for server, version in self.by_server.items() if server in present}
         for reply in self._poll.replies:
             if reply.state == "ok":
                 try:

@@ -54,6 +54,10 @@ class Pool(FakePool):
     def may_be_busy(self) -> bool:
         return False
 
+    @property
+    def routes(self) -> object:
+        return self.servers
+
     def is_open(self) -> bool:
         return True
 

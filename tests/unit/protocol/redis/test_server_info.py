@@ -234,6 +234,19 @@ def test_servers_are_asked_again_when_connections_are_opened() -> None:
     assert versions.greeting() == ("redis", "8.2.0")
 
 
+def test_removed_servers_are_forgotten() -> None:
+    pool, versions = pool_of("# Server\r\nredis_version:5.0.0\r\n", SERVER), Versions()
+    session = new_session(pool=pool)
+    assert versions.are_known(session)
+    assert versions.greeting() == ("redis", "5.0.0")
+    pool.servers = pool.servers[1:]
+    pool.poll.replies = pool.poll.replies[1:]
+    pool.opened_connections += 1
+    pool.time += ASK_AGAIN_AFTER
+    assert versions.are_known(session)
+    assert versions.greeting() == ("redis", "7.0.15")
+
+
 def test_nobody_waits_for_a_second_question() -> None:
     pool, versions = pool_of(SERVER), Versions()
     session = new_session(pool=pool)
