@@ -17,7 +17,7 @@ from cython.cimports.twemproxy.downstream.client_states import (
 from cython.cimports.twemproxy.downstream.client_stream import ClientStream
 from cython.cimports.twemproxy.downstream.discard import discard, linger, refuse_large, refuse_rest, refuse_unfinished
 from cython.cimports.twemproxy.downstream.pieced_request import LOST, WAITING, PiecedRequest, takes_pieces
-from cython.cimports.twemproxy.downstream.plan_execution import follow, go_on, queue_request
+from cython.cimports.twemproxy.downstream.plan_execution import execute, go_on, queue_request
 from cython.cimports.twemproxy.downstream.published import publish
 from cython.cimports.twemproxy.downstream.scatter import broadcast, scatter
 from cython.cimports.twemproxy.downstream.wrong_protocol import hang_up, is_recognized
@@ -351,7 +351,7 @@ class ClientConnection(ClientStream):
         if plan is PASS:
             taken = self.route_request(request, block, start, end)
         else:
-            taken = follow(self, plan, request, request.expected, block, start, end)
+            taken = execute(self, plan, request, request.expected, block, start, end)
         if taken and self.steps is None:
             self.update_session()
         # The plan may have opened a private connection.

@@ -2,6 +2,6 @@ from twemproxy.net.block cimport Block
 from twemproxy.protocol.request cimport Request
 from twemproxy.downstream.client_stream cimport ClientStream
 
-cdef bint follow(ClientStream client, object plan, Request request, unsigned char expected, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+cdef bint execute(ClientStream client, object plan, Request request, unsigned char expected, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
 cdef bint go_on(ClientStream client) except -1
 cdef bint queue_request(ClientStream client, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1

@@ -19,7 +19,7 @@ from twemproxy.protocol.plan import Answer, Steps, ToPrivate, ToServer
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def follow(
+def execute(
     client: ClientStream,
     plan,
     request: Request,
@@ -145,7 +145,7 @@ def end_steps(client: ClientStream) -> cython.bint:
             rest = PyBytes_FromStringAndSize(cython.NULL, client.parts.pending)
             client.parts.copy_last(cython.cast(cython.p_uchar, PyBytes_AS_STRING(rest)), client.parts.pending)
             plan = plan._replace(reply=rest + plan.reply)
-    if not follow(client, plan, None, client.reply_flags, cython.NULL, 0, 0):
+    if not execute(client, plan, None, client.reply_flags, cython.NULL, 0, 0):
         return False
     client.drop_steps()
     client.update_session()

@@ -23,7 +23,7 @@ SHARE = 3
 The first address can get three quarters of all connections, a second address three quarters of the rest, and so on.
 """
 
-POOLS = -1
+INHERITED = -1
 """The timeout of a connection that is the pool's."""
 
 SHARE_USED = (
@@ -266,7 +266,7 @@ class Reservations:
             if answered and reserved.kept:
                 reserved.patient = False
                 reserved.prepared = ()
-                reserved.connection.set_timeout(POOLS)
+                reserved.connection.set_timeout(INHERITED)
             else:
                 del self._by_server[server]
                 self._connections.release(reserved, answered and not reserved.problem)
@@ -341,7 +341,7 @@ class PrivateConnections:
             self.in_use -= 1
             self._close(connection)
             return
-        connection.set_timeout(POOLS)
+        connection.set_timeout(INHERITED)
         if connection.is_tainted():
             self._examine(reserved)
         else:

@@ -186,7 +186,7 @@ class Subscriptions:
             request.topics.append(topic)
             if topic.has(subscriber) or request in topic.requests:
                 continue
-            topic.requests = topic.requests + request.alone if topic.requests else request.alone
+            topic.requests = topic.requests + request.singleton if topic.requests else request.singleton
             if not topic.is_confirmed():
                 request.ahead += 1
         self.write()
@@ -270,10 +270,10 @@ class Subscriptions:
         """The links for a topic, opened if necessary."""
         links: tuple
         if not self.is_random() and not self.comes_from_anywhere(kind, name):
-            return self.link(self.server_of(name)).alone
+            return self.link(self.server_of(name)).singleton
         links = tuple([self.link(server) for server in self.pool.live_servers()])
         if PyTuple_GET_SIZE(links) == 1:
-            return cython.cast(Link, links[0]).alone
+            return cython.cast(Link, links[0]).singleton
         if links != self.everywhere:
             self.everywhere = links
         return self.everywhere
@@ -404,7 +404,7 @@ class Subscriptions:
                 topic.forget_request(request)
                 self.end_unwanted(topic)
             yield
-        request.alone = ()
+        request.singleton = ()
 
     def all_topics(self):
         """Each present topic when its turn comes, None in place of one that is gone by then."""
@@ -456,7 +456,7 @@ class Subscriptions:
 
     def listen(self, link: Link) -> None:
         """Set the callbacks of the link's connection for messages and failure."""
-        link.connection.listener = lambda message: self.came(link, message)
+        link.connection.listener = lambda message: self.on_message(link, message)
         link.connection.on_status = lambda ready, _: None if ready else self.lost(link)
 
     @cython.cfunc
@@ -574,7 +574,7 @@ class Subscriptions:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def came(self, link: Link, message: bytes) -> cython.int:
+    def on_message(self, link: Link, message: bytes) -> cython.int:
         """Process a message of a server: a published message, or the answer to a request."""
         batch: Batch = None
         topic: Topic
@@ -603,7 +603,7 @@ class Subscriptions:
         link.asked -= 1
         link.heard_at = self.now()
         if batch.subscribes:
-            self.one_less(link, topic)
+            self.on_confirmed(link, topic)
         else:
             link.held -= topic.size()
             self.change -= topic.size()
@@ -618,7 +618,7 @@ class Subscriptions:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def one_less(self, link: Link, topic: Topic) -> cython.int:
+    def on_confirmed(self, link: Link, topic: Topic) -> cython.int:
         """A server has confirmed a topic; the topic may be confirmed by all its servers now."""
         request: TopicRequest
         was_confirmed: cython.bint = topic.is_confirmed()

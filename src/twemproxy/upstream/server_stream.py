@@ -35,14 +35,14 @@ from twemproxy.net.sockets import connect
 
 INFO = cython.declare(cython.const[cython.int], 6)
 # A timeout that is the pool's.
-POOLS = cython.declare(cython.const[int64_t], -1)
+INHERITED = cython.declare(cython.const[int64_t], -1)
 # The features of a server while they are not known: all.
 EVERYTHING = cython.declare(cython.const[cython.int], -1)
 
 
 @cython.cclass
 class ServerStream(LimitedStream):
-    """``own_open_timeout``: the time from opening to READY, in microseconds, 0 for no limit, POOLS for the pool's.
+    """``own_open_timeout``: the time from opening to READY, in microseconds, 0 for no limit, INHERITED for the pool's.
     ``own_timeout``: the same for a reply. ``timer``: armed for the next deadline, or for an earlier one that is gone.
 
     ``opens_soon``: the stream is opened at the end of the turn even if no request needs it.
@@ -57,7 +57,7 @@ class ServerStream(LimitedStream):
         ``refused``: whether the server does not accept the profile.
         """
         self.pool = pool
-        self.own_timeout = self.own_open_timeout = POOLS
+        self.own_timeout = self.own_open_timeout = INHERITED
         self.loop = loop
         self.timer = ChannelTimer(loop.timers, self)
         self.codec = codec

@@ -48,7 +48,7 @@ cdef class Batch:
 cdef class Link:
     cdef object server
     cdef object connection
-    cdef tuple alone
+    cdef tuple singleton
     cdef object batches
     cdef Py_ssize_t unsent
     cdef Py_ssize_t asked
@@ -71,7 +71,7 @@ cdef class TopicRequest:
     cdef Py_ssize_t enough
     cdef Py_ssize_t taken
     cdef Py_ssize_t held
-    cdef tuple alone
+    cdef tuple singleton
     cdef object client
     cdef str kind
     cdef readonly bytes error

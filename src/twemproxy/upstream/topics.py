@@ -1,8 +1,8 @@
 """The data of ``upstream.pubsub``: topics, their requests and subscribers, and the server connections for them.
 
 Compiled-only. There may be millions of topics, most of them with one subscriber at one server. So the garbage collector
-does not track topics, and topics share tuples: ``alone`` is an object's tuple with only itself, for all topics of this
-object.
+does not track topics, and topics share tuples: ``singleton`` is an object's tuple with only itself, for all topics of
+this object.
 """
 
 from collections import deque
@@ -229,7 +229,7 @@ class Link:
         """``server``: a ``upstream.server.Server``. ``connection``: a ``ServerConnection`` with a ``listener``."""
         self.server = server
         self.connection = connection
-        self.alone = (self,)
+        self.singleton = (self,)
         self.batches = deque()
         self.error = b""
 
@@ -249,14 +249,14 @@ class Link:
             self.unsent += 1
         last.topics.append(topic)
         if subscribes:
-            topic.unanswered = topic.unanswered + self.alone if topic.unanswered else self.alone
+            topic.unanswered = topic.unanswered + self.singleton if topic.unanswered else self.singleton
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def answered(self, topic: Topic) -> cython.int:
         """The server has answered one subscription of the topic."""
-        if topic.unanswered is self.alone:
+        if topic.unanswered is self.singleton:
             topic.unanswered = ()
         else:
             place: cython.Py_ssize_t = topic.unanswered.index(self)
@@ -301,7 +301,7 @@ class TopicRequest:
         """``subscriptions``: ``upstream.pubsub.Subscriptions``. ``client``, ``kind``: see there."""
         self.subscriptions = subscriptions
         self.topics = []
-        self.alone = (self,)
+        self.singleton = (self,)
         self.client = client
         self.kind = kind
         self.error = b""
@@ -335,7 +335,7 @@ class TopicRequest:
         if topics:
             self.subscriptions.release(self, topics)
         else:
-            self.alone = ()
+            self.singleton = ()
 
     # --- for the subscriptions -----------------------------------------------------------------------------------
 
