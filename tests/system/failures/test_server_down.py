@@ -95,7 +95,7 @@ def test_requests_without_a_key_go_to_a_live_server(servers: list[RedisServer], 
         with Proxy(redis_pool(*pair, on_server_down="error", **EJECTING)) as proxy:
             client = proxy.client()
             assert client.ask("GET", keys_of(index, 2)[0]) == error("ERR Connection refused")
-            assert proxy.pool_stats()["server_ejects"] == 1
+            proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
             assert client.ask("TIME").startswith(b"*2\r\n")
 
 
