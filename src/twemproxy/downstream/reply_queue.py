@@ -17,8 +17,8 @@ from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
 from cython.cimports.twemproxy.stats.positions import FORWARD_ERROR
 
-# A slot array larger than KEEP_SLOTS is freed when the queue is empty.
-KEEP_SLOTS = cython.declare(cython.const[cython.uint], 4)
+# A slot array larger than KEEP_SLOTS is freed when the queue is empty: an idle client has one slot.
+KEEP_SLOTS = cython.declare(cython.const[cython.uint], 1)
 PIPELINE_SLOTS = cython.declare(cython.const[cython.uint], 64)
 # Requests by which the reply with one small value widens the window: it grows fourfold while a window is answered.
 GROWTH = cython.declare(cython.const[cython.uint], 3)
@@ -74,14 +74,14 @@ class ReplyQueue(ReplyHandler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def grow(self) -> cython.int:
-        # From few slots to many in one step, because a pipelining client needs many for every batch.
+        # From one slot to many in one step, because a pipelining client needs many for every batch.
         capacity: cython.uint = max(2 * self.capacity, PIPELINE_SLOTS) if self.capacity > 0 else KEEP_SLOTS
         self.slots = cython.cast(
             cython.pointer[Slot],
             enlarge_ring(self.slots, cython.sizeof(Slot), self.capacity, capacity, self.head, self.tail),
         )
         if capacity > KEEP_SLOTS:
-            # The few slots that each client has at all times do not count as traffic.
+            # The slot that each client has at all times does not count as traffic.
             if self.capacity <= KEEP_SLOTS:
                 self.capacity = 0
             self.stream.loop.blocks.allocated += (capacity - self.capacity) * cython.sizeof(Slot)

@@ -37,7 +37,7 @@ class SendQueue:
         if self.first > 0 and self.count <= self.capacity // 2 and self.count + more <= self.capacity:
             memmove(self.segments, self.segments + self.first, self.count * cython.sizeof(Segment))
         else:
-            capacity = max(2 * self.count, self.count + more, 2)
+            capacity = max(2 * self.count, self.count + more)
             grown = cython.cast(cython.pointer[Segment], malloc(capacity * cython.sizeof(Segment)))
             if grown is cython.NULL:
                 raise MemoryError("no memory for the segments of a send queue")
