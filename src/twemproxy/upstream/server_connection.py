@@ -770,7 +770,7 @@ class ServerConnection(ServerStream):
     def leave_address(self) -> None:
         """If the connection is stale, move to a current address of the server, or end if it is removed.
 
-        No request fails. The connection is a shared one.
+        A written request fails only if its reply comes too late, see ``start_drain``. The connection is a shared one.
         """
         self.candidates = [each for each in self.candidates if self.endpoint.addresses.has(each)]
         if not self.is_stale() or self.state == DRAINING:
