@@ -42,7 +42,7 @@ cdef class Subscriptions:
     cdef int close_unused_links(self) except -1
     cdef int close_link(self, Link link) except -1
     cdef int remove_link(self, Link link, bytes error) except -1
-    cdef int on_message(self, Link link, bytes message) except -1
+    cdef str on_message(self, Link link, bytes message)
     cdef int answered(self, Link link, Batch batch, Topic topic) except -1
     cdef int on_confirmed(self, Link link, Topic topic) except -1
     cdef int refused(self, Link link, bytes error) except -1

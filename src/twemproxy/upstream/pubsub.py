@@ -573,16 +573,19 @@ class Subscriptions:
         return 0
 
     @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def on_message(self, link: Link, message: bytes) -> cython.int:
-        """Process a message of a server: a published message, or the answer to a request."""
+    def on_message(self, link: Link, message: bytes) -> str:
+        """Process a message of a server: a published message, or the answer to a request.
+
+        Returns why the connection must fail for it, otherwise "".
+        """
         batch: Batch = None
         topic: Topic
         if link.batches and len(link.batches) > link.unsent:
             batch = link.batches[0]
             topic = batch.topics[batch.answered]
             if self.answers(message, batch.head, topic.name):
-                return self.answered(link, batch, topic)
+                self.answered(link, batch, topic)
+                return ""
         try:
             what, kind, name = self.messages.read(message)
         except ValueError:
@@ -592,8 +595,8 @@ class Subscriptions:
         elif what == REFUSED and batch is not None:
             self.refused(link, message)
         else:
-            link.connection.give_up(errno.EINVAL, "it sent a message that is not a reply to any request")
-        return 0
+            return "it sent a message that is not a reply to any request"
+        return ""
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

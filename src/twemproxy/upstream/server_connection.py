@@ -100,7 +100,8 @@ class ServerConnection(ServerStream):
 
         ``may_open()``, when set, returns why the connection may not be opened now, "" if it may.
 
-        ``listener(message)``, when set, gets each message that is not the reply to a request.
+        ``listener(message)``, when set, gets each message that is not the reply to a request; it returns why the
+        connection must fail for this message, otherwise "".
         """
         ServerStream.__init__(self, pool, loop, codec, server, profile)
         self.policy = policy_of(role)
@@ -246,7 +247,7 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(check=False)
     def may_send(self) -> cython.bint:
-        return self.state == READY and not self.writes_suspended
+        return self.state == READY and not self.writes_suspended and not self.abandoned
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -324,9 +325,13 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def run_deferred(self) -> cython.int:
-        """Open the connection, if it is closed and still needed."""
+        """Open the connection, if it is closed and still needed; close it, if it is abandoned."""
         needed: cython.bint = self.opens_soon
         self.opens_soon = False
+        if self.abandoned:
+            self.timer.cancel()
+            self.shut()
+            return self.publish_gauges()
         if self.state != CLOSED:
             return 0
         if self.requests.head != self.requests.tail:
@@ -466,7 +471,10 @@ class ServerConnection(ServerStream):
         expected: cython.uchar
         frame: Frame
         stop: cython.Py_ssize_t
+        reason: str
         self.needed = 0
+        if self.abandoned:
+            return end
         while start < end:
             expected = codec.handshake_expected
             if self.state >= READY and requests.head != requests.tail:
@@ -496,10 +504,12 @@ class ServerConnection(ServerStream):
                 requests.take_as_written()
                 self.reply_arrived(block, buf + start, stop - start)
             elif self.listener is not None:
-                self.listener(PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), stop - start))
+                reason = self.listener(PyBytes_FromStringAndSize(cython.cast(cython.p_char, buf + start), stop - start))
+                if reason:
+                    self.fail(EINVAL, reason)
             else:
                 self.fail(EINVAL, "it sent a reply without a request")
-            if self.fd < 0:
+            if self.fd < 0 or self.abandoned:
                 # The reply has failed the connection, or the one who asked for the reply has abandoned it.
                 return end
             start = stop
@@ -881,6 +891,8 @@ class ServerConnection(ServerStream):
         level: cython.int
         requests: Pipeline = self.requests
         resent: cython.uint
+        if self.abandoned:
+            return 0
         counts: cython.bint = self.counts_failures()
         if self.tainted and self.state >= READY:
             # A client may have decided the bytes that the server sent, complete or not.
@@ -943,12 +955,16 @@ class ServerConnection(ServerStream):
         self.fail(error, reason)
 
     def abandon(self) -> None:
-        """Close the connection without counting a failure; drop its requests without calling their handlers."""
+        """Drop the requests without calling their handlers, and close the connection for good, without a failure.
+
+        It is closed at the end of the turn: its input may be what is being parsed now.
+        """
         self.on_status = self.listener = None
+        self.abandoned = True
         self.timer.cancel()
-        self.shut()
         self.out.clear(self.loop.blocks)
         self.requests.clear()
         self.retry_bytes = 0
         self.wake_waiting()
         self.publish_gauges()
+        self.loop.defer(self)

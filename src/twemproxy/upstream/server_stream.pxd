@@ -28,6 +28,7 @@ cdef class ServerStream(LimitedStream):
     cdef int64_t open_by
     cdef int features
     cdef bint opens_soon
+    cdef bint abandoned
     cdef Counter* counters
     cdef Counter* process_counters
 

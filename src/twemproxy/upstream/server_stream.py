@@ -45,7 +45,8 @@ class ServerStream(LimitedStream):
     """``own_open_timeout``: the time from opening to READY, in microseconds, 0 for no limit, INHERITED for the pool's.
     ``own_timeout``: the same for a reply. ``timer``: armed for the next deadline, or for an earlier one that is gone.
 
-    ``opens_soon``: the stream is opened at the end of the turn even if no request needs it.
+    ``opens_soon``: the stream is opened at the end of the turn even if no request needs it. ``abandoned``: it is closed
+    for good at the end of the turn.
 
     ``features``: see ``Handshake.features``. ``cursor``: the cursor of the incomplete reply.
     """
@@ -141,7 +142,7 @@ class ServerStream(LimitedStream):
         """Connect to the addresses of the server's host, in order of preference; fail with ``reason`` without
         addresses.
         """
-        if self.state != RESOLVING:
+        if self.state != RESOLVING or self.abandoned:
             return
         if candidates:
             self.candidates = candidates

@@ -24,7 +24,7 @@ class Link(FakeConnection):
     def __init__(self, pool: "Pool", server: FakeServer) -> None:
         super().__init__(server)
         self.pool = pool
-        self.listener: Callable[[bytes], None] | None = None
+        self.listener: Callable[[bytes], str] | None = None
         self.open = False
         self.requests: deque[list[bytes]] = deque()
         self.history: list[str] = []
@@ -72,7 +72,8 @@ class Link(FakeConnection):
     def say(self, message: bytes) -> None:
         """Let the server send this message."""
         assert self.listener is not None
-        self.listener(message)
+        if self.listener(message):
+            self.give_up(errno.EINVAL, "")
 
     def answer(self, count: int = 0) -> None:
         """Let the server answer the first ``count`` requests, or all of them for 0."""

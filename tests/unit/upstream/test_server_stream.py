@@ -56,6 +56,30 @@ def test_nothing_happens_until_the_server_answers_the_handshake() -> None:
             loop.run_once()
 
 
+def test_a_connection_that_is_abandoned_by_its_reply_is_closed_at_the_end_of_the_turn() -> None:
+    """Not while its input is parsed; the rest of the input is dropped."""
+    seen: list[bool] = []
+    with ScriptedServer() as server, InProcess(redis=True, servers=[f"{server.address}:1 one"]) as proxy:
+        [pool] = proxy.data_plane.pools
+
+        def begin() -> None:
+            connection = pool.open_probe(pool.servers[0], SECOND)
+
+            def done(_: bytes, answered: bool) -> None:
+                connection.abandon()
+                pool.drop(connection)
+                seen.extend((answered, connection.is_open()))
+
+            connection.ask(command("PING"), done)
+
+        proxy.call(begin)
+        peer = server.accept()
+        assert peer.request() == [b"PING"]
+        peer.send(b"+PONG\r\n+no reply to anything\r\n")
+        peer.expect_closed()
+        assert seen == [True, True]
+
+
 def leave_half_a_message() -> None:
     """Have a connection receive a reply and half a message, and leave it behind as garbage."""
     with ScriptedServer() as server, InProcess(redis=True, servers=[f"{server.address}:1 one"]) as proxy:
