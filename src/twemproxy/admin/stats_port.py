@@ -80,18 +80,18 @@ class _Reader(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(0)
-        self._call_later(REQUEST_TIME, lambda: self._quiesce(_NOT_ASKED))
+        self._call_later(REQUEST_TIME, lambda: self._take_request(_NOT_ASKED))
         self._port.admit(self)
 
     def data_received(self, data: bytes) -> None:
         if self.request is None:
             self._received += data
-            self._quiesce(request_line(self._received))
+            self._take_request(request_line(self._received))
 
     def eof_received(self) -> bool:
         self._has_ended = True
         if self.request is None:
-            self._quiesce(_NOT_ASKED)
+            self._take_request(_NOT_ASKED)
         return not self._is_served
 
     def send(self, document: bytes) -> None:
@@ -123,7 +123,7 @@ class _Reader(asyncio.Protocol):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
 
-    def _quiesce(self, request: bytes | None) -> None:
+    def _take_request(self, request: bytes | None) -> None:
         self.request = request
         if request is not None:
             self._received = b""

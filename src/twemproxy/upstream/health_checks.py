@@ -73,9 +73,14 @@ class HealthChecks:
             self._checks.pop(server).timer.cancel()
         for server in servers:
             if server not in self._checks:
-                checks = self._checks[server] = _Checks(server)
-                checks.timer = self._pool.timer(partial(self._probe, checks))
-                self._schedule_check(checks)
+                self._begin(server)
+
+    def _begin(self, server: Server) -> _Checks:
+        """Begin to check a live server."""
+        checks = self._checks[server] = _Checks(server)
+        checks.timer = self._pool.timer(partial(self._probe, checks))
+        self._schedule_check(checks)
+        return checks
 
     def apply_settings(self) -> None:
         """The pool has other settings: check live servers as ``health_check_interval`` says."""
@@ -88,10 +93,10 @@ class HealthChecks:
         """A server is at another address: what was found at the former one does not count."""
         before = self._checks.pop(server)
         before.timer.cancel()
-        self.reconcile()
+        checks = self._begin(server)
         if before.ejected:
-            self._checks[server].ejected = True
-            self._schedule(self._checks[server], 0)
+            checks.ejected = True
+            self._schedule(checks, 0)
 
     def ejected(self, server: Server) -> int:
         """A server was ejected; returns the microseconds until its first probe, which JITTER varies."""

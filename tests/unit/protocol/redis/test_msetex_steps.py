@@ -1,4 +1,4 @@
-"""MSETEX with so many keys that it is split in several steps."""
+"""MSETEX with many keys, which is split in several steps."""
 
 import pytest
 from redis_peers import Pool
