@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twemproxy.config.directives import DIRECTIVES, Directive, default
+from twemproxy.config.directives import DIRECTIVES, EFFECTS, Directive, default
 from twemproxy.config.numbers import NUMBER_MAXIMUM
 from twemproxy.downstream import client_states
 from twemproxy.protocol.memcache import commands as memcache
@@ -59,11 +59,19 @@ conf/nutcracker.yml is a longer sample.
 
 ## Directives
 
-| directive | value | default | meaning |
-|---|---|---|---|
+| directive | value | default | meaning | effect of a change |
+|---|---|---|---|---|
 """
 
 END = """
+The last column says what a running proxy does when the value of a directive changes:
+
+| effect | meaning |
+|---|---|
+{effects}
+
+[changes.md](changes.md) has the details, and how to see the effects of a change before it is made.
+
 Numbers consist of decimal digits only, up to {maximum}. `true` and `false` are written in lower case. Quotes make no
 difference: `timeout: "5"` is a number. Names and values may not be empty, and a pool may not have a directive twice.
 
@@ -153,10 +161,12 @@ def meaning(directive: Directive) -> str:
 def configuration() -> str:
     """The text of docs/configuration.md."""
     rows = (
-        f"| `{directive.name}` | {value(directive)} | {shown_default(directive)} | {meaning(directive)} |\n"
+        f"| `{directive.name}` | {value(directive)} | {shown_default(directive)} | {meaning(directive)} "
+        f"| {directive.effect} |\n"
         for directive in DIRECTIVES
     )
-    return BEGINNING + "".join(rows) + END.format(maximum=NUMBER_MAXIMUM)
+    effects = "\n".join(f"| {effect} | {text} |" for effect, text in EFFECTS.items())
+    return BEGINNING + "".join(rows) + END.format(maximum=NUMBER_MAXIMUM, effects=effects)
 
 
 ARGUMENTS = {

@@ -18,6 +18,18 @@ Kind = Literal[
 ]
 
 
+Effect = Literal["at once", "new connections", "new clients", "listen"]
+
+EFFECTS: Final[dict[Effect, str]] = {
+    "at once": "applies at once, also to open connections; nothing is closed",
+    "new connections": "applies to connections that are opened later; open connections stay as they are",
+    "new clients": "a new pool takes over the address and all clients that connect later; connected clients stay with "
+    "the former pool, which ends when they have left",
+    "listen": "the new address is opened before the former one is closed; connected clients stay",
+}
+"""What a running proxy does when the value of a directive changes."""
+
+
 class Directive(NamedTuple):
     """One directive of a server pool."""
 
@@ -36,6 +48,10 @@ class Directive(NamedTuple):
     protocol: Literal["any", "redis", "redis only", "memcached only"] = "any"
     """The protocol of the pools that can use the directive. A memcached pool ignores a directive for ``redis``. A
     directive for one protocol only is an error in a pool of the other protocol."""
+    effect: Effect = "at once"
+    """What happens in a running proxy when the value changes."""
+    is_secret: bool = False
+    """Whether the value may not be shown."""
 
 
 DIRECTIVES: Final = (
@@ -46,6 +62,7 @@ DIRECTIVES: Final = (
         "after a space (`/run/alpha.sock 0660`). The host is resolved when the file is read. Use `0.0.0.0` for all "
         "IPv4 interfaces. IPv6 addresses have no brackets (`::1:22121`).",
         required=True,
+        effect="listen",
     ),
     Directive(
         "servers",
@@ -99,12 +116,15 @@ DIRECTIVES: Final = (
         "How many clients may be connected at a time; 0 for no limit of the pool.",
         unit="connections",
     ),
-    Directive("redis", "boolean", "Whether the pool speaks redis; otherwise it speaks memcached ASCII."),
+    Directive(
+        "redis", "boolean", "Whether the pool speaks redis; otherwise it speaks memcached ASCII.", effect="new clients"
+    ),
     Directive(
         "tcpkeepalive",
         "boolean",
         "Whether TCP keepalive is on for client and server connections. It detects a peer that disappears without "
         "closing the connection.",
+        effect="new connections",
     ),
     Directive(
         "tcpkeepalive_idle",
@@ -112,18 +132,21 @@ DIRECTIVES: Final = (
         "How long a connection is idle before TCP probes the peer; 0 for the system's value. Needs `tcpkeepalive`, as "
         "the next two directives do.",
         unit="s",
+        effect="new connections",
     ),
     Directive(
         "tcpkeepalive_interval",
         "number",
         "How long TCP waits between two probes; 0 for the system's value.",
         unit="s",
+        effect="new connections",
     ),
     Directive(
         "tcpkeepalive_count",
         "number",
         "How many probes without a reply close the connection; 0 for the system's value.",
         unit="times",
+        effect="new connections",
     ),
     Directive(
         "client_idle_timeout",
@@ -174,8 +197,16 @@ DIRECTIVES: Final = (
         "string",
         "The password that clients must send and that the proxy sends to servers.",
         protocol="redis only",
+        effect="new connections",
+        is_secret=True,
     ),
-    Directive("redis_db", "number", "The database that the proxy selects on every server.", protocol="redis"),
+    Directive(
+        "redis_db",
+        "number",
+        "The database that the proxy selects on every server.",
+        protocol="redis",
+        effect="new clients",
+    ),
     Directive(
         "preconnect",
         "boolean",
@@ -271,6 +302,7 @@ DIRECTIVES: Final = (
         minimum=1,
         maximum=10_000,
         protocol="redis only",
+        effect="new clients",
     ),
     Directive(
         "blocking_connections",

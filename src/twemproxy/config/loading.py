@@ -4,7 +4,6 @@ The checks have nutcracker's order: the form of the document, directives in file
 duplicates. Loading stops at the first error.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -13,11 +12,9 @@ from twemproxy.config.directives import BY_NAME, DIRECTIVES, Directive, Kind, cl
 from twemproxy.config.document import PoolEntries, Refusal, Scalar, parse_document
 from twemproxy.config.numbers import parse_number
 from twemproxy.config.pools import Config, ListenConfig, PoolConfig, ServerConfig
+from twemproxy.config.quoting import quoted
 
 T = TypeVar("T")
-
-_SHOWN: Final = 60
-"""Most characters of a text of the file that an error shows."""
 
 _HASH_TAG_LENGTH: Final = 2
 
@@ -50,7 +47,7 @@ class _Pool(NamedTuple):
     @property
     def title(self) -> str:
         """The beginning of the text of an error in this pool."""
-        return f"pool {_quoted(self.name.text)}:"
+        return f"pool {quoted(self.name.text)}:"
 
 
 def load(path: str) -> Config:
@@ -83,15 +80,6 @@ def _rank(name: str) -> tuple[int, bytes]:
     return len(encoded), encoded
 
 
-def _quoted(text: str) -> str:
-    """Return a text of the file for an error: in double quotes, cut after _SHOWN characters.
-
-    Characters that are not printable are escaped.
-    """
-    shown = json.dumps(text if len(text) <= _SHOWN else text[:_SHOWN] + "...", ensure_ascii=False)
-    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in shown)
-
-
 def _parse_pool(written: PoolEntries) -> _Pool:
     """Parse the directives of a pool, in file order. Raises Refusal."""
     pool = _Pool(written.name, {}, {}, [])
@@ -112,7 +100,7 @@ def _parse_pool(written: PoolEntries) -> _Pool:
 def _unknown(name: str) -> str:
     if not name:
         return "directive name is empty"
-    return f"directive {_quoted(name)} is unknown{_suggestion(name, tuple(BY_NAME))}"
+    return f"directive {quoted(name)} is unknown{_suggestion(name, tuple(BY_NAME))}"
 
 
 def _suggestion(word: str, known: tuple[str, ...]) -> str:
@@ -149,13 +137,13 @@ def _with_text(parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
     except AddressError as error:
-        raise AddressError(f"{error}: {_quoted(text)}") from error
+        raise AddressError(f"{error}: {quoted(text)}") from error
 
 
 def _parse_choice(directive: Directive, text: str) -> str:
     if text not in directive.choices:
         suggestion = _suggestion(text, directive.choices)
-        raise ValueError(f"is not a valid {directive.kind}: {_quoted(text)}{suggestion}")
+        raise ValueError(f"is not a valid {directive.kind}: {quoted(text)}{suggestion}")
     return text
 
 
@@ -190,30 +178,30 @@ def _check_commands(pool: _Pool, protocol: str) -> None:
                     few = f"the commands that need it are: {', '.join(known)}" if len(known) < _FEW else _MARKED
                     reason = f"needs no permission or does not exist; {few}"
                 place = pool.places[name]
-                text = f"names {_quoted(word)}, which {reason}{_suggestion(word, known)}"
+                text = f"names {quoted(word)}, which {reason}{_suggestion(word, known)}"
                 place.refuse(f'{pool.title} directive "{name}" {text}')
 
 
 def _parse_hash_tag(_: Directive, text: str) -> str:
     if len(text.encode()) != _HASH_TAG_LENGTH:
-        raise ValueError(f"is not a valid hash tag string with two characters: {_quoted(text)}")
+        raise ValueError(f"is not a valid hash tag string with two characters: {quoted(text)}")
     return text
 
 
 def _parse_boolean(_: Directive, text: str) -> bool:
     if text not in ("true", "false"):
-        raise ValueError(f'is not "true" or "false": {_quoted(text)}')
+        raise ValueError(f'is not "true" or "false": {quoted(text)}')
     return text == "true"
 
 
 def _parse_number(directive: Directive, text: str) -> int:
     number = parse_number(text)
     if number is None:
-        raise ValueError(f"is not a number: {_quoted(text)}")
+        raise ValueError(f"is not a number: {quoted(text)}")
     if number < directive.minimum:
         raise ValueError(f"cannot be {number}")
     if number > directive.maximum:
-        raise ValueError(f"is not a number up to {directive.maximum}: {_quoted(text)}")
+        raise ValueError(f"is not a number up to {directive.maximum}: {quoted(text)}")
     return number
 
 
@@ -256,7 +244,7 @@ def _check_pool(pool: _Pool) -> PoolConfig:
     first: dict[str, Scalar] = {}
     for server, place in pool.servers:
         if server.name in first:
-            name = _quoted(server.name)
+            name = quoted(server.name)
             place.refuse(f"{pool.title} has servers with same name {name}, first on line {first[server.name].line}")
         first[server.name] = place
     servers = sorted((server for server, _ in pool.servers), key=lambda server: _rank(server.name))
@@ -273,12 +261,12 @@ def _refuse_duplicates(pools: list[_Pool]) -> None:
         place = pool.places["listen"]
         other = by_listen.setdefault(place.text, pool)
         if other is not pool:
-            names = f"{_quoted(other.name.text)} and {_quoted(pool.name.text)}"
+            names = f"{quoted(other.name.text)} and {quoted(pool.name.text)}"
             line = other.places["listen"].line
-            place.refuse(f"pools {names} have the same listen address {_quoted(place.text)}, first on line {line}")
+            place.refuse(f"pools {names} have the same listen address {quoted(place.text)}, first on line {line}")
     by_name: dict[str, _Pool] = {}
     for pool in pools:
         other = by_name.setdefault(pool.name.text, pool)
         if other is not pool:
-            name = _quoted(pool.name.text)
+            name = quoted(pool.name.text)
             pool.name.refuse(f"has pools with same name {name}, first on line {other.name.line}")
