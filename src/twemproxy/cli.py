@@ -1,5 +1,7 @@
 """The ``nutcracker`` command: fifteen options, the informational modes, and the start of a normal run.
 
+A command line that begins with the name of a sub-command is left to ``twemproxy.commands``. Otherwise:
+
 Options are parsed as by getopt_long: short options can be combined, long options can be abbreviated, and other words
 are ignored. All output goes to standard error. Each mode imports only the modules that it needs.
 """
@@ -9,7 +11,7 @@ from collections.abc import Callable, Sequence
 from getopt import GetoptError, gnu_getopt
 from typing import Any, Final, NamedTuple
 
-from twemproxy import __version__
+from twemproxy import __version__, commands
 from twemproxy.config.files import PLACES, NoConfiguration, complete
 from twemproxy.config.numbers import NUMBER_MAXIMUM, parse_number
 
@@ -192,8 +194,13 @@ def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
     ``argv``: the arguments, by default those of the process. ``native``: whether the process runs the program of
     ``twemproxy.launcher``, not a Python.
     """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments and arguments[0] in commands.NAMES:
+        from twemproxy.commands import frame
+
+        return frame.run(arguments)
     try:
-        given = _parse(sys.argv[1:] if argv is None else list(argv))
+        given = _parse(arguments)
     except OptionError as error:
         _say(f"nutcracker: {error}")
         _say(_usage())
@@ -299,7 +306,8 @@ def _usage() -> str:
             left += f"={option.argument.symbol}"
             text = text.format(getattr(defaults, option.field) or option.unset)
         lines.append(f"{left:<{_HELP_COLUMN}}: {text}")
-    return "\n".join([*lines, ""])
+    names = ", ".join(command.name for command in commands.SUB_COMMANDS)
+    return "\n".join([*lines, "", f"Sub-commands: {names} (see nutcracker {commands.HELP})", ""])
 
 
 def _stats_description() -> str:

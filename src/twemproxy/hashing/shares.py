@@ -45,6 +45,10 @@ class Movement(NamedTuple):
         return sum(self.counts.values()) / self.total
 
 
+NO_MOVEMENT = Movement({}, 1)
+"""Every key stays."""
+
+
 def shares(sharding: Sharding) -> Shares:
     """Return the share of each server. With the distribution ``random`` it is a share of the requests."""
     servers = len(sharding.names)
@@ -73,7 +77,7 @@ def movement(old: Sharding, new: Sharding) -> Movement:
     servers is the product of their shares, as if a key's former server said nothing about its new one.
     """
     if old.is_random and new.is_random:
-        return Movement({}, 1)
+        return NO_MOVEMENT
     estimate = _reason_for_estimate(old, new)
     if estimate or old.is_single or new.is_single:
         former, later = shares(old), shares(new)

@@ -1,0 +1,32 @@
+"""The sub-commands of ``nutcracker``, one module each. This module has their table only, and imports nothing else."""
+
+from typing import NamedTuple
+
+
+class SubCommand(NamedTuple):
+    """A sub-command. Its module in this package has the same name, see ``commands.frame``."""
+
+    name: str
+    help: str
+    """What it does, in one line."""
+    statuses: tuple[tuple[int, str], ...]
+    """Exit statuses and their meanings. Every sub-command exits with 1 after an error."""
+
+
+SUB_COMMANDS = (
+    SubCommand(
+        "plan",
+        "show what a new configuration file changes, and which keys move; or how the proxies of a fleet differ",
+        (
+            (0, "no key moves; with --fleet: all proxies are alike"),
+            (1, "an error: nothing is compared, or not everything"),
+            (2, "keys move; with --fleet: proxies differ"),
+        ),
+    ),
+)
+
+HELP = "help"
+"""The word that explains the sub-commands."""
+
+NAMES = (*(command.name for command in SUB_COMMANDS), HELP)
+"""A command line that begins with one of these words is not a start of the proxy."""
