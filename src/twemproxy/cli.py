@@ -330,7 +330,8 @@ def _test_configuration(path: str) -> int:
     try:
         load(path)
     except ConfigError as error:
-        _say(f"nutcracker: {error}")
+        for line in error.lines():
+            _say(f"nutcracker: {line}")
         _say(f"nutcracker: configuration file '{path}' syntax is invalid")
         return 1
     _say(f"nutcracker: configuration file '{path}' syntax is ok")

@@ -70,7 +70,7 @@ def _no_questions(address: Any) -> None:
 
 
 def files(load: Load) -> Check:
-    """Checks whole files: each loads, always with the same result, or is refused in one line with place and reason."""
+    """Checks whole files: each loads, always with the same result, or is refused, with a place for each reason."""
     loading = load("twemproxy.config.loading")
     pools = load("twemproxy.config.pools")
     loading.resolve_listen = _no_questions  # type: ignore[attr-defined]
@@ -88,12 +88,16 @@ def files(load: Load) -> Check:
 
 
 def _check_refusal(error: Any, data: bytes) -> None:
-    text = str(error)
-    assert text.startswith(f"nutcracker.yml:{error.line}:{error.column}: ")
-    assert error.message
-    assert text.isprintable(), text
-    assert 1 <= error.line <= len(data.decode("utf-8", "replace").splitlines()) + 1
-    assert error.column >= 1
+    places = []
+    for text, problem in zip(str(error).split("\n"), error.problems, strict=True):
+        assert text == f"nutcracker.yml:{problem.line}:{problem.column}: {problem.message}"
+        assert problem.message
+        assert text.isprintable(), text
+        assert 1 <= problem.line <= len(data.decode("utf-8", "replace").splitlines()) + 1
+        assert problem.column >= 1
+        places.append((problem.line, problem.column))
+    assert places == sorted(places)
+    assert (error.message, error.line, error.column) in error.problems
 
 
 def _check_config(config: Any, pools: ModuleType) -> None:

@@ -205,6 +205,17 @@ def test_invalid_configuration_says_why_once(capsys: Captured, tmp_path: Path) -
     )
 
 
+def test_invalid_configuration_names_every_error(capsys: Captured, tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text(GOOD + "  hahs: md5\n  timeout: 5s\n")
+    assert run_main(capsys, "-t", "-c", str(path)) == (
+        1,
+        f'nutcracker: {path}:5:3: pool "alpha": directive "hahs" is unknown, did you mean "hash"?\n'
+        f'nutcracker: {path}:6:12: pool "alpha": directive "timeout" is not a number: "5s"\n'
+        f"nutcracker: configuration file '{path}' syntax is invalid\n",
+    )
+
+
 def test_configuration_that_cannot_be_opened(capsys: Captured, tmp_path: Path) -> None:
     path = tmp_path / "none.yml"
     assert run_main(capsys, "-t", "-c", str(path)) == (

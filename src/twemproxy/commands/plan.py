@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _load(path: str) -> Config:
     try:
-        return load(path)
+        return load(path, resolve=False)
     except ConfigError as error:
         raise CommandError(str(error)) from error
 

@@ -55,9 +55,9 @@ class Scalar(NamedTuple):
     line: int
     column: int
 
-    def refuse(self, message: str) -> NoReturn:
-        """Raise Refusal with the position of this text."""
-        raise Refusal(message, self.line, self.column)
+    def refusal(self, message: str) -> Refusal:
+        """Return a Refusal with the position of this text."""
+        return Refusal(message, self.line, self.column)
 
 
 class Entry(NamedTuple):
@@ -152,7 +152,7 @@ def _entries(name: Scalar, events: Iterator[yaml.Event]) -> list[Entry]:
     if isinstance(event, yaml.SequenceStartEvent):
         _refuse(event, "has sequence at depth 1 instead of 2")
     if not isinstance(event, yaml.MappingStartEvent):
-        name.refuse('has invalid mapping "key:" at depth 1: the pool has no directives')
+        raise name.refusal('has invalid mapping "key:" at depth 1: the pool has no directives')
     entries = []
     has_list = False
     while not isinstance(event := next(events), yaml.MappingEndEvent):
@@ -168,7 +168,7 @@ def _entries(name: Scalar, events: Iterator[yaml.Event]) -> list[Entry]:
             has_list = True
             entries.append(Entry(key, _list(events)))
     if not has_list:
-        name.refuse("missing sequence directive at depth 2: the pool has no list of servers")
+        raise name.refusal("missing sequence directive at depth 2: the pool has no list of servers")
     return entries
 
 

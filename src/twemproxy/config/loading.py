@@ -1,10 +1,11 @@
-"""Loads nutcracker.yml: from a path to a checked ``Config``, or to the first error.
+"""Loads nutcracker.yml: from a path to a checked ``Config``, or to all errors.
 
 The checks have nutcracker's order: the form of the document, directives in file order, each pool as a whole,
-duplicates. Loading stops at the first error.
+duplicates. So the first error that is found is nutcracker's. An error in the form of the document ends the checks. Any
+other error does not, but nothing is said about what depends on a value that is not valid.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from twemproxy.config.addresses import AddressError, parse_listen, parse_server, resolve_listen
@@ -19,19 +20,36 @@ T = TypeVar("T")
 _HASH_TAG_LENGTH: Final = 2
 
 
+class Problem(NamedTuple):
+    """An error in the file. Line and column count from 1."""
+
+    message: str
+    """The reason, in one line."""
+    line: int
+    column: int
+
+
 class ConfigError(Exception):
-    """The file cannot be used. The text is one line: ``file:line:column: reason``."""
+    """The file cannot be used. The text has a line for each problem: ``file:line:column: reason``."""
 
-    def __init__(self, message: str, line: int, column: int, file: str) -> None:
-        """Compose the text. ``line`` and ``column`` count from 1.
+    def __init__(self, problems: Sequence[Problem], file: str) -> None:
+        """Compose the text. ``problems``: at least one, in the order in which they were found.
 
-        If the file could not be read, both are 0, and the text is ``message`` alone.
+        ``message``, ``line`` and ``column`` are those of the problem that was found first, which is the one that
+        nutcracker reports; ``problems`` is in the order of the file. If the file could not be read, line and column are
+        0, and the text is the message alone.
         """
-        super().__init__(f"{file}:{line}:{column}: {message}" if line else message)
-        self.message = message
-        self.line = line
-        self.column = column
+        self.message, self.line, self.column = problems[0]
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
         self.file = file
+        super().__init__("\n".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        """Return the lines of the text."""
+        return [
+            f"{self.file}:{problem.line}:{problem.column}: {problem.message}" if problem.line else problem.message
+            for problem in self.problems
+        ]
 
 
 class _Pool(NamedTuple):
@@ -43,6 +61,8 @@ class _Pool(NamedTuple):
     places: dict[str, Scalar]
     """The value of each given directive as written in the file, by name; of ``servers``, the first entry."""
     servers: list[tuple[ServerConfig, Scalar]]
+    invalid: set[str]
+    """The names of directives with a value that is not valid, or with a misspelt name."""
 
     @property
     def title(self) -> str:
@@ -50,28 +70,38 @@ class _Pool(NamedTuple):
         return f"pool {quoted(self.name.text)}:"
 
 
-def load(path: str) -> Config:
+def load(path: str, *, resolve: bool = True) -> Config:
     """Return the configuration in a file. Raises ConfigError.
 
-    Each ``listen`` host is resolved as a check, which may block.
+    ``resolve``: whether each ``listen`` host is resolved as a check, which may block.
     """
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise ConfigError(f"failed to open configuration '{path}': {error.strerror}", 0, 0, path) from error
-    return loads(data, path)
+        problem = Problem(f"failed to open configuration '{path}': {error.strerror}", 0, 0)
+        raise ConfigError([problem], path) from error
+    return loads(data, path, resolve=resolve)
 
 
-def loads(data: bytes, file: str) -> Config:
+def loads(data: bytes, file: str, *, resolve: bool = True) -> Config:
     """Return the configuration in the bytes of a file, as ``load`` does. ``file``: the name of the file in errors."""
     try:
-        pools = [_parse_pool(entries) for entries in parse_document(data)]
-        configs = [_check_pool(pool) for pool in pools]
-        _refuse_duplicates(pools)
+        written = parse_document(data)
     except Refusal as error:
-        raise ConfigError(str(error), error.line, error.column, file) from error
-    return Config(pools=tuple(sorted(configs, key=lambda pool: _rank(pool.name))))
+        raise ConfigError([_problem(error)], file) from error
+    refusals: list[Refusal] = []
+    pools = [_parse_pool(entries, refusals, resolve) for entries in written]
+    for pool in pools:
+        refusals += _errors_of_pool(pool)
+    refusals += _duplicates(pools)
+    if refusals:
+        raise ConfigError([_problem(refusal) for refusal in refusals], file)
+    return Config(pools=tuple(sorted(map(_configured, pools), key=lambda pool: _rank(pool.name))))
+
+
+def _problem(refusal: Refusal) -> Problem:
+    return Problem(str(refusal), refusal.line, refusal.column)
 
 
 def _rank(name: str) -> tuple[int, bytes]:
@@ -80,20 +110,25 @@ def _rank(name: str) -> tuple[int, bytes]:
     return len(encoded), encoded
 
 
-def _parse_pool(written: PoolEntries) -> _Pool:
-    """Parse the directives of a pool, in file order. Raises Refusal."""
-    pool = _Pool(written.name, {}, {}, [])
+def _parse_pool(written: PoolEntries, refusals: list[Refusal], resolve: bool) -> _Pool:
+    """Parse the directives of a pool, in file order, and append what is wrong to ``refusals``."""
+    pool = _Pool(written.name, {}, {}, [], set())
     if not pool.name.text:
-        pool.name.refuse("pool name is empty")
+        refusals.append(pool.name.refusal("pool name is empty"))
     for key, values in written.entries:
         directive = BY_NAME.get(key.text)
         if directive is None:
-            key.refuse(f"{pool.title} {_unknown(key.text)}")
+            refusals.append(key.refusal(f"{pool.title} {_unknown(key.text)}"))
+            pool.invalid.add(closest(key.text, tuple(BY_NAME)) or "")
+            continue
         for value in values:
             try:
                 _enter(pool, directive, value)
+                if resolve and directive.kind == "listen":
+                    resolve_listen(pool.values[directive.name].address)
             except ValueError as error:
-                value.refuse(f'{pool.title} directive "{directive.name}" {error}')
+                pool.invalid.add(directive.name)
+                refusals.append(value.refusal(f'{pool.title} directive "{directive.name}" {error}'))
     return pool
 
 
@@ -124,9 +159,7 @@ def _enter(pool: _Pool, directive: Directive, value: Scalar) -> None:
 
 
 def _parse_listen(_: Directive, text: str) -> ListenConfig:
-    listen = _with_text(parse_listen, text)
-    resolve_listen(listen.address)
-    return listen
+    return _with_text(parse_listen, text)
 
 
 def _parse_server(_: Directive, text: str) -> ServerConfig:
@@ -166,8 +199,8 @@ _FEW = 10
 _MARKED = "docs/commands.md marks the commands that need it"
 
 
-def _check_commands(pool: _Pool, protocol: str) -> None:
-    """Raise Refusal for a command that a directive cannot name in a pool of this protocol."""
+def _errors_of_commands(pool: _Pool, protocol: str) -> Iterator[Refusal]:
+    """Yield the commands that a directive cannot name in a pool of this protocol."""
     for name in ("allow_commands", "deny_commands"):
         words = pool.values.get(name, ())
         known = commands_of(name, protocol) if words else ()
@@ -179,7 +212,7 @@ def _check_commands(pool: _Pool, protocol: str) -> None:
                     reason = f"needs no permission or does not exist; {few}"
                 place = pool.places[name]
                 text = f"names {quoted(word)}, which {reason}{_suggestion(word, known)}"
-                place.refuse(f'{pool.title} directive "{name}" {text}')
+                yield place.refusal(f'{pool.title} directive "{name}" {text}')
 
 
 def _parse_hash_tag(_: Directive, text: str) -> str:
@@ -220,33 +253,39 @@ _PARSERS: dict[Kind, Callable[[Directive, str], Any]] = {
 """The parser for each kind of directive: it returns the value of a text, or raises ValueError with the reason."""
 
 
-def _check_pool(pool: _Pool) -> PoolConfig:
-    """Return the configuration of a pool, if it is complete and consistent; otherwise raise Refusal."""
+def _errors_of_pool(pool: _Pool) -> Iterator[Refusal]:
+    """Yield what a pool lacks, and which of its directives contradict each other."""
+    protocol = "redis" if pool.values.get("redis") else "memcached"
+    other = "memcached" if protocol == "redis" else "redis"
+    is_protocol_known = "redis" not in pool.invalid
     for directive in DIRECTIVES:
-        if directive.required and directive.kind != "servers" and directive.name not in pool.places:
-            pool.name.refuse(f'{pool.title} directive "{directive.name}" is missing')
-        other = "memcached" if pool.values.get("redis") else "redis"
-        if directive.protocol == f"{other} only" and directive.name in pool.places:
-            pool.places[directive.name].refuse(
-                f'{pool.title} directive "{directive.name}" is only valid for a {other} pool'
-            )
-    _check_commands(pool, "redis" if pool.values.get("redis") else "memcached")
+        name = directive.name
+        if directive.required and directive.kind != "servers" and name not in pool.places and name not in pool.invalid:
+            yield pool.name.refusal(f'{pool.title} directive "{name}" is missing')
+        if directive.protocol == f"{other} only" and name in pool.places and is_protocol_known:
+            yield pool.places[name].refusal(f'{pool.title} directive "{name}" is only valid for a {other} pool')
+    if is_protocol_known:
+        yield from _errors_of_commands(pool, protocol)
     if 1 < pool.values.get("databases", 1) <= pool.values.get("redis_db", 0):
-        pool.places["redis_db"].refuse(
+        yield pool.places["redis_db"].refusal(
             f'{pool.title} directive "redis_db" is {pool.values["redis_db"]}, but "databases" is'
             f" {pool.values['databases']}: databases are counted from 0"
         )
     for name, needed in _NEEDED.items():
-        if name in pool.places and not pool.values.get(needed):
-            pool.places[name].refuse(f'{pool.title} directive "{name}" needs "{needed}: true"')
-    if not pool.servers:
-        pool.name.refuse(f"{pool.title} has no servers")
+        if name in pool.places and not pool.values.get(needed) and needed not in pool.invalid:
+            yield pool.places[name].refusal(f'{pool.title} directive "{name}" needs "{needed}: true"')
+    if not pool.servers and "servers" not in pool.invalid:
+        yield pool.name.refusal(f"{pool.title} has no servers")
     first: dict[str, Scalar] = {}
     for server, place in pool.servers:
-        if server.name in first:
+        earlier = first.setdefault(server.name, place)
+        if earlier is not place:
             name = quoted(server.name)
-            place.refuse(f"{pool.title} has servers with same name {name}, first on line {first[server.name].line}")
-        first[server.name] = place
+            yield place.refusal(f"{pool.title} has servers with same name {name}, first on line {earlier.line}")
+
+
+def _configured(pool: _Pool) -> PoolConfig:
+    """Return the configuration of a pool without errors."""
     servers = sorted((server for server, _ in pool.servers), key=lambda server: _rank(server.name))
     if "redis_db" in pool.values:
         # Clients of this pool can use only this database, unless the file sets ``databases``.
@@ -254,19 +293,23 @@ def _check_pool(pool: _Pool) -> PoolConfig:
     return PoolConfig(name=pool.name.text, servers=tuple(servers), **pool.values)
 
 
-def _refuse_duplicates(pools: list[_Pool]) -> None:
-    """Raise Refusal if two pools have the same ``listen`` text, then if two pools have the same name."""
+def _duplicates(pools: list[_Pool]) -> Iterator[Refusal]:
+    """Yield the pools that have the ``listen`` text of an earlier pool, then those that have its name."""
     by_listen: dict[str, _Pool] = {}
     for pool in pools:
-        place = pool.places["listen"]
+        place = pool.places.get("listen")
+        if place is None:
+            continue
         other = by_listen.setdefault(place.text, pool)
         if other is not pool:
             names = f"{quoted(other.name.text)} and {quoted(pool.name.text)}"
             line = other.places["listen"].line
-            place.refuse(f"pools {names} have the same listen address {quoted(place.text)}, first on line {line}")
+            yield place.refusal(
+                f"pools {names} have the same listen address {quoted(place.text)}, first on line {line}"
+            )
     by_name: dict[str, _Pool] = {}
     for pool in pools:
         other = by_name.setdefault(pool.name.text, pool)
-        if other is not pool:
+        if other is not pool and pool.name.text:
             name = quoted(pool.name.text)
-            pool.name.refuse(f"has pools with same name {name}, first on line {other.name.line}")
+            yield pool.name.refusal(f"has pools with same name {name}, first on line {other.name.line}")

@@ -67,8 +67,9 @@ def test_what_nutcracker_accepts_loads(name: str) -> None:
 def test_what_nutcracker_refuses_does_not_load(name: str) -> None:
     with pytest.raises(ConfigError) as error:
         load(CASES[name])
-    message = str(error.value)
-    assert re.match(r"nutcracker\.yml:\d+:\d+: \S", message)
-    assert message.isprintable()
+    message = error.value.message
+    for line in str(error.value).split("\n"):
+        assert re.match(r"nutcracker\.yml:\d+:\d+: \S", line)
+        assert line.isprintable()
     expected = REASONS.get(name) or plain(CASES[name].get("reason", ""))
     assert expected in (message if name in REASONS else plain(message))

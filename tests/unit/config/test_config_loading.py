@@ -263,6 +263,60 @@ def test_error_names_the_place_and_the_reason(lines: list[str], place: tuple[int
     assert str(error) == f"my.yml:{place[0]}:{place[1]}: {text}"
 
 
+def test_all_errors_are_in_the_order_of_the_file() -> None:
+    text = pool("hahs: md5", "timeout: 5s", "redis_auth: x") + (
+        "beta:\n  servers:\n    - 127.0.0.1:1:1\n    - 127.0.0.1:2\n    - 127.0.0.1:1:1\n    - 127.0.0.1:3:0\n"
+        "gamma:\n  listen: 127.0.0.1:22121\n  redis: true\n  tcpkeepalive_idle: 5\n  deny_commands: none no\n"
+        "  servers:\n    - 127.0.0.1:1:1\n"
+    )
+    error = error_of(text)
+    places = [(5, 3), (6, 12), (7, 15), (8, 1), (11, 7), (12, 7), (13, 7), (15, 11), (17, 22), (18, 18), (18, 18)]
+    assert [(problem.line, problem.column) for problem in error.problems] == places
+    assert str(error).split("\n") == [
+        f"my.yml:{problem.line}:{problem.column}: {problem.message}" for problem in error.problems
+    ]
+    assert [problem.message for problem in error.problems][3:8] == [
+        'pool "beta": directive "listen" is missing',
+        'pool "beta": directive "servers" has an invalid "hostname:port:weight [name]"or "/path/unix_socket:weight '
+        '[name]" format string: "127.0.0.1:2"',
+        'pool "beta": has servers with same name "127.0.0.1:1", first on line 10',
+        'pool "beta": directive "servers" has a zero weight in "hostname:port:weight [name]" format string: '
+        '"127.0.0.1:3:0"',
+        'pools "alpha" and "gamma" have the same listen address "127.0.0.1:22121", first on line 2',
+    ]
+    # nutcracker reports what it finds first, which is not what comes first in the file.
+    assert error.message == 'pool "alpha": directive "hahs" is unknown, did you mean "hash"?'
+    error = error_of(pool("tcpkeepalive_idle: 5") + pool("timeout: x").replace("alpha", "beta"))
+    assert (error.line, error.column) == (10, 12)
+
+
+@pytest.mark.parametrize(
+    ("lines", "count"),
+    [
+        (["lisen: 127.0.0.1:1", "servers:", "  - h:1:1"], 1),
+        (["listen: nowhere", "servers:", "  - h:1:1"], 1),
+        (["listen: 127.0.0.1:1", "server:", "  - h:1:1"], 1),
+        (["listen: 127.0.0.1:1", "servers:", "  - h:1"], 1),
+        (["listen: 127.0.0.1:1", "rediss: true", "redis_auth: x", "servers:", "  - h:1:1"], 1),
+        (["listen: 127.0.0.1:1", "redis: yes", "allow_commands: keys", "servers:", "  - h:1:1"], 1),
+        (["listen: 127.0.0.1:1", "tcpkeepalive: 1", "tcpkeepalive_idle: 5", "servers:", "  - h:1:1"], 1),
+        (["lisen: 127.0.0.1:1", "timeout: x", "tcpkeepalive_idle: 5", "servers:", "  - h:1:1"], 3),
+    ],
+)
+def test_nothing_is_said_about_what_follows_from_an_error(lines: list[str], count: int) -> None:
+    assert len(error_of("alpha:\n" + "".join(f"  {line}\n" for line in lines)).problems) == count
+
+
+def test_an_error_of_the_document_is_the_only_one() -> None:
+    assert len(error_of(pool("hahs: md5", "timeout: [1]")).problems) == 1
+
+
+def test_a_host_is_not_resolved_on_demand() -> None:
+    text = pool().replace("127.0.0.1:22121", "no.such.host.invalid:1").encode()
+    config = loads(text, "my.yml", resolve=False)
+    assert config.pools[0].listen.address == Address(host="no.such.host.invalid", port=1)
+
+
 def test_host_that_does_not_resolve_is_an_error_with_the_resolvers_reason() -> None:
     error = error_of(pool().replace("127.0.0.1:22121", "no.such.host.invalid:1"))
     assert (error.line, error.column) == (2, 11)
@@ -330,7 +384,7 @@ def test_damaged_file_loads_or_is_refused(position: int, inserted: bytes, remove
     try:
         config = loads(damaged, "my.yml")
     except ConfigError as error:
-        assert str(error).startswith(f"my.yml:{error.line}:{error.column}: ")
+        assert f"my.yml:{error.line}:{error.column}: {error.message}" in str(error).split("\n")
         assert 1 <= error.line <= damaged.count(b"\n") + damaged.count(b"\r") + 3
     else:
         assert config.pools[0].servers
