@@ -44,7 +44,8 @@ BEGINNING = """\
 # The configuration file
 
 The file is one YAML document: names of pools, and under each name the directives of that pool. `nutcracker -t -c FILE`
-checks a file and exits. Every error in a file is reported as `file:line:column: reason`.
+checks a file and exits; `nutcracker check FILE` [also](changes.md) does it. Every error in a file is reported as
+`file:line:column: reason`.
 
 ```yaml
 alpha:

@@ -326,13 +326,16 @@ def _stats_description() -> str:
 
 def _test_configuration(path: str) -> int:
     from twemproxy.config.loading import ConfigError, load
+    from twemproxy.config.warnings import warnings
 
     try:
-        load(path)
+        config = load(path)
     except ConfigError as error:
         for line in error.lines():
             _say(f"nutcracker: {line}")
         _say(f"nutcracker: configuration file '{path}' syntax is invalid")
         return 1
+    for warning in warnings(config):
+        _say(f"nutcracker: warning: {warning}")
     _say(f"nutcracker: configuration file '{path}' syntax is ok")
     return 0

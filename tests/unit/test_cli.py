@@ -11,12 +11,14 @@ import pytest
 from twemproxy import __version__, cli
 from twemproxy.cli import main
 from twemproxy.config.files import PLACES, Places, complete
+from twemproxy.config.loading import load
 from twemproxy.config.options import Options
+from twemproxy.config.warnings import warnings
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
 from twemproxy.supervisor import supervisor
 from twemproxy.supervisor.worker_process import WorkerProgram
 
-GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  servers:\n    - 127.0.0.1:6379:1\n"
+GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  timeout: 400\n  servers:\n    - 127.0.0.1:6379:1\n"
 BANNER = f"This is nutcracker-{__version__}\nasync event backend: epoll\n\n"
 LETTERS = "hVtdDvocsaipmTM"
 
@@ -195,23 +197,33 @@ def test_valid_configuration(capsys: Captured, tmp_path: Path) -> None:
     assert run_main(capsys, "--test", f"--conf={path}", "stray") == expected
 
 
+def test_a_valid_configuration_may_have_warnings(capsys: Captured, tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text(GOOD.replace("timeout: 400", "hash: crc32") + "    - 127.0.0.1:6380:1 b\n")
+    status, err = run_main(capsys, "-t", "-c", str(path))
+    *given, last = err.splitlines()
+    assert (status, last) == (0, f"nutcracker: configuration file '{path}' syntax is ok")
+    assert [line.partition(" server ")[0] for line in given[:1]] == ['nutcracker: warning: pool "alpha":']
+    assert given == [f"nutcracker: warning: {warning}" for warning in warnings(load(str(path)))]
+
+
 def test_invalid_configuration_says_why_once(capsys: Captured, tmp_path: Path) -> None:
     path = tmp_path / "my.yml"
     path.write_text(GOOD + "  hahs: md5\n")
     reason = 'pool "alpha": directive "hahs" is unknown, did you mean "hash"?'
     assert run_main(capsys, "-t", "-c", str(path)) == (
         1,
-        f"nutcracker: {path}:5:3: {reason}\nnutcracker: configuration file '{path}' syntax is invalid\n",
+        f"nutcracker: {path}:6:3: {reason}\nnutcracker: configuration file '{path}' syntax is invalid\n",
     )
 
 
 def test_invalid_configuration_names_every_error(capsys: Captured, tmp_path: Path) -> None:
     path = tmp_path / "my.yml"
-    path.write_text(GOOD + "  hahs: md5\n  timeout: 5s\n")
+    path.write_text(GOOD + "  hahs: md5\n  backlog: 5s\n")
     assert run_main(capsys, "-t", "-c", str(path)) == (
         1,
-        f'nutcracker: {path}:5:3: pool "alpha": directive "hahs" is unknown, did you mean "hash"?\n'
-        f'nutcracker: {path}:6:12: pool "alpha": directive "timeout" is not a number: "5s"\n'
+        f'nutcracker: {path}:6:3: pool "alpha": directive "hahs" is unknown, did you mean "hash"?\n'
+        f'nutcracker: {path}:7:12: pool "alpha": directive "backlog" is not a number: "5s"\n'
         f"nutcracker: configuration file '{path}' syntax is invalid\n",
     )
 

@@ -15,6 +15,15 @@ class SubCommand(NamedTuple):
 
 SUB_COMMANDS = (
     SubCommand(
+        "check",
+        "find all errors in a configuration file, and settings that operators regret",
+        (
+            (0, "nothing is wrong"),
+            (1, "errors in the file; with --connect also: a server cannot be reached"),
+            (2, "warnings only"),
+        ),
+    ),
+    SubCommand(
         "plan",
         "show what a new configuration file changes, and which keys move; or how the proxies of a fleet differ",
         (

@@ -1,5 +1,6 @@
 """How the proxies of a fleet differ, by the documents of their statistics ports."""
 
+import os
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -111,7 +112,9 @@ def _read_document(address: str) -> bytes:
 def _connect(address: str) -> socket.socket:
     if not address.startswith("/"):
         host, _, port = address.rpartition(":")
-        return socket.create_connection((host.removeprefix("[").removesuffix("]"), int(port)), _TIMEOUT)
+        # As bytes, the name bypasses Python's IDNA codec, which refuses names that the resolver may accept.
+        name: Any = os.fsencode(host.removeprefix("[").removesuffix("]"))
+        return socket.create_connection((name, int(port)), _TIMEOUT)
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(_TIMEOUT)

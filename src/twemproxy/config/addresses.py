@@ -99,13 +99,18 @@ def parse_server(text: str) -> ServerConfig:
     if not weight_colon or bool(port_colon) == is_unix or "\0" in pname:
         raise AddressError(f"has an invalid {_SHAPE_FORMAT}")
     weight = _weight(weight_text)
-    if is_unix:
-        address = Address(path=place)
-        derived = place + ":"
-    else:
-        address = Address(host=host, port=_port(port_text, _SERVER_FORMAT))
-        derived = host if address.port == LIBMEMCACHED_PORT else place
-    return ServerConfig(name=name if space else derived, pname=pname, address=address, weight=weight)
+    address = Address(path=place) if is_unix else Address(host=host, port=_port(port_text, _SERVER_FORMAT))
+    return ServerConfig(
+        name=name if space else default_name(pname, address), pname=pname, address=address, weight=weight
+    )
+
+
+def default_name(pname: str, address: Address) -> str:
+    """Return the name of a server whose entry has none. ``pname``: the entry as written, without a name."""
+    place = pname.rpartition(":")[0]
+    if address.path:
+        return place + ":"
+    return address.host if address.port == LIBMEMCACHED_PORT else place
 
 
 def resolve_listen(address: Address) -> tuple[socket.AddressFamily, SocketAddress]:

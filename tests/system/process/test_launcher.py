@@ -228,7 +228,7 @@ def test_the_environment_of_python_is_ignored(
 
 def test_names_are_utf_8_in_every_locale(tmp_path: Path) -> None:
     path = tmp_path / "größe.yml"
-    path.write_text("größe:\n  listen: 127.0.0.1:1\n  redis: true\n  servers:\n    - 127.0.0.1:1:1\n")
+    path.write_text("größe:\n  listen: 127.0.0.1:1\n  redis: true\n  timeout: 9\n  servers:\n    - 127.0.0.1:1:1\n")
     for locale in ("C", "POSIX", "C.UTF-8", "nonsense"):
         result = subprocess.run(
             [PROGRAM, "-t", "-c", path], env={"LC_ALL": locale}, stderr=subprocess.PIPE, check=False, timeout=30

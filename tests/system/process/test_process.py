@@ -320,11 +320,19 @@ def test_daemon_leaves_nothing_writable_for_others(tmp_path: Path, servers: list
 
 
 def test_test_mode(tmp_path: Path) -> None:
-    path = configuration(tmp_path)
+    path = configuration(tmp_path, timeout=400)
     result = run("-t", "-c", str(path))
     assert result.returncode == 0
     assert result.stderr == f"nutcracker: configuration file '{path}' syntax is ok\n"
     assert result.stdout == ""
+
+
+def test_sub_commands_run_in_the_program(tmp_path: Path) -> None:
+    path = configuration(tmp_path, timeout=400)
+    result = run("check", str(path))
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"{path}: nothing is wrong\n", "")
+    result = run("plan", str(path), "--from", str(path))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "nothing changes\n", "")
 
 
 def test_test_mode_says_what_is_wrong_and_where(tmp_path: Path) -> None:

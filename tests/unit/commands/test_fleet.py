@@ -136,6 +136,13 @@ def test_a_unix_socket(capsys: Captured, tmp_path: Path) -> None:
         assert run(capsys, "--fleet", path) == (0, "1 proxy is read\n", "")
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "\udcff", ""])
+def test_hosts_that_are_none(capsys: Captured, host: str) -> None:
+    status, out, err = run(capsys, "--fleet", f"{host}:1")
+    assert (status, err) == (1, "")
+    assert ": the statistics cannot be read: " in out
+
+
 @pytest.mark.parametrize("address", ["", "host", "host:", "host:0", "host:65536", "host:x"])
 def test_addresses_that_are_none(capsys: Captured, address: str) -> None:
     status, out, err = run(capsys, "--fleet", f"127.0.0.1:1,{address}")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from twemproxy.config.directives import DIRECTIVES
+from twemproxy.config.warnings import KINDS
 from twemproxy.protocol.memcache.commands import COMMANDS as MEMCACHED_COMMANDS
 from twemproxy.protocol.redis.commands import COMMANDS as REDIS_COMMANDS
 
@@ -26,6 +27,11 @@ def test_every_directive_has_its_row() -> None:
     rows = [line for line in (ROOT / "docs" / "configuration.md").read_text().splitlines() if line.startswith("| `")]
     names = [row.split("`")[1] for row in rows]
     assert names[: len(DIRECTIVES)] == [directive.name for directive in DIRECTIVES]
+
+
+def test_every_kind_of_warning_has_its_row() -> None:
+    text = (ROOT / "docs" / "changes.md").read_text().partition("| warning |")[2].partition("\n\n")[0]
+    assert tuple(line.split("`")[1] for line in text.splitlines() if line.startswith("| `")) == KINDS
 
 
 @pytest.mark.parametrize(
