@@ -73,6 +73,7 @@ def files(load: Load) -> Check:
     """Checks whole files: each loads, always with the same result, or is refused, with a place for each reason."""
     loading = load("twemproxy.config.loading")
     pools = load("twemproxy.config.pools")
+    warnings = load("twemproxy.config.warnings")
     loading.resolve_listen = _no_questions  # type: ignore[attr-defined]
 
     def check(data: bytes) -> None:
@@ -83,6 +84,7 @@ def files(load: Load) -> Check:
             return
         _check_config(config, pools)
         assert loading.loads(data, "nutcracker.yml") == config
+        assert all(str(warning).isprintable() for warning in warnings.warnings(config))
 
     return check
 

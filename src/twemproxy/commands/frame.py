@@ -60,9 +60,11 @@ def run(arguments: Sequence[str]) -> int:
     module = cast(_Module, importlib.import_module(f"twemproxy.commands.{name}"))
     try:
         return _run(command, module, rest)
-    except BrokenPipeError:
-        # The reader of the output has what it wants. Without this, Python would write the rest at its exit.
+    except OSError as error:
+        # Without this, Python would try to write the rest at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # otherwise the reader of the output has what it wants
+            _complain(f"nutcracker {name}: the output cannot be written: {error.strerror}")
         return ERROR_STATUS
 
 

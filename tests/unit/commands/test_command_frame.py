@@ -85,6 +85,17 @@ def test_a_reader_that_closes_is_no_crash(tmp_path: Path) -> None:
     assert (process.stdout, process.stderr) == ("", "")
 
 
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text("alpha:\n  listen: 127.0.0.1:1\n  servers:\n    - h:1:1\n")
+    with open("/dev/full", "wb") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "twemproxy", "check", str(path)], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert process.returncode == 1
+    assert process.stderr == b"nutcracker check: the output cannot be written: No space left on device\n"
+
+
 def test_a_locale_without_the_characters_of_a_name(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("old.yml", "new.yml")]
     for path, name in zip(paths, "éа", strict=True):
