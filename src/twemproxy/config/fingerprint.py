@@ -3,14 +3,13 @@
 Proxies show them in their statistics, so that a program can find out which proxies of a fleet differ.
 """
 
-import hashlib
 from typing import Any, Final
 
 import msgspec
 
 from twemproxy.config.directives import DIRECTIVES
 from twemproxy.config.pools import Config, PoolConfig
-from twemproxy.hashing.fingerprint import DIGITS, ring_fingerprint
+from twemproxy.hashing.fingerprint import digest, ring_fingerprint
 from twemproxy.hashing.sharding import Sharding
 
 _SECRETS: Final = tuple(directive.name for directive in DIRECTIVES if directive.is_secret)
@@ -46,8 +45,7 @@ def canonical_text(config: Config) -> bytes:
     for pool in document["pools"]:
         for name in _SECRETS:
             if pool[name]:
-                digest = hashlib.pbkdf2_hmac("sha256", pool[name].encode(), name.encode(), _ITERATIONS)
-                pool[name] = digest.hex()
+                pool[name] = _slow_hash(pool[name], salt=name)
     return msgspec.json.encode(document, order="sorted")
 
 
@@ -56,4 +54,10 @@ def config_fingerprint(config: Config) -> str:
 
     They are the first of the SHA-256 of ``canonical_text``. Two configurations with the same one are equal.
     """
-    return hashlib.sha256(canonical_text(config)).hexdigest()[:DIGITS]
+    return digest(canonical_text(config))
+
+
+def _slow_hash(secret: str, salt: str) -> str:
+    from hashlib import pbkdf2_hmac  # here, because it loads OpenSSL, which takes 4 MB of memory
+
+    return pbkdf2_hmac("sha256", secret.encode(), salt.encode(), _ITERATIONS).hex()

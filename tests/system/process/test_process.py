@@ -354,6 +354,18 @@ def test_invalid_configuration_does_not_start(tmp_path: Path) -> None:
     assert not pid_file.exists()
 
 
+def test_all_errors_are_named_at_the_start(tmp_path: Path) -> None:
+    path = configuration(tmp_path, hash="nosuchhash", tiemout=5)
+    result = run("-c", str(path), "-a", "127.0.0.1", "-s", str(free_port()))
+    assert result.returncode == 1
+    *lines, verdict = result.stderr.splitlines()
+    errors = [line for line in lines if f"{path}:" in line]
+    assert len(errors) == 2
+    assert sum("is not a valid hash" in error for error in errors) == 1
+    assert sum('did you mean "timeout"?' in error for error in errors) == 1
+    assert verdict == f"nutcracker: configuration file '{path}' syntax is invalid"
+
+
 def test_missing_configuration_does_not_start(tmp_path: Path) -> None:
     result = run("-c", str(tmp_path / "none.yml"))
     assert result.returncode == 1

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -67,3 +69,15 @@ def test_a_password_is_not_in_the_text() -> None:
     digest = hashlib.pbkdf2_hmac("sha256", b"hunter2", b"redis_auth", 100_000).hex()
     assert json.loads(text)["pools"][0]["redis_auth"] == digest
     assert hashlib.sha256(text).hexdigest()[:16] == config_fingerprint(config())
+
+
+def test_fingerprints_without_a_password_do_not_load_openssl() -> None:
+    code = (
+        "import sys\nfrom twemproxy.config.changes import changes\n"
+        "from twemproxy.config.fingerprint import config_fingerprint\nfrom twemproxy.config.loading import loads\n"
+        f"config = loads({TEXT.replace('  redis_auth: hunter2', '').encode()!r}, '')\n"
+        "assert not changes(config, config)\nprint(config_fingerprint(config), '_hashlib' in sys.modules)"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    expected = config_fingerprint(config(TEXT.replace("  redis_auth: hunter2", "")))
+    assert process.stdout.split() == [expected, "False"]
