@@ -21,7 +21,7 @@ Kind = Literal[
 Effect = Literal["at once", "new connections", "new clients", "listen"]
 
 EFFECTS: Final[dict[Effect, str]] = {
-    "at once": "applies at once, also to open connections; nothing is closed",
+    "at once": "applies at once, also to open connections; no client is closed for it",
     "new connections": "applies to connections that are opened later; open connections stay as they are",
     "new clients": "a new pool takes over the address and all clients that connect later; connected clients stay with "
     "the former pool, which ends when they have left",

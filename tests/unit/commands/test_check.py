@@ -114,6 +114,27 @@ def test_a_server_that_cannot_be_reached_is_an_error_in_a_line(run: Any) -> None
     assert (status, out) == (1, f"my.yml: error: {place} cannot be reached: Connection refused\n")
 
 
+def test_an_address_is_tried_once_with_the_longest_limit_of_its_pools(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def connect(address: tuple[bytes, int], limit: float) -> socket.socket:
+        tried.append((address, limit))
+        return socket.socket()
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    pools = [
+        GOOD.replace("alpha", name).replace("listen: 127.0.0.1:1", f"listen: 127.0.0.1:{port}").replace("400", limit)
+        for name, port, limit in (("a", 2, "300"), ("b", 3, "400"), ("c", 4, "100\n  connect_timeout: 90"))
+    ]
+    assert run("".join(pools), "--connect") == (0, "my.yml: nothing is wrong\n")
+    assert tried == [((b"127.0.0.1", 1), 0.4)]
+    assert run(GOOD.replace("400", "60000"), "--connect")[0] == 0
+    assert run(GOOD.replace("400", "0"), "--connect")[0] == 2
+    assert [limit for _, limit in tried[1:]] == [5.0, 5.0]
+
+
 def test_servers_that_can_be_reached(run: Any) -> None:
     with RedisServer() as server:
         text = GOOD.replace("127.0.0.1:1:1", f"127.0.0.1:{server.port}:1")

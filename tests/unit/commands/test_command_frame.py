@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from twemproxy.cli import main
-from twemproxy.commands import HELP, NAMES, SUB_COMMANDS
+from twemproxy.commands import HELP, NAMES, SUB_COMMANDS, SubCommand
 
 Captured = pytest.CaptureFixture[str]
 
@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[3] / "src" / "twemproxy" / "commands"
 
 
 @pytest.mark.parametrize("command", SUB_COMMANDS, ids=lambda command: command.name)
-def test_a_sub_command_has_a_module_with_its_parts(command) -> None:  # type: ignore[no-untyped-def]
+def test_a_sub_command_has_a_module_with_its_parts(command: SubCommand) -> None:
     module = importlib.import_module(f"twemproxy.commands.{command.name}")
     assert module.DESCRIPTION and module.add_arguments and module.run
     assert dict(command.statuses)[1].startswith(("an error", "errors"))

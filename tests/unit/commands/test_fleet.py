@@ -78,14 +78,14 @@ def test_what_differs(capsys: Captured, fleet: Any) -> None:
     first, second, third = fleet(
         document(beta=beta), document(("a", "c"), "r2", "c2", beta=beta), document(("a", "b"), "r1", "c3")
     )
-    status, out, err = run(capsys, "--fleet", f"{first},{second}, {third}")
+    status, out, err = run(capsys, "--fleet", f"{second},{first}, {third}")
     assert (status, err) == (2, "")
     assert out.splitlines() == [
-        f"configuration fingerprint: c1 at {first}; c2 at {second}; c3 at {third}",
+        f"configuration fingerprint: c2 at {second}; c1 at {first}; c3 at {third}",
         f'ring fingerprint of pool "alpha": r1 at {first}, {third}; r2 at {second}',
-        f'server "b" of pool "alpha": present at {first}, {third}; missing at {second}',
         f'server "c" of pool "alpha": missing at {first}, {third}; present at {second}',
-        f'pool "beta": present at {first}, {second}; missing at {third}',
+        f'server "b" of pool "alpha": present at {first}, {third}; missing at {second}',
+        f'pool "beta": present at {second}, {first}; missing at {third}',
     ]
 
 

@@ -63,6 +63,11 @@ def test_a_change_without_keys_that_move(run: Any) -> None:
     assert "a server that moves keeps its keys" in out
 
 
+def test_hosts_are_not_looked_up(run: Any) -> None:
+    elsewhere = OLD.replace("127.0.0.1:22121", "no.such.host.invalid:1")
+    assert run(elsewhere, elsewhere) == (0, "nothing changes\n", "")
+
+
 def test_keys_that_move(run: Any) -> None:
     status, out, _ = run(OLD, GROWN)
     assert status == 2

@@ -163,6 +163,15 @@ def test_a_new_name_at_the_same_address_is_a_renamed_pool() -> None:
     ]
 
 
+def test_pools_at_one_address_are_renamed_one_to_one() -> None:
+    places = ("127.0.0.1:1", "127.0.0.1:01")
+    old, new = (
+        config(*(pool(name=name, listen=place) for name, place in zip(names, places, strict=True)))
+        for names in (("a", "b"), ("c", "d"))
+    )
+    assert changes(old, new).renamed == {"c": "a", "d": "b"}
+
+
 def test_pools_that_swap_their_addresses_keep_their_names() -> None:
     old = config(pool(name="a", listen="127.0.0.1:1"), pool(name="b", listen="127.0.0.1:2"))
     new = config(pool(name="a", listen="127.0.0.1:2"), pool(name="b", listen="127.0.0.1:1"))

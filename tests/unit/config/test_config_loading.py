@@ -307,6 +307,12 @@ def test_nothing_is_said_about_what_follows_from_an_error(lines: list[str], coun
     assert len(error_of("alpha:\n" + "".join(f"  {line}\n" for line in lines)).problems) == count
 
 
+def test_pools_without_names_have_no_name_in_common() -> None:
+    unnamed = pool().replace("alpha", '""')
+    problems = error_of(unnamed + unnamed.replace("22121", "22122")).problems
+    assert [problem.message for problem in problems] == ["pool name is empty"] * 2
+
+
 def test_an_error_of_the_document_is_the_only_one() -> None:
     assert len(error_of(pool("hahs: md5", "timeout: [1]")).problems) == 1
 

@@ -30,6 +30,11 @@ CASES = [
         config("distribution: modula", servers=tuple(f"h{i}:1:2147483647 s{i}" for i in range(3))),
         'server "s2" gets less than half of the share by weight',
     ),
+    (
+        "uneven-shares",
+        config("hash: md5", servers=("h1:1:40 a", "h2:1:1 b")),
+        'server "b" gets less than half of the share by weight',
+    ),
     ("same-address", config(servers=("h1:1:1 a", "h1:01:1 b")), 'servers "a" and "b" have the same address h1:01'),
     ("hash-tag", config('hash_tag: "}{"'), 'hash_tag "}{" cuts no key such as a{b}c, as "{}" would'),
     ("hash-tag", config('hash_tag: "[["'), 'hash_tag "[[" cuts no key such as a[b]c, as "[]" would'),
