@@ -2,11 +2,10 @@
 
 import asyncio
 import socket
-import threading
-from contextlib import suppress
 from typing import Final
 
 from twemproxy.ipc.messages import Resolved
+from twemproxy.supervisor.threads import in_thread
 
 MOST_AT_A_TIME: Final = 8
 
@@ -27,10 +26,7 @@ def look_up(host: str, port: int) -> Resolved:
 
 
 class Resolver:
-    """Looks names up in threads, at most MOST_AT_A_TIME at once; further look-ups wait.
-
-    The threads are daemon threads, so that a name server that does not answer cannot delay the exit of the process.
-    """
+    """Looks names up in threads, at most MOST_AT_A_TIME at once; further look-ups wait."""
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(MOST_AT_A_TIME)
@@ -38,18 +34,4 @@ class Resolver:
     async def resolve(self, host: str, port: int) -> Resolved:
         """Return the result of ``look_up``, without blocking the event loop."""
         async with self._slots:
-            loop = asyncio.get_running_loop()
-            answer: asyncio.Future[Resolved] = loop.create_future()
-            threading.Thread(target=_answer, args=(loop, answer, host, port), daemon=True).start()
-            return await answer
-
-
-def _answer(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Resolved], host: str, port: int) -> None:
-    resolved = look_up(host, port)
-
-    def deliver() -> None:
-        if not answer.done():
-            answer.set_result(resolved)
-
-    with suppress(RuntimeError):  # the loop is closed, so no caller waits for the result
-        loop.call_soon_threadsafe(deliver)
+            return await in_thread(look_up, host, port)

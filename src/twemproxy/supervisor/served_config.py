@@ -1,0 +1,179 @@
+"""The configuration that the workers serve, and its replacement while they serve it (reload)."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from twemproxy import log
+from twemproxy.config.changes import changes, former_names
+from twemproxy.config.fingerprint import config_fingerprint, ring_fingerprint
+from twemproxy.config.loading import ConfigError, load
+from twemproxy.config.options import Options
+from twemproxy.config.pools import Config
+from twemproxy.ipc.messages import Abandon, ConfigStatus, LogSettings, Prepare, SetConfigStatus, Start
+from twemproxy.stats.slots import SlotsFull
+from twemproxy.stats.snapshot import ConfigFacts
+from twemproxy.supervisor.descriptors import Division, divide, raise_open_files_limit
+from twemproxy.supervisor.errors import StartError
+from twemproxy.supervisor.listeners import PoolListeners
+from twemproxy.supervisor.statistics import Statistics
+from twemproxy.supervisor.worker_slot import WorkerSlot
+
+PREPARE_TIME: Final = 5.0
+"""Seconds that the workers have to prepare a configuration; then the reload fails."""
+
+UNCHANGED: Final = "nothing differs from the configuration that is served"
+
+_logger = log.get_logger(__name__)
+
+
+class ReloadFailed(Exception):
+    """A configuration cannot be served; the former one still is. The text says why, in one line per reason."""
+
+
+class ServedConfig:
+    """The configuration in use, with its listening sockets and its part of the statistics."""
+
+    def __init__(self, config: Config, options: Options, workers: int) -> None:
+        """``workers``: their number."""
+        self.config = config
+        self.workers: list[WorkerSlot] = []
+        """The workers, which the owner adds."""
+        self.listeners = PoolListeners()
+        """The owner opens them for the first configuration."""
+        self.statistics = Statistics(config)
+        self.status = ConfigStatus(1, config_fingerprint(config), time.time())
+        self._options = options
+        self._worker_count = workers
+        self._open_files = raise_open_files_limit()
+        self._division: Division | None = None
+        self._division = self._divide(config)
+        self._rings = self._ring_fingerprints(config)
+        self._reloading = asyncio.Lock()
+
+    def start(self) -> tuple[Start, list[int]]:
+        """The first message for a new worker, and the descriptors of the listening sockets, in pool order."""
+        config = self.config
+        start = Start(
+            config,
+            self.status,
+            self.statistics.allocate(config),
+            self._options.mbuf_size,
+            LogSettings(log.current_level(), self._options.log_path),
+            self._division.clients,
+            self._options.max_memory // self._worker_count,
+        )
+        return start, self.listeners.descriptors([pool.listen.address for pool in config.pools])
+
+    def document(self, full: bool) -> bytes:
+        """Return a document of the statistics port with current values: the ``full`` document or nutcracker's."""
+        return self.statistics.document(self._facts() if full else None)
+
+    def _facts(self) -> ConfigFacts:
+        status = self.status
+        return ConfigFacts(
+            {
+                "config_generation": status.generation,
+                "config_fingerprint": status.fingerprint,
+                "config_loaded_at": int(status.since),
+                "last_reload_at": int(status.last_reload_at),
+                "last_reload_failed": int(status.last_reload_failed),
+                "last_reload": status.last_reload,
+            },
+            {pool.name: {"ring_fingerprint": self._rings[pool.name]} for pool in self.config.pools},
+        )
+
+    async def reload(self) -> list[str]:
+        """Read the configuration file anew and serve it; returns what has changed, one line per difference.
+
+        Raises ReloadFailed, and then nothing has changed. Another call waits until the first has ended.
+        """
+        async with self._reloading:
+            try:
+                lines = await self._replace(await self._load())
+            except ReloadFailed as error:
+                self._tell(f"failed: {error}", failed=True)
+                _logger.error("reload failed, the former configuration stays in use: %s", error)
+                raise
+            self._tell("; ".join(lines) if lines else UNCHANGED, failed=False)
+            generation = self.status.generation
+            _logger.log(log.NOTICE, "reload: generation %d, fingerprint %s", generation, self.status.fingerprint)
+            for line in lines or [UNCHANGED]:
+                _logger.log(log.NOTICE, "reload: %s", line)
+            return lines
+
+    async def _load(self) -> Config:
+        try:
+            # Looking up the host of a listener may take long.
+            return await asyncio.to_thread(load, self._options.conf_file)
+        except ConfigError as error:
+            raise ReloadFailed(str(error)) from error
+
+    async def _replace(self, config: Config) -> list[str]:
+        """Have all workers serve this configuration; returns what has changed. Raises ReloadFailed."""
+        lines = changes(self.config, config).lines()
+        if not lines:
+            return []
+        former = former_names(self.config, config)
+        try:
+            opened = self.listeners.open(config)
+        except StartError as error:
+            raise ReloadFailed(str(error)) from error
+        try:
+            division = self._divide(config)
+            slots = self.statistics.allocate(config, former)
+            prepare = Prepare(config, slots, division.clients, tuple(opened))
+            await self._prepare(prepare, self.listeners.descriptors(opened))
+        except BaseException as error:
+            for worker in self.workers:
+                worker.send(Abandon())
+            self.listeners.close(opened)
+            if isinstance(error, SlotsFull):
+                raise ReloadFailed(str(error)) from error
+            raise
+        # From here on nothing can fail: a worker that cannot go on is replaced by one with the new configuration.
+        self.config, self._division, self._rings = config, division, self._ring_fingerprints(config)
+        now = time.time()
+        fingerprint = config_fingerprint(config)
+        self.status = msgspec.structs.replace(
+            self.status, generation=self.status.generation + 1, fingerprint=fingerprint, since=now
+        )
+        self.statistics.rename(former)
+        self.statistics.show(config)
+        async with asyncio.TaskGroup() as group:
+            for worker in self.workers:
+                group.create_task(worker.commit())
+        self.listeners.keep(config)
+        return lines
+
+    async def _prepare(self, prepare: Prepare, listeners: Sequence[int]) -> None:
+        try:
+            async with asyncio.timeout(PREPARE_TIME), asyncio.TaskGroup() as group:
+                answers = [group.create_task(worker.prepare(prepare, listeners)) for worker in self.workers]
+        except TimeoutError:
+            raise ReloadFailed(f"a worker has not prepared it within {PREPARE_TIME:.0f} s") from None
+        for answer in answers:
+            if problem := answer.result():
+                raise ReloadFailed(problem)
+
+    def _tell(self, verdict: str, *, failed: bool) -> None:
+        """Record the verdict of a reload, and tell the workers."""
+        self.status = msgspec.structs.replace(
+            self.status, last_reload=verdict, last_reload_at=time.time(), last_reload_failed=failed
+        )
+        for worker in self.workers:
+            worker.send(SetConfigStatus(self.status))
+
+    @staticmethod
+    def _ring_fingerprints(config: Config) -> dict[str, str]:
+        return {pool.name: ring_fingerprint(pool) for pool in config.pools}
+
+    def _divide(self, config: Config) -> Division:
+        """Divide the descriptors; logged if that differs from the division in use."""
+        division = divide(config, self._open_files)
+        if division != self._division:
+            _logger.log(log.WARN if division.is_small() else log.INFO, "%s", division)
+        return division
