@@ -19,7 +19,7 @@ from twemproxy.protocol.memcache import commands as memcache
 from twemproxy.protocol.memcache.commands import Command, Form
 from twemproxy.protocol.redis import commands as redis
 from twemproxy.protocol.redis.commands import Routing
-from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
+from twemproxy.stats.catalogue import POOL_FACTS, POOL_METRICS, PROCESS_FACTS, PROCESS_METRICS, SERVER_METRICS, Metric
 from twemproxy.upstream import connection_states, health_states
 from twemproxy.upstream.roles import ROLES, RolePolicy
 
@@ -486,28 +486,34 @@ echo GET /stats.json | nc 127.0.0.1 22222
 ```
 
 In the full document each object ends with the metrics marked "added" below. A member that is an object is a pool, or
-inside a pool a server. Later versions may add more members, and all of these will be numbers.
+inside a pool a server. Later versions may add more members, and all of these will be numbers or texts.
 
 All figures are current, and added up over all worker processes. Counters only grow, also when a worker is replaced.
 [limits.md](limits.md#the-statistics-port) has the limits for readers.
 """
 
 STATISTICS_HEADS = (
-    ("Process", PROCESS_METRICS, "These follow `service`, `source`, `version`, `uptime` and `timestamp`."),
-    ("Pool", POOL_METRICS, "The pool's servers follow these."),
-    ("Server", SERVER_METRICS, ""),
+    (
+        "Process",
+        PROCESS_METRICS,
+        PROCESS_FACTS,
+        "These follow `service`, `source`, `version`, `uptime` and `timestamp`.",
+    ),
+    ("Pool", POOL_METRICS, POOL_FACTS, "The pool's servers follow these."),
+    ("Server", SERVER_METRICS, (), ""),
 )
-"""The sections of docs/statistics.md: title, metrics, and a note about their neighbours."""
+"""The sections of docs/statistics.md: title, metrics, facts, and a note about their neighbours."""
 
 
 def statistics() -> str:
     """The text of docs/statistics.md."""
     parts = [STATISTICS_BEGINNING]
-    for title, metrics, note in STATISTICS_HEADS:
+    for title, metrics, facts, note in STATISTICS_HEADS:
         parts.append(
             f"\n## {title}\n\n" + (f"{note}\n\n" if note else "") + "| name | kind | meaning |\n|---|---|---|\n"
         )
         parts += map(statistics_row, metrics)
+        parts += [f"| `{fact.name}` | added | {fact.help} |\n" for fact in facts]
     return "".join(parts)
 
 

@@ -312,13 +312,25 @@ def _usage() -> str:
 
 def _stats_description() -> str:
     """Return nutcracker's description of its statistics, and after it the metrics that only the full document has."""
-    from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
+    from twemproxy.stats.catalogue import (
+        POOL_FACTS,
+        POOL_METRICS,
+        PROCESS_FACTS,
+        PROCESS_METRICS,
+        SERVER_METRICS,
+        Fact,
+        Metric,
+    )
 
-    def lines(metrics: Sequence[Metric], added: bool) -> list[str]:
+    def lines(metrics: Sequence[Metric | Fact], added: bool) -> list[str]:
         return [f'  {metric.name:<20}"{metric.help}"' for metric in metrics if metric.added == added]
 
     described = ["pool stats:", *lines(POOL_METRICS, False), "", "server stats:", *lines(SERVER_METRICS, False)]
-    for scope, metrics in (("process", PROCESS_METRICS), ("pool", POOL_METRICS), ("server", SERVER_METRICS)):
+    for scope, metrics in (
+        ("process", (*PROCESS_METRICS, *PROCESS_FACTS)),
+        ("pool", (*POOL_METRICS, *POOL_FACTS)),
+        ("server", SERVER_METRICS),
+    ):
         if added := lines(metrics, True):
             described += ["", f"{scope} stats that only GET /stats.json shows:", *added]
     return "\n".join(described)

@@ -165,6 +165,11 @@ class Proxy:
         """The path of the file with the proxy's standard error."""
         return self.directory / "nutcracker.stderr"
 
+    @property
+    def configuration(self) -> Path:
+        """The path of the configuration file."""
+        return self.directory / "nutcracker.yml"
+
     def log(self) -> str:
         """The contents of the log so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
@@ -235,6 +240,36 @@ class Proxy:
         """The sum of the peaks of ``memory`` of each process."""
         return sum(map(peak_memory, self.processes()))
 
+    def write_configuration(self, pools: Mapping[str, PoolDirectives] | PoolDirectives) -> None:
+        """Write another configuration file; ``pools``: as in the constructor.
+
+        A pool without ``listen`` keeps its address, a new one gets a free port.
+        """
+        if "servers" in pools:
+            pools = {next(iter(self.pools)): pools}
+        self.pools = {name: value for name, value in pools.items() if isinstance(value, Mapping)}
+        self.listens = {
+            name: str(directives.get("listen") or self.listens.get(name) or f"127.0.0.1:{free_port()}")
+            for name, directives in self.pools.items()
+        }
+        complete = {name: {"listen": self.listens[name], **pool} for name, pool in self.pools.items()}
+        self.configuration.write_text(to_yaml(complete))
+
+    def reload(self, pools: Mapping[str, PoolDirectives] | PoolDirectives | None = None) -> dict[str, Any]:
+        """Reload the configuration, first written as by ``write_configuration`` if ``pools`` are given.
+
+        Returns the full statistics afterwards, which have the verdict.
+        """
+        if pools is not None:
+            self.write_configuration(pools)
+        before = self._verdicts()
+        self.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: self._verdicts() > before, "the reload has ended")
+        return self.stats()
+
+    def _verdicts(self) -> int:
+        return len(re.findall(r"reload: generation|reload failed", self.log()))
+
     def terminate(self, sign: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal, wait for the end and return the exit status (negative: killed by that signal)."""
         self.process.send_signal(sign)
@@ -277,10 +312,9 @@ class Proxy:
             name: str(directives.get("listen") or f"127.0.0.1:{free_port()}") for name, directives in self.pools.items()
         }
         complete = {name: {"listen": self.listens[name], **pool} for name, pool in self.pools.items()}
-        configuration = self.directory / "nutcracker.yml"
-        configuration.write_text(to_yaml(complete))
+        self.configuration.write_text(to_yaml(complete))
         command = [
-            *[*self.command, "-c", str(configuration), "-o", str(self.log_path)],
+            *[*self.command, "-c", str(self.configuration), "-o", str(self.log_path)],
             *["-a", "127.0.0.1", "-s", str(self.stats_port), *self.options],
         ]
         return Process(command, self.stderr_path, self.log_path, folder=self.directory, environment=environment())

@@ -14,12 +14,13 @@ from harness.proxy import PoolDirectives, to_yaml
 from harness.waiting import DEADLINE
 from twemproxy.config.loading import loads
 from twemproxy.config.pools import Config, PoolConfig
+from twemproxy.ipc.messages import PoolSlots
 from twemproxy.log import ERR
 from twemproxy.net.event_loop import CallbackChannel
 from twemproxy.stats.counters import CounterTable
 from twemproxy.supervisor.statistics import Statistics
+from twemproxy.worker.build import codec_of
 from twemproxy.worker.data_plane import DataPlane
-from twemproxy.worker.main import codec_of
 
 
 def configuration(pool: PoolDirectives) -> PoolConfig:
@@ -33,8 +34,15 @@ def new_data_plane(config: PoolConfig, codec: Any, statistics: Statistics | None
     statistics = statistics or Statistics(Config((config,)))
     data_plane: Any = DataPlane(ERR, 16384, 100, 0)
     table = CounterTable(mmap.mmap(-1, statistics.slots.size))
-    data_plane.add_pool(config, codec, table, statistics.slots_of(config), lambda *_: None)
+    pool = data_plane.new_pool(config, codec, table, statistics.slots_of(config), lambda *_: None)
+    data_plane.pools.append(pool)
     return data_plane
+
+
+def replace_settings(data_plane: Any, config: PoolConfig, slots: PoolSlots) -> None:
+    """Replace the settings of the only pool of a data plane; call this in the thread of the data plane."""
+    [pool] = data_plane.pools
+    data_plane.update(pool, pool.prepare(config, slots))
 
 
 class InProcess:
@@ -47,7 +55,7 @@ class InProcess:
         self.data_plane = new_data_plane(config, codec_of(config), self._statistics)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
-        self.data_plane.listen([self._listener.fileno()])
+        self.data_plane.serve(self.data_plane.pools, {config.listen.address: self._listener.fileno()})
         self._clients: list[Connection] = []
         self._calls: SimpleQueue[tuple[Callable[[], object], Future[Any]]] = SimpleQueue()
         self._ours, self._theirs = socket.socketpair()
@@ -87,7 +95,7 @@ class InProcess:
     def replace_settings(self, **pool: object) -> None:
         """Replace the settings of the pool; ``pool``: the directives."""
         config = configuration(pool)
-        self.call(lambda: self.data_plane.replace_settings(0, config, self._statistics.slots_of(config)))
+        self.call(lambda: replace_settings(self.data_plane, config, self._statistics.slots_of(config)))
 
     def advance(self, milliseconds: int) -> None:
         """Let the clock of the data plane jump forward, and return when the timers that are due then have fired."""

@@ -14,7 +14,15 @@ from twemproxy.config.files import PLACES, Places, complete
 from twemproxy.config.loading import load
 from twemproxy.config.options import Options
 from twemproxy.config.warnings import warnings
-from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
+from twemproxy.stats.catalogue import (
+    POOL_FACTS,
+    POOL_METRICS,
+    PROCESS_FACTS,
+    PROCESS_METRICS,
+    SERVER_METRICS,
+    Fact,
+    Metric,
+)
 from twemproxy.supervisor import supervisor
 from twemproxy.supervisor.worker_process import WorkerProgram
 
@@ -166,7 +174,7 @@ def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
     assert max(map(len, lines)) <= 110
 
 
-def described(metrics: tuple[Metric, ...], *, added: bool) -> list[str]:
+def described(metrics: tuple[Metric | Fact, ...], *, added: bool) -> list[str]:
     return [f'  {metric.name:<20}"{metric.help}"' for metric in metrics if metric.added == added]
 
 
@@ -177,7 +185,12 @@ def test_described_statistics(capsys: Captured) -> None:
     expected = ["pool stats:", *described(POOL_METRICS, added=False), ""]
     expected += ["server stats:", *described(SERVER_METRICS, added=False)]
     assert nutcrackers == BANNER + "\n".join(expected)
-    expected = [*described(PROCESS_METRICS, added=True), ""]
+    expected = [*described((*PROCESS_METRICS, *PROCESS_FACTS), added=True), ""]
+    expected += [
+        "pool stats that only GET /stats.json shows:",
+        *described((*POOL_METRICS, *POOL_FACTS), added=True),
+        "",
+    ]
     expected += ["server stats that only GET /stats.json shows:", *described(SERVER_METRICS, added=True), ""]
     assert added == ["\n".join(expected)]
 

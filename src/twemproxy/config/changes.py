@@ -121,7 +121,7 @@ def changes(old: Config, new: Config) -> Changes:
     they listen on the same address: then the pool is renamed.
     """
     old_pools = {pool.name: pool for pool in old.pools}
-    former = _former_names(old, new)
+    former = former_names(old, new)
     differing = (_changes_of_pool(old_pools[former[pool.name]], pool) for pool in new.pools if pool.name in former)
     return Changes(
         added=tuple(pool.name for pool in new.pools if pool.name not in former),
@@ -130,8 +130,8 @@ def changes(old: Config, new: Config) -> Changes:
     )
 
 
-def _former_names(old: Config, new: Config) -> dict[str, str]:
-    """Return the names in the old configuration of the pools that both have, by name in the new one."""
+def former_names(old: Config, new: Config) -> dict[str, str]:
+    """Return the old names of the pools that both configurations have, by new name; see ``changes``."""
     old_names = {pool.name for pool in old.pools}
     new_names = {pool.name for pool in new.pools}
     gone: dict[Address, list[str]] = {}

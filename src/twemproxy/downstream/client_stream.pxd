@@ -75,6 +75,7 @@ cdef class ClientStream(LimitedStream):
     cdef bint is_subscribed(self) except -1
     cdef ClientTimer begin_timer(self)
     cdef int check_idleness(self) except -1
+    cdef int apply_settings(self) except -1
     cdef int close(self, int counter, str why) except -1
     cpdef int abort(self, str why) except -1
     cdef int defer_close(self, int counter, str why) except -1

@@ -381,6 +381,21 @@ class ClientStream(LimitedStream):
             self.session = self.pool.codec.session(self.pool, self)
         return self.session
 
+    def is_confined(self) -> bool:
+        """Whether the client has yet to authenticate."""
+        return self.confined
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def apply_settings(self) -> cython.int:
+        """The pool has other settings: without a password, nobody has to authenticate any more."""
+        if self.confined and not self.pool.settings.requires_auth:
+            self.confined = self.needs_planning = False
+            if self.session is not None:
+                self.session.authenticated = True
+                self.needs_planning = self.session.needs_planning
+        return self.check_idleness()
+
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def answer_here(self, request: Request, reply: bytes) -> cython.int:

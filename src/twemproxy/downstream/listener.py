@@ -19,6 +19,8 @@ from cython.cimports.twemproxy.upstream.server_pool import ServerPool
 
 # Microseconds without accepting after a failure.
 REST = cython.declare(cython.const[int64_t], 100_000)
+# Turns of accepting before a socket is closed: enough for a long backlog.
+LAST_TURNS = cython.declare(cython.const[cython.int], 64)
 WARN = cython.declare(cython.const[cython.int], 4)
 TOO_MANY = "max number of clients reached"
 
@@ -38,6 +40,18 @@ class Listener(Acceptor):
         self.timer = ChannelTimer(pool.loop.timers, self)
         pool.process_counters[TOTAL_CONNECTIONS] += 1
         pool.process_counters[CURR_CONNECTIONS] += 1
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def accept_waiting(self) -> cython.int:
+        """Accept the clients that wait now: closing the socket would reset their connections."""
+        before: cython.uint
+        for _ in range(LAST_TURNS):
+            before = self.pool.clients_seen
+            self.on_ready(READABLE)
+            if self.pool.clients_seen == before:
+                break
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -62,8 +76,8 @@ class Listener(Acceptor):
         transport = self.prepare(fd, self.pool.settings.keepalive)
         if self.pool.client_transport is not None:
             transport = self.pool.client_transport(transport)
-        self.next_number += 1
-        ClientConnection(transport, self.next_number, self.pool, self.admission)
+        self.pool.clients_seen += 1
+        ClientConnection(transport, self.pool.clients_seen, self.pool, self.admission)
         return 0
 
     @cython.cfunc

@@ -1,16 +1,23 @@
 """The messages between the supervisor and a worker, over a unix stream socket.
 
 On the wire, a message is a 4-byte big-endian length and that many bytes of MessagePack. The first message to a worker
-is ``Start``. The descriptors for the worker arrive with this message (SCM_RIGHTS), in this order: the memory of the
-counters, then one listening socket per pool, in pool order. At most 250 descriptors come with one sendmsg(2), and
-further ones with the next bytes of the same message.
+is ``Start``.
+
+Two messages to a worker bring descriptors (SCM_RIGHTS): ``Start`` the memory of the counters, then one listening socket
+per pool, in pool order; ``Prepare`` one listening socket per address of ``opened``. They arrive no later than the last
+byte of their message, and in the order of the messages. At most 250 descriptors come with one sendmsg(2), and further
+ones with the next bytes of the same message.
+
+A reload has two steps, so that all workers change together or none does. ``Prepare`` builds everything that the new
+configuration needs beside what serves clients. When all workers have answered without a problem, ``Commit`` puts it in
+place between two turns of the event loop; otherwise ``Abandon`` drops it. There is one reload at a time.
 """
 
 import struct
 
 import msgspec
 
-from twemproxy.config.pools import Config
+from twemproxy.config.pools import Address, Config
 
 _LENGTH = struct.Struct("!I")
 
@@ -31,10 +38,37 @@ class PoolSlots(msgspec.Struct, frozen=True):
     """Of each server, in the order of the configuration."""
 
 
+class ConfigStatus(msgspec.Struct, frozen=True):
+    """What statistics and INFO say about the configuration. Times are in seconds since the epoch."""
+
+    generation: int
+    """1 at the start; each reload that changes something adds 1."""
+    fingerprint: str
+    """See ``hashing.fingerprint``; equal configurations have equal ones."""
+    since: float
+    """When it was loaded."""
+    last_reload: str = ""
+    """The verdict of the last reload, empty before the first one."""
+    last_reload_at: float = 0
+    last_reload_failed: bool = False
+
+    def facts(self) -> dict[str, int | str]:
+        """The values of ``stats.catalogue.PROCESS_FACTS``, by name."""
+        return {
+            "config_generation": self.generation,
+            "config_fingerprint": self.fingerprint,
+            "config_loaded_at": int(self.since),
+            "last_reload_at": int(self.last_reload_at),
+            "last_reload_failed": int(self.last_reload_failed),
+            "last_reload": self.last_reload,
+        }
+
+
 class Start(msgspec.Struct, frozen=True, tag=True):
     """The first message: serve the pools of this configuration."""
 
     config: Config
+    status: ConfigStatus
     slots: tuple[PoolSlots, ...]
     """Of each pool, in the order of the configuration."""
     mbuf_size: int
@@ -55,6 +89,26 @@ class Resolved(msgspec.Struct, frozen=True, tag=True):
     error: str = ""
 
 
+class Prepare(msgspec.Struct, frozen=True, tag=True):
+    """Prepare to serve the pools of this configuration, and answer with ``Prepared``."""
+
+    config: Config
+    slots: tuple[PoolSlots, ...]
+    """As in ``Start``."""
+    client_limit: int
+    """As in ``Start``."""
+    opened: tuple[Address, ...]
+    """The addresses whose listening sockets come with the message; those of other pools are open already."""
+
+
+class Commit(msgspec.Struct, frozen=True, tag=True):
+    """Serve the prepared configuration from the next turn on, and answer with ``Committed``."""
+
+
+class Abandon(msgspec.Struct, frozen=True, tag=True):
+    """Drop what ``Prepare`` has prepared, if there is anything."""
+
+
 class SetLogLevel(msgspec.Struct, frozen=True, tag=True):
     """Set the log level, 0 to 11."""
 
@@ -63,6 +117,12 @@ class SetLogLevel(msgspec.Struct, frozen=True, tag=True):
 
 class ReopenLog(msgspec.Struct, frozen=True, tag=True):
     """Close and reopen the log file."""
+
+
+class SetConfigStatus(msgspec.Struct, frozen=True, tag=True):
+    """Show this in INFO from now on."""
+
+    status: ConfigStatus
 
 
 class Quiesce(msgspec.Struct, frozen=True, tag=True):
@@ -89,6 +149,17 @@ class Quiesced(msgspec.Struct, frozen=True, tag=True):
     """The answer to ``Quiesce``. The worker keeps serving."""
 
 
+class Prepared(msgspec.Struct, frozen=True, tag=True):
+    """The answer to ``Prepare``."""
+
+    problem: str = ""
+    """Why the configuration cannot be served; empty: it can."""
+
+
+class Committed(msgspec.Struct, frozen=True, tag=True):
+    """The answer to ``Commit``: requests that arrive from now on go by the new configuration."""
+
+
 class Resolve(msgspec.Struct, frozen=True, tag=True):
     """Look up a host name. The worker sends no second request for the same host and port before the answer."""
 
@@ -96,8 +167,8 @@ class Resolve(msgspec.Struct, frozen=True, tag=True):
     port: int
 
 
-ToWorker = Start | Resolved | SetLogLevel | ReopenLog | Quiesce | Drain
-ToSupervisor = Ready | Quiesced | Resolve
+ToWorker = Start | Resolved | Prepare | Commit | Abandon | SetConfigStatus | SetLogLevel | ReopenLog | Quiesce | Drain
+ToSupervisor = Ready | Prepared | Committed | Quiesced | Resolve
 
 _to_worker = msgspec.msgpack.Decoder(ToWorker)
 _to_supervisor = msgspec.msgpack.Decoder(ToSupervisor)

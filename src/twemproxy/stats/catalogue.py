@@ -55,3 +55,24 @@ SERVER_METRICS = (
     Metric("out_queue_bytes", "gauge", "current request bytes in outgoing queue"),
     Metric("requests_resent", "counter", "requests sent once more on another connection", added=True),
 )
+
+
+class Fact(NamedTuple):
+    """A text or number about the configuration; nutcracker lacks all of them, so only the full document has it."""
+
+    name: str
+    help: str
+    added: bool = True
+    """As in ``Metric``."""
+
+
+PROCESS_FACTS = (
+    Fact("config_generation", "1 at the start, one more with each reload that changes something"),
+    Fact("config_fingerprint", "equal for equal configurations"),
+    Fact("config_loaded_at", "when the configuration in use was loaded, in seconds since epoch"),
+    Fact("last_reload_at", "when the last reload ended, in seconds since epoch, 0 before the first one"),
+    Fact("last_reload_failed", "1 if the last reload failed and the former configuration stays in use, otherwise 0"),
+    Fact("last_reload", "what the last reload has changed, or why it failed"),
+)
+
+POOL_FACTS = (Fact("ring_fingerprint", "equal for pools that place each key on the server of the same name"),)

@@ -5,7 +5,7 @@ and tells the workers. The memory of a table is reserved for more slots than the
 provides it when it is written.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
 
@@ -47,6 +47,14 @@ class CounterSlots:
     def of_server(self, pool: str, server: str) -> int:
         """The slot of a server, allocated by the first call. Raises SlotsFull."""
         return self._slot((pool, server), SERVER_METRICS)
+
+    def rename(self, former_names: Mapping[str, str]) -> None:
+        """Give the slots of renamed pools, and of their servers, to their new names.
+
+        ``former_names``: former name by name; pools with equal names stay.
+        """
+        names = {former: name for name, former in former_names.items() if name != former}
+        self._slots = {(names.get(pool, pool), *server): slot for (pool, *server), slot in self._slots.items()}
 
     def _slot(self, identity: tuple[str, ...], metrics: Sequence[Metric]) -> int:
         if identity not in self._slots:

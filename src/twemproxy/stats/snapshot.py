@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
+from twemproxy.stats.catalogue import POOL_FACTS, POOL_METRICS, PROCESS_FACTS, PROCESS_METRICS, SERVER_METRICS, Metric
 from twemproxy.stats.slots import CounterSlots
 
 _SIGN_BIT = 1 << 63
@@ -41,6 +41,19 @@ class PoolNames(NamedTuple):
 
     pool: str
     servers: tuple[str, ...]
+
+
+Facts = dict[str, int | str]
+"""Values by the name of a ``catalogue.Fact``."""
+
+
+class ConfigFacts(NamedTuple):
+    """The facts about the configuration."""
+
+    process: Facts
+    """Of ``PROCESS_FACTS``."""
+    pools: dict[str, Facts]
+    """Of ``POOL_FACTS``, by the name of the pool."""
 
 
 def take(tables: Sequence[Sequence[int]], slots: CounterSlots, names: Sequence[PoolNames]) -> Snapshot:
@@ -79,38 +92,51 @@ def _sum(tables: Sequence[Sequence[int]], position: int, metrics: Sequence[Metri
     return values
 
 
-def render(snapshot: Snapshot, *, source: str, version: str, uptime: int, timestamp: int, full: bool = False) -> bytes:
+def render(
+    snapshot: Snapshot, *, source: str, version: str, uptime: int, timestamp: int, facts: ConfigFacts | None = None
+) -> bytes:
     """Return the document of the statistics port, with the spacing of nutcracker 0.5.0 and a final newline.
 
-    ``source``: the host name. ``uptime``: seconds since the start. ``timestamp``: seconds since the epoch. ``full``:
-    whether each object ends with its metrics that nutcracker lacks.
+    ``source``: the host name. ``uptime``: seconds since the start. ``timestamp``: seconds since the epoch. ``facts``:
+    with them it is the full document, in which each object ends with what nutcracker lacks.
     """
     head = (
         f'"service":"nutcracker", "source":{_quoted(source)}, "version":{_quoted(version)}, '
         f'"uptime":{uptime}, "timestamp":{timestamp}, '
     )
-    pools = ",".join(
-        _object(pool.name, pool.values, POOL_METRICS, full, ",".join(_server(server, full) for server in pool.servers))
-        for pool in snapshot.pools
-    )
-    return f"{{{head}{_members(snapshot.values, PROCESS_METRICS, full, pools)}}}\n".encode()
+    full = facts is not None
+    pools = []
+    for pool in snapshot.pools:
+        servers = ",".join(
+            _object(server.name, _members(server.values, SERVER_METRICS, full)) for server in pool.servers
+        )
+        added = [(fact.name, facts.pools[pool.name][fact.name]) for fact in POOL_FACTS] if facts else []
+        pools.append(_object(pool.name, _members(pool.values, POOL_METRICS, full, servers, added)))
+    added = [(fact.name, facts.process[fact.name]) for fact in PROCESS_FACTS] if facts else []
+    return f"{{{head}{_members(snapshot.values, PROCESS_METRICS, full, ','.join(pools), added)}}}\n".encode()
 
 
-def _server(server: ServerSnapshot, full: bool) -> str:
-    return _object(server.name, server.values, SERVER_METRICS, full)
+def _object(name: str, members: str) -> str:
+    return f"{_quoted(name)}: {{{members}}}"
 
 
-def _object(name: str, values: dict[str, int], metrics: Sequence[Metric], full: bool, objects: str = "") -> str:
-    return f"{_quoted(name)}: {{{_members(values, metrics, full, objects)}}}"
+def _members(
+    values: dict[str, int],
+    metrics: Sequence[Metric],
+    full: bool,
+    objects: str = "",
+    added: Sequence[tuple[str, int | str]] = (),
+) -> str:
+    """Return the members of an object: nutcracker's metrics, then ``objects``, then, if ``full``, all that was added.
 
-
-def _members(values: dict[str, int], metrics: Sequence[Metric], full: bool, objects: str = "") -> str:
-    """Return the members of an object: nutcracker's metrics, then ``objects``, then the added metrics if ``full``."""
+    ``added``: what is added beside metrics.
+    """
     parts = [f'"{metric.name}":{values[metric.name]}' for metric in metrics if not metric.added]
     if objects:
         parts.append(objects)
     if full:
         parts += [f'"{metric.name}":{values[metric.name]}' for metric in metrics if metric.added]
+        parts += [f'"{name}":{_quoted(value) if isinstance(value, str) else value}' for name, value in added]
     return ", ".join(parts)
 
 

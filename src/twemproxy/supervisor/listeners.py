@@ -3,11 +3,12 @@
 import os
 import socket
 import stat
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
 from twemproxy.config.addresses import AddressError, resolve_listen
-from twemproxy.config.pools import Address, PoolConfig
+from twemproxy.config.pools import Address, Config, PoolConfig
 from twemproxy.supervisor.errors import StartError
 
 _EVERY_PERMISSION: Final = 0o777
@@ -25,6 +26,7 @@ class Listener:
         """
         self._path = ""
         self._file = (0, 0)
+        self._reuse_port = reuse_port
         family, where = resolve_listen(address)
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -40,6 +42,21 @@ class Listener:
         except BaseException:
             self.close()
             raise
+
+    def share_port(self, shared: bool) -> None:
+        """Let other sockets listen on the port, too, for a while; False: only if ``reuse_port`` says so."""
+        if not self._path:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared or self._reuse_port)
+
+    def set_options(self, *, backlog: int, permission: int, reuse_port: bool) -> None:
+        """Change the options of the open socket; see the constructor. Permission 0 leaves the mode as it is."""
+        self._reuse_port = reuse_port
+        self.socket.listen(backlog)
+        self.share_port(False)
+        if self._path and permission:
+            with suppress(OSError):
+                if _identity(self._path) == self._file:
+                    os.chmod(self._path, permission)
 
     def close(self) -> None:
         """Close the socket, and remove the file of a unix socket unless another file has replaced it."""
@@ -69,11 +86,73 @@ class Listener:
         self._file = _identity(path)
 
 
-def listen_on_pool(pool: PoolConfig) -> Listener:
-    """Open the listener of a pool and return it. Raises StartError."""
+class PoolListeners:
+    """The listening sockets of the pools: one per address."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[Address, Listener] = {}
+
+    def open(self, config: Config) -> list[Address]:
+        """Listen on the addresses of this configuration; returns those that were not open before.
+
+        ``backlog``, ``reuseport`` and permissions of open sockets stay until ``keep``. Raises StartError, and then
+        nothing has changed.
+        """
+        opened: list[Address] = []
+        for pool in config.pools:
+            address = pool.listen.address
+            if address in self._listeners:
+                continue
+            try:
+                self._listeners[address] = self._listen(pool)
+            except StartError:
+                self.close(opened)
+                raise
+            opened.append(address)
+        return opened
+
+    def descriptors(self, addresses: Sequence[Address]) -> list[int]:
+        """The descriptors of the sockets on these addresses."""
+        return [self._listeners[address].socket.fileno() for address in addresses]
+
+    def keep(self, config: Config) -> None:
+        """Close the sockets that this configuration does not have, and give the others its options."""
+        self.close(self._listeners.keys() - {pool.listen.address for pool in config.pools})
+        for pool in config.pools:
+            listener = self._listeners[pool.listen.address]
+            listener.set_options(backlog=pool.backlog, permission=pool.listen.permission, reuse_port=pool.reuseport)
+
+    def close(self, addresses: Iterable[Address]) -> None:
+        """Close the sockets on these addresses."""
+        for address in addresses:
+            self._listeners.pop(address).close()
+
+    def close_all(self) -> None:
+        """Close all sockets."""
+        self.close(list(self._listeners))
+
+    def _listen(self, pool: PoolConfig) -> Listener:
+        """A socket for the pool. One at another address of the same port may be open: it may be about to be closed."""
+        port = pool.listen.address.port
+        same_port = [each for at, each in self._listeners.items() if port and at.port == port]
+        for listener in same_port:
+            listener.share_port(True)
+        try:
+            return listen_on(pool, share_port=bool(same_port))
+        finally:
+            for listener in same_port:
+                listener.share_port(False)
+
+
+def listen_on(pool: PoolConfig, *, share_port: bool = False) -> Listener:
+    """Open the listener of a pool and return it. Raises StartError.
+
+    ``share_port``: even if another socket of this process listens on the port, see ``Listener.share_port``.
+    """
     listen = pool.listen
+    reuse_port = pool.reuseport or share_port
     try:
-        return Listener(listen.address, backlog=pool.backlog, permission=listen.permission, reuse_port=pool.reuseport)
+        return Listener(listen.address, backlog=pool.backlog, permission=listen.permission, reuse_port=reuse_port)
     except (OSError, ValueError) as error:
         raise StartError(f"pool '{pool.name}': listen on '{listen.text}' failed: {_reason(error)}") from error
 

@@ -9,7 +9,7 @@ import msgspec
 
 from twemproxy import log
 from twemproxy.config.changes import changes, former_names
-from twemproxy.config.fingerprint import config_fingerprint, ring_fingerprint
+from twemproxy.config.fingerprint import config_fingerprint, pool_fingerprint
 from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.options import Options
 from twemproxy.config.pools import Config
@@ -20,10 +20,14 @@ from twemproxy.supervisor.descriptors import Division, divide, raise_open_files_
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.listeners import PoolListeners
 from twemproxy.supervisor.statistics import Statistics
+from twemproxy.supervisor.threads import in_thread
 from twemproxy.supervisor.worker_slot import WorkerSlot
 
 PREPARE_TIME: Final = 5.0
 """Seconds that the workers have to prepare a configuration; then the reload fails."""
+
+MOST_SHOWN: Final = 5
+"""Differences that statistics and INFO show of a reload; the log has all of them."""
 
 UNCHANGED: Final = "nothing differs from the configuration that is served"
 
@@ -32,6 +36,12 @@ _logger = log.get_logger(__name__)
 
 class ReloadFailed(Exception):
     """A configuration cannot be served; the former one still is. The text says why, in one line per reason."""
+
+
+def _summary(lines: Sequence[str]) -> str:
+    """One line for the statistics."""
+    more = len(lines) - MOST_SHOWN
+    return "; ".join([*lines[:MOST_SHOWN], f"and {more} more, see the log"] if more > 0 else lines)
 
 
 class ServedConfig:
@@ -45,12 +55,12 @@ class ServedConfig:
         self.listeners = PoolListeners()
         """The owner opens them for the first configuration."""
         self.statistics = Statistics(config)
-        self.status = ConfigStatus(1, config_fingerprint(config), time.time())
+        self.status = ConfigStatus(1, "", time.time())
+        """Its fingerprint is set by ``identify``."""
         self._options = options
         self._worker_count = workers
         self._open_files = raise_open_files_limit()
-        self._division: Division | None = None
-        self._division = self._divide(config)
+        self._division = self._divide(config, None)
         self._rings = self._ring_fingerprints(config)
         self._reloading = asyncio.Lock()
 
@@ -73,18 +83,20 @@ class ServedConfig:
         return self.statistics.document(self._facts() if full else None)
 
     def _facts(self) -> ConfigFacts:
-        status = self.status
         return ConfigFacts(
-            {
-                "config_generation": status.generation,
-                "config_fingerprint": status.fingerprint,
-                "config_loaded_at": int(status.since),
-                "last_reload_at": int(status.last_reload_at),
-                "last_reload_failed": int(status.last_reload_failed),
-                "last_reload": status.last_reload,
-            },
+            self.status.facts(),
             {pool.name: {"ring_fingerprint": self._rings[pool.name]} for pool in self.config.pools},
         )
+
+    def identify(self) -> None:
+        """Compute the fingerprint of the first configuration, which takes some time, and tell the workers."""
+        self._set_status(fingerprint=config_fingerprint(self.config))
+
+    def _set_status(self, **fields: object) -> None:
+        """Change fields of the status, and tell the workers."""
+        self.status = msgspec.structs.replace(self.status, **fields)
+        for worker in self.workers:
+            worker.send(SetConfigStatus(self.status))
 
     async def reload(self) -> list[str]:
         """Read the configuration file anew and serve it; returns what has changed, one line per difference.
@@ -95,10 +107,11 @@ class ServedConfig:
             try:
                 lines = await self._replace(await self._load())
             except ReloadFailed as error:
-                self._tell(f"failed: {error}", failed=True)
+                self._set_status(last_reload=f"failed: {error}", last_reload_at=time.time(), last_reload_failed=True)
                 _logger.error("reload failed, the former configuration stays in use: %s", error)
                 raise
-            self._tell("; ".join(lines) if lines else UNCHANGED, failed=False)
+            verdict = _summary(lines) if lines else UNCHANGED
+            self._set_status(last_reload=verdict, last_reload_at=time.time(), last_reload_failed=False)
             generation = self.status.generation
             _logger.log(log.NOTICE, "reload: generation %d, fingerprint %s", generation, self.status.fingerprint)
             for line in lines or [UNCHANGED]:
@@ -108,7 +121,7 @@ class ServedConfig:
     async def _load(self) -> Config:
         try:
             # Looking up the host of a listener may take long.
-            return await asyncio.to_thread(load, self._options.conf_file)
+            return await in_thread(load, self._options.conf_file)
         except ConfigError as error:
             raise ReloadFailed(str(error)) from error
 
@@ -123,7 +136,7 @@ class ServedConfig:
         except StartError as error:
             raise ReloadFailed(str(error)) from error
         try:
-            division = self._divide(config)
+            division = self._divide(config, self._division)
             slots = self.statistics.allocate(config, former)
             prepare = Prepare(config, slots, division.clients, tuple(opened))
             await self._prepare(prepare, self.listeners.descriptors(opened))
@@ -136,10 +149,8 @@ class ServedConfig:
             raise
         # From here on nothing can fail: a worker that cannot go on is replaced by one with the new configuration.
         self.config, self._division, self._rings = config, division, self._ring_fingerprints(config)
-        now = time.time()
-        fingerprint = config_fingerprint(config)
-        self.status = msgspec.structs.replace(
-            self.status, generation=self.status.generation + 1, fingerprint=fingerprint, since=now
+        self._set_status(
+            generation=self.status.generation + 1, fingerprint=config_fingerprint(config), since=time.time()
         )
         self.statistics.rename(former)
         self.statistics.show(config)
@@ -159,21 +170,13 @@ class ServedConfig:
             if problem := answer.result():
                 raise ReloadFailed(problem)
 
-    def _tell(self, verdict: str, *, failed: bool) -> None:
-        """Record the verdict of a reload, and tell the workers."""
-        self.status = msgspec.structs.replace(
-            self.status, last_reload=verdict, last_reload_at=time.time(), last_reload_failed=failed
-        )
-        for worker in self.workers:
-            worker.send(SetConfigStatus(self.status))
-
     @staticmethod
     def _ring_fingerprints(config: Config) -> dict[str, str]:
-        return {pool.name: ring_fingerprint(pool) for pool in config.pools}
+        return {pool.name: pool_fingerprint(pool) for pool in config.pools}
 
-    def _divide(self, config: Config) -> Division:
-        """Divide the descriptors; logged if that differs from the division in use."""
+    def _divide(self, config: Config, former: Division | None) -> Division:
+        """Divide the descriptors; logged if that differs from the ``former`` division."""
         division = divide(config, self._open_files)
-        if division != self._division:
+        if division != former:
             _logger.log(log.WARN if division.is_small() else log.INFO, "%s", division)
         return division

@@ -13,14 +13,13 @@ from twemproxy.admin.stats_port import StatsPort
 from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.options import Options
 from twemproxy.config.pools import Config
-from twemproxy.ipc.messages import LogSettings, ReopenLog, SetLogLevel, Start, ToWorker
+from twemproxy.ipc.messages import LogSettings, ReopenLog, SetLogLevel, ToWorker
 from twemproxy.supervisor.daemon import daemonize
-from twemproxy.supervisor.descriptors import divide, raise_open_files_limit
 from twemproxy.supervisor.errors import StartError
-from twemproxy.supervisor.listeners import Listener, listen_for_stats, listen_on_pool
+from twemproxy.supervisor.listeners import listen_for_stats
 from twemproxy.supervisor.pidfile import PidFile
 from twemproxy.supervisor.resolver import Resolver
-from twemproxy.supervisor.statistics import Statistics
+from twemproxy.supervisor.served_config import ReloadFailed, ServedConfig
 from twemproxy.supervisor.stats_log import StatsLog
 from twemproxy.supervisor.worker_process import PYTHON_WORKER, WorkerProgram
 from twemproxy.supervisor.worker_slot import WorkerSlot
@@ -70,6 +69,8 @@ class Supervisor:
         self._is_draining = False
         self._slots: list[WorkerSlot] = []
         self._stats_log: StatsLog | None = None
+        self._served: ServedConfig | None = None
+        self._reloads: set[asyncio.Task[list[str]]] = set()
 
     async def run(self) -> int:
         """Run the proxy as ``run`` of the module does; the log must be open. Returns the exit status."""
@@ -103,41 +104,31 @@ class Supervisor:
         """Open the sockets, run the workers, and return when they have exited."""
         config = load(self._options.conf_file)
         _logger.log(log.NOTICE, "configuration file '%s'", self._options.conf_file)
-        statistics = Statistics(config)
-        stats_port = StatsPort(statistics.document)
+        served = ServedConfig(config, self._options, self._worker_count)
+        stats_port = StatsPort(served.document)
         stats_listener = listen_for_stats(self._options.stats_addr, self._options.stats_port)
         with ExitStack() as doors:
             doors.callback(stats_listener.close)
             await stats_port.open(stats_listener.socket)
             doors.callback(stats_port.close)
-            listeners = []
-            for pool in config.pools:
-                listeners.append(listen_on_pool(pool))
-                doors.callback(listeners[-1].close)
-            self._make_slots(config, statistics, listeners)
-            self._stats_log = StatsLog(self._options.stats_interval, statistics.take)
+            served.listeners.open(config)
+            doors.callback(served.listeners.close_all)
+            self._make_slots(served)
+            self._stats_log = StatsLog(self._options.stats_interval, served.statistics.take)
             held.callback(self._stats_log.stop)
+            self._served = served
             await self._run_workers(config, doors)
 
-    def _make_slots(self, config: Config, statistics: Statistics, listeners: Sequence[Listener]) -> None:
-        division = divide(config, raise_open_files_limit())
-        _logger.log(log.WARN if division.is_small() else log.INFO, "%s", division)
-        memory = self._options.max_memory // self._worker_count
-
-        def start() -> Start:
-            settings = LogSettings(log.current_level(), self._options.log_path)
-            slots = tuple(map(statistics.slots_of, config.pools))
-            return Start(config, slots, self._options.mbuf_size, settings, division.clients, memory)
-
+    def _make_slots(self, served: ServedConfig) -> None:
         resolver = Resolver()
-        descriptors = [listener.socket.fileno() for listener in listeners]
         for number in range(1, self._worker_count + 1):
             try:
-                slot = WorkerSlot(self._program, number, statistics.slots, start, descriptors, resolver)
+                slot = WorkerSlot(self._program, number, served.statistics.slots, served.start, resolver)
             except OSError as error:
                 raise StartError(f"no memory for the counters: {error.strerror}") from error
-            statistics.tables.append(slot.table)
-            self._slots.append(slot)
+            served.statistics.tables.append(slot.table)
+            served.workers.append(slot)
+        self._slots = served.workers
 
     async def _run_workers(self, config: Config, doors: ExitStack) -> None:
         """Run the workers until all have exited.
@@ -153,6 +144,8 @@ class Supervisor:
         finally:
             stop.cancel()
             announcement.cancel()
+            for reload in self._reloads:
+                reload.cancel()
         rest = await self._quiesce(workers) if self._stopping.is_set() else 0
         doors.close()
         self._drain(rest)
@@ -203,13 +196,15 @@ class Supervisor:
             self._stats_log.follow_level()
         where = ", ".join(f"{pool.name} on {pool.listen.text}" for pool in config.pools)
         _logger.log(log.NOTICE, "ready: %s", where)
+        if self._served is not None:
+            self._served.identify()
 
     def _watch_signals(self) -> None:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_IGN)
         loop = asyncio.get_running_loop()
         actions: tuple[tuple[signal.Signals, str, Callable[[], None] | None], ...] = (
-            (signal.SIGUSR1, "", None),
+            (signal.SIGUSR1, ", reloading the configuration", self._reload),
             (signal.SIGUSR2, "", None),
             (signal.SIGTTIN, ", up logging level", lambda: self._change_level(+1)),
             (signal.SIGTTOU, ", down logging level", lambda: self._change_level(-1)),
@@ -242,6 +237,21 @@ class Supervisor:
         except log.LogError as error:
             _logger.error("%s", error)
         self._tell_workers(ReopenLog())
+
+    def _reload(self) -> None:
+        """Begin to reload the configuration, unless the proxy stops or has not started yet."""
+        if self._served is not None and not self._stopping.is_set():
+            task = asyncio.create_task(self._served.reload())
+            self._reloads.add(task)
+            task.add_done_callback(self._reload_ended)
+
+    def _reload_ended(self, task: asyncio.Task[list[str]]) -> None:
+        self._reloads.discard(task)
+        if not task.cancelled() and isinstance(task.exception(), ReloadFailed):
+            # It is in the log.
+            return
+        if not task.cancelled():
+            task.result()
 
     def _stop(self) -> None:
         """Stop the proxy by draining the workers; a second call ends the drain at once."""

@@ -6,13 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from twemproxy import log
-from twemproxy.ipc.messages import MessageStream, Start, ToSupervisor, ToWorker, encode
+from twemproxy.ipc import descriptors
+from twemproxy.ipc.messages import MessageStream, ToSupervisor, ToWorker, encode
 
 
 class WorkerProgram(NamedTuple):
@@ -40,64 +42,54 @@ SUPERVISORS_SIGNALS: Final = (
 LEAVE_TIME: Final = 1.0
 """Longest time in seconds between a worker's exit and the end of its socket, in either order; then it is killed."""
 
-_DESCRIPTORS_AT_A_TIME: Final = 250
-"""Descriptors per sendmsg(2); the kernel's limit is 253 (SCM_MAX_FD)."""
-_FIRST_PART: Final = 32768
-"""Bytes that a new socket accepts without blocking."""
+_RECEIVE_SIZE: Final = 65536
 
 _logger = log.get_logger(__name__)
 
 
-class WorkerProcess(asyncio.Protocol):
-    """A running worker, which is also the asyncio protocol of its control socket. Use ``spawn`` to create one."""
+class WorkerProcess:
+    """A running worker."""
 
-    def __init__(self, on_message: Callable[["WorkerProcess", ToSupervisor], None]) -> None:
+    def __init__(
+        self, program: WorkerProgram, number: int, on_message: Callable[["WorkerProcess", ToSupervisor], None]
+    ) -> None:
+        """Start the worker with this number; its first message must be ``Start``.
+
+        ``on_message``: called with each message from the worker. Raises OSError if the system cannot start the worker.
+        """
         self._on_message = on_message
         self._stream = MessageStream(for_worker=False)
+        self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()
         self._closed = asyncio.Event()
         self._exited = asyncio.Event()
-        self._transport: asyncio.Transport
-        self._process: subprocess.Popen[bytes]
-
-    @classmethod
-    async def spawn(
-        cls,
-        program: WorkerProgram,
-        number: int,
-        start: Start,
-        descriptors: Sequence[int],
-        on_message: Callable[["WorkerProcess", ToSupervisor], None],
-    ) -> "WorkerProcess":
-        """Start the worker with this number, and send it the first message ``start``.
-
-        ``descriptors``: sent with this message, see ``ipc``. ``on_message``: called with each message from
-        the worker. Raises OSError if the system cannot start the worker.
-        """
-        self = cls(on_message)
-        ours, theirs = socket.socketpair()
+        self._loop = asyncio.get_running_loop()
+        self._socket, theirs = socket.socketpair()
         try:
-            ours.setblocking(False)
-            rest = _send_with_descriptors(ours, encode(start), descriptors)
+            self._socket.setblocking(False)
             self._process = _spawn(program, number, theirs)
         except BaseException:
-            ours.close()
+            self._socket.close()
             raise
         finally:
             theirs.close()
         self._watch_exit()
-        self._transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
-        self._transport.write(rest)
-        return self
+        self._loop.add_reader(self._socket, self._receive)
 
     @property
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
 
-    def send(self, message: ToWorker) -> None:
-        """Send the worker a message. The message is dropped if the control socket is closed, as after an exit."""
-        if not self._transport.is_closing():
-            self._transport.write(encode(message))
+    def send(self, message: ToWorker, descriptors: Sequence[int] = ()) -> None:
+        """Send the worker a message, which is dropped if the control socket is closed, as after an exit.
+
+        ``descriptors``: sent with it, see ``ipc.messages``; the caller may close them at once.
+        """
+        if self._closed.is_set():
+            return
+        self._unsent.append((encode(message), [os.dup(each) for each in descriptors]))
+        if len(self._unsent) == 1:
+            self._flush()
 
     def kill(self) -> None:
         """Kill the process, if it has not exited."""
@@ -109,36 +101,74 @@ class WorkerProcess(asyncio.Protocol):
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait(ends, timeout=LEAVE_TIME)
         self.kill()
-        self._transport.abort()
+        self._close()
         await asyncio.wait(ends)
         return _describe(self._process.returncode)
 
-    def data_received(self, data: bytes) -> None:
-        """Handle bytes from the worker, as asyncio.Protocol; an invalid message closes the control socket."""
+    def _flush(self) -> None:
+        """Send what the control socket takes now; the rest follows when it takes more."""
+        self._loop.remove_writer(self._socket)
+        while self._unsent:
+            data, carried = self._unsent[0]
+            try:
+                data, left = descriptors.send(self._socket, data, carried)
+            except BlockingIOError:
+                self._loop.add_writer(self._socket, self._flush)
+                return
+            except OSError:  # the worker has closed the socket: its exit is noticed elsewhere
+                self._drop_unsent()
+                return
+            for each in carried[: len(carried) - len(left)]:
+                os.close(each)
+            if data:
+                self._unsent[0] = (data, left)
+            else:
+                self._unsent.popleft()
+
+    def _drop_unsent(self) -> None:
+        for _, carried in self._unsent:
+            for each in carried:
+                os.close(each)
+        self._unsent.clear()
+
+    def _receive(self) -> None:
+        try:
+            data = self._socket.recv(_RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close()
+            return
         try:
             messages = self._stream.feed(data)
         except msgspec.DecodeError as error:
             _logger.critical("worker %d sent an invalid message: %s", self.pid, error)
-            self._transport.abort()
+            self._close()
             return
         for message in messages:
             self._on_message(self, message)  # type: ignore[arg-type]
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """Note that the control socket is closed, as asyncio.Protocol."""
-        self._closed.set()
+    def _close(self) -> None:
+        """Close the control socket."""
+        if not self._closed.is_set():
+            self._closed.set()
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._drop_unsent()
+            self._socket.close()
 
     def _watch_exit(self) -> None:
-        loop = asyncio.get_running_loop()
         descriptor = os.pidfd_open(self._process.pid)
 
         def reap() -> None:
-            loop.remove_reader(descriptor)
+            self._loop.remove_reader(descriptor)
             os.close(descriptor)
             self._process.wait()
             self._exited.set()
 
-        loop.add_reader(descriptor, reap)
+        self._loop.add_reader(descriptor, reap)
 
 
 def _spawn(program: WorkerProgram, number: int, control: socket.socket) -> subprocess.Popen[bytes]:
@@ -149,16 +179,6 @@ def _spawn(program: WorkerProgram, number: int, control: socket.socket) -> subpr
         return subprocess.Popen(command, executable=program.path, stdin=control.fileno())
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _send_with_descriptors(to: socket.socket, data: bytes, descriptors: Sequence[int]) -> bytes:
-    """Send all descriptors with the beginning of ``data``; returns the part of ``data`` that is not sent yet."""
-    for first in range(0, len(descriptors), _DESCRIPTORS_AT_A_TIME):
-        some = descriptors[first : first + _DESCRIPTORS_AT_A_TIME]
-        is_last = first + _DESCRIPTORS_AT_A_TIME >= len(descriptors)
-        sent = socket.send_fds(to, [data[: _FIRST_PART if is_last else 1]], list(some))
-        data = data[sent:]
-    return data
 
 
 def _describe(status: int) -> str:

@@ -7,7 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from twemproxy import log
-from twemproxy.ipc.messages import Drain, Quiesce, Quiesced, Ready, Resolve, Start, ToSupervisor, ToWorker
+from twemproxy.ipc.messages import (
+    Commit,
+    Committed,
+    Drain,
+    Prepare,
+    Prepared,
+    Quiesce,
+    Quiesced,
+    Ready,
+    Resolve,
+    Start,
+    ToSupervisor,
+    ToWorker,
+)
 from twemproxy.stats.slots import CounterSlots
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.resolver import Resolver
@@ -18,6 +31,8 @@ FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 10.0
 STEADY_TIME: Final = 30.0
 """Seconds. After a worker has lived for longer, the next delay is FIRST_DELAY."""
+COMMIT_TIME: Final = 5.0
+"""Seconds that a worker has to serve what it has prepared; then it is killed."""
 CUT_OFF_TIME: Final = 1.0
 """Seconds that a worker has for its exit after the time of its drain; then it is killed."""
 
@@ -39,13 +54,12 @@ class WorkerSlot:
         program: WorkerProgram,
         number: int,
         counters: CounterSlots,
-        start: Callable[[], Start],
-        listeners: Sequence[int],
+        start: Callable[[], tuple[Start, Sequence[int]]],
         resolver: Resolver,
     ) -> None:
         """Allocate the counters; ``run`` starts the process.
 
-        ``number``: of the worker, from 1. ``start``: returns the first message for a new process. ``listeners``: the
+        ``number``: of the worker, from 1. ``start``: returns the first message for a new process, and the
         descriptors of the listening sockets, one per pool, in pool order. Raises OSError without memory for the
         counters.
         """
@@ -58,12 +72,14 @@ class WorkerSlot:
         os.ftruncate(self._memory_descriptor, counters.size)
         self.table = memoryview(mmap.mmap(self._memory_descriptor, counters.size)).cast("Q")
         """The counters, as unsigned 64-bit words."""
-        self._descriptors = (self._memory_descriptor, *listeners)
         self.ready = asyncio.Event()
         """Set when a process of this slot has reported ``Ready``."""
         self.quiesced = asyncio.Event()
         """Set when the requests that were in flight at ``quiesce`` have replies."""
         self._process: WorkerProcess | None = None
+        self._preparing: WorkerProcess | None = None
+        self._prepared: asyncio.Future[str] | None = None
+        self._committed: asyncio.Future[None] | None = None
         self._quiesce: Quiesce | None = None
         self._drain: Drain | None = None
         self._draining = asyncio.Event()
@@ -96,6 +112,38 @@ class WorkerSlot:
         """Send a message to the process, if there is one."""
         if self._process is not None:
             self._process.send(message)
+
+    async def prepare(self, prepare: Prepare, listeners: Sequence[int]) -> str:
+        """Have the process prepare a reload; returns the problem, empty if there is none.
+
+        ``listeners``: the descriptors of ``Prepare.opened``. A slot whose process is about to be replaced has nothing
+        to prepare: the next process starts with the configuration that is in use by then.
+        """
+        self._preparing = self._process
+        if self._process is None:
+            return ""
+        self._prepared = asyncio.get_running_loop().create_future()
+        self._process.send(prepare, listeners)
+        return await self._prepared
+
+    async def commit(self) -> None:
+        """Have the process serve what it has prepared; returns when it does, or has exited.
+
+        A process that was started in the meantime has the former configuration, and is replaced by another one.
+        """
+        if self._process is None:
+            return
+        if self._process is not self._preparing:
+            self._process.kill()
+            return
+        self._committed = asyncio.get_running_loop().create_future()
+        self._process.send(Commit())
+        try:
+            await asyncio.wait_for(self._committed, COMMIT_TIME)
+        except TimeoutError:
+            if self._process is self._preparing:
+                _logger.warning("worker %d does not take the new configuration and is killed", self._process.pid)
+                self._process.kill()
 
     def quiesce(self, patience: float) -> None:
         """Have the process answer the requests in flight and keep serving; then ``quiesced`` is set.
@@ -132,11 +180,11 @@ class WorkerSlot:
     async def _run_process(self) -> str:
         """Run a process until it exits; returns how it exited, or why it could not be started, as text for the log."""
         try:
-            process = await WorkerProcess.spawn(
-                self._program, self._number, self._start(), self._descriptors, self._on_message
-            )
+            process = WorkerProcess(self._program, self._number, self._on_message)
         except OSError as error:
             return f"a worker could not be started ({error.strerror or error})"
+        start, listeners = self._start()
+        process.send(start, (self._memory_descriptor, *listeners))
         self._process = process
         if self._quiesce is not None:
             process.send(self._quiesce)
@@ -147,6 +195,10 @@ class WorkerSlot:
         finally:
             self._process = None
             process.kill()
+            if self._prepared is not None and not self._prepared.done():
+                self._prepared.set_result("a worker has exited")
+            if self._committed is not None and not self._committed.done():
+                self._committed.set_result(None)
             if self._kill_timer is not None:
                 self._kill_timer.cancel()
 
@@ -161,6 +213,12 @@ class WorkerSlot:
             case Ready():
                 _logger.info("worker %d is ready", process.pid)
                 self.ready.set()
+            case Prepared():
+                if self._prepared is not None and not self._prepared.done():
+                    self._prepared.set_result(message.problem)
+            case Committed():
+                if self._committed is not None and not self._committed.done():
+                    self._committed.set_result(None)
             case Quiesced():
                 self.quiesced.set()
             case Resolve():

@@ -40,6 +40,12 @@ class AddressRefresh:
                 addresses.on_changed = partial(self._changed, server)
                 self._schedule(server, 0)
 
+    def stop(self) -> None:
+        """Look up no names any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
     def apply_settings(self) -> None:
         """The pool has other settings: look names up now, and then as ``dns_refresh`` says."""
         for server, timer in self._timers.items():

@@ -64,6 +64,13 @@ class Health:
                 server.down = False
         self.begin(servers, rings)
 
+    def remove_servers(self) -> None:
+        """The pool ends: its servers get no more requests."""
+        server: Server
+        for server in self.servers:
+            server.become(REMOVED)
+            server.down = False
+
     @cython.cfunc
     @cython.exceptval(check=False)
     def keeps_keys(self) -> cython.bint:

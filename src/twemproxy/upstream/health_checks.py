@@ -75,6 +75,12 @@ class HealthChecks:
             if server not in self._checks:
                 self._begin(server)
 
+    def stop(self) -> None:
+        """Check no servers any more."""
+        for checks in self._checks.values():
+            checks.timer.cancel()
+        self._checks.clear()
+
     def _begin(self, server: Server) -> _Checks:
         """Begin to check a live server."""
         checks = self._checks[server] = _Checks(server)

@@ -23,7 +23,8 @@ class Server(Action):
     for it. ``failures``: without a reply in between. The deferred action changes the state.
 
     ``connections``: the connections of profile 0, ``server_connections`` of them. ``of_profiles``: lists of connections
-    of other profiles, by profile. ``recent``: the list of ``recent_profile``, 0 for none. ``shared``: all of these.
+    of other profiles, by profile. ``recent``: the list of ``recent_profile``, 0 for none. ``shared``: all of these, and
+    the retired ones.
     """
 
     def __init__(self, pool: ConfiguredPool, name: str, endpoint) -> None:
@@ -81,6 +82,21 @@ class Server(Action):
     def in_use(self) -> bool:
         """Whether a shared connection is open or has requests."""
         return not all(connection.is_closed() for connection in self.shared)
+
+    def retire_connections(self) -> list:
+        """Retire all shared connections, which get no more requests, and return them."""
+        retired = self.shared = [connection for connection in self.shared if not connection.is_closed()]
+        for connection in retired:
+            connection.retired = True
+        self.connections = []
+        self.of_profiles = {}
+        self.recent_profile = 0
+        self.recent = None
+        return list(retired)
+
+    def busy_retired(self, profile: int) -> list:
+        """The retired connections of a profile that have requests."""
+        return [each for each in self.shared if each.retired and each.is_busy(profile)]
 
     def count_failure(self) -> None:
         """Count a failed health check."""

@@ -327,6 +327,8 @@ class ServerConnection(ServerStream):
     def run_deferred(self) -> cython.int:
         """Open the connection, if it is closed and still needed; close it, if it is abandoned."""
         needed: cython.bint = self.opens_soon
+        if self.predecessors is not None and self.state == CLOSED and not self.abandoned and not self.is_down():
+            return 0
         self.opens_soon = False
         if self.abandoned:
             self.timer.cancel()
@@ -400,6 +402,10 @@ class ServerConnection(ServerStream):
         self.requests.limit_deadlines(self.loop.now + HALF_CLOSE_TIMEOUT, self.requests.tail)
         self.timer.arm_by(self.loop.now + HALF_CLOSE_TIMEOUT)
         return True
+
+    def is_busy(self, profile: int) -> bool:
+        """Whether it is a connection of this profile and has requests."""
+        return self.profile == profile and self.requests.head != self.requests.tail
 
     def apply_settings(self) -> None:
         """The pool has other settings: requests in progress have no more time than later ones."""
@@ -577,6 +583,8 @@ class ServerConnection(ServerStream):
             now[0] -= requests.unsent_fences()
             now[2] += requests.unsent_fences()
         now[3] = max(requests.request_bytes - self.out.pending, 0)
+        if self.followers is not None and requests.head == requests.tail:
+            self.release_followers()
         for i in range(4):
             self.counters[IN_QUEUE + i] += now[i] - self.gauges[i]
             self.gauges[i] = now[i]
@@ -787,7 +795,7 @@ class ServerConnection(ServerStream):
             return
         if self.state == READY:
             self.drain_soon()
-        elif self.server.state != REMOVED:
+        elif self.server.state != REMOVED and not self.retired:
             self.shut()
             self.open_soon()
 

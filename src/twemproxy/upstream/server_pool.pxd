@@ -26,8 +26,10 @@ cdef class ServerPool(ConfiguredPool):
     cdef Counter* process_counters
     cdef object log
     cdef public object find_clients
+    cdef public object find_facts
     cdef set unshared
     cdef list removed
+    cdef public unsigned int clients_seen
     cdef readonly object private
     cdef readonly object subscriptions
     cdef readonly object poll

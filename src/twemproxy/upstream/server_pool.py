@@ -41,8 +41,9 @@ from twemproxy.upstream.server_poll import ServerPoll
 
 # Microseconds of silence after which a server may be busy with a script.
 BUSY_AFTER = cython.declare(cython.const[int64_t], 100_000)
-# Directives that a running pool keeps: where it listens, and what open connections depend on.
-FIXED = ("name", "listen", "redis", "server_connections", "redis_auth", "redis_db", "databases")
+# Directives that a running pool keeps, because what its clients have said depends on them. With other values, another
+# pool takes its place.
+FIXED = ("redis", "redis_db", "databases")
 
 
 def routing(config) -> tuple:
@@ -63,6 +64,24 @@ def ring_builder(config) -> RingBuilder:
     )
 
 
+def ignore_verdict(server) -> None:
+    """A server fails before the pool has it."""
+
+
+class PoolUpdate:
+    """Other settings of a pool, prepared: nothing of the pool has changed yet.
+
+    ``added``: the new servers by name. ``rings``: the builder of other rings, None if no key moves.
+    """
+
+    __slots__ = ("added", "rings", "settings")
+
+    def __init__(self, settings: PoolSettings, added: dict, rings: RingBuilder | None) -> None:
+        self.settings = settings
+        self.added = added
+        self.rings = rings
+
+
 @cython.cfunc
 @cython.exceptval(check=False)
 def is_silent(connection: ServerConnection) -> cython.bint:
@@ -75,9 +94,11 @@ def is_silent(connection: ServerConnection) -> cython.bint:
 @cython.final
 @cython.cclass
 class ServerPool(ConfiguredPool):
-    """``refused``: the reply when no server is live. ``find_clients(pool)``: returns the connected clients; the data
-    plane sets it. ``unshared``: the connections that clients do not share. ``removed``: former servers that still have
-    connections.
+    """``refused``: the reply when no server is live. ``find_clients(pool)``: returns the connected clients;
+    ``find_facts()``: returns what INFO says about the configuration; the data plane sets both. ``unshared``: the
+    connections that clients do not share. ``removed``: former servers that still have connections.
+
+    ``clients_seen``: the number of its last client.
 
     ``request``, ``item``: reused for each request of the pool. ``cursor``: the cursor of clients without an incomplete
     request.
@@ -101,7 +122,10 @@ class ServerPool(ConfiguredPool):
         self.table = table
         self.process_counters = table.at(0)
         self.counters = table.at(slots.pool)
-        servers = [self.new_server(each, slot) for each, slot in zip(config.servers, slots.servers, strict=True)]
+        servers = [
+            self.new_server(each, slot, config.server_connections)
+            for each, slot in zip(config.servers, slots.servers, strict=True)
+        ]
         self.health = Health(self, loop, ring_builder(config), tuple(servers), self.log)
         self.health.pool_counters = self.counters
         self.routes = self.health.routes
@@ -126,11 +150,16 @@ class ServerPool(ConfiguredPool):
         self.routes = routes
         self.subscriptions.rebalance()
 
-    def new_server(self, config, slot: int) -> Server:
-        """A new server of the pool. ``config``: a ServerConfig. ``slot``: where its counters are in the table."""
+    def new_server(self, config, slot: int, connections: int) -> Server:
+        """A new server of the pool.
+
+        ``config``: a ServerConfig. ``slot``: where its counters are in the table. ``connections``: their number.
+        """
         server: Server = Server(self, config.name, Endpoint(self, config, self.codec, self.resolver))
         server.counters = self.table.at(slot)
-        self.make_connections(server, 0, self.config.server_connections)
+        server.loop = self.loop
+        server.on_verdict = ignore_verdict
+        self.make_connections(server, 0, connections)
         return server
 
     def replace_settings(self, config, slots) -> None:
@@ -141,7 +170,10 @@ class ServerPool(ConfiguredPool):
 
         ``slots``: as for a new pool. Raises ValueError if a directive of FIXED has another value.
         """
-        server: Server
+        self.commit(self.prepare(config, slots))
+
+    def prepare(self, config, slots) -> PoolUpdate:
+        """Prepare to replace the settings, as ``replace_settings`` does. There is one update at a time."""
         before = self.config
         added: dict = {}
         rings: RingBuilder = None
@@ -149,17 +181,35 @@ class ServerPool(ConfiguredPool):
         for name in FIXED:
             if getattr(config, name) != getattr(before, name):
                 raise ValueError(f"'{name}' of a running pool cannot be changed")
-        # What may fail comes first.
         names = {each.name for each in before.servers}
         for each, slot in zip(config.servers, slots.servers, strict=True):
             if each.name not in names:
-                added[each.name] = self.new_server(each, slot)
+                added[each.name] = self.new_server(each, slot, config.server_connections)
         if routing(config) != routing(before):
             rings = ring_builder(config)
+        return PoolUpdate(settings, added, rings)
+
+    def abandon(self, update: PoolUpdate) -> None:
+        """Drop an update that was prepared."""
+        for server in update.added.values():
+            for connection in server.shared:
+                connection.abandon()
+
+    def commit(self, update: PoolUpdate) -> None:
+        """Put an update in place, between two events of the loop."""
+        server: Server
+        before = self.config
+        config = update.settings.config
+        rings: RingBuilder = update.rings
+        added: dict = update.added
         self.codec.permit(config.allow_commands, config.deny_commands)
-        self.settings = settings
+        self.settings = update.settings
+        self.log.name = config.name
         if config.servers != before.servers or rings is not None:
             self.replace_servers(added, rings)
+        for server in self.servers:
+            if len(server.connections) != config.server_connections:
+                self.replace_connections(server)
         for server in self.all_servers():
             for connection in server.shared:
                 connection.apply_settings()
@@ -201,6 +251,25 @@ class ServerPool(ConfiguredPool):
                 cython.cast(ServerConnection, server.connections[0]).preconnect()
         self.leave_addresses([*former.values(), *moved])
 
+    def replace_connections(self, server: Server) -> None:
+        """Give a server ``server_connections`` shared connections instead of its present ones.
+
+        The former ones end when they have the replies to their requests. Until then the new ones send nothing, so the
+        server gets the requests of a client in their order.
+        """
+        connection: ServerConnection
+        former: list = server.retire_connections()
+        self.make_connections(server, 0, self.config.server_connections)
+        for connection in former:
+            connection.leave_address()
+
+    def end(self) -> None:
+        """The pool has no clients and gets no more: end its connections when they have replies to their requests."""
+        self.health_checks.stop()
+        self.refreshing.stop()
+        self.health.remove_servers()
+        self.leave_addresses(self.all_servers())
+
     def all_servers(self) -> list:
         """The servers, and those that are removed and still have connections."""
         return [*self.routes.servers, *self.removed]
@@ -227,9 +296,13 @@ class ServerPool(ConfiguredPool):
 
     def make_connections(self, server: Server, profile: int, n: int) -> list:
         """Make ``n`` shared connections of a profile to a server, still closed."""
+        connection: ServerConnection
         connections = []
+        former = server.busy_retired(profile)
         for _ in range(n):
-            connections.append(self.new_connection(server, profile, SHARED))
+            connection = self.new_connection(server, profile, SHARED)
+            connection.follow(former)
+            connections.append(connection)
         server.add_connections(profile, connections)
         return connections
 
@@ -422,6 +495,7 @@ class ServerPool(ConfiguredPool):
         for server in self.routes.servers:
             for i in range(len(SERVER_METRICS)):
                 totals[i] += server.counters[i]
+        figures.extend(self.find_facts().items())
         figures.append(("servers", self.routes.n_servers))
         figures.append(("servers_live", len(self.routes.live)))
         for metric, total in zip(SERVER_METRICS, totals, strict=True):

@@ -29,6 +29,9 @@ cdef class ServerStream(LimitedStream):
     cdef int features
     cdef bint opens_soon
     cdef bint abandoned
+    cdef public bint retired
+    cdef set predecessors
+    cdef list followers
     cdef Counter* counters
     cdef Counter* process_counters
 
@@ -47,3 +50,4 @@ cdef class ServerStream(LimitedStream):
     cdef int fail(self, int error, str reason) except -1
     cdef int refuse(self, str reason, bint counts_as_failure) except -1
     cdef int publish_gauges(self) except -1
+    cdef int release_followers(self) except -1

@@ -46,7 +46,9 @@ class ServerStream(LimitedStream):
     ``own_timeout``: the same for a reply. ``timer``: armed for the next deadline, or for an earlier one that is gone.
 
     ``opens_soon``: the stream is opened at the end of the turn even if no request needs it. ``abandoned``: it is closed
-    for good at the end of the turn.
+    for good at the end of the turn. ``retired``: others have taken its place, so it ends when it has the replies to its
+    requests. ``predecessors``: streams that must have all their replies before this one opens, None without any;
+    ``followers``: the streams that wait for this one so.
 
     ``features``: see ``Handshake.features``. ``cursor``: the cursor of the incomplete reply.
     """
@@ -99,8 +101,36 @@ class ServerStream(LimitedStream):
         return self.state == RESOLVING or self.state == CONNECTING or self.state == HANDSHAKE
 
     def is_stale(self) -> bool:
-        """Whether the stream is connected to a server that is removed, or to an address that its server has left."""
-        return self.fd >= 0 and (self.server.state == REMOVED or not self.endpoint.addresses.has(self.candidate))
+        """Whether the stream is connected and must not stay so: it is retired, its server is removed, or its server has
+        left the address.
+        """
+        return self.fd >= 0 and (
+            self.retired or self.server.state == REMOVED or not self.endpoint.addresses.has(self.candidate)
+        )
+
+    def follow(self, predecessors: list) -> None:
+        """Do not open before these streams have the replies to their requests; the stream is a new one."""
+        stream: ServerStream
+        if predecessors:
+            self.predecessors = set(predecessors)
+            for stream in predecessors:
+                if stream.followers is None:
+                    stream.followers = []
+                stream.followers.append(self)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def release_followers(self) -> cython.int:
+        """The stream has no requests any more: those that follow it may open, if they are needed."""
+        follower: ServerStream
+        followers: list = self.followers
+        self.followers = None
+        for follower in followers:
+            follower.predecessors.discard(self)
+            if not follower.predecessors:
+                follower.predecessors = None
+                self.loop.defer(follower)
+        return 0
 
     def preconnect(self) -> None:
         """Open the connection before the first request needs it."""

@@ -18,7 +18,6 @@ from twemproxy.protocol.memcache.codec import MemcacheCodec
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.stats.counters import CounterTable
 from twemproxy.upstream.server_pool import FIXED
-from twemproxy.worker.data_plane import DataPlane
 
 WARM_UP_TIME: Final = 1_000_000
 """Microseconds that new servers have to accept a connection before an update is ready without them."""
@@ -41,14 +40,14 @@ class Update:
 
     def __init__(
         self,
-        data_plane: DataPlane,
+        data_plane: Any,
         served: Config,
         config: Config,
         slots: Sequence[PoolSlots],
         table: CounterTable,
         resolver: Any,
     ) -> None:
-        """Prepare ``config``. ``served``: the configuration in use.
+        """Prepare ``config`` for a ``worker.data_plane.DataPlane``. ``served``: the configuration in use.
 
         ``slots``: of each pool of ``config``, its counters in ``table``. ``resolver``: see ``upstream.addresses``.
         Raises ValueError if it cannot be served.

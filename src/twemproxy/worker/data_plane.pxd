@@ -9,11 +9,14 @@ from twemproxy.stats.counters cimport Counter
 cdef class DataPlane:
     cdef readonly EventLoop loop
     cdef readonly list pools
-    cdef list listeners
+    cdef readonly list retired
+    cdef public dict facts
+    cdef dict listeners
     cdef Admission admission
     cdef MemoryLimit memory
     cdef Counter* process_counters
     cdef Timer trimming
     cdef Timer cutting_off
+    cdef Timer ending
     cdef bint draining
     cdef Drain drain_state

@@ -20,6 +20,8 @@ from cython.cimports.twemproxy.upstream.server_pool import ServerPool
 
 from twemproxy.log import get_logger
 
+# Microseconds between looks whether a retired pool still has clients.
+END_INTERVAL = cython.declare(cython.const[int64_t], 1_000_000)
 # Microseconds between returns of unused memory to the system.
 TRIM_INTERVAL = cython.declare(cython.const[int64_t], 5_000_000)
 # Size of one read, as a multiple of nutcracker's unit of memory (option -m).
@@ -36,7 +38,11 @@ def log_defect(defect) -> None:
 @cython.final
 @cython.cclass
 class DataPlane:
-    """The data plane of one worker; ``run`` returns when a drain is complete."""
+    """The data plane of one worker; ``run`` returns when a drain is complete.
+
+    ``pools``: in the order of the configuration. ``retired``: former pools that still have clients. ``listeners``: the
+    listening sockets by address.
+    """
 
     def __init__(self, verbosity: int, mbuf_size: int, client_limit: int, max_memory: int) -> None:
         """``verbosity``: the log level. ``mbuf_size``: the option -m, in bytes. For all pools together, 0 for no limit:
@@ -45,41 +51,83 @@ class DataPlane:
         self.loop = EventLoop(log_defect, READS_PER_MBUF * mbuf_size)
         self.loop.verbosity = verbosity
         self.pools = []
-        self.listeners = []
+        self.retired = []
+        self.facts = {}
+        self.listeners = {}
         self.memory = MemoryLimit(self.loop, max_memory)
         self.admission = Admission(client_limit, self.memory)
         self.trimming = CallbackTimer(self.loop.timers, self.trim)
         self.cutting_off = CallbackTimer(self.loop.timers, self.cut_off_clients)
+        self.ending = CallbackTimer(self.loop.timers, self.end_retired)
 
-    def add_pool(self, config, codec, table: CounterTable, slots, resolver) -> None:
-        """Add a pool; see ServerPool."""
+    def new_pool(self, config, codec, table: CounterTable, slots, resolver):
+        """A pool that is not served yet; see ServerPool."""
         pool: ServerPool = ServerPool(config, self.loop, codec, table, slots, resolver)
         pool.find_clients = self.clients_of
+        pool.find_facts = self.find_facts
         self.process_counters = pool.process_counters
-        self.pools.append(pool)
+        return pool
 
-    def replace_settings(self, index: int, config, slots) -> None:
-        """Replace the settings of a pool; see ``ServerPool.replace_settings``. ``index``: in the order of ``pools``."""
-        pool: ServerPool = self.pools[index]
-        client: ClientConnection
-        pool.replace_settings(config, slots)
-        for client in self.clients_of(pool):
-            client.check_idleness()
+    def serve(self, pools: list, sockets: dict) -> None:
+        """Serve these pools, and no others, from now on.
 
-    def preconnect(self) -> None:
-        """Open connections to the servers of pools with ``preconnect``."""
+        Clients of other pools stay connected to them, but there will be no new ones; each of those pools ends when it
+        has no clients any more.
+
+        ``sockets``: the descriptors of new listening sockets by their addresses. A socket that is already there stays,
+        and is closed when no pool listens on its address.
+        """
         pool: ServerPool
-        for pool in self.pools:
-            if pool.config.preconnect:
-                pool.preconnect()
-
-    def listen(self, sockets: list) -> None:
-        """Accept clients on these descriptors, one per pool, in pool order."""
+        former: ServerPool
         listener: Listener
-        for fd, pool in zip(sockets, self.pools, strict=True):
-            listener = Listener(fd, pool, self.admission)
-            self.listeners.append(listener)
-            self.loop.watch(listener, READABLE)
+        for former in self.pools:
+            if former not in pools:
+                self.retired.append(former)
+        self.pools = pools
+        listeners = self.listeners
+        self.listeners = {}
+        for pool in pools:
+            address = pool.config.listen.address
+            if address in listeners:
+                listener = listeners.pop(address)
+                listener.pool = pool
+            else:
+                listener = Listener(sockets[address], pool, self.admission)
+                self.loop.watch(listener, READABLE)
+            self.listeners[address] = listener
+        for listener in listeners.values():
+            listener.accept_waiting()
+            listener.close()
+        self.end_retired()
+
+    def end_retired(self) -> None:
+        """End the retired pools without clients."""
+        pool: ServerPool
+        for pool in list(self.retired):
+            if not self.clients_of(pool):
+                self.retired.remove(pool)
+                pool.end()
+        if self.retired:
+            self.ending.arm(self.loop.now + END_INTERVAL)
+
+    def update(self, pool: ServerPool, update) -> None:
+        """Put an update of a pool in place, see ``ServerPool.commit``."""
+        client: ClientConnection
+        pool.commit(update)
+        for client in self.clients_of(pool):
+            client.apply_settings()
+
+    def find_facts(self) -> dict:
+        """What INFO says about the configuration, see ``stats.catalogue.PROCESS_FACTS``."""
+        return self.facts
+
+    def limit_clients(self, limit: int) -> None:
+        """Set the limit of clients of all pools together, 0 for none; connected ones stay."""
+        self.admission.limit = limit
+
+    def timer(self, callback):
+        """A new timer of the event loop, a ``net.timers.CallbackTimer``; it calls ``callback()``."""
+        return CallbackTimer(self.loop.timers, callback)
 
     def set_verbosity(self, level: int) -> None:
         """Set the log level."""
@@ -92,7 +140,9 @@ class DataPlane:
         ``downstream.drain``.
         """
         if self.drain_state is None:
-            self.drain_state = Drain(self.loop, self.pools, self.clients, int(patience * 1_000_000), on_quiesced)
+            self.drain_state = Drain(
+                self.loop, [*self.pools, *self.retired], self.clients, int(patience * 1_000_000), on_quiesced
+            )
 
     def drain(self, timeout: float, patience: float) -> None:
         """Stop accepting, reply to the requests that were read, and end; close remaining clients after ``timeout``
@@ -104,7 +154,7 @@ class DataPlane:
         self.quiesce(patience, None)
         if not self.draining:
             self.draining = True
-            for listener in self.listeners:
+            for listener in self.listeners.values():
                 listener.close()
             self.listeners.clear()
             self.drain_state.close_clients()

@@ -4,7 +4,6 @@ The worker's standard input is a unix stream socket, on which the supervisor fir
 exits after a drain, or when the supervisor is gone.
 """
 
-import array
 import contextlib
 import gc
 import mmap
@@ -12,37 +11,41 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from twemproxy import log
-from twemproxy.config.pools import PoolConfig
+from twemproxy.config.pools import Address, Config
+from twemproxy.ipc import descriptors
 from twemproxy.ipc.messages import (
+    Abandon,
+    Commit,
+    Committed,
     Drain,
     MessageStream,
+    Prepare,
+    Prepared,
     Quiesce,
     Quiesced,
     Ready,
     ReopenLog,
     Resolve,
     Resolved,
+    SetConfigStatus,
     SetLogLevel,
     Start,
     ToSupervisor,
     encode,
 )
 from twemproxy.net.event_loop import CallbackChannel
-from twemproxy.protocol.codec import Codec
-from twemproxy.protocol.memcache.codec import MemcacheCodec
-from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.stats.counters import CounterTable
+from twemproxy.worker.build import Update
 from twemproxy.worker.data_plane import DataPlane
 
 _logger = log.get_logger(__name__)
 
 STANDARD_INPUT = 0
 RECEIVE_SIZE = 65536
-MOST_DESCRIPTORS = 250
-"""Most descriptors per recvmsg(2); the kernel's limit is 253 (SCM_MAX_FD)."""
 
 IGNORED_SIGNALS = (
     signal.SIGHUP,
@@ -69,36 +72,32 @@ class Control:
         self.socket = socket.socket(fileno=descriptor)
         self.socket.setblocking(True)
         self._stream = MessageStream(for_worker=True)
-        self._early: list[object] = []
+        self._descriptors: deque[int] = deque()
 
-    def receive_start(self) -> tuple[Start, list[int]]:
-        """Wait for the first message; returns it and the descriptors that came with it.
+    def receive_start(self) -> tuple[Start, list[object]]:
+        """Wait for the first message; returns it and those that have arrived with it.
 
         Raises SupervisorGone, or TypeError if the message is not ``Start``.
         """
-        descriptors: list[int] = []
-        size = array.array("i").itemsize
-        while not self._early:
-            data, ancillary, _, _ = self.socket.recvmsg(RECEIVE_SIZE, socket.CMSG_SPACE(MOST_DESCRIPTORS * size))
-            for level, kind, content in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    received = array.array("i")
-                    received.frombytes(content[: len(content) - len(content) % size])
-                    descriptors += received
-            if not data:
-                raise SupervisorGone
-            self._early += self._stream.feed(data)
-        start = self._early.pop(0)
+        messages: list[object] = []
+        while not messages:
+            messages += self.receive()
+        start = messages.pop(0)
         if not isinstance(start, Start):
             raise TypeError(f"the first message is {type(start).__name__} instead of Start")
-        return start, descriptors
+        return start, messages
 
     def receive(self) -> list[object]:
         """Return the messages that have arrived; call this when the socket is readable. Raises SupervisorGone."""
-        data = self.socket.recv(RECEIVE_SIZE)
+        data, received = descriptors.receive(self.socket, RECEIVE_SIZE)
         if not data:
             raise SupervisorGone
+        self._descriptors += received
         return list(self._stream.feed(data))
+
+    def take_descriptors(self, number: int) -> list[int]:
+        """Return the next descriptors: those of the oldest message whose descriptors were not taken yet."""
+        return [self._descriptors.popleft() for _ in range(number)]
 
     def send(self, message: ToSupervisor) -> None:
         """Send a message to the supervisor; it is dropped if the supervisor is gone."""
@@ -126,55 +125,111 @@ class Resolutions:
             callback(answer)
 
 
-def codec_of(pool: PoolConfig) -> Codec:
-    """Return the codec for the pool's protocol."""
-    if pool.redis:
-        return RedisCodec(pool.allow_commands, pool.deny_commands)
-    return MemcacheCodec(pool.allow_commands)
+class Worker:
+    """The worker: its data plane, and what it does for the supervisor."""
 
+    def __init__(self, control: Control, start: Start) -> None:
+        """Build the pools of the Start message, and accept clients."""
+        self._control = control
+        self._resolutions = Resolutions(control)
+        [memory] = control.take_descriptors(1)
+        self._table = CounterTable(mmap.mmap(memory, 0))
+        os.close(memory)
+        self.data_plane = DataPlane(start.log.level, start.mbuf_size, start.client_limit, start.max_memory)
+        self.data_plane.facts = start.status.facts()
+        self._served = Config(())
+        self._update: Update | None = None
+        self._client_limit = start.client_limit
+        self._sockets: dict[Address, int] = {}
+        self._prepare(start, [pool.listen.address for pool in start.config.pools])
+        self._commit()
+        self.data_plane.loop.watch_reads(CallbackChannel(control.socket.fileno(), self._receive))
 
-def serve(control: Control) -> None:
-    """Build the pools of the Start message, and serve them until a drain is complete."""
-    start, descriptors = control.receive_start()
-    log.configure(start.log)
-    pools = start.config.pools
-    memory = mmap.mmap(descriptors[0], 0)
-    os.close(descriptors[0])
-    table = CounterTable(memory)
-    resolutions = Resolutions(control)
-    data_plane = DataPlane(start.log.level, start.mbuf_size, start.client_limit, start.max_memory)
-    for pool, slots in zip(pools, start.slots, strict=True):
-        data_plane.add_pool(pool, codec_of(pool), table, slots, resolutions)
-
-    def on_message() -> None:
+    def _receive(self) -> None:
         try:
-            messages = control.receive()
+            messages = self._control.receive()
         except (SupervisorGone, ConnectionResetError):
             _logger.critical("the supervisor is gone; the worker exits")
             os._exit(1)
         for message in messages:
-            match message:
-                case Resolved():
-                    resolutions.answered(message)
-                case Quiesce():
-                    data_plane.quiesce(message.patience, lambda: control.send(Quiesced()))
-                case Drain():
-                    data_plane.drain(message.timeout, message.patience)
-                case SetLogLevel():
-                    log.set_level(message.level)
-                    data_plane.set_verbosity(message.level)
-                case ReopenLog():
-                    reopen_log()
+            self.on_message(message)
 
-    channel = CallbackChannel(control.socket.fileno(), on_message)
-    data_plane.loop.watch_reads(channel)
-    data_plane.preconnect()
-    data_plane.listen(descriptors[1:])
+    def on_message(self, message: object) -> None:
+        """Do what a message of the supervisor says."""
+        match message:
+            case Resolved():
+                self._resolutions.answered(message)
+            case Prepare():
+                self._try_to_prepare(message)
+            case Commit():
+                self._commit()
+                self._control.send(Committed())
+            case Abandon():
+                self._abandon()
+            case SetConfigStatus():
+                self.data_plane.facts = message.status.facts()
+            case Quiesce():
+                self.data_plane.quiesce(message.patience, lambda: self._control.send(Quiesced()))
+            case Drain():
+                self.data_plane.drain(message.timeout, message.patience)
+            case SetLogLevel():
+                log.set_level(message.level)
+                self.data_plane.set_verbosity(message.level)
+            case ReopenLog():
+                reopen_log()
+
+    def _prepare(self, message: Start | Prepare, opened: Sequence[Address]) -> Update:
+        """Prepare the configuration of a message, which came with the listening sockets on the addresses ``opened``.
+
+        Raises ValueError if it cannot be served.
+        """
+        self._sockets = dict(zip(opened, self._control.take_descriptors(len(opened)), strict=True))
+        self._client_limit = message.client_limit
+        self._update = Update(
+            self.data_plane, self._served, message.config, message.slots, self._table, self._resolutions
+        )
+        return self._update
+
+    def _try_to_prepare(self, message: Prepare) -> None:
+        try:
+            update = self._prepare(message, message.opened)
+        except ValueError as problem:
+            self._control.send(Prepared(str(problem)))
+        else:
+            update.warm_up(lambda: self._control.send(Prepared()))
+
+    def _commit(self) -> None:
+        """Serve what was prepared."""
+        update, self._update = self._update, None
+        if update is None:
+            raise RuntimeError("nothing is prepared")
+        sockets, self._sockets = self._sockets, {}
+        self.data_plane.limit_clients(self._client_limit)
+        update.commit(sockets)
+        self._served = update.config
+
+    def _abandon(self) -> None:
+        """Drop what was prepared."""
+        if self._update is not None:
+            self._update.abandon()
+            self._update = None
+        for descriptor in self._sockets.values():
+            os.close(descriptor)
+        self._sockets.clear()
+
+
+def serve(control: Control) -> None:
+    """Serve the pools of the Start message, and of later ones, until a drain is complete."""
+    start, others = control.receive_start()
+    log.configure(start.log)
+    worker = Worker(control, start)
     control.send(Ready())
     # Nearly all present objects live as long as the worker, so the garbage collector need not examine them again.
     gc.collect()
     gc.freeze()
-    data_plane.run()
+    for message in others:
+        worker.on_message(message)
+    worker.data_plane.run()
 
 
 def reopen_log() -> None:

@@ -6,7 +6,9 @@ import signal
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,10 @@ from harness.waiting import wait_until
 def servers() -> Iterator[list[RedisServer]]:
     with ExitStack() as made:
         yield [made.enter_context(RedisServer()) for _ in range(3)]
+
+
+def has_connections(number: int, stats: dict[str, Any]) -> bool:
+    return bool(stats["s00"]["server_connections"] <= number)
 
 
 def connections(server: RedisServer) -> int:
@@ -223,7 +229,7 @@ def test_many_pipelined_requests_while_connections_are_replaced(servers: list[Re
             for client in clients:
                 client.expect(b"".join(OK + bulk(f"{round_}.{i}") for i in range(300)))
                 client.expect(OK + bulk(f"{round_} last"))
-            wait_until(lambda: proxy.server_stats()["server_connections"] <= number, "the former connections end")
+            proxy.wait_stats(partial(has_connections, number), "the former connections end")
 
 
 def test_counters_and_descriptors_are_as_before_after_many_reloads(servers: list[RedisServer]) -> None:

@@ -15,6 +15,7 @@ from harness.resp import OK, array, bulk, command, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
 from harness.waiting import wait_until
+from twemproxy.stats.catalogue import PROCESS_FACTS
 
 SERVER = (
     r'"server_eof":\d+, "server_err":\d+, "server_timedout":\d+, "server_connections":\d+, '
@@ -51,7 +52,9 @@ def test_layout_to_the_byte(servers: list[RedisServer]) -> None:
         pattern = HEAD + ",".join(pool_pattern(pool, *labels) for pool, labels in names.items()) + r"\}\n"
         assert re.fullmatch(pattern, proxy.stats_text())
         full = json.loads(proxy.stats_text(b"GET /stats.json\n"))
-        assert list(full)[-3:] == ["memory_held", "memory_waiting", "memory_waits"]
+        added = [*("memory_held", "memory_waiting", "memory_waits"), *(fact.name for fact in PROCESS_FACTS)]
+        assert list(full)[-len(added) :] == added
+        assert list(full["longer"])[-1] == "ring_fingerprint"
         assert [list(full["longer"][server])[-1] for server in ("a", "b")] == ["requests_resent"] * 2
 
 
@@ -69,7 +72,7 @@ def test_exporters_and_http_clients(proxy: Proxy) -> None:
         connection.getresponse()
     connection.close()
     (line,) = caught.value.args
-    assert list(json.loads(line)["alpha"]) == list(full["alpha"])
+    assert [*json.loads(line)["alpha"], "ring_fingerprint"] == list(full["alpha"])
     assert "memory_held" not in line
 
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS
+from twemproxy.stats.catalogue import POOL_FACTS, POOL_METRICS, PROCESS_FACTS, PROCESS_METRICS, SERVER_METRICS
 from twemproxy.stats.slots import CounterSlots, SlotsFull
-from twemproxy.stats.snapshot import PoolNames, Snapshot, render, take
+from twemproxy.stats.snapshot import ConfigFacts, PoolNames, Snapshot, render, take
 
 NAMES = [PoolNames("be", ("127.0.0.1:29379",)), PoolNames("alpha", ("first", "127.0.0.1:29380"))]
 SLOTS = CounterSlots(NAMES)
@@ -42,8 +42,15 @@ def table(**values: int) -> list[int]:
     return words
 
 
+FACTS = ConfigFacts(
+    dict.fromkeys((fact.name for fact in PROCESS_FACTS), 0),
+    {pool.pool: dict.fromkeys((fact.name for fact in POOL_FACTS), 0) for pool in NAMES},
+)
+
+
 def document(snapshot: Snapshot, full: bool = False) -> bytes:
-    return render(snapshot, source="vm", version="0.5.0", uptime=1, timestamp=1795366841, full=full)
+    facts = FACTS if full else None
+    return render(snapshot, source="vm", version="0.5.0", uptime=1, timestamp=1795366841, facts=facts)
 
 
 def test_the_document_is_nutcrackers_byte_for_byte() -> None:
@@ -58,6 +65,9 @@ def test_added_metrics_are_the_last_members_of_their_object() -> None:
             if metric.added:
                 assert f', "{metric.name}":0' in made
                 made = re.sub(rf', "{metric.name}":0(?=[,}}])', "", made)
+    for fact in (*PROCESS_FACTS, *POOL_FACTS):
+        assert f', "{fact.name}":0' in made
+        made = re.sub(rf', "{fact.name}":0(?=[,}}])', "", made)
     assert made == NUTCRACKER
 
 

@@ -9,7 +9,7 @@ from supervised import mode_of
 
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig
 from twemproxy.supervisor.errors import StartError
-from twemproxy.supervisor.listeners import Listener, listen_for_stats, listen_on_pool
+from twemproxy.supervisor.listeners import Listener, listen_for_stats, listen_on
 
 
 def pool(address: Address, text: str, **directives: int) -> PoolConfig:
@@ -22,7 +22,7 @@ def option(listener: Listener, name: int) -> int:
 
 
 def test_tcp_options() -> None:
-    listener = listen_on_pool(pool(Address("127.0.0.1"), "127.0.0.1:0"))
+    listener = listen_on(pool(Address("127.0.0.1"), "127.0.0.1:0"))
     assert option(listener, socket.SO_ACCEPTCONN)
     assert option(listener, socket.SO_REUSEADDR)
     assert not option(listener, socket.SO_REUSEPORT)
@@ -32,9 +32,9 @@ def test_tcp_options() -> None:
 
 
 def test_two_listeners_with_reuseport_share_a_port() -> None:
-    one = listen_on_pool(pool(Address("127.0.0.1"), "127.0.0.1:0", reuseport=True))
+    one = listen_on(pool(Address("127.0.0.1"), "127.0.0.1:0", reuseport=True))
     port = one.socket.getsockname()[1]
-    two = listen_on_pool(pool(Address("127.0.0.1", port), f"127.0.0.1:{port}", reuseport=True))
+    two = listen_on(pool(Address("127.0.0.1", port), f"127.0.0.1:{port}", reuseport=True))
     one.close()
     two.close()
 
@@ -43,7 +43,7 @@ def test_a_port_in_use_is_refused_with_pool_address_and_reason() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StartError) as refused:
-            listen_on_pool(pool(Address("127.0.0.1", port), f"127.0.0.1:{port}"))
+            listen_on(pool(Address("127.0.0.1", port), f"127.0.0.1:{port}"))
         assert str(refused.value) == (f"pool 'alpha': listen on '127.0.0.1:{port}' failed: Address already in use")
         with pytest.raises(StartError, match=f"^statistics: listen on '127.0.0.1:{port}' failed: Address alr"):
             listen_for_stats("127.0.0.1", port)
@@ -51,7 +51,7 @@ def test_a_port_in_use_is_refused_with_pool_address_and_reason() -> None:
 
 def test_backlog_is_passed_as_it_is(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
-    listener = listen_on_pool(pool(Address(path=path), path, backlog=0))
+    listener = listen_on(pool(Address(path=path), path, backlog=0))
     waiting = []
     for _ in range(2):
         waiting.append(socket.socket(socket.AF_UNIX))
@@ -69,7 +69,7 @@ def test_mode_of_a_unix_socket(tmp_path: Path, umask: int, permission: int, mode
     path = tmp_path / "s"
     before = os.umask(umask)
     try:
-        listener = listen_on_pool(pool(Address(path=str(path)), str(path), permission=permission))
+        listener = listen_on(pool(Address(path=str(path)), str(path), permission=permission))
         assert os.umask(umask) == umask
     finally:
         os.umask(before)
@@ -99,7 +99,7 @@ def test_a_unix_socket_has_its_mode_from_the_first_moment(
     monkeypatch.setattr(os, "chmod", chmod)
     before = os.umask(umask)
     try:
-        listener = listen_on_pool(pool(Address(path=str(path)), str(path), permission=permission))
+        listener = listen_on(pool(Address(path=str(path)), str(path), permission=permission))
     finally:
         os.umask(before)
     assert modes == [permission]
@@ -111,7 +111,7 @@ def test_a_socket_in_the_way_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(path))
-    listener = listen_on_pool(pool(Address(path=str(path)), str(path)))
+    listener = listen_on(pool(Address(path=str(path)), str(path)))
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
     listener.close()
@@ -127,14 +127,14 @@ def test_anything_else_in_the_way_stays_and_is_an_error(tmp_path: Path, kind: st
     else:
         path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StartError, match=r"failed: the file at this path is not a socket$"):
-        listen_on_pool(pool(Address(path=str(path)), str(path)))
+        listen_on(pool(Address(path=str(path)), str(path)))
     assert os.path.lexists(path)
 
 
 def test_the_file_of_another_process_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    first = listen_on_pool(pool(Address(path=str(path)), str(path)))
-    second = listen_on_pool(pool(Address(path=str(path)), str(path)))
+    first = listen_on(pool(Address(path=str(path)), str(path)))
+    second = listen_on(pool(Address(path=str(path)), str(path)))
     first.close()
     assert path.exists()
     second.close()
@@ -144,7 +144,7 @@ def test_the_file_of_another_process_is_left_alone(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "s"
     with pytest.raises(StartError, match="No such file or directory"):
-        listen_on_pool(pool(Address(path=str(path)), str(path)))
+        listen_on(pool(Address(path=str(path)), str(path)))
 
 
 def test_stats_on_a_host_a_path_and_nowhere(tmp_path: Path) -> None:

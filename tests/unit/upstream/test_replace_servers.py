@@ -13,7 +13,7 @@ from harness.scripted_server import ScriptedServer
 from harness.servers import MemcachedServer, RedisServer
 from harness.waiting import wait_until
 from twemproxy.ipc.messages import PoolSlots
-from unit.in_process import InProcess, configuration
+from unit.in_process import InProcess, configuration, replace_settings
 
 KEYS = [f"key{number}" for number in range(60)]
 
@@ -234,7 +234,7 @@ def test_settings_with_an_error_change_nothing(
         [server] = proxy.data_plane.pools[0].servers
         config = configuration(scripted(other, one, deny_commands="get"))
         with pytest.raises(IndexError):
-            proxy.call(lambda: proxy.data_plane.replace_settings(0, config, PoolSlots(0, (0, 1 << 40))))
+            proxy.call(lambda: replace_settings(proxy.data_plane, config, PoolSlots(0, (0, 1 << 40))))
         assert proxy.data_plane.pools[0].servers == (server,)
         client = proxy.client()
         client.send(command("GET", "a"))

@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.hashing.ring import Ring, RingBuilder
 from twemproxy.supervisor.statistics import Statistics
-from twemproxy.worker.main import codec_of
-from unit.in_process import configuration, new_data_plane
+from twemproxy.worker.build import codec_of
+from unit.in_process import configuration, new_data_plane, replace_settings
 
 N_SERVERS = 4
 MOST_SERVERS = 6
@@ -57,7 +57,7 @@ class Routes(RuleBasedStateMachine):
     def replace(self) -> PoolConfig:
         """Replace the settings of the pool by the present directives."""
         config = configuration(self.directives)
-        self.data_plane.replace_settings(0, config, self.statistics.slots_of(config))
+        replace_settings(self.data_plane, config, self.statistics.slots_of(config))
         return config
 
     def expect_ring(self) -> None:

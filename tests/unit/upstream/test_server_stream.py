@@ -7,7 +7,7 @@ from harness.resp import OK, bulk, command, integer
 from harness.scripted_server import ScriptedServer
 from twemproxy.net.timers import CallbackTimer
 from twemproxy.net.transport import PlainTransport, PythonTransport, WantWrite
-from twemproxy.worker.main import codec_of
+from twemproxy.worker.build import codec_of
 from unit.in_process import InProcess, configuration, new_data_plane
 
 SECOND = 1_000_000

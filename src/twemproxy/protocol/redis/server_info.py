@@ -220,6 +220,7 @@ def _proxy_section(session: Session, known: dict[str, object], replies: Sequence
     section = {"proxy": "twemproxy", "proxy_version": str(known["version"])}
     section["proxy_uptime_in_seconds"] = str(known["uptime"])
     section["pool_name"] = session.pool.config.name
+    section |= {name: str(value) for name, value in known.items() if name in _OF_CONFIGURATION}
     section |= {f"pool_{name}": str(known[name]) for name in _OF_POOL}
     section["servers_failed"] = str(sum(reply.state != "ok" for reply in replies))
     versions = session.pool.codec.versions.by_server
@@ -232,6 +233,12 @@ def _proxy_section(session: Session, known: dict[str, object], replies: Sequence
         section[f"server{index}"] = ",".join(f"{field}={value}" for field, value in told.items())
     return section
 
+
+_OF_CONFIGURATION = (
+    *("config_generation", "config_fingerprint", "config_loaded_at"),
+    *("last_reload_at", "last_reload_failed", "last_reload"),
+)
+"""Facts about the configuration, by their names on the statistics port."""
 
 _OF_POOL = ("servers", "servers_live", "server_ejects", "requests", "responses", "forward_error", "fragments")
 """Figures of the pool, by their names on the statistics port."""

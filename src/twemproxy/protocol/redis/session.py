@@ -76,6 +76,9 @@ class Client(Protocol):
     def wake(self) -> None:
         """Have the client's next request planned again."""
 
+    def is_confined(self) -> bool:
+        """Whether the client has yet to authenticate."""
+
     def is_blocked(self) -> bool:
         """Whether the client waits for a reply that may never arrive."""
 
@@ -256,6 +259,8 @@ class Session:
         self.library = self.library_version = b""
         self.subcommand = ""
         self.begin()
+        # A client that came before the pool had a password needs none, as in redis.
+        self.authenticated = not client.is_confined()
 
     def begin(self) -> None:
         """Set the state of a new connection, except for the name and version of the client's library."""

@@ -86,8 +86,12 @@ class Client(FakeClient):
     """Client N of a pool has port N and is N seconds old."""
 
     def __init__(self, pool: Pool) -> None:
+        self.pool = pool
         pool.connected.append(self)
         super().__init__(len(pool.connected))
+
+    def is_confined(self) -> bool:
+        return bool(self.pool.config.redis_auth)
 
     def description(self) -> dict[str, object]:
         return {
