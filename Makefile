@@ -14,6 +14,7 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
 CPUS := $(shell nproc)
 FUZZ_MINUTES := 60
 SOAK_SECONDS := 1800
+RELOADS := 100
 SOURCES := $(shell find src -name '*.py' -o -name '*.pxd' -o -name '*.json') setup.py pyproject.toml README.md LICENSE
 
 # Tools and tests run the sources in place, whatever is installed in the virtual environment.
