@@ -1,4 +1,4 @@
-"""The ``nutcracker`` command: fifteen options, the informational modes, and the start of a normal run.
+"""The ``nutcracker`` command: sixteen options, the informational modes, and the start of a normal run.
 
 A command line that begins with the name of a sub-command is left to ``twemproxy.commands``. Otherwise:
 
@@ -179,6 +179,14 @@ _OPTIONS: Final = (
         "max memory",
         "max_memory",
         "no limit",
+    ),
+    _Option(
+        "C",
+        "control-socket",
+        "unix socket for sub-commands (default: beside the pid file)",
+        _FILE,
+        "control socket",
+        "control_socket",
     ),
 )
 

@@ -166,6 +166,11 @@ class Proxy:
         return self.directory / "nutcracker.stderr"
 
     @property
+    def control_socket(self) -> Path:
+        """The path of the control socket."""
+        return self.directory / "control.sock"
+
+    @property
     def configuration(self) -> Path:
         """The path of the configuration file."""
         return self.directory / "nutcracker.yml"
@@ -315,7 +320,7 @@ class Proxy:
         self.configuration.write_text(to_yaml(complete))
         command = [
             *[*self.command, "-c", str(self.configuration), "-o", str(self.log_path)],
-            *["-a", "127.0.0.1", "-s", str(self.stats_port), *self.options],
+            *["-a", "127.0.0.1", "-s", str(self.stats_port), "-C", str(self.control_socket), *self.options],
         ]
         return Process(command, self.stderr_path, self.log_path, folder=self.directory, environment=environment())
 

@@ -28,7 +28,7 @@ from twemproxy.supervisor.worker_process import WorkerProgram
 
 GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  timeout: 400\n  servers:\n    - 127.0.0.1:6379:1\n"
 BANNER = f"This is nutcracker-{__version__}\nasync event backend: epoll\n\n"
-LETTERS = "hVtdDvocsaipmTM"
+LETTERS = "hVtdDvocsaipmTMC"
 
 Captured = pytest.CaptureFixture[str]
 
@@ -169,7 +169,7 @@ def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
         "off",
         "16384 bytes",
     ]
-    expected += ["5 sec", "no limit"]
+    expected += ["5 sec", "no limit", "beside the pid file"]
     assert re.findall(r"default: ([^,)]+)", defaults) == expected
     assert max(map(len, lines)) <= 110
 
@@ -262,7 +262,8 @@ def in_package(folder: Path) -> Places:
     for name in ("etc", "log", "run"):
         (folder / name).mkdir()
     (folder / "etc" / "nutcracker.yml").write_text(GOOD)
-    return Places("conf/nutcracker.yml", *(str(folder / name) for name in ("etc/nutcracker.yml", "log/log", "run/pid")))
+    names = ("etc/nutcracker.yml", "log/log", "run/pid", "run/sock")
+    return Places("conf/nutcracker.yml", *(str(folder / name) for name in names))
 
 
 def test_started_as_a_package_does_it(
@@ -309,6 +310,7 @@ def test_normal_run_gets_the_defaults(started: list[Options]) -> None:
             stats_port=22222,
             stats_interval=30000,
             pid_file="",
+            control_socket="",
             mbuf_size=16384,
             daemonize=False,
             drain_time=5,
@@ -318,17 +320,53 @@ def test_normal_run_gets_the_defaults(started: list[Options]) -> None:
 
 
 def test_normal_run_gets_every_option(started: list[Options]) -> None:
-    short = ["-d", "-v", "11", "-o", "l", "-c", "c", "-s", "1", "-a", "/s", "-i", "0", "-p", "p", "-m", "512"]
+    short = [
+        "-d",
+        "-v",
+        "11",
+        "-o",
+        "l",
+        "-c",
+        "c",
+        "-s",
+        "1",
+        "-a",
+        "/s",
+        "-i",
+        "0",
+        "-p",
+        "p",
+        "-m",
+        "512",
+        "-C",
+        "q",
+    ]
     long = [
         *("--daemonize", "--verbose=99", "--output=l", "--conf-file=c", "--stats-port=1", "--stats-addr=/s"),
-        *("--stats-interval=0", "--pid-file=p", "--mbuf-size=512"),
+        *("--stats-interval=0", "--pid-file=p", "--mbuf-size=512", "--control-socket=q"),
     ]
-    bundled = ["stray", "-dv0011", "-ol", "-cc", "-s00001", "-a", "/s", "other", "-i0", "-pp", "-m", "512", "--", "-x"]
+    bundled = [
+        "stray",
+        "-dv0011",
+        "-ol",
+        "-cc",
+        "-s00001",
+        "-a",
+        "/s",
+        "other",
+        "-i0",
+        "-pp",
+        "-m",
+        "512",
+        "-Cq",
+        "--",
+        "-x",
+    ]
     for arguments in (short, long, bundled):
         assert main(arguments) == 7
     assert len(started) == 3
     assert started[0] == started[1] == started[2]
-    assert started[0] == Options("c", "l", 11, "/s", 1, 0, "p", 512, True)
+    assert started[0] == Options("c", "l", 11, "/s", 1, 0, "p", "q", 512, True)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,22 @@ SUB_COMMANDS = (
             (2, "keys move; with --fleet: proxies differ"),
         ),
     ),
+    SubCommand(
+        "reload",
+        "have a running proxy serve its configuration file as it is now",
+        (
+            (0, "the proxy serves the file"),
+            (1, "the former configuration stays in use"),
+        ),
+    ),
+    SubCommand(
+        "ready",
+        "say whether a running proxy takes clients",
+        (
+            (0, "it does"),
+            (1, "it does not, or there is no proxy"),
+        ),
+    ),
 )
 
 HELP = "help"

@@ -18,6 +18,8 @@ class Options(msgspec.Struct, frozen=True):
     """Milliseconds."""
     pid_file: str = ""
     """Empty: no pid file."""
+    control_socket: str = ""
+    """Path of the unix socket for sub-commands; empty: none."""
     mbuf_size: int = 16384
     """Bytes, 512 to 16777216."""
     daemonize: bool = False

@@ -12,6 +12,8 @@ from twemproxy.config.pools import Address, Config, PoolConfig
 from twemproxy.supervisor.errors import StartError
 
 _EVERY_PERMISSION: Final = 0o777
+_OWNER_ONLY: Final = 0o600
+_CONTROL_BACKLOG: Final = 16
 
 
 class Listener:
@@ -169,6 +171,14 @@ def listen_for_stats(address: str, port: int) -> Listener:
     except (OSError, ValueError) as error:
         text = address if is_path else f"{address}:{port}"
         raise StartError(f"statistics: listen on '{text}' failed: {_reason(error)}") from error
+
+
+def listen_for_control(path: str) -> Listener:
+    """Open the listener of the control socket, which only its owner can use, and return it. Raises StartError."""
+    try:
+        return Listener(Address(path=path), backlog=_CONTROL_BACKLOG, permission=_OWNER_ONLY)
+    except (OSError, ValueError) as error:
+        raise StartError(f"control socket: listen on '{path}' failed: {_reason(error)}") from error
 
 
 def _identity(path: str) -> tuple[int, int]:

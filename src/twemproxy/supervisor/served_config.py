@@ -1,6 +1,7 @@
 """The configuration that the workers serve, and its replacement while they serve it (reload)."""
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -35,7 +36,12 @@ _logger = log.get_logger(__name__)
 
 
 class ReloadFailed(Exception):
-    """A configuration cannot be served; the former one still is. The text says why, in one line per reason."""
+    """A configuration cannot be served; the former one still is."""
+
+    def __init__(self, *reasons: str) -> None:
+        """``reasons``: one line each."""
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
 
 
 def _summary(lines: Sequence[str]) -> str:
@@ -50,6 +56,8 @@ class ServedConfig:
     def __init__(self, config: Config, options: Options, workers: int) -> None:
         """``workers``: their number."""
         self.config = config
+        self.path = os.path.abspath(options.conf_file)
+        """The path of the configuration file."""
         self.workers: list[WorkerSlot] = []
         """The workers, which the owner adds."""
         self.listeners = PoolListeners()
@@ -98,17 +106,23 @@ class ServedConfig:
         for worker in self.workers:
             worker.send(SetConfigStatus(self.status))
 
-    async def reload(self) -> list[str]:
+    async def reload(self, fingerprint: str = "") -> list[str]:
         """Read the configuration file anew and serve it; returns what has changed, one line per difference.
 
-        Raises ReloadFailed, and then nothing has changed. Another call waits until the first has ended.
+        ``fingerprint``: if it is not empty, what the file must have. Raises ReloadFailed, and then nothing has changed.
+        Another call waits until the first has ended.
         """
         async with self._reloading:
             try:
-                lines = await self._replace(await self._load())
+                config = await self._load()
+                if fingerprint and config_fingerprint(config) != fingerprint:
+                    raise ReloadFailed("the configuration file was changed while it was checked: try again")
+                lines = await self._replace(config)
             except ReloadFailed as error:
-                self._set_status(last_reload=f"failed: {error}", last_reload_at=time.time(), last_reload_failed=True)
-                _logger.error("reload failed, the former configuration stays in use: %s", error)
+                verdict = f"failed: {_summary(error.reasons)}"
+                self._set_status(last_reload=verdict, last_reload_at=time.time(), last_reload_failed=True)
+                for reason in error.reasons:
+                    _logger.error("reload failed, the former configuration stays in use: %s", reason)
                 raise
             verdict = _summary(lines) if lines else UNCHANGED
             self._set_status(last_reload=verdict, last_reload_at=time.time(), last_reload_failed=False)
@@ -121,9 +135,9 @@ class ServedConfig:
     async def _load(self) -> Config:
         try:
             # Looking up the host of a listener may take long.
-            return await in_thread(load, self._options.conf_file)
+            return await in_thread(load, self.path)
         except ConfigError as error:
-            raise ReloadFailed(str(error)) from error
+            raise ReloadFailed(*error.lines()) from error
 
     async def _replace(self, config: Config) -> list[str]:
         """Have all workers serve this configuration; returns what has changed. Raises ReloadFailed."""

@@ -9,14 +9,16 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from twemproxy import __version__, log
+from twemproxy.admin.control_socket import ControlSocket
 from twemproxy.admin.stats_port import StatsPort
 from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.options import Options
 from twemproxy.config.pools import Config
+from twemproxy.ipc.control import Answer, Describe, Refused, Reload, Reloaded, Request, Served
 from twemproxy.ipc.messages import LogSettings, ReopenLog, SetLogLevel, ToWorker
 from twemproxy.supervisor.daemon import daemonize
 from twemproxy.supervisor.errors import StartError
-from twemproxy.supervisor.listeners import listen_for_stats
+from twemproxy.supervisor.listeners import listen_for_control, listen_for_stats
 from twemproxy.supervisor.pidfile import PidFile
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.served_config import ReloadFailed, ServedConfig
@@ -117,7 +119,42 @@ class Supervisor:
             self._stats_log = StatsLog(self._options.stats_interval, served.statistics.take)
             held.callback(self._stats_log.stop)
             self._served = served
+            await self._open_control_socket(held)
             await self._run_workers(config, doors)
+
+    async def _open_control_socket(self, held: ExitStack) -> None:
+        """Open the control socket, if there is one; it stays open while the proxy stops."""
+        if self._options.control_socket:
+            listener = listen_for_control(self._options.control_socket)
+            held.callback(listener.close)
+            control = ControlSocket(self._answer)
+            await control.open(listener.socket)
+            held.callback(control.close)
+
+    async def _answer(self, request: Request) -> Answer:
+        """The answer to a sub-command."""
+        served = self._served
+        if served is None:
+            return Refused(("the proxy starts",))
+        match request:
+            case Describe():
+                return Served(
+                    version=__version__,
+                    pid=os.getpid(),
+                    config=served.config,
+                    conf_file=served.path,
+                    status=served.status,
+                    ready=not self._stopping.is_set() and all(slot.ready.is_set() for slot in self._slots),
+                )
+            case Reload() if self._stopping.is_set():
+                return Refused(("the proxy stops",))
+            case Reload():
+                log.always("reloading the configuration, as nutcracker reload says")
+                try:
+                    lines = await served.reload(request.fingerprint)
+                except ReloadFailed as error:
+                    return Refused(error.reasons)
+                return Reloaded(tuple(lines), served.status)
 
     def _make_slots(self, served: ServedConfig) -> None:
         resolver = Resolver()

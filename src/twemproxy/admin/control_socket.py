@@ -1,0 +1,67 @@
+"""The control socket: a unix socket for the owner of the proxy, over which sub-commands see and change it."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from twemproxy import log
+from twemproxy.ipc.control import LONGEST_REQUEST, Answer, Refused, Request, encode, request_decoder
+
+REQUEST_TIME: Final = 10.0
+"""Seconds that a sub-command has to send its request, and to read the answer."""
+
+_logger = log.get_logger(__name__)
+
+
+class ControlSocket:
+    """Answers one request of each connection, as long as it is open."""
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Answer]]) -> None:
+        """``answer``: returns the answer to a request."""
+        self._answer = answer
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.StreamWriter] = set()
+
+    async def open(self, listening: socket.socket) -> None:
+        """Answer on this listening socket, which belongs to the control socket from now on."""
+        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=LONGEST_REQUEST)
+
+    def close(self) -> None:
+        """Stop accepting connections, and close those that have no answer yet."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in self._connections:
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
+        try:
+            async with asyncio.timeout(REQUEST_TIME):
+                line = await reader.readline()
+            writer.write(encode(await self._answer_line(line)))
+            async with asyncio.timeout(REQUEST_TIME):
+                await writer.drain()
+        except (OSError, ValueError, TimeoutError):
+            # It has closed the connection, sent too much, or is too slow.
+            pass
+        finally:
+            self._connections.discard(writer)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer_line(self, line: bytes) -> Answer:
+        try:
+            request = request_decoder.decode(line)
+        except msgspec.DecodeError as error:
+            return Refused((f"the request is not valid: {error}",))
+        try:
+            return await self._answer(request)
+        except Exception as defect:
+            _logger.error("error inside the proxy, a sub-command gets no answer", exc_info=defect)
+            return Refused((f"error inside the proxy, see its log: {defect}",))

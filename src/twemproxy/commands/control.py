@@ -1,0 +1,57 @@
+"""Requests of sub-commands to a running proxy, over its control socket."""
+
+import argparse
+import socket
+from typing import Final
+
+import msgspec
+
+from twemproxy.commands.frame import CommandError
+from twemproxy.config.files import PLACES
+from twemproxy.ipc.control import Answer, Describe, Refused, Request, Served, answer_decoder, encode
+
+ANSWER_TIME: Final = 60.0
+"""Seconds that the proxy has for an answer."""
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the running proxy."""
+    parser.add_argument(
+        "-C",
+        "--control-socket",
+        metavar="PATH",
+        default=PLACES.control,
+        help=f"control socket of the proxy (default: {PLACES.control})",
+    )
+
+
+def ask(path: str, request: Request) -> Answer:
+    """Return the answer of the proxy with this control socket. Raises CommandError, also if the answer is Refused."""
+    received = b""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(ANSWER_TIME)
+            connection.connect(path)
+            connection.sendall(encode(request))
+            while not received.endswith(b"\n") and (data := connection.recv(1 << 16)):
+                received += data
+    except TimeoutError as error:
+        raise CommandError(f"the proxy at '{path}' has not answered within {ANSWER_TIME:.0f} s") from error
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise CommandError(f"no proxy answers at '{path}': {reason}; --control-socket names another one") from error
+    try:
+        answer = answer_decoder.decode(received)
+    except msgspec.DecodeError as error:
+        raise CommandError(f"the answer of the proxy at '{path}' cannot be read: it has another version") from error
+    if isinstance(answer, Refused):
+        raise CommandError("\n".join(answer.reasons))
+    return answer
+
+
+def describe(path: str) -> Served:
+    """Return what the proxy with this control socket serves. Raises CommandError."""
+    answer = ask(path, Describe())
+    if not isinstance(answer, Served):
+        raise CommandError(f"the proxy at '{path}' gives another answer: it has another version")
+    return answer

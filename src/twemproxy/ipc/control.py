@@ -1,0 +1,68 @@
+"""What sub-commands and the supervisor say to each other, over the control socket.
+
+The control socket is a unix stream socket. Each message is a line with a JSON object, whose member ``type`` names it. A
+sub-command sends a request, and gets one answer.
+"""
+
+from typing import Final
+
+import msgspec
+
+from twemproxy.config.pools import Config
+from twemproxy.ipc.messages import ConfigStatus
+
+LONGEST_REQUEST: Final = 65536
+"""Bytes of a request."""
+
+
+class Describe(msgspec.Struct, frozen=True, tag="describe"):
+    """What is served?"""
+
+
+class Reload(msgspec.Struct, frozen=True, tag="reload"):
+    """Serve the configuration file as it is now."""
+
+    fingerprint: str = ""
+    """If it is not empty: only if the file has this configuration fingerprint."""
+
+
+Request = Describe | Reload
+
+
+class Served(msgspec.Struct, frozen=True, tag="served"):
+    """The answer to ``Describe``."""
+
+    version: str
+    pid: int
+    config: Config
+    conf_file: str
+    """The absolute path of the configuration file."""
+    status: ConfigStatus
+    ready: bool
+    """Whether the proxy takes clients: all workers accept them, and it has not been told to stop."""
+
+
+class Reloaded(msgspec.Struct, frozen=True, tag="reloaded"):
+    """The answer to ``Reload``: the new configuration is served."""
+
+    changes: tuple[str, ...]
+    """What has changed, one line per difference."""
+    status: ConfigStatus
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """The answer to a request that has failed and changed nothing."""
+
+    reasons: tuple[str, ...]
+    """One line per reason, for people."""
+
+
+Answer = Served | Reloaded | Refused
+
+request_decoder: Final = msgspec.json.Decoder(Request)
+answer_decoder: Final = msgspec.json.Decoder(Answer)
+
+
+def encode(message: Request | Answer) -> bytes:
+    """Return the line of a message."""
+    return msgspec.json.encode(message) + b"\n"
