@@ -1,4 +1,4 @@
-"""The ``nutcracker`` command: sixteen options, the informational modes, and the start of a normal run.
+"""The ``nutcracker`` command: eighteen options, the informational modes, and the start of a normal run.
 
 A command line that begins with the name of a sub-command is left to ``twemproxy.commands``. Otherwise:
 
@@ -187,6 +187,16 @@ _OPTIONS: Final = (
         _FILE,
         "control socket",
         "control_socket",
+    ),
+    _Option("W", "watch", "reload the configuration file when it was changed", field="watch"),
+    _Option(
+        "L",
+        "drain-delay",
+        "time to go on, but not ready, after SIGTERM or SIGINT (default: {} sec)",
+        _NUMBER,
+        "drain delay",
+        "drain_delay",
+        "0",
     ),
 )
 

@@ -28,7 +28,7 @@ from twemproxy.supervisor.worker_process import WorkerProgram
 
 GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  timeout: 400\n  servers:\n    - 127.0.0.1:6379:1\n"
 BANNER = f"This is nutcracker-{__version__}\nasync event backend: epoll\n\n"
-LETTERS = "hVtdDvocsaipmTMC"
+LETTERS = "hVtdDvocsaipmTMCWL"
 
 Captured = pytest.CaptureFixture[str]
 
@@ -109,7 +109,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Options]:
         (["-x"], "invalid option -- 'x'"),
         (["-?"], "invalid option -- '?'"),
         (["-Vx"], "invalid option -- 'x'"),
-        (["-W", "foo"], "invalid option -- 'W'"),
+        (["-X", "foo"], "invalid option -- 'X'"),
         (["--help=foo"], "invalid option -- 'h'"),
         (["--nope"], "invalid option -- 'nope'"),
         (["--v"], "invalid option -- 'v'"),
@@ -153,7 +153,7 @@ def test_version_tells_that_a_python_runs(capsys: Captured) -> None:
 def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
     status, err = run_main(capsys, "-h")
     assert status == 0
-    assert err.startswith(BANNER + "Usage: nutcracker [-hVtdD] [-v ")
+    assert err.startswith(BANNER + "Usage: nutcracker [-hVtdDW] [-v ")
     lines = err.splitlines()
     options = [line for line in lines if line.startswith("  -")]
     assert [line[3] for line in options] == list(LETTERS)
@@ -169,7 +169,7 @@ def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
         "off",
         "16384 bytes",
     ]
-    expected += ["5 sec", "no limit", "beside the pid file"]
+    expected += ["10 sec", "no limit", "beside the pid file", "0 sec"]
     assert re.findall(r"default: ([^,)]+)", defaults) == expected
     assert max(map(len, lines)) <= 110
 
@@ -313,7 +313,9 @@ def test_normal_run_gets_the_defaults(started: list[Options]) -> None:
             control_socket="",
             mbuf_size=16384,
             daemonize=False,
-            drain_time=5,
+            drain_time=10,
+            drain_delay=0,
+            watch=False,
             max_memory=0,
         )
     ]
@@ -377,6 +379,13 @@ def test_sizes_of_memory(started: list[Options], text: str, size: int) -> None:
     main(["-M", text])
     main([f"--max-mem={text}"])
     assert [options.max_memory for options in started] == [size, size]
+
+
+def test_drain_delay_and_watch(started: list[Options]) -> None:
+    main(["-L", "3"])
+    main(["--drain-delay=4", "--watch"])
+    main(["-W"])
+    assert [(options.drain_delay, options.watch) for options in started] == [(3, False), (4, True), (0, True)]
 
 
 def test_drain_time(started: list[Options]) -> None:

@@ -37,7 +37,7 @@ SUB_COMMANDS = (
         "have a running proxy serve its configuration file as it is now",
         (
             (0, "the proxy serves the file"),
-            (1, "the former configuration stays in use"),
+            (1, "an error: the former configuration stays in use"),
         ),
     ),
     SubCommand(
@@ -45,7 +45,7 @@ SUB_COMMANDS = (
         "say whether a running proxy takes clients",
         (
             (0, "it does"),
-            (1, "it does not, or there is no proxy"),
+            (1, "an error: it does not, or there is no proxy"),
         ),
     ),
 )

@@ -8,6 +8,7 @@ import msgspec
 
 from twemproxy.commands import fleet
 from twemproxy.commands.comparison import Plan, PoolPlan, compare
+from twemproxy.commands.control import add_option, describe
 from twemproxy.commands.frame import ERROR_STATUS, CommandError, print_json
 from twemproxy.config.directives import EFFECTS
 from twemproxy.config.loading import ConfigError, load
@@ -15,8 +16,9 @@ from twemproxy.config.pools import Config
 from twemproxy.config.quoting import quoted
 
 DESCRIPTION = """\
-Compare two configuration files: the differences and their effects in a running proxy, and the share of the keys
-that move to another server. Or compare the proxies of a fleet, by their statistics.
+Compare a new configuration file with that of the running proxy, or with another file: the differences and their effects
+in a running proxy, and the share of the keys that move to another server. Or compare the proxies of a fleet, by their
+statistics.
 """
 
 _MOST_MOVES: Final = 20
@@ -33,7 +35,10 @@ _SERVER_EFFECTS: Final = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("new", metavar="NEW", nargs="?", help="the new configuration file")
-    parser.add_argument("--from", metavar="OLD", dest="old", help="the present configuration file")
+    parser.add_argument(
+        "--from", metavar="OLD", dest="old", help="the present configuration file (default: that of the running proxy)"
+    )
+    add_option(parser)
     parser.add_argument("--keys", metavar="FILE", help="also count which of these keys move; one key per line")
     parser.add_argument(
         "--fleet",
@@ -47,9 +52,10 @@ def run(options: argparse.Namespace) -> int:
         if options.new or options.old or options.keys:
             raise CommandError("--fleet compares running proxies, and goes with no file")
         return _compare_fleet(options)
-    if not options.new or not options.old:
-        raise CommandError("needs two files, NEW and --from OLD, or --fleet")
-    old, new = _load(options.old), _load(options.new)
+    if not options.new:
+        raise CommandError("needs a file NEW, or --fleet")
+    new = _load(options.new)
+    old = _load(options.old) if options.old else describe(options.control_socket).config
     plan = compare(old, new, _read_keys(options.keys) if options.keys else None)
     if options.json:
         print_json(_document(plan))

@@ -23,7 +23,11 @@ class Options(msgspec.Struct, frozen=True):
     mbuf_size: int = 16384
     """Bytes, 512 to 16777216."""
     daemonize: bool = False
-    drain_time: int = 5
-    """Longest time in seconds from SIGTERM or SIGINT to the exit; 0: exit at once."""
+    drain_time: int = 10
+    """Longest time in seconds from the end of ``drain_delay`` to the exit; 0: exit at once."""
+    drain_delay: int = 0
+    """Seconds after SIGTERM or SIGINT for which the proxy goes on as before, but is not ready."""
+    watch: bool = False
+    """Whether a changed configuration file is served without being told."""
     max_memory: int = 0
     """Bytes that all workers together hold for traffic before large requests wait; 0: no limit."""

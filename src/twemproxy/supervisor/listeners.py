@@ -29,6 +29,8 @@ class Listener:
         self._path = ""
         self._file = (0, 0)
         self._reuse_port = reuse_port
+        self.adopted = False
+        """Whether another process has made the socket."""
         family, where = resolve_listen(address)
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -45,9 +47,21 @@ class Listener:
             self.close()
             raise
 
+    @classmethod
+    def adopt(cls, listening: socket.socket) -> "Listener":
+        """A listener with a socket that another process has made, which also owns the file of a unix socket."""
+        self = cls.__new__(cls)
+        self._path = ""
+        self._file = (0, 0)
+        self._reuse_port = False
+        self.adopted = True
+        self.socket = listening
+        listening.setblocking(False)
+        return self
+
     def share_port(self, shared: bool) -> None:
         """Let other sockets listen on the port, too, for a while; False: only if ``reuse_port`` says so."""
-        if not self._path:
+        if self.socket.family != socket.AF_UNIX:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared or self._reuse_port)
 
     def set_options(self, *, backlog: int, permission: int, reuse_port: bool) -> None:
@@ -91,8 +105,10 @@ class Listener:
 class PoolListeners:
     """The listening sockets of the pools: one per address."""
 
-    def __init__(self) -> None:
+    def __init__(self, passed: Sequence[socket.socket] = ()) -> None:
+        """``passed``: listening sockets that are used for pools with their addresses, see ``service_manager``."""
         self._listeners: dict[Address, Listener] = {}
+        self._passed = list(passed)
 
     def open(self, config: Config) -> list[Address]:
         """Listen on the addresses of this configuration; returns those that were not open before.
@@ -125,16 +141,29 @@ class PoolListeners:
             listener.set_options(backlog=pool.backlog, permission=pool.listen.permission, reuse_port=pool.reuseport)
 
     def close(self, addresses: Iterable[Address]) -> None:
-        """Close the sockets on these addresses."""
+        """Close the sockets on these addresses; those that were passed are kept for later configurations."""
         for address in addresses:
-            self._listeners.pop(address).close()
+            listener = self._listeners.pop(address)
+            if listener.adopted:
+                self._passed.append(listener.socket)
+            else:
+                listener.close()
 
     def close_all(self) -> None:
         """Close all sockets."""
         self.close(list(self._listeners))
+        for listening in self._passed:
+            listening.close()
+
+    def unused(self) -> list[str]:
+        """The addresses of passed sockets that no pool uses."""
+        return [str(listening.getsockname()) for listening in self._passed]
 
     def _listen(self, pool: PoolConfig) -> Listener:
         """A socket for the pool. One at another address of the same port may be open: it may be about to be closed."""
+        passed = self._take_passed(pool)
+        if passed is not None:
+            return Listener.adopt(passed)
         port = pool.listen.address.port
         same_port = [each for at, each in self._listeners.items() if port and at.port == port]
         for listener in same_port:
@@ -144,6 +173,20 @@ class PoolListeners:
         finally:
             for listener in same_port:
                 listener.share_port(False)
+
+    def _take_passed(self, pool: PoolConfig) -> socket.socket | None:
+        """The passed socket with the address of the pool, None if there is none."""
+        if not self._passed:
+            return None
+        try:
+            family, where = resolve_listen(pool.listen.address)
+        except AddressError as error:
+            raise StartError(f"pool '{pool.name}': listen on '{pool.listen.text}' failed: {_reason(error)}") from error
+        for listening in self._passed:
+            if listening.family == family and listening.getsockname() == where:
+                self._passed.remove(listening)
+                return listening
+        return None
 
 
 def listen_on(pool: PoolConfig, *, share_port: bool = False) -> Listener:

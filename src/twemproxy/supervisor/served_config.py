@@ -20,6 +20,7 @@ from twemproxy.stats.snapshot import ConfigFacts
 from twemproxy.supervisor.descriptors import Division, divide, raise_open_files_limit
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.listeners import PoolListeners
+from twemproxy.supervisor.service_manager import ServiceManager, passed_sockets
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.supervisor.threads import in_thread
 from twemproxy.supervisor.worker_slot import WorkerSlot
@@ -53,14 +54,15 @@ def _summary(lines: Sequence[str]) -> str:
 class ServedConfig:
     """The configuration in use, with its listening sockets and its part of the statistics."""
 
-    def __init__(self, config: Config, options: Options, workers: int) -> None:
-        """``workers``: their number."""
+    def __init__(self, config: Config, options: Options, workers: int, manager: ServiceManager) -> None:
+        """``workers``: their number. ``manager``: is told about reloads."""
+        self._manager = manager
         self.config = config
         self.path = os.path.abspath(options.conf_file)
         """The path of the configuration file."""
         self.workers: list[WorkerSlot] = []
         """The workers, which the owner adds."""
-        self.listeners = PoolListeners()
+        self.listeners = PoolListeners(passed_sockets())
         """The owner opens them for the first configuration."""
         self.statistics = Statistics(config)
         self.status = ConfigStatus(1, "", time.time())
@@ -113,6 +115,7 @@ class ServedConfig:
         Another call waits until the first has ended.
         """
         async with self._reloading:
+            self._manager.reloading()
             try:
                 config = await self._load()
                 if fingerprint and config_fingerprint(config) != fingerprint:
@@ -124,6 +127,8 @@ class ServedConfig:
                 for reason in error.reasons:
                     _logger.error("reload failed, the former configuration stays in use: %s", reason)
                 raise
+            finally:
+                self._manager.ready()
             verdict = _summary(lines) if lines else UNCHANGED
             self._set_status(last_reload=verdict, last_reload_at=time.time(), last_reload_failed=False)
             generation = self.status.generation

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 from twemproxy import __version__, log
@@ -22,7 +22,9 @@ from twemproxy.supervisor.listeners import listen_for_control, listen_for_stats
 from twemproxy.supervisor.pidfile import PidFile
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.served_config import ReloadFailed, ServedConfig
+from twemproxy.supervisor.service_manager import ServiceManager
 from twemproxy.supervisor.stats_log import StatsLog
+from twemproxy.supervisor.watch import Identity, identity, watch
 from twemproxy.supervisor.worker_process import PYTHON_WORKER, WorkerProgram
 from twemproxy.supervisor.worker_slot import WorkerSlot
 
@@ -73,6 +75,8 @@ class Supervisor:
         self._stats_log: StatsLog | None = None
         self._served: ServedConfig | None = None
         self._reloads: set[asyncio.Task[list[str]]] = set()
+        self._manager = ServiceManager()
+        self._file: Identity | None = None
 
     async def run(self) -> int:
         """Run the proxy as ``run`` of the module does; the log must be open. Returns the exit status."""
@@ -92,7 +96,8 @@ class Supervisor:
                 _log_banner()
                 await self._serve(held)
             except ConfigError as error:
-                self._explain(str(error))
+                for line in error.lines():
+                    self._explain(line)
                 if error.line:
                     _tell(f"nutcracker: configuration file '{self._options.conf_file}' syntax is invalid")
                 return 1
@@ -104,9 +109,10 @@ class Supervisor:
 
     async def _serve(self, held: ExitStack) -> None:
         """Open the sockets, run the workers, and return when they have exited."""
+        self._file = identity(self._options.conf_file)
         config = load(self._options.conf_file)
         _logger.log(log.NOTICE, "configuration file '%s'", self._options.conf_file)
-        served = ServedConfig(config, self._options, self._worker_count)
+        served = ServedConfig(config, self._options, self._worker_count, self._manager)
         stats_port = StatsPort(served.document)
         stats_listener = listen_for_stats(self._options.stats_addr, self._options.stats_port)
         with ExitStack() as doors:
@@ -114,6 +120,8 @@ class Supervisor:
             await stats_port.open(stats_listener.socket)
             doors.callback(stats_port.close)
             served.listeners.open(config)
+            for address in served.listeners.unused():
+                _logger.warning("no pool listens on %s, of which the service manager has passed a socket", address)
             doors.callback(served.listeners.close_all)
             self._make_slots(served)
             self._stats_log = StatsLog(self._options.stats_interval, served.statistics.take)
@@ -176,11 +184,17 @@ class Supervisor:
         workers = [asyncio.create_task(slot.run()) for slot in self._slots]
         stop = asyncio.create_task(self._stopping.wait())
         announcement = asyncio.create_task(self._announce(config))
+        others = [asyncio.create_task(self._watch()), asyncio.create_task(self._report_life())]
         try:
             await asyncio.wait([stop, *workers], return_when=asyncio.FIRST_COMPLETED)
+            if self._stopping.is_set():
+                self._manager.stopping()
+                await self._delay(workers)
         finally:
             stop.cancel()
             announcement.cancel()
+            for task in others:
+                task.cancel()
             for reload in self._reloads:
                 reload.cancel()
         rest = await self._quiesce(workers) if self._stopping.is_set() else 0
@@ -189,6 +203,34 @@ class Supervisor:
         await asyncio.wait(workers)
         for worker in workers:
             worker.result()
+
+    async def _delay(self, workers: Sequence[asyncio.Task[None]]) -> None:
+        """Go on for ``drain_delay``: load balancers learn that the proxy is not ready, and some clients come late."""
+        if self._options.drain_delay:
+            hurry = asyncio.create_task(self._hurrying.wait())
+            await asyncio.wait(
+                [hurry, *workers], timeout=self._options.drain_delay, return_when=asyncio.FIRST_COMPLETED
+            )
+            hurry.cancel()
+
+    async def _watch(self) -> None:
+        """Reload when the configuration file was changed, if the options say so."""
+        if self._options.watch and self._served is not None:
+            await watch(self._served.path, self._file, self._reload_changed)
+
+    async def _reload_changed(self) -> None:
+        log.always("the configuration file was changed, reloading it")
+        if self._served is not None:
+            with suppress(ReloadFailed):  # it is in the log
+                await self._served.reload()
+
+    async def _report_life(self) -> None:
+        """Tell the service manager that the proxy works, as often as it wants to know."""
+        interval = self._manager.watchdog_interval
+        while interval:
+            await asyncio.sleep(interval)
+            if all(slot.ready.is_set() for slot in self._slots):
+                self._manager.alive()
 
     async def _quiesce(self, workers: Sequence[asyncio.Task[None]]) -> float:
         """Have the workers answer the requests in flight while they keep serving; returns the seconds left to drain.
@@ -233,6 +275,7 @@ class Supervisor:
             self._stats_log.follow_level()
         where = ", ".join(f"{pool.name} on {pool.listen.text}" for pool in config.pools)
         _logger.log(log.NOTICE, "ready: %s", where)
+        self._manager.ready()
         if self._served is not None:
             self._served.identify()
 

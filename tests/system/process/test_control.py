@@ -98,6 +98,20 @@ def test_keys_do_not_move_by_mistake(server: RedisServer) -> None:
         assert proxy.stats()["config_generation"] == 2
 
 
+def test_a_plan_begins_with_what_is_served(server: RedisServer, tmp_path: Path) -> None:
+    with Proxy(redis_pool(server)) as proxy:
+        new = tmp_path / "new.yml"
+        new.write_text(proxy.configuration.read_text())
+        same = command("plan", proxy, str(new))
+        assert (same.returncode, same.stdout) == (0, "nothing changes\n")
+        new.write_text(new.read_text() + f"    - {server.address}:1 other\n")
+        more = command("plan", proxy, str(new))
+        assert more.returncode == 2
+        assert f'pool "alpha": server "other" at {server.address} is added (at once)' in more.stdout
+        # A plan changes nothing.
+        assert proxy.stats()["config_generation"] == 1
+
+
 def test_a_terminal_is_asked(server: RedisServer) -> None:
     """``script`` of util-linux runs the command on a terminal."""
     with Proxy(redis_pool(server)) as proxy:

@@ -162,8 +162,8 @@ def test_many_moves_are_cut_for_people_only(run: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plan"], "needs two files, NEW and --from OLD, or --fleet"),
-        (["plan", "new.yml"], "needs two files, NEW and --from OLD, or --fleet"),
+        (["plan"], "needs a file NEW, or --fleet"),
+        (["plan", "new.yml", "-C", "/nowhere"], "no proxy answers at '/nowhere': No such file or directory"),
         (["plan", "new.yml", "--from", "none.yml"], "failed to open configuration 'none.yml': No such file"),
         (["plan", "new.yml", "--from", "bad.yml"], 'bad.yml:2:3: pool "alpha": directive "lisen" is unknown'),
         (["plan", "new.yml", "--from", "new.yml", "--keys", "none"], "failed to read keys from 'none': No such file"),

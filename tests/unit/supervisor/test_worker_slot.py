@@ -104,7 +104,7 @@ def test_a_request_in_flight_is_finished(tmp_path: Path, number: signal.Signals)
             client.ask("pid")
             client.send("finish-when-drained")
             proxy.send_signal(number)
-            assert re.fullmatch(r"finished, 4\.\d+ s to go", client.reply())
+            assert re.fullmatch(r"finished, 9\.\d+ s to go", client.reply())
         assert proxy.end() == (0, "")
 
 
