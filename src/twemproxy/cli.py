@@ -1,4 +1,4 @@
-"""The ``nutcracker`` command: eighteen options, the informational modes, and the start of a normal run.
+"""The ``nutcracker`` command: its options, the informational modes, and the start of a normal run.
 
 A command line that begins with the name of a sub-command is left to ``twemproxy.commands``. Otherwise:
 
