@@ -42,6 +42,7 @@ COMPILED = [
     "twemproxy.downstream.client_stream",
     "twemproxy.downstream.client_states",
     "twemproxy.downstream.drain",
+    "twemproxy.downstream.handover",
     "twemproxy.upstream.internal_request",
     "twemproxy.upstream.fenced",
     "twemproxy.upstream.fences",

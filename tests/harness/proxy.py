@@ -318,9 +318,11 @@ class Proxy:
         }
         complete = {name: {"listen": self.listens[name], **pool} for name, pool in self.pools.items()}
         self.configuration.write_text(to_yaml(complete))
+        # Another proxy does not have the option.
+        control = ["-C", str(self.control_socket)] if self.command == under_test() else []
         command = [
             *[*self.command, "-c", str(self.configuration), "-o", str(self.log_path)],
-            *["-a", "127.0.0.1", "-s", str(self.stats_port), "-C", str(self.control_socket), *self.options],
+            *["-a", "127.0.0.1", "-s", str(self.stats_port), *control, *self.options],
         ]
         return Process(command, self.stderr_path, self.log_path, folder=self.directory, environment=environment())
 

@@ -2,8 +2,9 @@
 
 import mmap
 import socket
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from threading import Thread
 from types import TracebackType
@@ -86,11 +87,24 @@ class InProcess:
         return client
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Call a function in the thread of the data plane, between two events; returns its result."""
+        """Call a function in the thread of the data plane, between two events; returns its result.
+
+        When the data plane has ended, as after a hand-over, it is called here.
+        """
         result: Future[Any] = Future()
         self._calls.put((function, result))
         self._ours.send(b"x")
-        return result.result(DEADLINE)
+        end = time.monotonic() + DEADLINE
+        while not result.done() and time.monotonic() < end:
+            if not self._thread.is_alive() and not result.done():
+                self._call()
+            wait([result], timeout=0.05)
+        return result.result(0)
+
+    def later(self, function: Callable[[], Any]) -> None:
+        """Have a function called in the thread of the data plane, in a later turn."""
+        self._calls.put((function, Future()))
+        self._ours.send(b"x")
 
     def replace_settings(self, **pool: object) -> None:
         """Replace the settings of the pool; ``pool``: the directives."""

@@ -384,8 +384,12 @@ class ClientConnection(ClientStream):
             self.pieced = None
         if self.pauses != 0 and self.state < CLOSING:
             self.resume(self.reasons_over())
+            if self.handover is not None:
+                self.handover.look_at(self)
             if self.pauses != 0:
                 return self.reconsider_reading()
+        if self.handover is not None:
+            self.handover.look_at(self)
         if self.state == DRAINING and self.pauses == 0:
             self.become(CLOSING)
         if self.ended or self.state == CLOSING or self.state == LINGERING:

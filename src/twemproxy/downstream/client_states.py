@@ -10,6 +10,7 @@ Compiled-only; the table is plain data. The reasons are bits in the .pxd file:
     STEPS     a request is processed in steps
     PIECES    a request is served in pieces
     RELEASE   private connections are released after the last reply
+    HANDOVER  another process goes on with the client after the last reply
 """
 
 from cython.cimports.twemproxy.proxy.state_table import StateTable
@@ -28,7 +29,7 @@ CLIENT_STATES = StateTable(
             "its last request is read, or it breaks the protocol",
         ),
         Transition(_State.OPEN, _State.ABORTED, "it is cut off, with requests in progress"),
-        Transition(_State.OPEN, _State.CLOSED, "it closes, or a failure"),
+        Transition(_State.OPEN, _State.CLOSED, "it closes, a failure, or it is handed over"),
         Transition(_State.DRAINING, _State.CLOSING, "all input that was read is processed"),
         Transition(_State.DRAINING, _State.ABORTED, "it is cut off"),
         Transition(_State.DRAINING, _State.CLOSED, "a failure, or too late"),

@@ -53,6 +53,7 @@ cdef class ClientStream(LimitedStream):
     cdef bint broken_off
     cdef bint lingers
     cdef ClientTimer timer
+    cdef object handover
 
     cdef int become(self, ClientState state) except -1
     cdef unsigned int reasons_to_pause(self) noexcept
@@ -80,3 +81,7 @@ cdef class ClientStream(LimitedStream):
     cpdef int abort(self, str why) except -1
     cdef int defer_close(self, int counter, str why) except -1
     cdef int drop_steps(self) except -1
+    cdef bint recognized_or_silent(self) noexcept
+    cdef Py_ssize_t unread_input(self) noexcept
+    cdef int leave(self) except -1
+    cdef int release_everything(self) except -1

@@ -94,7 +94,7 @@ class ClientStream(LimitedStream):
 
     ``lingers``: after the last reply the state is LINGERING for some time, so that the client gets this reply.
     ``timer``: None while the client has no deadline. ``pieced``: the request that is served in pieces; later requests
-    wait.
+    wait. ``handover``: the hand-over to another process that is in progress, None without one.
 
     ``transaction_server``: the server on which the client has begun a transaction, on a private connection; None
     without one. ``needs_planning``: every request is planned, except those for ``transaction_server``. ``releasing``:
@@ -468,6 +468,22 @@ class ClientStream(LimitedStream):
         if self.loop.verbosity >= INFO:
             self.pool.log.client_closed(self.fd, why)
         self.pool.counters[counter] += 1
+        return self.release_everything()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def leave(self) -> cython.int:
+        """Forget the client, with which another process goes on: only this descriptor is closed."""
+        if self.loop.verbosity >= INFO:
+            self.pool.log.client_left(self.fd)
+        return self.release_everything()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def release_everything(self) -> cython.int:
+        """Close the descriptor, and give up all that the client has."""
+        if self.handover is not None:
+            self.handover.forget_closed(self)
         self.pool.counters[CLIENT_CONNECTIONS] -= 1
         self.pool.process_counters[CURR_CONNECTIONS] -= 1
         self.admission.open -= 1
@@ -582,6 +598,20 @@ class ClientStream(LimitedStream):
             "events": ("" if self.pauses != 0 else "r") + ("w" if self.out.pending > 0 else ""),
             "command": self.command,
         }
+
+    # --- for a hand-over -------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def recognized_or_silent(self) -> cython.bint:
+        """Whether the client has sent nothing yet, or what it has sent is the pool's protocol."""
+        return self.recognized or self.tail_end == self.tail_start
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def unread_input(self) -> cython.Py_ssize_t:
+        """Bytes that were read and not processed."""
+        return self.tail_end - self.tail_start + (0 if self.ahead is None else self.ahead.pending)
 
     # --- requests in steps -----------------------------------------------------------------------------------
 

@@ -59,6 +59,7 @@ cdef class Stream(Channel):
     cdef bint has_unsent(self) noexcept
     cdef int wait_for_room(self, Stream stream) except -1
     cdef int wake_waiting(self) except -1
+    cdef int process_input(self, bytes data) except -1
     cdef int pause(self, unsigned int reasons) except -1
     cdef int resume(self, unsigned int reasons) except -1
 

@@ -422,6 +422,19 @@ class Stream(Channel):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def process_input(self, data: bytes) -> cython.int:
+        """Pass bytes to ``consume`` as if they had just been read, on a stream that has read nothing yet."""
+        length: cython.Py_ssize_t = PyBytes_GET_SIZE(data)
+        if length == 0:
+            return 0
+        self.tail = self.loop.blocks.take(length)
+        memcpy(block_bytes(self.tail), PyBytes_AS_STRING(data), length)
+        self.tail_start = 0
+        self.tail_end = length
+        return self.consume_tail()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def pause(self, reasons: cython.uint) -> cython.int:
         """Pass no more bytes to ``consume`` while one of these reasons exists."""
         self.pauses |= reasons

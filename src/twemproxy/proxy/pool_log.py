@@ -32,6 +32,10 @@ class PoolLog:
         """At INFO: a client connected."""
         _logger.info("%s: client %d connected from %s", self.name, descriptor, peer_of(descriptor))
 
+    def client_left(self, descriptor: int) -> None:
+        """At INFO: another process goes on with a client."""
+        _logger.info("%s: client %d handed over", self.name, descriptor)
+
     def client_closed(self, descriptor: int, why: str) -> None:
         """At INFO: a client was closed."""
         _logger.info("%s: client %d closed: %s", self.name, descriptor, why)

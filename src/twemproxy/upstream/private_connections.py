@@ -235,6 +235,10 @@ class Reservations:
         found = self._connections.connection_id(places[0].connection) if len(places) == 1 else b""
         return (places[0].server, found) if found else None
 
+    def has_any(self) -> bool:
+        """Whether the client has a connection."""
+        return bool(self._by_server)
+
     def is_patient(self) -> bool:
         """Whether a request may take for ever."""
         return any(reserved.patient for reserved in self._by_server.values())

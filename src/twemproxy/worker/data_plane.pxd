@@ -1,6 +1,7 @@
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.net.timers cimport Timer
 from twemproxy.downstream.drain cimport Drain
+from twemproxy.downstream.handover cimport HandOver
 from twemproxy.downstream.admission cimport Admission
 from twemproxy.proxy.memory_limit cimport MemoryLimit
 from twemproxy.stats.counters cimport Counter
@@ -19,4 +20,5 @@ cdef class DataPlane:
     cdef Timer cutting_off
     cdef Timer ending
     cdef bint draining
+    cdef HandOver handing_over
     cdef Drain drain_state

@@ -9,15 +9,18 @@ from cython.cimports.twemproxy.downstream.admission import Admission
 from cython.cimports.twemproxy.downstream.client import ClientConnection
 from cython.cimports.twemproxy.downstream.client_states import ABORTED
 from cython.cimports.twemproxy.downstream.drain import Drain
+from cython.cimports.twemproxy.downstream.handover import HandOver
 from cython.cimports.twemproxy.downstream.listener import Listener
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.poller import READABLE
 from cython.cimports.twemproxy.net.timers import NEVER, CallbackTimer
+from cython.cimports.twemproxy.net.transport import PlainTransport
 from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 from cython.cimports.twemproxy.stats.counters import CounterTable
-from cython.cimports.twemproxy.stats.positions import CLIENT_ERR
+from cython.cimports.twemproxy.stats.positions import CLIENT_ERR, TOTAL_CONNECTIONS
 from cython.cimports.twemproxy.upstream.server_pool import ServerPool
 
+from twemproxy.downstream.handover import adopt
 from twemproxy.log import get_logger
 
 # Microseconds between looks whether a retired pool still has clients.
@@ -38,7 +41,7 @@ def log_defect(defect) -> None:
 @cython.final
 @cython.cclass
 class DataPlane:
-    """The data plane of one worker; ``run`` returns when a drain is complete.
+    """The data plane of one worker; ``run`` returns when a drain or a hand-over is complete.
 
     ``pools``: in the order of the configuration. ``retired``: former pools that still have clients. ``listeners``: the
     listening sockets by address.
@@ -110,6 +113,29 @@ class DataPlane:
         if self.retired:
             self.ending.arm(self.loop.now + END_INTERVAL)
 
+    def hand_over(self, give) -> HandOver:
+        """Accept no more clients, and hand those that are connected over to another process.
+
+        ``give``: see ``downstream.handover.HandOver``. ``run`` returns when no client is left.
+        """
+        self.close_listeners()
+        self.handing_over = HandOver(self.loop, self.clients(), give)
+        return self.handing_over
+
+    def adopt(self, pool: ServerPool, fd: int, state: dict) -> None:
+        """Go on with a client that another process has handed over. ``state``: see ``downstream.handover``."""
+        client: ClientConnection
+        client = ClientConnection(PlainTransport(fd), state["number"], pool, self.admission)
+        pool.process_counters[TOTAL_CONNECTIONS] -= 1
+        adopt(client, state)
+
+    def close_listeners(self) -> None:
+        """Accept no more clients."""
+        listener: Listener
+        for listener in self.listeners.values():
+            listener.close()
+        self.listeners.clear()
+
     def update(self, pool: ServerPool, update) -> None:
         """Put an update of a pool in place, see ``ServerPool.commit``."""
         client: ClientConnection
@@ -150,13 +176,12 @@ class DataPlane:
 
         ``patience``: as in ``quiesce``, which need not have been called. Another call can only shorten the timeout.
         """
-        listener: Listener
+        if self.handing_over is not None:
+            self.handing_over.stop()
         self.quiesce(patience, None)
         if not self.draining:
             self.draining = True
-            for listener in self.listeners.values():
-                listener.close()
-            self.listeners.clear()
+            self.close_listeners()
             self.drain_state.close_clients()
         self.cutting_off.arm_by(self.loop.now + int(timeout * 1_000_000))
 
@@ -174,8 +199,8 @@ class DataPlane:
         return found
 
     def run(self) -> None:
-        """Serve until a drain is complete."""
-        while not (self.draining and self.admission.open == 0):
+        """Serve until a drain or a hand-over is complete."""
+        while not ((self.draining or self.handing_over is not None) and self.admission.open == 0):
             self.loop.run_once()
             if self.loop.blocks.allocated > 0 and self.trimming.at == NEVER:
                 self.trimming.arm(self.loop.now + TRIM_INTERVAL)

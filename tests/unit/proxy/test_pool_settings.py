@@ -147,7 +147,7 @@ def test_an_idle_client(server: RedisServer) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("server_connections", 2), ("redis_db", 1), ("redis_auth", "x"), ("databases", 4)],
+    [("redis_db", 1), ("databases", 4)],
 )
 def test_what_cannot_be_replaced(server: RedisServer, name: str, value: object) -> None:
     pool: dict[str, object] = {"redis": True, "servers": [f"{server.address}:1 one"]}

@@ -44,6 +44,15 @@ class Session:
         self.pool = pool
         self.client = client
 
+    can_move = True
+
+    def state(self) -> dict[str, object]:
+        """Nothing: the session has no state."""
+        return {}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Does nothing: the session has no state."""
+
     def on_dispatched(self) -> None:
         """Does nothing: a request does not change the session."""
 

@@ -219,6 +219,13 @@ _NO_TRANSACTION = Transaction()
 """The transaction of all clients without one; it never changes."""
 
 
+_MOVED = (
+    *("authenticated", "database", "library", "library_version", "name", "no_evict", "no_touch", "protocol"),
+    *("replies", "scripts", "skips_reply", "wrong_passwords"),
+)
+"""The fields of a session that a hand-over keeps."""
+
+
 class Session:
     """The state of one client connection. Clients without subscriptions or transactions share the objects for them.
 
@@ -299,6 +306,20 @@ class Session:
     def subscribed(self) -> bool:
         """Whether the client has any subscription."""
         return any(self.topics.values())
+
+    @property
+    def can_move(self) -> bool:
+        """Whether the client has neither a transaction nor a subscription, so that it can go on in another process."""
+        return self.transaction is _NO_TRANSACTION and not self.subscribed and not self.killed
+
+    def state(self) -> dict[str, Any]:
+        """What another process needs to go on with the client, while ``can_move``: built-in objects only."""
+        return {name: getattr(self, name) for name in _MOVED}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over the ``state`` of a session in another process."""
+        for name in _MOVED:
+            setattr(self, name, state[name])
 
     def begin_transaction(self) -> Transaction:
         """The client's transaction, started if there is none."""
