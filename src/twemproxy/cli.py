@@ -217,6 +217,10 @@ def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
         from twemproxy.commands import frame
 
         return frame.run(arguments)
+    if arguments and arguments[0] == "inherit":
+        from twemproxy.supervisor import inherit
+
+        return inherit.check(arguments[1:])
     try:
         given = _parse(arguments)
     except OptionError as error:

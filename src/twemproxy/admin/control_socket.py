@@ -20,8 +20,8 @@ _logger = log.get_logger(__name__)
 class ControlSocket:
     """Answers one request of each connection, as long as it is open."""
 
-    def __init__(self, answer: Callable[[Request], Awaitable[Answer]]) -> None:
-        """``answer``: returns the answer to a request."""
+    def __init__(self, answer: Callable[[Request, int], Awaitable[Answer]]) -> None:
+        """``answer``: returns the answer to a request; it also gets the descriptor of the connection."""
         self._answer = answer
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
@@ -43,7 +43,8 @@ class ControlSocket:
         try:
             async with asyncio.timeout(REQUEST_TIME):
                 line = await reader.readline()
-            writer.write(encode(await self._answer_line(line)))
+            connection: socket.socket = writer.get_extra_info("socket")
+            writer.write(encode(await self._answer_line(line, connection.fileno())))
             async with asyncio.timeout(REQUEST_TIME):
                 await writer.drain()
         except (OSError, ValueError, TimeoutError):
@@ -55,13 +56,13 @@ class ControlSocket:
             with suppress(OSError):
                 await writer.wait_closed()
 
-    async def _answer_line(self, line: bytes) -> Answer:
+    async def _answer_line(self, line: bytes, connection: int) -> Answer:
         try:
             request = request_decoder.decode(line)
         except msgspec.DecodeError as error:
             return Refused((f"the request is not valid: {error}",))
         try:
-            return await self._answer(request)
+            return await self._answer(request, connection)
         except Exception as defect:
             _logger.error("error inside the proxy, a sub-command gets no answer", exc_info=defect)
             return Refused((f"error inside the proxy, see its log: {defect}",))

@@ -41,6 +41,14 @@ SUB_COMMANDS = (
         ),
     ),
     SubCommand(
+        "upgrade",
+        "have a running proxy go on with the version of the program that is installed now",
+        (
+            (0, "the new version serves"),
+            (1, "an error: the running version goes on"),
+        ),
+    ),
+    SubCommand(
         "ready",
         "say whether a running proxy takes clients",
         (

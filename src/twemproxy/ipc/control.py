@@ -26,7 +26,11 @@ class Reload(msgspec.Struct, frozen=True, tag="reload"):
     """If it is not empty: only if the file has this configuration fingerprint."""
 
 
-Request = Describe | Reload
+class Upgrade(msgspec.Struct, frozen=True, tag="upgrade"):
+    """Go on with the version of the program that is installed now. Only a failure is answered by this version."""
+
+
+Request = Describe | Reload | Upgrade
 
 
 class Served(msgspec.Struct, frozen=True, tag="served"):
@@ -57,7 +61,15 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """One line per reason, for people."""
 
 
-Answer = Served | Reloaded | Refused
+class Upgraded(msgspec.Struct, frozen=True, tag="upgraded"):
+    """The answer to ``Upgrade``: the new version accepts clients, and takes the connected ones over."""
+
+    former: str
+    """The version that was running. ``version``: the one that runs now."""
+    version: str
+
+
+Answer = Served | Reloaded | Upgraded | Refused
 
 request_decoder: Final = msgspec.json.Decoder(Request)
 answer_decoder: Final = msgspec.json.Decoder(Answer)

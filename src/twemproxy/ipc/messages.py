@@ -3,10 +3,11 @@
 On the wire, a message is a 4-byte big-endian length and that many bytes of MessagePack. The first message to a worker
 is ``Start``.
 
-Two messages to a worker bring descriptors (SCM_RIGHTS): ``Start`` the memory of the counters, then one listening socket
-per pool, in pool order; ``Prepare`` one listening socket per address of ``opened``. They arrive no later than the last
-byte of their message, and in the order of the messages. At most 250 descriptors come with one sendmsg(2), and further
-ones with the next bytes of the same message.
+Some messages to a worker bring descriptors (SCM_RIGHTS): ``Start`` the memory of the counters, then one listening
+socket per pool, in pool order; ``Prepare`` one listening socket per address of ``opened``; ``HandOver`` and
+``TakeOver`` a socket between two workers, see ``ipc.handover``. They arrive no later than the last byte of their
+message, and in the order of the messages. At most 250 descriptors come with one sendmsg(2), and further ones with the
+next bytes of the same message.
 
 A reload has two steps, so that all workers change together or none does. ``Prepare`` builds everything that the new
 configuration needs beside what serves clients. When all workers have answered without a problem, ``Commit`` puts it in
@@ -14,12 +15,15 @@ place between two turns of the event loop; otherwise ``Abandon`` drops it. There
 """
 
 import struct
+from typing import Generic, TypeVar
 
 import msgspec
 
 from twemproxy.config.pools import Address, Config
 
 _LENGTH = struct.Struct("!I")
+
+Message = TypeVar("Message")
 
 
 class LogSettings(msgspec.Struct, frozen=True):
@@ -77,6 +81,8 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     """Most client connections of this worker at a time, of all pools together; 0: no limit."""
     max_memory: int
     """Most bytes that this worker should hold for traffic; 0: no limit."""
+    accepts: bool = True
+    """Whether the worker accepts clients at once, otherwise when ``TakeOver`` says so."""
 
 
 class Resolved(msgspec.Struct, frozen=True, tag=True):
@@ -107,6 +113,17 @@ class Commit(msgspec.Struct, frozen=True, tag=True):
 
 class Abandon(msgspec.Struct, frozen=True, tag=True):
     """Drop what ``Prepare`` has prepared, if there is anything."""
+
+
+class HandOver(msgspec.Struct, frozen=True, tag=True):
+    """Accept no more clients, answer ``HandingOver``, hand all clients over, and exit when none is left."""
+
+
+class TakeOver(msgspec.Struct, frozen=True, tag=True):
+    """Accept clients, and take those over that come from another worker."""
+
+    clients_seen: tuple[int, ...]
+    """As in ``HandingOver``."""
 
 
 class SetLogLevel(msgspec.Struct, frozen=True, tag=True):
@@ -160,6 +177,13 @@ class Committed(msgspec.Struct, frozen=True, tag=True):
     """The answer to ``Commit``: requests that arrive from now on go by the new configuration."""
 
 
+class HandingOver(msgspec.Struct, frozen=True, tag=True):
+    """The answer to ``HandOver``: the worker accepts no more clients."""
+
+    clients_seen: tuple[int, ...]
+    """Of each pool, in the order of the configuration, the number of its last client."""
+
+
 class Resolve(msgspec.Struct, frozen=True, tag=True):
     """Look up a host name. The worker sends no second request for the same host and port before the answer."""
 
@@ -167,34 +191,49 @@ class Resolve(msgspec.Struct, frozen=True, tag=True):
     port: int
 
 
-ToWorker = Start | Resolved | Prepare | Commit | Abandon | SetConfigStatus | SetLogLevel | ReopenLog | Quiesce | Drain
-ToSupervisor = Ready | Prepared | Committed | Quiesced | Resolve
+ToWorker = (
+    Start
+    | Resolved
+    | Prepare
+    | Commit
+    | Abandon
+    | HandOver
+    | TakeOver
+    | SetConfigStatus
+    | SetLogLevel
+    | ReopenLog
+    | Quiesce
+    | Drain
+)
+ToSupervisor = Ready | Prepared | Committed | HandingOver | Quiesced | Resolve
 
-_to_worker = msgspec.msgpack.Decoder(ToWorker)
-_to_supervisor = msgspec.msgpack.Decoder(ToSupervisor)
+TO_WORKER = msgspec.msgpack.Decoder(ToWorker)
+"""For the ``MessageStream`` of a worker."""
+TO_SUPERVISOR = msgspec.msgpack.Decoder(ToSupervisor)
+"""For the ``MessageStream`` of the supervisor."""
 
 
-def encode(message: ToWorker | ToSupervisor) -> bytes:
+def encode(message: msgspec.Struct) -> bytes:
     """Return the bytes of a message on the wire."""
     body = msgspec.msgpack.encode(message)
     return _LENGTH.pack(len(body)) + body
 
 
-class MessageStream:
+class MessageStream(Generic[Message]):
     """Splits a received byte stream into messages."""
 
-    def __init__(self, *, for_worker: bool) -> None:
-        """Begin a stream. ``for_worker``: whether its messages are those to a worker, not those to the supervisor."""
-        self._decoder = _to_worker if for_worker else _to_supervisor
+    def __init__(self, decoder: msgspec.msgpack.Decoder[Message]) -> None:
+        """Begin a stream. ``decoder``: of its messages."""
+        self._decoder = decoder
         self._pending = bytearray()
 
-    def feed(self, data: bytes) -> list[ToWorker | ToSupervisor]:
+    def feed(self, data: bytes) -> list[Message]:
         """Add received bytes; returns the messages that they complete, oldest first.
 
         Raises msgspec.DecodeError if the bytes are not a message: then the two ends have different versions.
         """
         self._pending += data
-        messages: list[ToWorker | ToSupervisor] = []
+        messages: list[Message] = []
         while len(self._pending) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._pending)
             end = _LENGTH.size + length

@@ -7,6 +7,8 @@ provides it when it is written.
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
 
 WORD = 8
@@ -14,6 +16,18 @@ WORD = 8
 
 SPARE_WORDS = 1 << 16
 """Words for later slots, for some thousand servers."""
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """The slots, and the metrics of each kind of slot, for a process with another catalogue."""
+
+    capacity: int
+    slots: tuple[tuple[tuple[str, ...], int], ...]
+    """(identity, position) of each slot."""
+    process: tuple[str, ...]
+    """The names of the metrics of the process, in order. The same for ``pool`` and ``server``."""
+    pool: tuple[str, ...]
+    server: tuple[str, ...]
 
 
 class SlotsFull(Exception):
@@ -39,6 +53,38 @@ class CounterSlots:
             self.of_pool(pool)
             for server in servers:
                 self.of_server(pool, server)
+
+    def layout(self) -> Layout:
+        """What another process needs to read tables with these slots."""
+        metrics = (PROCESS_METRICS, POOL_METRICS, SERVER_METRICS)
+        names = (tuple(metric.name for metric in each) for each in metrics)
+        return Layout(self.capacity, tuple(self._slots.items()), *names)
+
+    def take_over(self, layout: Layout) -> dict[int, int] | None:
+        """Allocate the slots of another process, before any other. Raises SlotsFull.
+
+        Returns None if tables of that process have the same words in the same places, as with an equal catalogue;
+        otherwise the position there of each position here.
+        """
+        same = layout == msgspec.structs.replace(self.layout(), capacity=layout.capacity, slots=layout.slots)
+        if same:
+            self._slots = dict(layout.slots)
+            self.capacity = layout.capacity
+            lengths = [(slot, len(SERVER_METRICS if identity[1:] else POOL_METRICS)) for identity, slot in layout.slots]
+            self.used = max((slot + length for slot, length in lengths), default=len(PROCESS_METRICS))
+            return None
+        places: dict[int, int] = {}
+        scopes: list[tuple[int, int, Sequence[Metric], tuple[str, ...]]] = [(0, 0, PROCESS_METRICS, layout.process)]
+        for identity, position in layout.slots:
+            if identity[1:]:
+                scopes.append((self._slot(identity, SERVER_METRICS), position, SERVER_METRICS, layout.server))
+            else:
+                scopes.append((self._slot(identity, POOL_METRICS), position, POOL_METRICS, layout.pool))
+        for here, there, metrics, names in scopes:
+            for offset, metric in enumerate(metrics):
+                if metric.name in names:
+                    places[here + offset] = there + names.index(metric.name)
+        return places
 
     def of_pool(self, pool: str) -> int:
         """The slot of a pool, allocated by the first call. Raises SlotsFull."""
@@ -69,9 +115,9 @@ class CounterSlots:
         """Size of a table in bytes."""
         return self.capacity * WORD
 
-    def gauges(self) -> Iterator[int]:
-        """Yield the positions of all gauges, which describe the present and are invalid when their writer has died."""
+    def kinds(self) -> Iterator[tuple[int, str]]:
+        """Yield the position and the kind of each allocated word."""
         scopes: list[tuple[int, Sequence[Metric]]] = [(0, PROCESS_METRICS)]
         scopes += [(slot, SERVER_METRICS if identity[1:] else POOL_METRICS) for identity, slot in self._slots.items()]
         for position, metrics in scopes:
-            yield from (offset for offset, metric in enumerate(metrics, position) if metric.kind == "gauge")
+            yield from ((offset, metric.kind) for offset, metric in enumerate(metrics, position))

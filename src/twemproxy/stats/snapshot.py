@@ -1,7 +1,7 @@
 """The statistics at one time: the counters of all workers, summed, and the documents that contain them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -56,10 +56,16 @@ class ConfigFacts(NamedTuple):
     """Of ``POOL_FACTS``, by the name of the pool."""
 
 
-def take(tables: Sequence[Sequence[int]], slots: CounterSlots, names: Sequence[PoolNames]) -> Snapshot:
+class Table(Protocol):
+    """The counters of a process, by position."""
+
+    def __getitem__(self, position: int, /) -> int: ...
+
+
+def take(tables: Sequence[Table], slots: CounterSlots, names: Sequence[PoolNames]) -> Snapshot:
     """Read the counters of all workers, and return a snapshot.
 
-    ``tables``: one per worker, its 64-bit words as unsigned numbers. ``names``: the pools to show; all have slots.
+    ``tables``: one per process, its 64-bit words as unsigned numbers. ``names``: the pools to show; all have slots.
     Counters and gauges are summed; of timestamps, the latest counts. A negative gauge of a worker counts as 0, so that
     no gauge is negative.
     """
@@ -78,7 +84,7 @@ def take(tables: Sequence[Sequence[int]], slots: CounterSlots, names: Sequence[P
     return Snapshot(_sum(tables, 0, PROCESS_METRICS), tuple(pools))
 
 
-def _sum(tables: Sequence[Sequence[int]], position: int, metrics: Sequence[Metric]) -> dict[str, int]:
+def _sum(tables: Sequence[Table], position: int, metrics: Sequence[Metric]) -> dict[str, int]:
     values = {}
     for offset, metric in enumerate(metrics, position):
         words = [table[offset] for table in tables]

@@ -10,6 +10,7 @@ from typing import Final
 from twemproxy.config.addresses import AddressError, resolve_listen
 from twemproxy.config.pools import Address, Config, PoolConfig
 from twemproxy.supervisor.errors import StartError
+from twemproxy.supervisor.inheritance import Inheritance, InheritedListener
 
 _EVERY_PERMISSION: Final = 0o777
 _OWNER_ONLY: Final = 0o600
@@ -58,6 +59,18 @@ class Listener:
         self.socket = listening
         listening.setblocking(False)
         return self
+
+    @classmethod
+    def take_over(cls, inherited: InheritedListener) -> "Listener":
+        """A listener of another version of the program, which has passed its socket to this process."""
+        self = cls.adopt(socket.socket(fileno=inherited.descriptor))
+        self._path, self._file = inherited.path, inherited.file
+        self._reuse_port, self.adopted = inherited.reuse_port, inherited.adopted
+        return self
+
+    def inheritance(self) -> InheritedListener:
+        """What another version of the program needs to go on with it."""
+        return InheritedListener(self.socket.fileno(), self._path, self._file, self._reuse_port, self.adopted)
 
     def share_port(self, shared: bool) -> None:
         """Let other sockets listen on the port, too, for a while; False: only if ``reuse_port`` says so."""
@@ -154,6 +167,19 @@ class PoolListeners:
         self.close(list(self._listeners))
         for listening in self._passed:
             listening.close()
+
+    def take_over(self, inheritance: Inheritance) -> None:
+        """Go on with the sockets of another version of the program."""
+        self._listeners = {address: Listener.take_over(each) for address, each in inheritance.pools}
+        self._passed = [socket.socket(fileno=descriptor) for descriptor in inheritance.passed]
+
+    def inheritance(self) -> tuple[tuple[Address, InheritedListener], ...]:
+        """What another version of the program needs to go on with the sockets of the pools."""
+        return tuple((address, listener.inheritance()) for address, listener in self._listeners.items())
+
+    def passed(self) -> tuple[int, ...]:
+        """The descriptors of passed sockets that no pool uses."""
+        return tuple(listening.fileno() for listening in self._passed)
 
     def unused(self) -> list[str]:
         """The addresses of passed sockets that no pool uses."""

@@ -12,10 +12,15 @@ _MODE: Final = 0o644
 class PidFile:
     """A file with the id of this process, which exists until ``remove``."""
 
-    def __init__(self, path: str) -> None:
-        """Write the file; an existing file is overwritten. Raises StartError."""
+    def __init__(self, path: str, *, exists: bool = False) -> None:
+        """Write the file; an existing file is overwritten. Raises StartError.
+
+        ``exists``: this process has written it before it became another version of the program.
+        """
         self.path = os.path.abspath(path)
         self._content = str(os.getpid()).encode()
+        if exists:
+            return
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
             try:

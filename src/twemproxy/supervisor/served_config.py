@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ from twemproxy.stats.slots import SlotsFull
 from twemproxy.stats.snapshot import ConfigFacts
 from twemproxy.supervisor.descriptors import Division, divide, raise_open_files_limit
 from twemproxy.supervisor.errors import StartError
+from twemproxy.supervisor.inheritance import Inheritance
 from twemproxy.supervisor.listeners import PoolListeners
 from twemproxy.supervisor.service_manager import ServiceManager, passed_sockets
 from twemproxy.supervisor.statistics import Statistics
@@ -54,8 +55,17 @@ def _summary(lines: Sequence[str]) -> str:
 class ServedConfig:
     """The configuration in use, with its listening sockets and its part of the statistics."""
 
-    def __init__(self, config: Config, options: Options, workers: int, manager: ServiceManager) -> None:
-        """``workers``: their number. ``manager``: is told about reloads."""
+    def __init__(
+        self,
+        config: Config,
+        options: Options,
+        workers: int,
+        manager: ServiceManager,
+        inheritance: Inheritance | None = None,
+    ) -> None:
+        """``workers``: their number. ``manager``: is told about reloads. ``inheritance``: of another version of the
+        program. Raises ``stats.slots.SlotsFull``.
+        """
         self._manager = manager
         self.config = config
         self.path = os.path.abspath(options.conf_file)
@@ -72,7 +82,14 @@ class ServedConfig:
         self._open_files = raise_open_files_limit()
         self._division = self._divide(config, None)
         self._rings = self._ring_fingerprints(config)
-        self._reloading = asyncio.Lock()
+        self.places: Mapping[int, int] | None = None
+        """Where the counters of workers of another version are, see ``CounterMemory``."""
+        if inheritance is not None:
+            self.status = inheritance.status
+            self.listeners.take_over(inheritance)
+            self.places = self.statistics.take_over(inheritance)
+        self.changing = asyncio.Lock()
+        """Held during a reload and an upgrade."""
 
     def start(self) -> tuple[Start, list[int]]:
         """The first message for a new worker, and the descriptors of the listening sockets, in pool order."""
@@ -114,7 +131,7 @@ class ServedConfig:
         ``fingerprint``: if it is not empty, what the file must have. Raises ReloadFailed, and then nothing has changed.
         Another call waits until the first has ended.
         """
-        async with self._reloading:
+        async with self.changing:
             self._manager.reloading()
             try:
                 config = await self._load()

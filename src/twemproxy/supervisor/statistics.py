@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 from twemproxy import __version__
@@ -9,18 +10,22 @@ from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.ipc.messages import PoolSlots
 from twemproxy.stats import snapshot
 from twemproxy.stats.slots import CounterSlots
+from twemproxy.supervisor.counter_memory import CounterMemory
+from twemproxy.supervisor.inheritance import Inheritance
 
 
 class Statistics:
     """The counters of all workers, for one configuration."""
 
     def __init__(self, config: Config) -> None:
-        self.tables: list[memoryview[int]] = []
-        """The counter table of each worker, as unsigned 64-bit words."""
+        self._memories: list[CounterMemory] = []
         self.show(config)
         self.slots = CounterSlots(self._names)
         self._source = socket.gethostname()
-        self._started = time.monotonic()
+        self.started = time.monotonic()
+        """When the proxy was started, by the system's steady clock."""
+        self.ended: Counter[int] = Counter()
+        """The sums of the counters of processes that have ended, by position."""
 
     def show(self, config: Config) -> None:
         """Show the pools and servers of this configuration, which have slots, from now on."""
@@ -47,9 +52,52 @@ class Statistics:
         servers = tuple(self.slots.of_server(name, server.name) for server in pool.servers)
         return PoolSlots(self.slots.of_pool(name), servers)
 
+    def take_over(self, inheritance: Inheritance) -> Mapping[int, int] | None:
+        """Go on with the counters of another version; returns where they are in its memory, see ``CounterMemory``.
+
+        Raises ``stats.slots.SlotsFull``.
+        """
+        self.started = inheritance.started
+        places = self.slots.take_over(inheritance.layout)
+        if places is None:
+            self.ended.update(inheritance.ended)
+        else:
+            self.ended.update({here: inheritance.ended.get(there, 0) for here, there in places.items()})
+        return places
+
+    def new_memory(self) -> CounterMemory:
+        """Memory for the counters of another process, which are in the sums from now on. Raises OSError."""
+        return self.add(CounterMemory.allocate(self.slots.size))
+
+    def add(self, memory: CounterMemory) -> CounterMemory:
+        """Have the counters of a process in the sums; returns them."""
+        self._memories.append(memory)
+        return memory
+
+    def drop(self, memory: CounterMemory) -> None:
+        """Forget the counters of a process that has served nobody."""
+        self._memories.remove(memory)
+        memory.close()
+
+    def keep(self, memory: CounterMemory) -> None:
+        """The process of these counters has ended; those that only grow stay in the sums."""
+        for position, kind in self.slots.kinds():
+            match kind:
+                case "counter":
+                    self.ended[position] += memory[position]
+                case "timestamp":
+                    self.ended[position] = max(self.ended[position], memory[position])
+        self.drop(memory)
+
+    def clear_gauges(self, memory: CounterMemory) -> None:
+        """The process of these counters has died: gauges describe the present."""
+        for position, kind in self.slots.kinds():
+            if kind == "gauge":
+                memory.clear(position)
+
     def take(self) -> snapshot.Snapshot:
         """Return the current values of all counters."""
-        return snapshot.take(self.tables, self.slots, self._names)
+        return snapshot.take([self.ended, *self._memories], self.slots, self._names)
 
     def document(self, facts: snapshot.ConfigFacts | None) -> bytes:
         """Return a document of the statistics port with current values: nutcracker's, the full one with ``facts``."""
@@ -57,7 +105,7 @@ class Statistics:
             self.take(),
             source=self._source,
             version=__version__,
-            uptime=int(time.monotonic() - self._started),
+            uptime=int(time.monotonic() - self.started),
             timestamp=int(time.time()),
             facts=facts,
         )

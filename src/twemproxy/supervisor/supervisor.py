@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, Final
@@ -14,18 +16,32 @@ from twemproxy.admin.stats_port import StatsPort
 from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.options import Options
 from twemproxy.config.pools import Config
-from twemproxy.ipc.control import Answer, Describe, Refused, Reload, Reloaded, Request, Served
+from twemproxy.ipc.control import (
+    Answer,
+    Describe,
+    Refused,
+    Reload,
+    Reloaded,
+    Request,
+    Served,
+    Upgrade,
+    Upgraded,
+    encode,
+)
 from twemproxy.ipc.messages import LogSettings, ReopenLog, SetLogLevel, ToWorker
+from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.daemon import daemonize
 from twemproxy.supervisor.errors import StartError
-from twemproxy.supervisor.listeners import listen_for_control, listen_for_stats
+from twemproxy.supervisor.inheritance import PROTOCOL, Inheritance, InheritedWorker, taken
+from twemproxy.supervisor.listeners import Listener, listen_for_control, listen_for_stats
 from twemproxy.supervisor.pidfile import PidFile
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.served_config import ReloadFailed, ServedConfig
 from twemproxy.supervisor.service_manager import ServiceManager
 from twemproxy.supervisor.stats_log import StatsLog
+from twemproxy.supervisor.upgrade import UpgradeFailed, check, execute
 from twemproxy.supervisor.watch import Identity, identity, watch
-from twemproxy.supervisor.worker_process import PYTHON_WORKER, WorkerProgram
+from twemproxy.supervisor.worker_process import NATIVE_WORKER, PYTHON_WORKER, WorkerProgram
 from twemproxy.supervisor.worker_slot import WorkerSlot
 
 SETTLE_SHARE: Final = 0.8
@@ -34,6 +50,11 @@ CUT_OFF_SHARE: Final = 0.95
 """Fraction of the drain time after which remaining clients are closed, so that the process exits in time."""
 PATIENCE_SHARE: Final = 0.2
 """Fraction of the drain time after which requests to a silent server fail and a client that reads nothing is closed."""
+
+SETTLING_TIME: Final = 15.0
+"""Seconds beside the drain time for which an upgrade waits until no worker starts or ends."""
+SETTLING_INTERVAL: Final = 0.02
+"""Seconds between two looks at that."""
 
 _VERSE: Final = "many keys, few wires / each to its own server, each reply in its turn"
 
@@ -47,6 +68,8 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.
 def run(options: Options, *, workers: int = 1, program: WorkerProgram = PYTHON_WORKER) -> int:
     """Run the proxy until a signal stops it; returns the exit status: 0, or 1 if it could not start or continue.
 
+    If the process was another version of the program before, go on where that version was.
+
     The reason of a failure is written to standard error, and to the log file if there is one.
     """
     try:
@@ -56,15 +79,24 @@ def run(options: Options, *, workers: int = 1, program: WorkerProgram = PYTHON_W
         return 1
     # The debug messages of asyncio are about asyncio, not about the proxy.
     log.get_logger("asyncio").setLevel(log.WARN)
-    if options.daemonize:
+    inheritance = taken()
+    if inheritance is not None:
+        log.set_level(inheritance.log_level)
+    elif options.daemonize:
         daemonize()
-    return asyncio.run(Supervisor(options, workers, program).run())
+    return asyncio.run(Supervisor(options, workers, program, inheritance).run())
 
 
 class Supervisor:
     """One run of the proxy."""
 
-    def __init__(self, options: Options, workers: int, program: WorkerProgram) -> None:
+    def __init__(
+        self, options: Options, workers: int, program: WorkerProgram, inheritance: Inheritance | None = None
+    ) -> None:
+        self._inheritance = inheritance
+        self._stats_listener: Listener | None = None
+        self._control_listener: Listener | None = None
+        self._control: ControlSocket | None = None
         self._options = options
         self._worker_count = workers
         self._program = program
@@ -75,6 +107,7 @@ class Supervisor:
         self._stats_log: StatsLog | None = None
         self._served: ServedConfig | None = None
         self._reloads: set[asyncio.Task[list[str]]] = set()
+        self._upgrades: set[asyncio.Task[str]] = set()
         self._manager = ServiceManager()
         self._file: Identity | None = None
 
@@ -82,6 +115,8 @@ class Supervisor:
         """Run the proxy as ``run`` of the module does; the log must be open. Returns the exit status."""
         asyncio.get_running_loop().set_exception_handler(_log_exception)
         self._watch_signals()
+        # A former version of the program has blocked all signals until they are handled.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         try:
             return await self._run()
         finally:
@@ -92,8 +127,9 @@ class Supervisor:
         with ExitStack() as held:
             try:
                 if self._options.pid_file:
-                    held.callback(PidFile(self._options.pid_file).remove)
-                _log_banner()
+                    pid_file = PidFile(self._options.pid_file, exists=self._inheritance is not None)
+                    held.callback(pid_file.remove)
+                _log_banner(self._inheritance)
                 await self._serve(held)
             except ConfigError as error:
                 for line in error.lines():
@@ -110,11 +146,16 @@ class Supervisor:
     async def _serve(self, held: ExitStack) -> None:
         """Open the sockets, run the workers, and return when they have exited."""
         self._file = identity(self._options.conf_file)
-        config = load(self._options.conf_file)
+        inherited = self._inheritance
+        config = load(self._options.conf_file) if inherited is None else inherited.config
         _logger.log(log.NOTICE, "configuration file '%s'", self._options.conf_file)
-        served = ServedConfig(config, self._options, self._worker_count, self._manager)
+        served = ServedConfig(config, self._options, self._worker_count, self._manager, inherited)
         stats_port = StatsPort(served.document)
-        stats_listener = listen_for_stats(self._options.stats_addr, self._options.stats_port)
+        if inherited is None:
+            stats_listener = listen_for_stats(self._options.stats_addr, self._options.stats_port)
+        else:
+            stats_listener = Listener.take_over(inherited.stats)
+        self._stats_listener = stats_listener
         with ExitStack() as doors:
             doors.callback(stats_listener.close)
             await stats_port.open(stats_listener.socket)
@@ -132,15 +173,20 @@ class Supervisor:
 
     async def _open_control_socket(self, held: ExitStack) -> None:
         """Open the control socket, if there is one; it stays open while the proxy stops."""
-        if self._options.control_socket:
+        if not self._options.control_socket:
+            return
+        if self._inheritance is not None and self._inheritance.control is not None:
+            listener = Listener.take_over(self._inheritance.control)
+        else:
             listener = listen_for_control(self._options.control_socket)
-            held.callback(listener.close)
-            control = ControlSocket(self._answer)
-            await control.open(listener.socket)
-            held.callback(control.close)
+        held.callback(listener.close)
+        self._control_listener = listener
+        self._control = ControlSocket(self._answer)
+        await self._control.open(listener.socket)
+        held.callback(self._control.close)
 
-    async def _answer(self, request: Request) -> Answer:
-        """The answer to a sub-command."""
+    async def _answer(self, request: Request, connection: int) -> Answer:
+        """The answer to a sub-command. ``connection``: the descriptor of its connection."""
         served = self._served
         if served is None:
             return Refused(("the proxy starts",))
@@ -154,8 +200,11 @@ class Supervisor:
                     status=served.status,
                     ready=not self._stopping.is_set() and all(slot.ready.is_set() for slot in self._slots),
                 )
-            case Reload() if self._stopping.is_set():
+            case Reload() | Upgrade() if self._stopping.is_set():
                 return Refused(("the proxy stops",))
+            case Upgrade():
+                log.always("upgrading, as nutcracker upgrade says")
+                return Refused((await self._upgrade(connection),))
             case Reload():
                 log.always("reloading the configuration, as nutcracker reload says")
                 try:
@@ -164,15 +213,88 @@ class Supervisor:
                     return Refused(error.reasons)
                 return Reloaded(tuple(lines), served.status)
 
+    async def _upgrade(self, answer_to: int = -1) -> str:
+        """Become the program that is installed now; returns why that failed.
+
+        ``answer_to``: the descriptor of the connection of the sub-command that waits for the end, -1 without one.
+        """
+        served, stats = self._served, self._stats_listener
+        if served is None or stats is None:
+            return "the proxy starts"
+        native = self._program.path == NATIVE_WORKER.path
+        async with served.changing:
+            try:
+                await self._wait_settled()
+                await check(self._bequeath(served, stats, -1), native)
+                await self._wait_settled()
+                execute(self._bequeath(served, stats, answer_to), native)
+            except UpgradeFailed as error:
+                _logger.error("upgrade failed, the running version goes on: %s", error)
+                return str(error)
+
+    async def _wait_settled(self) -> None:
+        """Wait until each worker is ready, and none is being replaced. Raises UpgradeFailed if that takes too long."""
+        deadline = time.monotonic() + self._options.drain_time + SETTLING_TIME
+        while not all(slot.is_settled() for slot in self._slots):
+            if time.monotonic() > deadline:
+                raise UpgradeFailed("a worker does not become ready, or does not end: try again")
+            await asyncio.sleep(SETTLING_INTERVAL)
+
+    def _bequeath(self, served: ServedConfig, stats: Listener, answer_to: int) -> Inheritance:
+        """What another version needs to go on. Raises UpgradeFailed if this is not the time for an upgrade."""
+        workers = []
+        for slot in self._slots:
+            found = slot.process()
+            if found is None or not slot.is_settled():
+                raise UpgradeFailed("a worker has just ended: try again")
+            process, memory = found
+            workers.append(InheritedWorker(slot.number, process.pid, process.descriptor, memory.descriptor))
+        return Inheritance(
+            protocol=PROTOCOL,
+            version=__version__,
+            config=served.config,
+            status=served.status,
+            started=served.statistics.started,
+            log_level=log.current_level(),
+            layout=served.statistics.slots.layout(),
+            ended=dict(served.statistics.ended),
+            pools=served.listeners.inheritance(),
+            passed=served.listeners.passed(),
+            stats=stats.inheritance(),
+            control=None if self._control_listener is None else self._control_listener.inheritance(),
+            workers=tuple(workers),
+            answer_to=answer_to,
+        )
+
+    async def _take_over(self, inheritance: Inheritance) -> None:
+        """Replace the workers of the former version; then tell the sub-command that waits for that."""
+        served = self._served
+        assert served is not None
+        async with served.changing:
+            problem = ""
+            for slot in self._slots:
+                problem = problem or await slot.replace(self._options.drain_time)
+        if problem:
+            _logger.error("upgrade: the workers of version %s go on: %s", inheritance.version, problem)
+        else:
+            log.always("upgrade: version %s has taken over from version %s", __version__, inheritance.version)
+        if inheritance.answer_to >= 0:
+            answer = Refused((problem,)) if problem else Upgraded(inheritance.version, __version__)
+            with suppress(OSError), socket.socket(fileno=inheritance.answer_to) as connection:
+                connection.sendall(encode(answer))
+
     def _make_slots(self, served: ServedConfig) -> None:
         resolver = Resolver()
         for number in range(1, self._worker_count + 1):
             try:
-                slot = WorkerSlot(self._program, number, served.statistics.slots, served.start, resolver)
+                slot = WorkerSlot(self._program, number, served.statistics, served.start, resolver)
             except OSError as error:
                 raise StartError(f"no memory for the counters: {error.strerror}") from error
-            served.statistics.tables.append(slot.table)
             served.workers.append(slot)
+        if self._inheritance is not None:
+            for slot, worker in zip(served.workers, self._inheritance.workers, strict=True):
+                memory = served.statistics.add(CounterMemory(worker.counters, served.places))
+                slot.adopt(worker.pid, socket.socket(fileno=worker.control), memory)
         self._slots = served.workers
 
     async def _run_workers(self, config: Config, doors: ExitStack) -> None:
@@ -185,6 +307,8 @@ class Supervisor:
         stop = asyncio.create_task(self._stopping.wait())
         announcement = asyncio.create_task(self._announce(config))
         others = [asyncio.create_task(self._watch()), asyncio.create_task(self._report_life())]
+        if self._inheritance is not None:
+            others.append(asyncio.create_task(self._take_over(self._inheritance)))
         try:
             await asyncio.wait([stop, *workers], return_when=asyncio.FIRST_COMPLETED)
             if self._stopping.is_set():
@@ -195,8 +319,8 @@ class Supervisor:
             announcement.cancel()
             for task in others:
                 task.cancel()
-            for reload in self._reloads:
-                reload.cancel()
+            for change in (*self._reloads, *self._upgrades):
+                change.cancel()
         rest = await self._quiesce(workers) if self._stopping.is_set() else 0
         doors.close()
         self._drain(rest)
@@ -285,7 +409,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         actions: tuple[tuple[signal.Signals, str, Callable[[], None] | None], ...] = (
             (signal.SIGUSR1, ", reloading the configuration", self._reload),
-            (signal.SIGUSR2, "", None),
+            (signal.SIGUSR2, ", upgrading", self._begin_upgrade),
             (signal.SIGTTIN, ", up logging level", lambda: self._change_level(+1)),
             (signal.SIGTTOU, ", down logging level", lambda: self._change_level(-1)),
             (signal.SIGHUP, ", reopening log file", self._reopen_log),
@@ -317,6 +441,13 @@ class Supervisor:
         except log.LogError as error:
             _logger.error("%s", error)
         self._tell_workers(ReopenLog())
+
+    def _begin_upgrade(self) -> None:
+        """Begin an upgrade, unless the proxy stops or has not started yet."""
+        if self._served is not None and not self._stopping.is_set():
+            task = asyncio.create_task(self._upgrade())
+            self._upgrades.add(task)
+            task.add_done_callback(self._upgrades.discard)
 
     def _reload(self) -> None:
         """Begin to reload the configuration, unless the proxy stops or has not started yet."""
@@ -352,8 +483,11 @@ class Supervisor:
             _logger.error("%s", reason)
 
 
-def _log_banner() -> None:
+def _log_banner(inheritance: Inheritance | None) -> None:
     system = os.uname()
+    if inheritance is not None:
+        log.always("nutcracker-%s goes on for nutcracker-%s on pid %d", __version__, inheritance.version, os.getpid())
+        return
     log.always(
         "nutcracker-%s built for %s %s %s started on pid %d",
         *(__version__, system.sysname, system.release, system.machine, os.getpid()),

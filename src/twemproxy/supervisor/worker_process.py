@@ -8,13 +8,13 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from twemproxy import log
 from twemproxy.ipc import descriptors
-from twemproxy.ipc.messages import MessageStream, ToSupervisor, ToWorker, encode
+from twemproxy.ipc.messages import TO_SUPERVISOR, MessageStream, ToSupervisor, ToWorker, encode
 
 
 class WorkerProgram(NamedTuple):
@@ -28,7 +28,8 @@ class WorkerProgram(NamedTuple):
 
 NATIVE_WORKER: Final = WorkerProgram("/proc/self/exe", ("nutcracker: worker {number}",))
 """The program of this process, even if its file was replaced or removed; see ``twemproxy.launcher``."""
-PYTHON_WORKER: Final = WorkerProgram(sys.executable, (sys.executable, "-P", "-m", "twemproxy.worker.main"))
+WORKER_MODULE: Final = "twemproxy.worker.main"
+PYTHON_WORKER: Final = WorkerProgram(sys.executable, (sys.executable, "-P", "-m", WORKER_MODULE))
 SUPERVISORS_SIGNALS: Final = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -47,38 +48,57 @@ _RECEIVE_SIZE: Final = 65536
 _logger = log.get_logger(__name__)
 
 
+Answer = TypeVar("Answer")
+
+OnMessage = Callable[["WorkerProcess", ToSupervisor], None]
+
+
 class WorkerProcess:
     """A running worker."""
 
-    def __init__(
-        self, program: WorkerProgram, number: int, on_message: Callable[["WorkerProcess", ToSupervisor], None]
-    ) -> None:
-        """Start the worker with this number; its first message must be ``Start``.
+    def __init__(self, pid: int, control: socket.socket, on_message: OnMessage) -> None:
+        """Take over a worker, which is a child of this process. ``control``: our end of its control socket.
 
-        ``on_message``: called with each message from the worker. Raises OSError if the system cannot start the worker.
+        ``on_message``: called with each message from the worker, except answers to ``ask``.
         """
+        self.pid = pid
+        """The process id."""
+        self._socket = control
         self._on_message = on_message
-        self._stream = MessageStream(for_worker=False)
+        self._stream = MessageStream(TO_SUPERVISOR)
         self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._awaited: dict[type, asyncio.Future[Any]] = {}
         self._closed = asyncio.Event()
         self._exited = asyncio.Event()
+        self._status = 0
         self._loop = asyncio.get_running_loop()
-        self._socket, theirs = socket.socketpair()
-        try:
-            self._socket.setblocking(False)
-            self._process = _spawn(program, number, theirs)
-        except BaseException:
-            self._socket.close()
-            raise
-        finally:
-            theirs.close()
+        self._socket.setblocking(False)
         self._watch_exit()
         self._loop.add_reader(self._socket, self._receive)
 
+    @classmethod
+    def start(cls, program: WorkerProgram, number: int, on_message: OnMessage) -> "WorkerProcess":
+        """Start the worker with this number; its first message must be ``Start``.
+
+        ``on_message``: see the constructor. Raises OSError if the system cannot start the worker.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            return cls(_spawn(program, number, theirs), ours, on_message)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+
     @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
+    def descriptor(self) -> int:
+        """The descriptor of our end of the control socket."""
+        return self._socket.fileno()
+
+    def has_unsent(self) -> bool:
+        """Whether some messages are not in the control socket yet."""
+        return bool(self._unsent)
 
     def send(self, message: ToWorker, descriptors: Sequence[int] = ()) -> None:
         """Send the worker a message, which is dropped if the control socket is closed, as after an exit.
@@ -91,9 +111,25 @@ class WorkerProcess:
         if len(self._unsent) == 1:
             self._flush()
 
+    async def ask(self, question: ToWorker, answer: type[Answer], descriptors: Sequence[int] = ()) -> Answer | None:
+        """Send the worker a message and return its answer, the next message of this class; None if the worker exits.
+
+        There is one question with an answer of a class at a time.
+        """
+        awaited = self._awaited[answer] = self._loop.create_future()
+        self.send(question, descriptors)
+        if self._closed.is_set():
+            return None
+        try:
+            found: Answer | None = await awaited
+            return found
+        finally:
+            del self._awaited[answer]
+
     def kill(self) -> None:
         """Kill the process, if it has not exited."""
-        self._process.kill()
+        if not self._exited.is_set():
+            os.kill(self.pid, signal.SIGKILL)
 
     async def wait(self) -> str:
         """Wait until the process has exited and its messages are handled; returns how it exited, for the log."""
@@ -103,7 +139,7 @@ class WorkerProcess:
         self.kill()
         self._close()
         await asyncio.wait(ends)
-        return _describe(self._process.returncode)
+        return _describe(os.waitstatus_to_exitcode(self._status))
 
     def _flush(self) -> None:
         """Send what the control socket takes now; the rest follows when it takes more."""
@@ -148,7 +184,11 @@ class WorkerProcess:
             self._close()
             return
         for message in messages:
-            self._on_message(self, message)  # type: ignore[arg-type]
+            awaited = self._awaited.get(type(message))
+            if awaited is None:
+                self._on_message(self, message)
+            elif not awaited.done():
+                awaited.set_result(message)
 
     def _close(self) -> None:
         """Close the control socket."""
@@ -158,27 +198,34 @@ class WorkerProcess:
             self._loop.remove_writer(self._socket)
             self._drop_unsent()
             self._socket.close()
+            for awaited in self._awaited.values():
+                if not awaited.done():
+                    awaited.set_result(None)
 
     def _watch_exit(self) -> None:
-        descriptor = os.pidfd_open(self._process.pid)
+        descriptor = os.pidfd_open(self.pid)
 
         def reap() -> None:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
-            self._process.wait()
+            _, self._status = os.waitpid(self.pid, 0)
             self._exited.set()
 
         self._loop.add_reader(descriptor, reap)
 
 
-def _spawn(program: WorkerProgram, number: int, control: socket.socket) -> subprocess.Popen[bytes]:
+def _spawn(program: WorkerProgram, number: int, control: socket.socket) -> int:
+    """Start a worker; returns its process id."""
     command = [word.replace("{number}", str(number)) for word in program.command]
     # Blocked, not ignored, so that a signal for the supervisor is delivered after the call.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
     try:
-        return subprocess.Popen(command, executable=program.path, stdin=control.fileno())
+        process = subprocess.Popen(command, executable=program.path, stdin=control.fileno())
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    # This object is not needed any more, and must not complain that nobody has waited for it.
+    process.returncode = 0
+    return process.pid
 
 
 def _describe(status: int) -> str:

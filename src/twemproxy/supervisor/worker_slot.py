@@ -1,16 +1,19 @@
 """A worker slot: the counters of one worker, and its process, which is replaced when it dies."""
 
 import asyncio
-import mmap
-import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import Final
+
+import msgspec
 
 from twemproxy import log
 from twemproxy.ipc.messages import (
     Commit,
     Committed,
     Drain,
+    HandingOver,
+    HandOver,
     Prepare,
     Prepared,
     Quiesce,
@@ -18,12 +21,14 @@ from twemproxy.ipc.messages import (
     Ready,
     Resolve,
     Start,
+    TakeOver,
     ToSupervisor,
     ToWorker,
 )
-from twemproxy.stats.slots import CounterSlots
+from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.resolver import Resolver
+from twemproxy.supervisor.statistics import Statistics
 from twemproxy.supervisor.worker_process import WorkerProcess, WorkerProgram
 
 FIRST_DELAY: Final = 0.1
@@ -33,6 +38,8 @@ STEADY_TIME: Final = 30.0
 """Seconds. After a worker has lived for longer, the next delay is FIRST_DELAY."""
 COMMIT_TIME: Final = 5.0
 """Seconds that a worker has to serve what it has prepared; then it is killed."""
+READY_TIME: Final = 15.0
+"""Seconds that a process which replaces another one has until it is ready; then the other one stays."""
 CUT_OFF_TIME: Final = 1.0
 """Seconds that a worker has for its exit after the time of its drain; then it is killed."""
 
@@ -47,44 +54,44 @@ class WorkerFailed(StartError):
 
 
 class WorkerSlot:
-    """Keeps one worker running. The counters outlive the process, so that those that only grow never go back."""
+    """Keeps one worker running. The counters outlive a process that dies, so that those that only grow never go back.
+
+    A process can be replaced by another one, which takes its clients over. In the meantime the slot has two.
+    """
 
     def __init__(
         self,
         program: WorkerProgram,
         number: int,
-        counters: CounterSlots,
+        statistics: Statistics,
         start: Callable[[], tuple[Start, Sequence[int]]],
         resolver: Resolver,
     ) -> None:
         """Allocate the counters; ``run`` starts the process.
 
-        ``number``: of the worker, from 1. ``start``: returns the first message for a new process, and the
-        descriptors of the listening sockets, one per pool, in pool order. Raises OSError without memory for the
-        counters.
+        ``number``: of the worker, from 1. ``statistics``: gets the counters. ``start``: returns the first message for a
+        new process, and the descriptors of the listening sockets, one per pool, in pool order. Raises OSError without
+        memory for the counters.
         """
         self._program = program
-        self._number = number
-        self._counters = counters
+        self.number = number
+        self._statistics = statistics
         self._start = start
         self._resolver = resolver
-        self._memory_descriptor = os.memfd_create("twemproxy counters", os.MFD_CLOEXEC)
-        os.ftruncate(self._memory_descriptor, counters.size)
-        self.table = memoryview(mmap.mmap(self._memory_descriptor, counters.size)).cast("Q")
-        """The counters, as unsigned 64-bit words."""
+        self._memory = statistics.new_memory()
         self.ready = asyncio.Event()
         """Set when a process of this slot has reported ``Ready``."""
         self.quiesced = asyncio.Event()
         """Set when the requests that were in flight at ``quiesce`` have replies."""
         self._process: WorkerProcess | None = None
         self._preparing: WorkerProcess | None = None
-        self._prepared: asyncio.Future[str] | None = None
-        self._committed: asyncio.Future[None] | None = None
+        self._former: dict[WorkerProcess, CounterMemory] = {}
+        self._ends: asyncio.Queue[tuple[WorkerProcess, str]] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._quiescing: set[WorkerProcess] = set()
         self._quiesce: Quiesce | None = None
         self._drain: Drain | None = None
         self._draining = asyncio.Event()
-        self._kill_timer: asyncio.TimerHandle | None = None
-        self._answers: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Keep a process running, until it has exited after ``drain``.
@@ -97,21 +104,45 @@ class WorkerSlot:
             end = await self._run_process()
             if self._draining.is_set():
                 _logger.info("%s", end)
-                return
+                break
             if not self.ready.is_set():
                 raise WorkerFailed(f"{end} before it was ready")
-            for position in self._counters.gauges():
-                self.table[position] = 0
+            self._statistics.clear_gauges(self._memory)
+            if self._memory.places is not None:
+                # The next process does not have the places of the other version.
+                self._statistics.keep(self._memory)
+                self._memory = self._statistics.new_memory()
             if asyncio.get_running_loop().time() - started > STEADY_TIME:
                 delay = FIRST_DELAY
             _logger.log(log.ALERT, "%s; another worker starts in %.1f s", end, delay)
             await self._pause(delay)
             delay = min(delay * 2, LONGEST_DELAY)
+        while self._former:
+            self._former_ended(*await self._ends.get())
+
+    def adopt(self, pid: int, control: socket.socket, memory: CounterMemory) -> None:
+        """Have ``run`` begin with a process that runs already. ``control``: our end of its control socket."""
+        self._statistics.drop(self._memory)
+        self._memory = memory
+        self._begin(WorkerProcess(pid, control, self._on_message))
+        self.ready.set()
+
+    def process(self) -> tuple[WorkerProcess, CounterMemory] | None:
+        """The process and its counters, None while there is none."""
+        return None if self._process is None else (self._process, self._memory)
+
+    def is_settled(self) -> bool:
+        """Whether the slot has one process, which is ready and has all messages that were sent to it."""
+        process = self._process
+        return process is not None and self.ready.is_set() and not self._former and not process.has_unsent()
 
     def send(self, message: ToWorker) -> None:
-        """Send a message to the process, if there is one."""
-        if self._process is not None:
-            self._process.send(message)
+        """Send a message to the process, if there is one, and to former ones."""
+        for process in self._processes():
+            process.send(message)
+
+    def _processes(self) -> list[WorkerProcess]:
+        return [*([self._process] if self._process is not None else []), *self._former]
 
     async def prepare(self, prepare: Prepare, listeners: Sequence[int]) -> str:
         """Have the process prepare a reload; returns the problem, empty if there is none.
@@ -122,85 +153,170 @@ class WorkerSlot:
         self._preparing = self._process
         if self._process is None:
             return ""
-        self._prepared = asyncio.get_running_loop().create_future()
-        self._process.send(prepare, listeners)
-        return await self._prepared
+        if self._memory.places is not None:
+            return "a worker is of another version, which has other counters: upgrade or restart first"
+        answer = await self._process.ask(prepare, Prepared, listeners)
+        return "a worker has exited" if answer is None else answer.problem
 
     async def commit(self) -> None:
         """Have the process serve what it has prepared; returns when it does, or has exited.
 
         A process that was started in the meantime has the former configuration, and is replaced by another one.
         """
-        if self._process is None:
+        process = self._process
+        if process is None:
             return
-        if self._process is not self._preparing:
-            self._process.kill()
+        if process is not self._preparing:
+            process.kill()
             return
-        self._committed = asyncio.get_running_loop().create_future()
-        self._process.send(Commit())
         try:
-            await asyncio.wait_for(self._committed, COMMIT_TIME)
+            async with asyncio.timeout(COMMIT_TIME):
+                await process.ask(Commit(), Committed)
         except TimeoutError:
-            if self._process is self._preparing:
-                _logger.warning("worker %d does not take the new configuration and is killed", self._process.pid)
-                self._process.kill()
+            _logger.warning("worker %d does not take the new configuration and is killed", process.pid)
+            process.kill()
+
+    async def replace(self, patience: float) -> str:
+        """Start another process, and have it take the clients over; returns why that failed, empty if it did not.
+
+        It returns when the other process accepts clients. The former one goes on with clients that it cannot hand over
+        yet, for up to ``patience`` seconds. After a failure it goes on as before.
+        """
+        former = self._process
+        if former is None:
+            return "there is no worker to replace"
+        memory = self._statistics.new_memory()
+        process, problem = await self._start_ready(memory)
+        if process is None or self._process is not former or self._draining.is_set():
+            if process is not None:
+                process.kill()
+                await process.wait()
+            self._statistics.drop(memory)
+            return problem or "the worker to replace has ended"
+        giving, taking = socket.socketpair()
+        with giving, taking:
+            try:
+                async with asyncio.timeout(COMMIT_TIME):
+                    answer = await former.ask(HandOver(), HandingOver, [giving.fileno()])
+            except TimeoutError:
+                answer = None
+            if answer is None:
+                _logger.warning("worker %d does not hand its clients over and is killed", former.pid)
+                former.kill()
+            seen = answer.clients_seen if answer is not None else tuple(self._clients_seen(former))
+            process.send(TakeOver(seen), [taking.fileno()])
+        self._former[former] = self._memory
+        self._memory = memory
+        self._begin(process)
+        loop = asyncio.get_running_loop()
+        loop.call_later(patience, self._ask_to_leave, former, Drain(0, 0))
+        return ""
+
+    def _clients_seen(self, process: WorkerProcess) -> list[int]:
+        """Numbers above those of the clients of a process that does not tell them."""
+        return [1 << 24] * len(self._start()[0].config.pools)
+
+    async def _start_ready(self, memory: CounterMemory) -> tuple[WorkerProcess | None, str]:
+        """A process that is ready and accepts no clients yet; None and the reason if that fails."""
+        ready = asyncio.get_running_loop().create_future()
+
+        def on_message(process: WorkerProcess, message: ToSupervisor) -> None:
+            if isinstance(message, Ready) and not ready.done():
+                ready.set_result(None)
+            self._on_message(process, message)
+
+        try:
+            process = WorkerProcess.start(self._program, self.number, on_message)
+        except OSError as error:
+            return None, f"a worker could not be started ({error.strerror or error})"
+        start, listeners = self._start()
+        process.send(msgspec.structs.replace(start, accepts=False), (memory.descriptor, *listeners))
+        end = asyncio.create_task(process.wait())
+        await asyncio.wait([ready, end], timeout=READY_TIME, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            # ``_begin`` waits for the end from now on.
+            end.cancel()
+            return process, ""
+        process.kill()
+        timed_out = not end.done()
+        how = await end
+        return None, f"the new worker was not ready within {READY_TIME:.0f} s" if timed_out else f"the new worker {how}"
 
     def quiesce(self, patience: float) -> None:
-        """Have the process answer the requests in flight and keep serving; then ``quiesced`` is set.
+        """Have the processes answer the requests in flight and keep serving; then ``quiesced`` is set.
 
         ``patience``: seconds of silence after which the requests to a server fail, from now on.
         """
         self._quiesce = Quiesce(patience)
         if self._process is None or not self.ready.is_set():
             self.quiesced.set()
-        else:
-            self._process.send(self._quiesce)
+            return
+        self._quiescing = set(self._processes())
+        self.send(self._quiesce)
 
     def drain(self, timeout: float, patience: float) -> None:
-        """Have the process finish the requests in flight within ``timeout`` seconds and exit; it is not replaced.
+        """Have the processes finish the requests in flight within ``timeout`` seconds and exit; they are not replaced.
 
         ``patience``: as in ``quiesce``. Another call can shorten the time.
         """
         self._drain = Drain(timeout, patience)
         self._draining.set()
-        if self._process is not None:
-            self._ask_to_leave(self._process, self._drain)
+        for process in self._processes():
+            self._ask_to_leave(process, self._drain)
 
     def _ask_to_leave(self, process: WorkerProcess, drain: Drain) -> None:
         process.send(drain)
-        if self._kill_timer is not None:
-            self._kill_timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._kill_timer = loop.call_later(drain.timeout + CUT_OFF_TIME, self._kill, process)
+        asyncio.get_running_loop().call_later(drain.timeout + CUT_OFF_TIME, self._kill, process)
 
     def _kill(self, process: WorkerProcess) -> None:
-        _logger.warning("worker %d does not exit and is killed", process.pid)
-        process.kill()
+        if process in self._processes():
+            _logger.warning("worker %d does not exit and is killed", process.pid)
+            process.kill()
 
     async def _run_process(self) -> str:
         """Run a process until it exits; returns how it exited, or why it could not be started, as text for the log."""
+        if self._process is None:
+            try:
+                process = WorkerProcess.start(self._program, self.number, self._on_message)
+            except OSError as error:
+                return f"a worker could not be started ({error.strerror or error})"
+            start, listeners = self._start()
+            process.send(start, (self._memory.descriptor, *listeners))
+            self._begin(process)
+            if self._quiesce is not None:
+                process.send(self._quiesce)
+            if self._drain is not None:
+                self._ask_to_leave(process, self._drain)
         try:
-            process = WorkerProcess(self._program, self._number, self._on_message)
-        except OSError as error:
-            return f"a worker could not be started ({error.strerror or error})"
-        start, listeners = self._start()
-        process.send(start, (self._memory_descriptor, *listeners))
-        self._process = process
-        if self._quiesce is not None:
-            process.send(self._quiesce)
-        if self._drain is not None:
-            self._ask_to_leave(process, self._drain)
-        try:
-            return f"worker {process.pid} {await process.wait()}"
+            while True:
+                process, end = await self._ends.get()
+                if process is self._process:
+                    return end
+                self._former_ended(process, end)
         finally:
+            if self._process is not None:
+                self._process.kill()
             self._process = None
-            process.kill()
-            if self._prepared is not None and not self._prepared.done():
-                self._prepared.set_result("a worker has exited")
-            if self._committed is not None and not self._committed.done():
-                self._committed.set_result(None)
-            if self._kill_timer is not None:
-                self._kill_timer.cancel()
+
+    def _begin(self, process: WorkerProcess) -> None:
+        """This is the process of the slot from now on."""
+        self._process = process
+        task = asyncio.create_task(self._await_end(process))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _await_end(self, process: WorkerProcess) -> None:
+        end = f"worker {process.pid} {await process.wait()}"
+        if process in self._quiescing:
+            self._quiesced_by(process)
+        self._ends.put_nowait((process, end))
+
+    def _former_ended(self, process: WorkerProcess, end: str) -> None:
+        """A process that was replaced has ended: its counters stay in the sums."""
+        memory = self._former.pop(process, None)
+        if memory is not None:
+            _logger.info("%s, its clients were handed over", end)
+            self._statistics.keep(memory)
 
     async def _pause(self, seconds: float) -> None:
         """Wait for this time, or until a drain begins."""
@@ -213,18 +329,17 @@ class WorkerSlot:
             case Ready():
                 _logger.info("worker %d is ready", process.pid)
                 self.ready.set()
-            case Prepared():
-                if self._prepared is not None and not self._prepared.done():
-                    self._prepared.set_result(message.problem)
-            case Committed():
-                if self._committed is not None and not self._committed.done():
-                    self._committed.set_result(None)
             case Quiesced():
-                self.quiesced.set()
+                self._quiesced_by(process)
             case Resolve():
-                answer = asyncio.create_task(self._answer(process, message))
-                self._answers.add(answer)
-                answer.add_done_callback(self._answers.discard)
+                task = asyncio.create_task(self._answer(process, message))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def _quiesced_by(self, process: WorkerProcess) -> None:
+        self._quiescing.discard(process)
+        if not self._quiescing:
+            self.quiesced.set()
 
     async def _answer(self, process: WorkerProcess, question: Resolve) -> None:
         process.send(await self._resolver.resolve(question.host, question.port))

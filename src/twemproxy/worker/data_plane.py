@@ -129,6 +129,12 @@ class DataPlane:
         pool.process_counters[TOTAL_CONNECTIONS] -= 1
         adopt(client, state)
 
+    def accept(self, accepts: bool) -> None:
+        """Accept clients from now on, or do not until the next call."""
+        listener: Listener
+        for listener in self.listeners.values():
+            self.loop.watch(listener, READABLE if accepts else 0)
+
     def close_listeners(self) -> None:
         """Accept no more clients."""
         listener: Listener

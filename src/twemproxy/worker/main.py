@@ -18,10 +18,13 @@ from twemproxy import log
 from twemproxy.config.pools import Address, Config
 from twemproxy.ipc import descriptors
 from twemproxy.ipc.messages import (
+    TO_WORKER,
     Abandon,
     Commit,
     Committed,
     Drain,
+    HandingOver,
+    HandOver,
     MessageStream,
     Prepare,
     Prepared,
@@ -34,6 +37,7 @@ from twemproxy.ipc.messages import (
     SetConfigStatus,
     SetLogLevel,
     Start,
+    TakeOver,
     ToSupervisor,
     encode,
 )
@@ -41,6 +45,7 @@ from twemproxy.net.event_loop import CallbackChannel
 from twemproxy.stats.counters import CounterTable
 from twemproxy.worker.build import Update
 from twemproxy.worker.data_plane import DataPlane
+from twemproxy.worker.handing import Giver, Taker
 
 _logger = log.get_logger(__name__)
 
@@ -71,7 +76,7 @@ class Control:
     def __init__(self, descriptor: int) -> None:
         self.socket = socket.socket(fileno=descriptor)
         self.socket.setblocking(True)
-        self._stream = MessageStream(for_worker=True)
+        self._stream = MessageStream(TO_WORKER)
         self._descriptors: deque[int] = deque()
 
     def receive_start(self) -> tuple[Start, list[object]]:
@@ -139,10 +144,13 @@ class Worker:
         self.data_plane.facts = start.status.facts()
         self._served = Config(())
         self._update: Update | None = None
+        self._giver: Giver | None = None
+        self._taker: Taker | None = None
         self._client_limit = start.client_limit
         self._sockets: dict[Address, int] = {}
         self._prepare(start, [pool.listen.address for pool in start.config.pools])
         self._commit()
+        self.data_plane.accept(start.accepts)
         self.data_plane.loop.watch_reads(CallbackChannel(control.socket.fileno(), self._receive))
 
     def _receive(self) -> None:
@@ -166,6 +174,17 @@ class Worker:
                 self._control.send(Committed())
             case Abandon():
                 self._abandon()
+            case HandOver():
+                self._abandon()
+                [descriptor] = self._control.take_descriptors(1)
+                self._giver = Giver(self.data_plane, descriptor)
+                self._control.send(HandingOver(tuple(pool.clients_seen for pool in self.data_plane.pools)))
+            case TakeOver():
+                [descriptor] = self._control.take_descriptors(1)
+                for pool, seen in zip(self.data_plane.pools, message.clients_seen, strict=True):
+                    pool.clients_seen = max(pool.clients_seen, seen)
+                self.data_plane.accept(True)
+                self._taker = Taker(self.data_plane, descriptor)
             case SetConfigStatus():
                 self.data_plane.facts = message.status.facts()
             case Quiesce():

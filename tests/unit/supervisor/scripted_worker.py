@@ -17,6 +17,7 @@ from contextlib import suppress
 
 from twemproxy import log
 from twemproxy.ipc.messages import (
+    TO_WORKER,
     Drain,
     MessageStream,
     Quiesce,
@@ -34,7 +35,7 @@ from twemproxy.stats.catalogue import SERVER_METRICS
 
 class _Worker:
     def __init__(self, control: socket.socket) -> None:
-        self.stream = MessageStream(for_worker=True)
+        self.stream = MessageStream(TO_WORKER)
         self.early: list[object] = []
         self.descriptors: list[int] = []
         while not self.early:

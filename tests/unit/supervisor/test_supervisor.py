@@ -135,13 +135,6 @@ def test_signals_that_end_it(tmp_path: Path) -> None:
         assert "signal 2 (SIGINT) received, exiting\n" in proxy.log
 
 
-def test_signals_that_are_only_logged(tmp_path: Path) -> None:
-    with supervised(tmp_path, log_level=0) as proxy:
-        proxy.send_signal(signal.SIGPIPE)
-        proxy.send_signal(signal.SIGUSR2)
-        proxy.wait_log("signal 12 (SIGUSR2) received\n")
-
-
 def test_the_log_level_goes_up_and_down_in_all_processes(tmp_path: Path) -> None:
     with supervised(tmp_path, log_level=10) as proxy:
         proxy.send_signal(signal.SIGTTIN)

@@ -1,0 +1,49 @@
+"""The shared memory with the counters of one worker process, see ``stats.slots``."""
+
+import mmap
+import os
+from collections.abc import Mapping
+
+
+class CounterMemory:
+    """The memory: its descriptor, which the worker gets, and its words by position."""
+
+    def __init__(self, descriptor: int, places: Mapping[int, int] | None = None) -> None:
+        """Map the memory of a descriptor, which belongs to this object from now on. Raises OSError.
+
+        ``places``: for the memory of another version, see ``stats.slots.CounterSlots.take_over``.
+        """
+        self.descriptor = descriptor
+        self.places = places
+        self._mapped = mmap.mmap(descriptor, 0)
+        self._words = memoryview(self._mapped).cast("Q")
+
+    def __getitem__(self, position: int, /) -> int:
+        """The unsigned 64-bit word at a position of this version; 0 if another version does not have it."""
+        if self.places is None:
+            return self._words[position]
+        place = self.places.get(position, -1)
+        return self._words[place] if place >= 0 else 0
+
+    def clear(self, position: int) -> None:
+        """Set a word to 0."""
+        place = position if self.places is None else self.places.get(position, -1)
+        if place >= 0:
+            self._words[place] = 0
+
+    @classmethod
+    def allocate(cls, size: int) -> "CounterMemory":
+        """New memory of ``size`` bytes, all 0. Raises OSError."""
+        descriptor = os.memfd_create("twemproxy counters", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, size)
+            return cls(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def close(self) -> None:
+        """Give the memory back; a worker that has mapped it keeps it."""
+        self._words.release()
+        self._mapped.close()
+        os.close(self.descriptor)

@@ -1,0 +1,233 @@
+"""Upgrade: the process goes on as another version of the program, and clients are handed over."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.proc import descriptors
+from harness.proxy import PROGRAM, Proxy, environment, redis_pool, under_test
+from harness.resp import NULL, OK, array, bulk, command
+from harness.servers import RedisServer
+from harness.waiting import wait_until
+
+TAKEN_OVER = "upgrade: version"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as made:
+        yield made
+
+
+def upgrade(proxy: Proxy) -> None:
+    """Upgrade to the same version by the signal, and wait until the new worker serves."""
+    before = proxy.log().count(TAKEN_OVER)
+    proxy.process.send_signal(signal.SIGUSR2)
+    wait_until(lambda: proxy.log().count(TAKEN_OVER) > before, "the other version has taken over")
+
+
+def run_upgrade(proxy: Proxy) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*under_test(), "upgrade", "-C", str(proxy.control_socket)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+    )
+
+
+def has_one_worker(proxy: Proxy, before: list[int]) -> bool:
+    """Whether the supervisor is the same process, and has one worker, which is another one."""
+    now = proxy.processes()
+    return len(now) == 2 and now[0] == before[0] and now[1] != before[1]
+
+
+def test_clients_stay_connected(server: RedisServer) -> None:
+    with Proxy(redis_pool(server)) as proxy:
+        clients = [proxy.client() for _ in range(50)]
+        for number, client in enumerate(clients):
+            assert client.ask("SET", f"k{number}", number) == OK
+            assert client.ask("CLIENT", "SETNAME", f"name{number}") == OK
+        before = proxy.processes()
+        done = run_upgrade(proxy)
+        assert done.stderr == ""
+        assert done.stdout.startswith("version ")
+        assert done.returncode == 0
+        wait_until(lambda: has_one_worker(proxy, before), "the former worker has ended")
+        for number, client in enumerate(clients):
+            assert client.ask("GET", f"k{number}") == bulk(str(number))
+            assert client.ask("CLIENT", "GETNAME") == bulk(f"name{number}")
+        assert proxy.client().ask("PING") == b"+PONG\r\n"
+
+
+def test_counters_numbers_and_sockets_stay(server: RedisServer) -> None:
+    with Proxy(redis_pool(server)) as proxy:
+        client = proxy.client()
+        for _ in range(10):
+            assert client.ask("SET", "a", "1") == OK
+        number = int(client.ask("CLIENT", "ID")[1:])
+        before = proxy.stats()
+        process = proxy.processes()
+        upgrade(proxy)
+        wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
+        after = proxy.stats()
+        assert after["alpha"]["s00"]["requests"] == before["alpha"]["s00"]["requests"]
+        assert after["alpha"]["client_connections"] == 1
+        assert after["total_connections"] >= before["total_connections"]
+        assert after["config_generation"] == before["config_generation"]
+        assert after["uptime"] >= before["uptime"]
+        assert client.ask("CLIENT", "ID") == b":%d\r\n" % number
+        assert int(proxy.client().ask("CLIENT", "ID")[1:]) > number
+        proxy.reload(redis_pool(server, timeout=4000))
+        assert proxy.stats()["config_generation"] == 2
+
+
+def test_upgrades_in_a_row_leave_nothing_open(server: RedisServer) -> None:
+    with Proxy(redis_pool(server), "-p", "pid") as proxy:
+        clients = [proxy.client() for _ in range(10)]
+
+        def use() -> None:
+            for client in clients:
+                assert client.ask("SET", "a", "1") == OK
+
+        use()
+        upgrade(proxy)
+        wait_until(lambda: len(proxy.processes()) == 2, "the former worker has ended")
+        use()
+        opened = [len(descriptors(pid)) for pid in proxy.processes()]
+        for _ in range(4):
+            process = proxy.processes()
+            upgrade(proxy)
+            wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")  # noqa: B023
+            use()
+        assert [len(descriptors(pid)) for pid in proxy.processes()] == opened
+        assert (proxy.directory / "pid").read_text() == str(proxy.process.pid)
+        proxy.terminate()
+        assert not (proxy.directory / "pid").exists()
+        assert not proxy.control_socket.exists()
+
+
+def test_pipelined_requests_of_many_clients_during_upgrades(server: RedisServer) -> None:
+    server.ask("FLUSHALL")
+    with Proxy(redis_pool(server)) as proxy:
+        clients = [proxy.client() for _ in range(20)]
+        total = 0
+        for _ in range(3):
+            process = proxy.processes()
+            for name, client in enumerate(clients):
+                client.send(b"".join(command("INCR", f"n{name}") for _ in range(200)))
+            upgrade(proxy)
+            for name, client in enumerate(clients):
+                client.send(b"".join(command("INCR", f"n{name}") for _ in range(200)))
+            for client in clients:
+                client.expect(b"".join(b":%d\r\n" % (total + i) for i in range(1, 401)))
+            total += 400
+            wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")  # noqa: B023
+
+
+def test_a_blocked_client_and_a_subscriber_stay_until_they_let_go(server: RedisServer) -> None:
+    with Proxy(redis_pool(server), "--drain-time", "60") as proxy:
+        blocked, subscriber, idle = proxy.client(), proxy.client(), proxy.client()
+        blocked.send(command("BLPOP", "list", 0))
+        subscriber.send(command("SUBSCRIBE", "c"))
+        subscriber.expect(array(bulk("subscribe"), bulk("c"), b":1\r\n"))
+        assert idle.ask("PING") == b"+PONG\r\n"
+        wait_until(lambda: b"blocked_clients:1" in server.ask("INFO", "clients"), "the client is blocked")
+        process = proxy.processes()
+        upgrade(proxy)
+        assert len(proxy.processes()) == 3
+        assert idle.ask("RPUSH", "list", "x") == b":1\r\n"
+        blocked.expect(array(bulk("list"), bulk("x")))
+        assert blocked.ask("GET", "missing") == NULL
+        assert idle.ask("PUBLISH", "c", "m").startswith(b":")
+        subscriber.expect(array(bulk("message"), bulk("c"), bulk("m")))
+        subscriber.send(command("UNSUBSCRIBE"))
+        subscriber.expect(array(bulk("unsubscribe"), bulk("c"), b":0\r\n"))
+        wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
+        assert subscriber.ask("PING") == b"+PONG\r\n"
+
+
+def test_after_the_drain_time_those_that_stay_are_closed(server: RedisServer) -> None:
+    with Proxy(redis_pool(server), "--drain-time", "1") as proxy:
+        subscriber, idle = proxy.client(), proxy.client()
+        subscriber.send(command("SUBSCRIBE", "c"))
+        subscriber.expect(array(bulk("subscribe"), bulk("c"), b":1\r\n"))
+        process = proxy.processes()
+        upgrade(proxy)
+        subscriber.expect_closed()
+        wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
+        assert idle.ask("PING") == b"+PONG\r\n"
+
+
+def test_a_stop_after_an_upgrade(server: RedisServer) -> None:
+    with Proxy(redis_pool(server)) as proxy:
+        client = proxy.client()
+        assert client.ask("PING") == b"+PONG\r\n"
+        upgrade(proxy)
+        assert proxy.terminate() == 0
+        client.expect_closed()
+
+
+def test_a_worker_that_dies_after_an_upgrade_is_replaced(server: RedisServer) -> None:
+    with Proxy(redis_pool(server)) as proxy:
+        proxy.expects_crash = True
+        process = proxy.processes()
+        upgrade(proxy)
+        wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
+        _, worker = proxy.processes()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: len(proxy.processes()) == 2 and proxy.processes()[1] != worker, "another worker runs")
+        assert proxy.client().ask("PING") == b"+PONG\r\n"
+
+
+BROKEN = [
+    ("#!/bin/sh\necho this version is broken; exit 3\n", "cannot take over: this version is broken"),
+    ("#!/bin/sh\nkill -SEGV $$\n", "its status is -11"),
+    ("no program at all", "cannot be executed: Exec format error"),
+    ("#!/bin/sh\nsleep 60\n", "has not answered within 10 s"),
+    (None, "cannot be executed: No such file or directory"),
+]
+
+
+@pytest.mark.skipif(under_test() != [str(PROGRAM)], reason="replaces the file of the program")
+@pytest.mark.parametrize(("text", "reason"), BROKEN, ids=["fails", "crashes", "no program", "too slow", "gone"])
+def test_a_broken_version_changes_nothing(server: RedisServer, tmp_path: Path, text: str | None, reason: str) -> None:
+    program = tmp_path / "nutcracker"
+    shutil.copy2(PROGRAM, program)
+    with Proxy(redis_pool(server), "-C", str(tmp_path / "control"), command=[str(program)]) as proxy:
+        client = proxy.client()
+        assert client.ask("SET", "a", "1") == OK
+        before = proxy.processes()
+        program.unlink()
+        if text is not None:
+            program.write_text(text)
+            program.chmod(0o755)
+        done = subprocess.run(
+            [*under_test(), "upgrade", "-C", str(tmp_path / "control")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment(),
+        )
+        assert done.returncode == 1
+        assert reason in done.stderr
+        assert proxy.processes() == before
+        assert client.ask("GET", "a") == proxy.client().ask("GET", "a") == bulk("1")
+        assert "upgrade failed, the running version goes on: " in proxy.log()
+        # With a program that works the next upgrade succeeds.
+        program.unlink(missing_ok=True)
+        shutil.copy2(PROGRAM, program)
+        upgrade(proxy)
+        assert client.ask("GET", "a") == bulk("1")
+
+
+def test_inherit_is_for_the_proxy_itself() -> None:
+    done = subprocess.run([*under_test(), "inherit"], capture_output=True, text=True, timeout=15, env=environment())
+    assert done.returncode == 1
+    assert "this sub-command is for the proxy itself" in done.stdout
