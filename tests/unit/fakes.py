@@ -141,6 +141,9 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
     def is_random(self) -> bool:
         return self.random
 
+    def has_keys_as_in(self, routes: object) -> bool:
+        return routes is self.servers
+
     def open_private(self, server: Any, profile: int) -> Any:
         return self._opened(FakeConnection(server, profile))
 
@@ -196,6 +199,9 @@ class FakeReservations(Fake, of="twemproxy.upstream.private_connections:Reservat
 
     def awaits_replies(self) -> bool:
         return self.waiting
+
+    def is_stale(self, server: Any) -> bool:
+        return False
 
     def blocked_at(self) -> tuple[Any, bytes] | None:
         return None

@@ -163,15 +163,24 @@ def queue_request(
 ) -> cython.bint:
     """Send a request with one key to ``transaction_server``, if the key is there and the connection can take it.
 
-    Returns whether the request was sent.
+    Returns whether the request was sent. It is not sent before a plan has checked where the keys of the transaction
+    are after a change of the routes.
     """
     connection: ServerConnection
-    if client.skips_reply or (
-        client.pool.routes.server_of_key(block_bytes(block), start, request) is not client.transaction_server
-    ):
+    data: cython.p_char = cython.cast(cython.p_char, block_bytes(block))
+    key: bytes
+    transaction = client.session.transaction
+    if client.skips_reply or transaction.routes is not client.pool.routes:
+        return False
+    if client.pool.routes.server_of_key(block_bytes(block), start, request) is not client.transaction_server:
         return False
     connection = client.reserved.use(client.transaction_server)
     if not connection.is_ready() or connection.out.pending > HIGH_WATER:
         return False
+    keys = transaction.keys
+    if keys is not None:
+        key = PyBytes_FromStringAndSize(data + start + request.key_start, request.key_end - request.key_start)
+        if key not in keys:
+            transaction.remember((key,))
     connection.send_request(client.replies, client.replies.reserve(), request, request.expected, block, start, end)
     return True

@@ -19,6 +19,10 @@ class Server(Protocol):
     def position(self) -> int:
         """Its place in the configuration."""
 
+    @property
+    def removed(self) -> bool:
+        """Whether the pool has other servers now."""
+
 
 Merge = Callable[[list[tuple[str, bytes]]], bytes]
 """Makes the client's reply from (server's name, reply) of each request of an ``Ask``, in its order.

@@ -2,7 +2,7 @@
 
 Plain Python: ``dns_refresh`` is rarely less than a second. The first look-up is at start, each further one
 ``dns_refresh`` after the last answer, or a little sooner, so that many proxies do not look up at the same time.
-``ServerPool.leave_addresses`` applies a new answer to connections.
+``ServerPool.addresses_changed`` applies a new answer to connections.
 """
 
 import random
@@ -62,7 +62,7 @@ class AddressRefresh:
 
     def _changed(self, server: Server) -> None:
         if self._pool.settings.dns_refresh:
-            self._pool.leave_addresses([server])
+            self._pool.addresses_changed(server)
 
     def _schedule(self, server: Server, wait: int) -> None:
         self._timers[server].arm(self._pool.now() + int(wait * random.uniform(1 - JITTER, 1)))

@@ -226,6 +226,11 @@ class Reservations:
         self._used = self._used and self._client.awaits_replies()
         return self._used
 
+    def is_stale(self, server: Server) -> bool:
+        """Whether the connection to a server leads to an address that the server has left."""
+        reserved = self._by_server.get(server)
+        return reserved is not None and reserved.connection.is_stale()
+
     def blocked_at(self) -> tuple[Server, bytes] | None:
         """The server with the request that may take for ever, and the reply to ``Handshake.connection_id`` there.
 

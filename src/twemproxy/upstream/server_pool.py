@@ -270,6 +270,13 @@ class ServerPool(ConfiguredPool):
         self.health.remove_servers()
         self.leave_addresses(self.all_servers())
 
+    def addresses_changed(self, server: Server) -> None:
+        """The name of a server has other addresses. Whoever uses a connection compares the routes, so they are made
+        anew.
+        """
+        self.leave_addresses([server])
+        self.health.apply_settings()
+
     def all_servers(self) -> list:
         """The servers, and those that are removed and still have connections."""
         return [*self.routes.servers, *self.removed]
@@ -426,6 +433,10 @@ class ServerPool(ConfiguredPool):
     def is_random(self) -> bool:
         """Whether the distribution is ``random``: a key has no server of its own."""
         return self.routes.ring.is_random
+
+    def has_keys_as_in(self, routes: RouteTable) -> bool:
+        """Whether each key has the server that it had in former ``routes``."""
+        return routes.ring is self.routes.ring and routes.servers == self.routes.servers
 
     def tell_guesses(self, address: str, count: int) -> None:
         """Log that a client is closed after ``count`` wrong passwords."""

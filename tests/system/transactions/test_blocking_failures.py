@@ -402,7 +402,7 @@ def test_not_reachable(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
 
 
 def test_an_ejected_server() -> None:
-    """A transaction fails on the server where it began; the next transaction uses the server that now has the keys."""
+    """Watched keys move to another server, as if they had changed; the next transaction is there."""
     with (
         RedisServer() as first,
         RedisServer() as second,
@@ -420,8 +420,7 @@ def test_an_ejected_server() -> None:
         assert waiting.reply() in (ENDED, RESET)
         proxy.wait_stats(lambda pool: pool["s00"]["server_connections"] == 0, "the connections are closed")
         client.send(command("SET", key, "2") + command("EXEC"))
-        assert client.reply().startswith(b"-")
-        assert client.reply().startswith(b"-EXECABORT ")
+        client.expect(QUEUED + b"*-1\r\n")
         waiting.send(command("BLPOP", key, 0))
         wait_blocked(second)
         client.send(command("MULTI") + command("RPUSH", key, "x") + command("EXEC"))

@@ -51,8 +51,8 @@ class Pool(FakePool):
         assert port == 6379
         self.questions.append((host, callback))
 
-    def leave_addresses(self, servers: list[Any]) -> None:
-        self.followed += servers
+    def addresses_changed(self, server: Any) -> None:
+        self.followed.append(server)
 
     def answer(self, *ips: str) -> None:
         """Answer the oldest question; without addresses the answer is an error."""

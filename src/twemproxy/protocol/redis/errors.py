@@ -140,6 +140,8 @@ DISCARD_WITHOUT_MULTI = "ERR DISCARD without MULTI"
 EXEC_REFUSED = "EXECABORT Transaction discarded because of: {reason}"
 EXEC_ABORTED = "EXECABORT Transaction discarded because of previous errors."
 EXEC_LAPSED = "EXECABORT Transaction discarded because its client said nothing for a minute, nothing of it was executed"
+KEYS_MOVED = "ERR keys of this transaction have moved to another server, so EXEC will do nothing: begin it again"
+EXEC_MOVED = "EXECABORT Transaction discarded because its keys have moved to another server, nothing of it was executed"
 EXEC_LOST = "EXECABORT Transaction discarded because its server connection was lost, nothing of it was executed"
 
 

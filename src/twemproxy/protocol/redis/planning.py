@@ -112,7 +112,10 @@ class _Refused(Exception):
 
 
 class _Request:
-    """A request; ``row`` and ``info``: the row and description of its command, set by ``_identify``."""
+    """A request; ``row`` and ``info``: the row and description of its command, set by ``_identify``.
+
+    ``keys``: its keys, after ``_server``; None if they are not known, because an only server has all keys.
+    """
 
     def __init__(self, codec: Any, beginning: bytes, request: Any, session: Session, complete: bool) -> None:
         """``beginning``: the request's first bytes, ``complete``: all of them.
@@ -128,6 +131,7 @@ class _Request:
             self.name: str = COMMANDS[request.command].name
         else:
             self.name = self.first[0].lower().decode("utf-8", "surrogateescape")
+        self.keys: list[bytes] | None = []
         self.row: Command | None = None
         self.info: CommandInfo | None = None
 
@@ -362,9 +366,10 @@ class _Request:
         """The server that has all keys of the request."""
         if self.request.route == TO_KEY:
             data = self.beginning if self.request.key_end <= len(self.beginning) else self.data
-            return self._server_of_all([data[self.request.key_start : self.request.key_end]])
-        # An only server has all keys.
-        return self._server_of_all(self._keys() if self._n_servers() > 1 else [])
+            self.keys = [data[self.request.key_start : self.request.key_end]]
+        else:
+            self.keys = self._keys() if self._n_servers() > 1 else None
+        return self._server_of_all(self.keys or [])
 
     def _server_of_all(self, keys: list[bytes]) -> Server:
         """The server that has all of these keys; any server without keys."""
@@ -506,7 +511,7 @@ class _Request:
             row = self._identify()
             if self.name not in _KEYLESS_IN_TRANSACTION:
                 if self._is_about_server(row):
-                    return transactions.queue(b"", self._only_server(), session)
+                    return transactions.queue(b"", self._only_server(), None, session)
                 if routing == Routing.LOCAL or row.routing in (Routing.LOCAL, Routing.SUBSCRIPTION):
                     raise _Refused(error_reply(IN_TRANSACTION.format(name=row.name)))
                 server = self._server_in_transaction(row)
@@ -519,7 +524,7 @@ class _Request:
             return transactions.refuse(refused.reply, session)
         if row.name == "script|flush":
             self.codec.scripts.forget()
-        planned = transactions.queue(self.data if server is None else b"", server, session)
+        planned = transactions.queue(self.data if server is None else b"", server, self.keys, session)
         if shapes_replies and isinstance(planned, ToPrivate):
             session.scripts = True
             session.client.reservations().taint()
@@ -541,8 +546,10 @@ class _Request:
             case Routing.EVERY_SERVER | Routing.ANY_SERVER | Routing.ONLY_SERVER:
                 if self._n_servers() > 1:
                     raise _Refused(error_reply(IN_TRANSACTION.format(name=row.name)))
+                self.keys = None
                 return self._only_server()
             case Routing.BLOCKING if row.merge:
+                self.keys = None
                 return self._only_server()
             case Routing.COUNTED_KEYS:
                 self._check_keys(row)

@@ -43,6 +43,9 @@ class Reservations(Protocol):
     def awaits_replies(self) -> bool:
         """Whether the last request went to a private connection and has no reply yet."""
 
+    def is_stale(self, server: Server) -> bool:
+        """Whether the connection to a server leads to an address that the server has left."""
+
     def blocked_at(self) -> tuple[Server, bytes] | None:
         """The server with a request that may take for ever, and its reply to CLIENT ID on that connection."""
 
@@ -177,6 +180,9 @@ class Pool(Protocol):
     def is_random(self) -> bool:
         """Whether the distribution is ``random``: a key has no server of its own."""
 
+    def has_keys_as_in(self, routes: object) -> bool:
+        """Whether each key has the server that it had in former ``routes``."""
+
     def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
         """Send a request of the proxy's own to any server; ``done`` gets the reply, and whether it is a server's."""
 
@@ -196,6 +202,13 @@ class Pool(Protocol):
         """Log that a client is closed after ``count`` wrong passwords."""
 
 
+MOST_KEYS = 1000
+"""Most keys of a transaction that are known."""
+
+MOST_KEY_BYTES = 64 * 1024
+"""Most bytes of the known keys of a transaction."""
+
+
 class Transaction:
     """A client's state from WATCH or MULTI to EXEC.
 
@@ -203,16 +216,37 @@ class Transaction:
     ``open``: MULTI was sent. ``queued``: requests without keys that were sent before the server was known. ``before``:
     the first requests to the server, once it is known; ``begun``: the server has answered them. ``failed``: EXEC will
     do nothing. ``lapsed``: EXEC will do nothing either, because the client was silent for so long that its connection
-    was given up.
+    was given up, or because watched keys have moved. ``moved``: EXEC will do nothing, because keys have moved.
+
+    ``keys``: the keys that were watched or queued, None if they are not known. ``routes``: the pool's routes when
+    ``server`` was last found to have these keys.
     """
 
-    __slots__ = ("before", "begun", "failed", "lapsed", "open", "queued", "server", "watching")
+    __slots__ = (
+        *("before", "begun", "failed", "key_bytes", "keys", "lapsed", "moved", "open", "queued", "routes", "server"),
+        "watching",
+    )
 
     def __init__(self) -> None:
         self.server: Server | None = None
-        self.watching = self.open = self.begun = self.failed = self.lapsed = False
+        self.watching = self.open = self.begun = self.failed = self.lapsed = self.moved = False
         self.queued: list[bytes] = []
         self.before: tuple[bytes, ...] = ()
+        self.routes: object = None
+        self.keys: set[bytes] | None = set()
+        self.key_bytes = 0
+
+    def remember(self, keys: Iterable[bytes] | None) -> None:
+        """Add keys that are watched or queued, None if they are not known; too many keys are not known either."""
+        if keys is None or self.keys is None:
+            self.keys = None
+            return
+        for key in keys:
+            if key not in self.keys:
+                self.keys.add(key)
+                self.key_bytes += len(key)
+        if len(self.keys) > MOST_KEYS or self.key_bytes > MOST_KEY_BYTES:
+            self.keys = None
 
 
 _NO_TRANSACTION = Transaction()

@@ -3,8 +3,13 @@
 Plain Python. MULTI goes to the server with the first request that has a key, and this request waits until the server
 has accepted MULTI, so no request runs that should be queued. A request that cannot be part of the transaction gets its
 error at once, and EXEC then does nothing, as in redis. Watched keys depend on the connection: if it is lost, EXEC
-reports that. A client that is silent for a minute loses the connection, and its EXEC does nothing. Source: redis.io,
-"Transactions".
+reports that. A client that is silent for a minute loses the connection, and its EXEC does nothing.
+
+Keys may move to another server before EXEC, or the server to another address. Then nobody would read what the
+transaction writes, and other clients do not change the watched keys where they are watched. So EXEC does nothing:
+with watched keys its reply is that for a changed key, otherwise an error. An EXEC that has been sent is not affected.
+
+Source: redis.io, "Transactions".
 """
 
 from twemproxy.protocol.plan import Answer, Plan, Server, ToPrivate
@@ -14,7 +19,9 @@ from twemproxy.protocol.redis.errors import (
     EXEC_ABORTED,
     EXEC_LAPSED,
     EXEC_LOST,
+    EXEC_MOVED,
     EXEC_WITHOUT_MULTI,
+    KEYS_MOVED,
     NESTED_MULTI,
     TOO_MANY_QUEUED,
     WATCH_IN_MULTI,
@@ -48,32 +55,73 @@ def plan(name: str, arguments: list[bytes], session: Session) -> Plan:
             return _discard(session)
 
 
-def queue(request: bytes, server: Server | None, session: Session) -> Plan:
+def queue(request: bytes, server: Server | None, keys: list[bytes] | None, session: Session) -> Plan:
     """The plan for a request in a transaction.
 
-    ``request``: its bytes, if ``server`` is None. ``server``: that of its keys, None for any server.
+    ``request``: its bytes, if ``server`` is None. ``server``: that of its keys, None for any server. ``keys``: None if
+    they are not known.
     """
     transaction = session.transaction
+    _check_keys(session)
     if transaction.lapsed:
         return Answer(_QUEUED)
+    if transaction.moved:
+        return refuse(error_reply(KEYS_MOVED), session)
     if transaction.server is None:
         if server is None:
             if len(transaction.queued) == MOST_QUEUED or sum(map(len, transaction.queued)) > MOST_QUEUED_BYTES:
                 return refuse(error_reply(TOO_MANY_QUEUED), session)
             transaction.queued.append(request)
             return Answer(_QUEUED)
-        transaction.server = server
+        _take_place(server, session)
+    place = transaction.server
+    assert place is not None
     if server is not None and _is_elsewhere(server, session):
         return refuse(error_reply(CROSS_SERVER), session)
-    ready = _begin(transaction.server, session)
+    transaction.remember(keys)
+    ready = _begin(place, session)
     if isinstance(ready, bytes):
         return refuse(ready, session)
-    return ToPrivate(transaction.server) if ready else None
+    return ToPrivate(place) if ready else None
 
 
 def _is_elsewhere(server: Server, session: Session) -> bool:
     """Whether this is not the server of the transaction. With the distribution ``random`` every server has all keys."""
     return server is not session.transaction.server and not session.pool.is_random()
+
+
+def _take_place(server: Server, session: Session) -> None:
+    """The transaction is at this server, which has its keys now."""
+    session.transaction.server = server
+    session.transaction.routes = session.pool.routes
+
+
+def _check_keys(session: Session) -> None:
+    """If the server of the transaction has left its address, or does not have all keys any more, EXEC will do nothing.
+
+    Nothing is looked up unless the routes of the pool have changed since the last time.
+    """
+    transaction = session.transaction
+    if transaction.server is None or transaction.routes is session.pool.routes:
+        return
+    if _has_keys(transaction.server, session):
+        transaction.routes = session.pool.routes
+    elif transaction.watching:
+        session.lapsed()
+    else:
+        transaction.moved = True
+
+
+def _has_keys(server: Server, session: Session) -> bool:
+    """Whether the server of the transaction is where it was when the transaction began, and has all keys."""
+    transaction, pool = session.transaction, session.pool
+    if server.removed or session.client.reservations().is_stale(server):
+        return False
+    if pool.is_random() or len(pool.servers) == 1 or pool.has_keys_as_in(transaction.routes):
+        return True
+    if transaction.keys is None:
+        return False
+    return not transaction.keys or pool.server_of_all(list(transaction.keys)) is server
 
 
 def refuse(reply: bytes, session: Session) -> Answer:
@@ -113,10 +161,12 @@ def _watch(keys: list[bytes], session: Session) -> Plan:
         return Answer(error_reply(WATCH_IN_MULTI))
     if not session.pool.is_open():
         return Answer(session.pool.refused)
+    _check_keys(session)
     server = session.pool.server_of_all(keys)
-    if server is None or (transaction.watching and _is_elsewhere(server, session)):
+    placed = transaction.watching and not transaction.lapsed
+    if server is None or (placed and _is_elsewhere(server, session)):
         return Answer(error_reply(CROSS_SERVER))
-    if transaction.watching and transaction.server is not None:
+    if placed and transaction.server is not None:
         server = transaction.server
     ready = session.client.reservations().reserve(server, session.profile, kept=True)
     if isinstance(ready, bytes) and transaction.watching and not session.client.awaits_replies():
@@ -129,7 +179,9 @@ def _watch(keys: list[bytes], session: Session) -> Plan:
     if not ready:
         return None
     transaction = session.begin_transaction()
-    transaction.server, transaction.watching = server, True
+    transaction.watching = True
+    _take_place(server, session)
+    transaction.remember(keys)
     return ToPrivate(server)
 
 
@@ -160,6 +212,9 @@ def _exec(session: Session) -> Plan:
     transaction = session.transaction
     if not transaction.open:
         return Answer(error_reply(EXEC_WITHOUT_MULTI))
+    _check_keys(session)
+    if transaction.moved:
+        return _drop(error_reply(EXEC_MOVED), session)
     if transaction.failed:
         return _drop(error_reply(EXEC_ABORTED), session)
     if transaction.lapsed:
@@ -172,8 +227,9 @@ def _exec(session: Session) -> Plan:
             return Answer(b"*0\r\n")
         if not session.pool.is_open():
             return _drop(session.pool.refused, session)
-        transaction.server = session.pool.any_server()
+        _take_place(session.pool.any_server(), session)
     server = transaction.server
+    assert server is not None
     ready = _begin(server, session)
     if isinstance(ready, bytes):
         return _drop(error_reply(EXEC_LOST), session)
