@@ -17,7 +17,7 @@ from cython.cimports.twemproxy.downstream.client_states import (
 from cython.cimports.twemproxy.downstream.client_stream import ClientStream
 from cython.cimports.twemproxy.downstream.discard import discard, linger, refuse_large, refuse_rest, refuse_unfinished
 from cython.cimports.twemproxy.downstream.pieced_request import LOST, WAITING, PiecedRequest, takes_pieces
-from cython.cimports.twemproxy.downstream.plan_execution import execute, go_on, queue_request
+from cython.cimports.twemproxy.downstream.plan_execution import ask_again, execute, go_on, queue_request
 from cython.cimports.twemproxy.downstream.published import publish
 from cython.cimports.twemproxy.downstream.scatter import broadcast, scatter
 from cython.cimports.twemproxy.downstream.wrong_protocol import hang_up, is_recognized
@@ -372,6 +372,8 @@ class ClientConnection(ClientStream):
             return self.abort("it does not read its replies or messages")
         if self.releasing and self.replies.head == self.replies.tail:
             self.release_connections()
+        elif self.blocked is not None and self.blocked.is_misplaced:
+            ask_again(self)
         if self.steps is not None and not go_on(self):
             return self.reconsider_reading() if self.pauses != 0 and self.state < CLOSING else 0
         if self.pieced is not None and not self.awaits_memory():
@@ -452,6 +454,8 @@ class ClientConnection(ClientStream):
             held += self.ahead.pending
         if self.pieced is not None:
             held += self.pieced.values.pending
+        if self.blocked is not None:
+            held += self.blocked.size
         return held
 
     @cython.cfunc

@@ -5,6 +5,7 @@ from twemproxy.net.event_loop cimport ChannelTimer
 from twemproxy.net.send_queue cimport SendQueue
 from twemproxy.protocol.request cimport Cursor, Request
 from twemproxy.downstream.admission cimport Admission
+from twemproxy.downstream.blocked_request cimport BlockedRequest
 from twemproxy.downstream.client_states cimport ClientState
 from twemproxy.proxy.memory_limit cimport LimitedStream
 from twemproxy.downstream.pieced_request cimport PiecedRequest
@@ -25,6 +26,7 @@ cdef class ClientStream(LimitedStream):
     cdef Admission admission
     cdef ServerConnection blocked_on
     cdef PiecedRequest pieced
+    cdef BlockedRequest blocked
     cdef readonly object session
     cdef unsigned int id
     cdef int command

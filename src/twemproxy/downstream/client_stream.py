@@ -98,7 +98,8 @@ class ClientStream(LimitedStream):
 
     ``transaction_server``: the server on which the client has begun a transaction, on a private connection; None
     without one. ``needs_planning``: every request is planned, except those for ``transaction_server``. ``releasing``:
-    private connections are released after the last reply, and no request is taken until then. ``watches_hangup``: a
+    private connections are released after the last reply, and no request is taken until then. ``blocked``: the request
+    that waits for keys on a private connection, None without one. ``watches_hangup``: a
     reply may never arrive, so the client's hangup is watched for.
     """
 
@@ -294,6 +295,7 @@ class ClientStream(LimitedStream):
     def release_connections(self) -> cython.int:
         """After all replies from private connections: release those that the client does not keep."""
         self.releasing = False
+        self.blocked = None
         self.reserved.release(True)
         if self.watches_hangup:
             self.watches_hangup = False
@@ -318,8 +320,8 @@ class ClientStream(LimitedStream):
     @cython.exceptval(-1, check=False)
     def on_hangup(self) -> cython.int:
         # A reply that the server has ready is still received; a request that still blocks there is dropped by the
-        # server.
-        if not self.reserved.finish():
+        # server. A request between two servers is not asked again.
+        if (self.blocked is not None and self.blocked.is_moving()) or not self.reserved.finish():
             self.close_after_hangup()
             return 0
         self.watches_hangup = False
@@ -493,6 +495,9 @@ class ClientStream(LimitedStream):
         self.blocked_on = None
         self.drop_steps()
         self.pieced = None
+        if self.blocked is not None:
+            self.blocked.end()
+            self.blocked = None
         self.close_stream()
         self.replies.close()
         if self.profile != 0:

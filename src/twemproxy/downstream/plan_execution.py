@@ -5,13 +5,16 @@ Compiled-only.
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.libc.string import memcpy
+from cython.cimports.twemproxy.downstream.blocked_request import BlockedRequest
 from cython.cimports.twemproxy.downstream.client_states import ABORTED
 from cython.cimports.twemproxy.downstream.client_stream import ClientStream
 from cython.cimports.twemproxy.downstream.scatter import fan_out
 from cython.cimports.twemproxy.net.block import Block, block_bytes
 from cython.cimports.twemproxy.net.send_queue import SendQueue
 from cython.cimports.twemproxy.net.stream import HIGH_WATER, LOW_WATER
-from cython.cimports.twemproxy.protocol.request import Request
+from cython.cimports.twemproxy.protocol.codec import Codec
+from cython.cimports.twemproxy.protocol.request import COMPLETE, NOREPLY, QUIET, Cursor, Frame, Request
 from cython.cimports.twemproxy.upstream.server_connection import ServerConnection
 
 from twemproxy.protocol.plan import Answer, Steps, ToPrivate, ToServer
@@ -45,7 +48,14 @@ def execute(
         return client.forward(plan.server, request, block, start, end)
     if isinstance(plan, ToPrivate):
         connection = client.reserved.use(plan.server)
-        connection.send_request(client.replies, client.replies.reserve(), request, request.expected, block, start, end)
+        if plan.blocking is not None:
+            client.blocked = BlockedRequest()
+            client.blocked.begin(client.replies, request.expected, plan.blocking, client.loop.now)
+            send_blocked(client, plan, connection, request, block, start, end)
+        else:
+            connection.send_request(
+                client.replies, client.replies.reserve(), request, request.expected, block, start, end
+            )
         if plan.last:
             client.release_after_replies()
         return True
@@ -60,6 +70,64 @@ def execute(
             return client.wait_for(connection)
     fan_out(client.pool, expected, client.replies, connections, plan)
     return True
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def send_blocked(
+    client: ClientStream,
+    plan,
+    connection: ServerConnection,
+    request: Request,
+    block: cython.pointer[Block],
+    start: cython.Py_ssize_t,
+    end: cython.Py_ssize_t,
+) -> cython.int:
+    """Send the client's blocking request on this connection, as ``plan`` says, which is a ``ToPrivate``."""
+    blocked: BlockedRequest = client.blocked
+    blocked.place(client.reserved.wait(plan.server, plan.blocking.keys, blocked), connection)
+    # The handler drops an unwanted reply.
+    return connection.send_request(blocked, 0, request, request.expected & ~(QUIET | NOREPLY), block, start, end)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def ask_again(client: ClientStream) -> cython.int:
+    """Plan the client's blocking request again, which was taken off its server, and carry out the plan.
+
+    If it has to wait, this function is called again when the client is woken.
+    """
+    blocked: BlockedRequest = client.blocked
+    codec: Codec = client.pool.codec
+    request: Request = client.pool.request
+    data: bytes
+    frame: Frame
+    block: cython.pointer[Block]
+    if not client.loop.may_work(client):
+        return client.loop.put_off(client)
+    client.reserved.leave_misplaced()
+    data = blocked.blocking.after_waiting(blocked.blocking.data, client.loop.now - blocked.since)
+    block = client.loop.blocks.take(PyBytes_GET_SIZE(data))
+    memcpy(block_bytes(block), PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    client.reserved.asks_again = True
+    try:
+        frame = codec.frame_request(
+            block_bytes(block), 0, PyBytes_GET_SIZE(data), False, client.reply_flags, Cursor(), request
+        )
+        if frame != COMPLETE:
+            raise ValueError("a blocking request that cannot be framed again")
+        plan = codec.plan(data, request, client.session, True)
+        if isinstance(plan, ToPrivate):
+            send_blocked(client, plan, client.reserved.use(plan.server), request, block, 0, PyBytes_GET_SIZE(data))
+        elif isinstance(plan, Answer):
+            blocked.end_with(plan.reply)
+        elif plan is not None:
+            raise TypeError(f"a blocking request with the plan {plan}")
+    finally:
+        client.reserved.asks_again = False
+        client.loop.blocks.release(block)
+        client.loop.worked()
+    return 0
 
 
 @cython.cfunc

@@ -54,8 +54,24 @@ class Handshake:
         raise NotImplementedError
 
     def connection_id(self) -> bytes:
-        """A request whose reply is the server's id of the connection; empty if the id is not needed."""
+        """A request whose reply is the server's id of the connection; empty if the protocol has none."""
         return b""
+
+    def may_unblock(self) -> bool:
+        """Whether clients may end the wait of other clients, so that the id of each private connection is needed."""
+        return False
+
+    def unblock(self, identity: bytes) -> bytes:
+        """A request that ends the wait of a connection with an error: the reply is ``:1`` if it was waiting, else
+        ``:0``.
+
+        ``identity``: the reply to ``connection_id`` there. Empty if there is no such request.
+        """
+        return b""
+
+    def is_unblocked(self, reply: bytes) -> bool:
+        """Whether this is the error of a request whose wait was ended."""
+        return False
 
     def probe(self) -> bytes:
         """The request of a health check."""

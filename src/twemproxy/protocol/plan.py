@@ -51,12 +51,25 @@ class ToServer(NamedTuple):
     server: Server
 
 
+class Blocking(NamedTuple):
+    """A request that may wait for its keys at a server; when they have another server, it is asked again there."""
+
+    keys: Sequence[bytes]
+    """At least one."""
+    data: bytes
+    """The request."""
+    after_waiting: Callable[[bytes, int], bytes]
+    """Returns the form of a request after it has waited for some microseconds, with the rest of its timeout."""
+
+
 class ToPrivate(NamedTuple):
     """The unchanged request goes to this server, on the client's private connection."""
 
     server: Server
     last: bool = False
     """Whether private connections that the client does not keep are released after this reply."""
+    blocking: Blocking | None = None
+    """None for a request that stays at the server, whatever becomes of its keys."""
 
 
 class Ask(NamedTuple):

@@ -23,7 +23,7 @@ CONNECTION_STATES = StateTable(
         Transition(_State.HANDSHAKE, _State.READY, "all steps are accepted"),
         Transition(_State.HANDSHAKE, _State.CLOSED, "a step is refused, a failure, or too late"),
         Transition(_State.READY, _State.DRAINING, "the server has another address, or is removed"),
-        Transition(_State.READY, _State.HALF_CLOSED, "the only client has hung up"),
+        Transition(_State.READY, _State.HALF_CLOSED, "its only client has hung up, or asks elsewhere"),
         Transition(_State.READY, _State.CLOSED, "a failure, or idle for too long"),
         Transition(_State.DRAINING, _State.CLOSED, "the last written request has its reply, or a failure"),
         Transition(_State.HALF_CLOSED, _State.CLOSED, "the server closes, or too late"),

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from twemproxy.protocol.plan import Server
+from twemproxy.upstream.waits import Request, Wait, Waits
 
 IDLE_TIME = 10_000_000
 """Microseconds that an idle connection is kept for another client."""
@@ -40,6 +41,7 @@ TOO_MANY = (
 class Connection(Protocol):
     """The part of ``upstream.server_connection.ServerConnection`` that is used here."""
 
+    candidate: Any
     on_status: Callable[[bool, bool], None] | None
 
     def ask(self, request: bytes, done: Callable[[bytes, bool], None]) -> None:
@@ -59,6 +61,9 @@ class Connection(Protocol):
 
     def is_stale(self) -> bool:
         """Whether the server has another address now."""
+
+    def has_sent(self) -> bool:
+        """Whether the server may have the whole of a request that has no reply yet."""
 
     def taint(self) -> None:
         """From now on a client may decide the text of replies."""
@@ -99,6 +104,7 @@ class Reserved:
     after its next reply. ``patient``: its current request may take for ever. ``finished``: the client has hung up; if
     the connection fails, the client is closed. ``problem``: the error reply if something went wrong, otherwise empty.
     ``used_at``: when it was last used, in microseconds. ``timer``: armed while it is kept, None before that.
+    ``wait``: its request, if that waits for keys.
     """
 
     __slots__ = (
@@ -115,6 +121,7 @@ class Reserved:
         "server",
         "timer",
         "used_at",
+        "wait",
     )
 
     def __init__(self, client: Client, address: str, connection: Connection, server: Server, profile: int) -> None:
@@ -125,6 +132,7 @@ class Reserved:
         self.profile = profile
         self.used_at = 0
         self.timer: Any = None
+        self.wait: Wait | None = None
         self.kept = self.patient = self.finished = False
         self.prepared: Sequence[bytes] = ()
         self.problem = b""
@@ -150,13 +158,17 @@ class Reserved:
 
 
 class Reservations:
-    """The private connections of one client, up to one per server."""
+    """The private connections of one client, up to one per server.
+
+    ``asks_again``: while it is True, the request that is planned is one that waits for a reply already.
+    """
 
     def __init__(self, client: Client, connections: "PrivateConnections") -> None:
         self._client = client
         self._connections = connections
         self._by_server: dict[Server, Reserved] = {}
         self._used = False
+        self.asks_again = False
 
     def reserve(
         self,
@@ -175,7 +187,7 @@ class Reservations:
         Returns True when the connection is ready; False before that, and the client is woken when it is ready; an error
         reply when there is no connection, or it is lost.
         """
-        if not self._used and self._client.awaits_replies():
+        if not self._used and not self.asks_again and self._client.awaits_replies():
             # Earlier requests must be complete before a request goes to another connection.
             return False
         reserved = self._by_server.get(server)
@@ -212,6 +224,28 @@ class Reservations:
         reserved.used_at = self._connections.now()
         return reserved.connection
 
+    def wait(self, server: Server, keys: Sequence[bytes], request: Request) -> Wait:
+        """The next request on the reserved connection to a server waits for these keys, at least one."""
+        reserved = self._by_server[server]
+        reserved.wait = self._connections.wait(server, reserved.connection, keys, request)
+        return reserved.wait
+
+    def leave_misplaced(self) -> None:
+        """Give back the connections whose requests were taken off their servers; one that is kept stays if it can."""
+        for server, reserved in list(self._by_server.items()):
+            if reserved.wait is None:
+                continue
+            connection = reserved.connection
+            reserved.wait = None
+            if reserved.kept and connection.is_idle() and not connection.is_stale():
+                reserved.patient = False
+                connection.set_timeout(INHERITED)
+                continue
+            del self._by_server[server]
+            self._connections.release(reserved, not reserved.problem)
+            if reserved.kept:
+                self._client.lapse()
+
     def lapse(self, reserved: Reserved) -> bool:
         """Give up a connection that is kept; False, and nothing is done, if the client waits for a reply."""
         if self._client.awaits_replies():
@@ -224,7 +258,7 @@ class Reservations:
     def awaits_replies(self) -> bool:
         """Whether the last request went to a private connection and has no reply yet."""
         self._used = self._used and self._client.awaits_replies()
-        return self._used
+        return self._used and not self.asks_again
 
     def is_stale(self, server: Server) -> bool:
         """Whether the connection to a server leads to an address that the server has left."""
@@ -274,6 +308,7 @@ class Reservations:
         for server, reserved in list(self._by_server.items()):
             if answered and reserved.kept:
                 reserved.patient = False
+                reserved.wait = None
                 reserved.prepared = ()
                 reserved.connection.set_timeout(INHERITED)
             else:
@@ -291,6 +326,8 @@ class PrivateConnections:
         self._idle_timer = pool.timer(self._close_idle)
         self._ids: dict[Connection, bytes] = {}
         self._by_address: dict[str, int] = {}
+        self._waits = Waits(pool)
+        self.check_waits = self._waits.check
         self.in_use = 0
 
     @property
@@ -319,7 +356,8 @@ class PrivateConnections:
                     return self._refusal(TOO_MANY)
                 self._close(self._idle.pop(0)[3])
             connection = self._pool.open_private(server, profile)
-            self._ask_id(connection)
+            if self._pool.codec.handshake.may_unblock():
+                self._ask_id(connection)
         self.in_use += 1
         self._by_address[address] = used + 1
         # A socket that has been reset does not know its peer's address any more, so the address is asked for only once.
@@ -356,12 +394,19 @@ class PrivateConnections:
         else:
             self._keep(reserved)
 
+    def wait(self, server: Server, connection: Connection, keys: Sequence[bytes], request: Request) -> Wait:
+        """See ``Reservations.wait``."""
+        if connection not in self._ids:
+            self._ask_id(connection)
+        return self._waits.begin(server, connection, keys, request)
+
     def _ask_id(self, connection: Connection) -> None:
         """Ask the server for the id of the connection, if the protocol has a request for that."""
+        self._ids[connection] = b""
         request = self._pool.codec.handshake.connection_id()
 
         def done(reply: bytes, answered: bool) -> None:
-            if answered:
+            if answered and connection in self._ids:
                 self._ids[connection] = reply
 
         if request:
@@ -430,7 +475,9 @@ class PrivateConnections:
             self._close(entry[3])
 
     def _lost(self, reserved: Reserved) -> None:
-        """A reserved connection has failed, and its requests have got their errors."""
+        """A reserved connection has failed, and its requests have got their errors or are asked again."""
+        if reserved.wait is not None and reserved.wait.moving:
+            return
         if reserved.finished:
             reserved.client.close_after_hangup()
             return

@@ -30,7 +30,7 @@ ROLES = {
     Role.PROBE: RolePolicy(independent=False, counts=False, stands_in=False, patient=True),
 }
 """SHARED: for requests of all clients. PRIVATE: for one client at a time. SUBSCRIBER: for subscriptions; its messages
-are no replies. PROBE: for one health check.
+are no replies. PROBE: for a health check, or another request of the proxy's own.
 """
 
 policies = cython.declare(Policy[4])

@@ -14,6 +14,7 @@ cdef class ServerConnection(ServerStream):
     cdef Policy policy
     cdef bint writes_suspended
     cdef bint drain_requested
+    cdef bint was_cut
     cdef bint tainted
     cdef bint fenced
     cdef int64_t counted_until

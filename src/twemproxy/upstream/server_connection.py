@@ -89,8 +89,8 @@ class ServerConnection(ServerStream):
     ``writes_suspended``: nothing is sent until the server sends something. ``reply_began_at``: when the incomplete
     reply began to arrive, in microseconds, NEVER without one. ``counted_until``: overdue requests with an earlier
     deadline do not count as another failure of the server. ``tainted``: clients may decide the text of replies, so
-    replies do not show the server's health; ``fenced``: it is a FencedConnection. ``retry_bytes``: bytes of retried
-    requests in progress, see ``downstream.retryable``.
+    replies do not show the server's health; ``fenced``: it is a FencedConnection. ``was_cut``: it has failed in the
+    middle of a reply. ``retry_bytes``: bytes of retried requests in progress, see ``downstream.retryable``.
     """
 
     def __init__(
@@ -389,6 +389,10 @@ class ServerConnection(ServerStream):
         """Whether a client may have decided the text of replies."""
         return self.tainted
 
+    def has_sent(self) -> bool:
+        """Whether the server may have the whole of a request that has no reply yet."""
+        return self.requests.head != self.requests.written
+
     def finish(self) -> bool:
         """Close the proxy's side of the connection; the server may still send replies.
 
@@ -430,8 +434,8 @@ class ServerConnection(ServerStream):
         return self.state == READY and self.requests.head == self.requests.tail
 
     def is_idle(self) -> bool:
-        """Whether the connection is READY, and has no requests and no unsent bytes."""
-        return self.is_unused() and self.out.pending == 0
+        """Whether the connection is READY and not abandoned, and has no requests and no unsent bytes."""
+        return self.is_unused() and self.out.pending == 0 and not self.abandoned
 
     def is_closed(self) -> bool:
         """Whether the connection is closed, stays so, and has no requests."""
@@ -902,6 +906,7 @@ class ServerConnection(ServerStream):
         if self.abandoned:
             return 0
         counts: cython.bint = self.counts_failures()
+        self.was_cut = self.reply_began_at != NEVER
         if self.tainted and self.state >= READY:
             # A client may have decided the bytes that the server sent, complete or not.
             counts_as_failure = (
@@ -913,8 +918,8 @@ class ServerConnection(ServerStream):
             self.counters[SERVER_TIMEDOUT] += 1
         else:
             self.counters[SERVER_ERR] += 1
-        if self.state == HALF_CLOSED:
-            # The client that would get it has hung up.
+        if self.state == HALF_CLOSED and not self.was_cut:
+            # The client that would get it has hung up, or the request is asked again.
             reply = b""
         level = INFO if not counts else self.endpoint.failure_level(error, requests.tail - requests.head)
         # Before any handler that gets the failure can open the connection again.

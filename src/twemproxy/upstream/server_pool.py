@@ -148,6 +148,7 @@ class ServerPool(ConfiguredPool):
     def replace_routes(self, routes: RouteTable) -> None:
         """Replace the route table: keys may have moved to other servers."""
         self.routes = routes
+        self.private.check_waits()
         self.subscriptions.rebalance()
 
     def new_server(self, config, slot: int, connections: int) -> Server:
@@ -347,6 +348,13 @@ class ServerPool(ConfiguredPool):
         connection: ServerConnection = self.open_unshared(server, 0, PROBE)
         connection.own_timeout = connection.own_open_timeout = timeout
         return connection
+
+    def open_beside(self, connection, timeout: int):
+        """A new connection to where another one leads, even if the server has left that address; as ``open_probe``."""
+        other: ServerConnection = connection
+        beside: ServerConnection = self.open_probe(other.server, timeout)
+        beside.only_candidate = other.candidate
+        return beside
 
     @cython.cfunc
     def open_unshared(self, server: Server, profile: cython.int, role: Role) -> ServerConnection:

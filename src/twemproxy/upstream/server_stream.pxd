@@ -17,7 +17,8 @@ cdef class ServerStream(LimitedStream):
     cdef readonly ConnectionState state
     cdef readonly object endpoint
     cdef list candidates
-    cdef object candidate
+    cdef readonly object candidate
+    cdef object only_candidate
     cdef list handshake
     cdef int profile
     cdef public object on_status

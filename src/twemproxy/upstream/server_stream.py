@@ -50,6 +50,8 @@ class ServerStream(LimitedStream):
     requests. ``predecessors``: streams that must have all their replies before this one opens, None without any;
     ``followers``: the streams that wait for this one so.
 
+    ``only_candidate``: the only address to which it connects, None for those of its server.
+
     ``features``: see ``Handshake.features``. ``cursor``: the cursor of the incomplete reply.
     """
 
@@ -149,6 +151,8 @@ class ServerStream(LimitedStream):
     def open(self) -> cython.int:
         """Open the stream, which is CLOSED; not called while input is parsed."""
         candidates: list = self.endpoint.addresses.candidates()
+        if self.only_candidate is not None:
+            candidates = [self.only_candidate]
         self.set_open_by()
         if candidates is None:
             self.become(RESOLVING)

@@ -26,6 +26,12 @@ SOON = 8.0
 """Seconds; a drain that reaches its time limit takes ten."""
 
 
+def take_blpop(peer: Connection) -> None:
+    """Take BLPOP as the first request on a connection; before it, the proxy asks for the connection's id."""
+    peer.expect(command("CLIENT", "ID") + BLPOP)
+    peer.send(integer(7))
+
+
 def blocked(server: RedisServer) -> int:
     """The number of blocked clients that the server reports."""
     return int(server.ask("INFO", "clients").partition(b"blocked_clients:")[2].split(b"\r\n")[0])
@@ -162,7 +168,7 @@ def test_a_half_closed_client_gets_what_it_waited_for_no_longer(
     _, server, client = scene
     client.send(BLPOP)
     private = server.accept()
-    private.expect(BLPOP)
+    take_blpop(private)
     client.half_close()
     private.expect_closed()
     client.expect_closed()
@@ -183,7 +189,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(scene: tuple[Proxy, Script
     proxy, server, client = scene
     client.send(BLPOP)
     private = server.accept()
-    private.expect(BLPOP)
+    take_blpop(private)
     client.close()
     proxy.wait_stats(lambda pool: pool["client_connections"] == 0, "the client is gone")
     private.expect_closed()
@@ -241,7 +247,7 @@ def test_nothing_overtakes(scene: tuple[Proxy, ScriptedServer, Connection]) -> N
         assert not server.has_connection()
         shared.send(integer(1))
         private = server.accept()
-        private.expect(BLPOP)
+        take_blpop(private)
         for _ in range(2):
             assert witness.ask("PING") == PONG
         assert shared.collect() == b""
@@ -339,7 +345,7 @@ def test_lost_before_all_of_the_reply(scene: tuple[Proxy, ScriptedServer, Connec
     _, server, client = scene
     client.send(BLPOP + command("GET", A1))
     private = server.accept()
-    private.expect(BLPOP)
+    take_blpop(private)
     private.send(reply)
     private.close()
     shared = server.accept()
@@ -348,7 +354,7 @@ def test_lost_before_all_of_the_reply(scene: tuple[Proxy, ScriptedServer, Connec
     client.expect(ENDED + bulk("v"))
     client.send(BLPOP)
     second = server.accept()
-    second.expect(BLPOP)
+    take_blpop(second)
     second.send(b"*-1\r\n")
     client.expect(b"*-1\r\n")
 
@@ -358,14 +364,14 @@ def test_an_idle_connection_is_lost(scene: tuple[Proxy, ScriptedServer, Connecti
     proxy, server, client = scene
     client.send(BLPOP)
     private = server.accept()
-    private.expect(BLPOP)
+    take_blpop(private)
     private.send(b"*-1\r\n")
     client.expect(b"*-1\r\n")
     getattr(private, how)()
     proxy.wait_stats(lambda pool: pool["s00"]["server_connections"] == 0, "the connection is closed")
     client.send(BLPOP)
     second = server.accept()
-    second.expect(BLPOP)
+    take_blpop(second)
     second.send(array(bulk(A1), bulk("x")))
     client.expect(array(bulk(A1), bulk("x")))
 
@@ -375,7 +381,7 @@ def test_a_reply_that_nobody_asked_for(scene: tuple[Proxy, ScriptedServer, Conne
     proxy, server, client = scene
     client.send(BLPOP)
     private = server.accept()
-    private.expect(BLPOP)
+    take_blpop(private)
     private.send(b"*-1\r\n")
     client.expect(b"*-1\r\n")
     private.send(array(bulk(A1), bulk("not yours")))
@@ -383,7 +389,7 @@ def test_a_reply_that_nobody_asked_for(scene: tuple[Proxy, ScriptedServer, Conne
     with proxy.client() as other:
         other.send(BLPOP)
         second = server.accept()
-        second.expect(BLPOP)
+        take_blpop(second)
         second.send(b"*-1\r\n")
         other.expect(b"*-1\r\n")
 
@@ -396,7 +402,7 @@ def test_not_reachable(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
     server.listen()
     client.send(BLPOP)
     private = server.accept()
-    private.expect(BLPOP)
+    take_blpop(private)
     private.send(b"*-1\r\n")
     client.expect(b"*-1\r\n")
 
@@ -473,7 +479,7 @@ def test_the_proxy_stops_and_exec_is_on_its_way() -> None:
         private.send(OK)
         private.expect(command("SET", A1, "x") + command("EXEC"))
         waiting.send(BLPOP)
-        server.accept().expect(BLPOP)
+        take_blpop(server.accept())
         proxy.process.terminate()
         wait_until(lambda: "SIGTERM" in proxy.log(), "the proxy has begun to stop")
         private.send(QUEUED + array(OK))

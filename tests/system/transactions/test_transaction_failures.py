@@ -407,7 +407,8 @@ def test_a_connection_that_has_waited_is_impatient_again(impatient: Play) -> Non
     client, server = impatient.client, impatient.server
     client.send(command("BLPOP", A1, 0))
     private = server.accept()
-    private.expect(command("BLPOP", A1, 0))
+    private.expect(command("CLIENT", "ID") + command("BLPOP", A1, 0))
+    private.send(integer(7))
     with impatient.proxy.client() as other:
         # When this request has timed out, BLPOP has waited for longer than the timeout.
         other.send(command("GET", A1))

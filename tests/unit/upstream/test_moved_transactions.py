@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import pytest
+from moving_keys import KEYS, key_that_moves, key_that_stays, places, pool
 
 from harness.connection import Connection
 from harness.resp import OK, array, bulk, command, error
@@ -14,7 +14,6 @@ from harness.servers import RedisServer
 from twemproxy.protocol.redis.errors import CROSS_SERVER, EXEC_ABORTED, EXEC_MOVED, KEYS_MOVED
 from unit.in_process import InProcess
 
-KEYS = [f"key{number}" for number in range(600)]
 QUEUED = b"+QUEUED\r\n"
 NULL_ARRAY = b"*-1\r\n"
 MULTI, EXEC = command("MULTI"), command("EXEC")
@@ -31,32 +30,6 @@ def servers(every_server: dict[str, RedisServer]) -> dict[str, RedisServer]:
     for server in every_server.values():
         server.ask("FLUSHALL")
     return every_server
-
-
-def pool(servers: dict[str, Any], *names: str, **more: object) -> dict[str, object]:
-    """A pool of these servers; ``one=two`` is the server with the name one at the address of two."""
-    places = [(name.partition("=")[0], name.rpartition("=")[2]) for name in names]
-    return {"redis": True, "servers": [f"{servers[at].address}:1 {name}" for name, at in places], **more}
-
-
-def places(proxy: InProcess) -> list[str]:
-    """The name of the server of each of KEYS."""
-    [alpha] = proxy.data_plane.pools
-    return proxy.call(lambda: [alpha.server_of(key.encode()).name for key in KEYS])  # type: ignore[no-any-return]
-
-
-def key_that_moves(proxy: InProcess, before: str, **after: object) -> str:
-    """A key of the server ``before`` that another server has in a pool with the directives ``after``."""
-    with InProcess(**after) as other:
-        here, there = places(proxy), places(other)
-    return next(key for key, a, b in zip(KEYS, here, there, strict=True) if a == before and b != before)
-
-
-def key_that_stays(proxy: InProcess, name: str, **after: object) -> str:
-    """A key of the server ``name`` now and in a pool with the directives ``after``."""
-    with InProcess(**after) as other:
-        here, there = places(proxy), places(other)
-    return next(key for key, a, b in zip(KEYS, here, there, strict=True) if a == b == name)
 
 
 def works(client: Connection, key: str) -> None:

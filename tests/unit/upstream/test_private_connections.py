@@ -266,7 +266,8 @@ def test_the_next_client_gets_it(house: House) -> None:
     connection = house.idle()
     client, reservations = house.client()
     assert reservations.reserve(A, 0) is True
-    assert reservations.use(A) is connection
+    used: Any = reservations.use(A)
+    assert used is connection
     connection.fail()
     assert client.woken == 1
 

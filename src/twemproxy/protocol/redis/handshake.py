@@ -68,8 +68,18 @@ class RedisHandshake(Handshake):
         return encode_request([b"SELECT", b"%d" % database_of(profile, settings)])
 
     def connection_id(self) -> bytes:
-        """CLIENT ID where clients may use CLIENT UNBLOCK."""
-        return b"" if self._permissions.permission_refusal("client|unblock", True) else _CLIENT_ID
+        return _CLIENT_ID
+
+    def may_unblock(self) -> bool:
+        return not self._permissions.permission_refusal("client|unblock", True)
+
+    def unblock(self, identity: bytes) -> bytes:
+        if not identity.startswith(b":"):
+            return b""
+        return encode_request([b"CLIENT", b"UNBLOCK", identity[1:-2], b"ERROR"])
+
+    def is_unblocked(self, reply: bytes) -> bool:
+        return reply.startswith(b"-UNBLOCKED ")
 
     def probe(self) -> bytes:
         return encode_request([b"PING"])

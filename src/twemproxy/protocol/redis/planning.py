@@ -8,8 +8,9 @@ from collections.abc import Generator
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
-from twemproxy.protocol.plan import MORE, PASS, Answer, Ask, Plan, Push, Server, Steps, ToPrivate, ToServer
+from twemproxy.protocol.plan import MORE, PASS, Answer, Ask, Blocking, Plan, Push, Server, Steps, ToPrivate, ToServer
 from twemproxy.protocol.redis import builtin_commands, fan_out_commands, pubsub_commands, transactions
+from twemproxy.protocol.redis.blocking import TIMEOUTS, after_waiting
 from twemproxy.protocol.redis.commands import (
     BY_NAME,
     COMMAND_INFO,
@@ -462,7 +463,19 @@ class _Request:
         """Send a blocking request on a private connection."""
         if self.request.command < 0 and self._n_servers() > 1 and not self._keys():
             raise _Refused(error_reply(ONE_SERVER_ONLY.format(name=self.name, servers=self._n_servers())))
-        return self._reserve(self._server(), self.session.profile)
+        server = self._server()
+        return self._reserve(server, self.session.profile, blocking=self._blocking())
+
+    def _blocking(self) -> Blocking | None:
+        """How the request is asked again; None if it is not known to wait for keys, or has too many to be decoded."""
+        assert self.row is not None
+        if self.row.name not in TIMEOUTS:
+            return None
+        try:
+            keys = self._keys() if self.keys is None else self.keys
+        except _Refused:
+            return None
+        return Blocking(keys, self.data, partial(after_waiting, self.row.name)) if keys else None
 
     def _beside_scripts(self) -> Plan:
         """Send the request to the only server, without scripts or SELECT before it; a busy server refuses SELECT."""
@@ -470,15 +483,15 @@ class _Request:
         server, config = self._only_server(), session.pool.config
         return self._reserve(server, profile_of(session.protocol, config.redis_db, False, config), selects=False)
 
-    def _reserve(self, server: Server, profile: int, *, selects: bool = True) -> Plan:
+    def _reserve(self, server: Server, profile: int, *, selects: bool = True, blocking: Blocking | None = None) -> Plan:
         """Send the request on a private connection to the server, which is released after the reply.
 
-        ``profile``, ``selects``: see ``Reservations.reserve``.
+        ``profile``, ``selects``: see ``Reservations.reserve``. ``blocking``: see ``ToPrivate``.
         """
         ready = self.session.client.reservations().reserve(server, profile, patient=True, selects=selects)
         if isinstance(ready, bytes):
             raise _Refused(ready)
-        return ToPrivate(server, last=True) if ready else None
+        return ToPrivate(server, last=True, blocking=blocking) if ready else None
 
     def _on_private(self, row: Command, profile: int, *before: bytes) -> Plan:
         """Send the request to every server on private connections, after the requests ``before``.
