@@ -64,6 +64,7 @@ class FakeConnection(Fake, of="twemproxy.upstream.server_connection:ServerConnec
         self.on_status: Callable[[bool, bool], None] | None = None
         self.asked: list[tuple[bytes, Done]] = []
         self.timeout = -1
+        self.candidate: Any = None
         self.closed = False
         self.busy = self.full = self.misplaced = self.finished = False
         self.can_finish = True
@@ -107,8 +108,9 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
     """A pool whose servers are live, with a clock of its own. ``config``: has the directives that the test needs.
 
     ``opened``, ``extra``, ``dropped``: the connections besides the shared ones that were opened, that there are, and
-    that were dropped. ``kept``: bytes of subscriptions, at most ``most_subscription_bytes``. ``asked``: requests for a
-    server, with the server and the kind of their reply.
+    that were dropped. ``kept``: bytes of subscriptions, at most ``most_subscription_bytes``. ``moved_subscriptions``:
+    how many have moved; ``missed``: what was logged about messages that clients may have missed. ``asked``: requests
+    for a server, with the server and the kind of their reply.
     """
 
     refused = b"-ERR Connection refused\r\n"
@@ -126,6 +128,8 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
         self.extra: list[Any] = []
         self.dropped: list[Any] = []
         self.kept = 0
+        self.moved_subscriptions = 0
+        self.missed: list[tuple[str, int, int]] = []
         self.most_subscription_bytes = 1 << 30
         self.asked: list[Any] = []
 
@@ -171,6 +175,12 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
     def count_subscriptions(self, change: int) -> None:
         self.kept += change
         assert self.kept >= 0
+
+    def count_moved_subscriptions(self, count: int) -> None:
+        self.moved_subscriptions += count
+
+    def tell_missed_messages(self, server: str, topics: int, clients: int) -> None:
+        self.missed.append((server, topics, clients))
 
     def may_subscribe(self, held: int, more: int) -> bool:
         return max(self.kept, held) + more <= self.most_subscription_bytes

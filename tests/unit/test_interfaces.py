@@ -53,7 +53,7 @@ ONLY_IN_DERIVED: dict[type, set[str]] = {
     fakes.FakeConnection: {"answer", "fail", "publish", "say", "settle", "shut"},
     fakes.FakeServer: set(),
     fakes.FakePool: {
-        *("answer", "connection", "link", "links", "resolve", "use", "work"),
+        *("answer", "connection", "former", "link", "links", "resolve", "use", "work"),
         *("until_probe", "until_question"),
     },
 }

@@ -5,6 +5,7 @@ Compiled-only. Without subscriptions in the pool, requests and replies are forwa
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
+from cython.cimports.twemproxy.downstream.client_states import PAUSED_FOR_DECISION
 from cython.cimports.twemproxy.downstream.client_stream import ClientStream
 from cython.cimports.twemproxy.downstream.reply_queue import ClientRequest
 from cython.cimports.twemproxy.net.block import Block, block_bytes
@@ -24,23 +25,32 @@ def publish(
     start: cython.Py_ssize_t,
     end: cython.Py_ssize_t,
 ) -> cython.bint:
-    """Send a request to its channel's server; returns False if the connection's send queue is full."""
+    """Send a request to its channel's server; returns False if the connection's send queue is full, or subscriptions
+    move so that the message would miss subscribers.
+    """
     buf: cython.p_uchar = block_bytes(block)
     server: Server = client.pool.routes.server_of_key(buf, start, request)
     connection: ServerConnection
     published: PublishRequest
+    kind: str
+    name: bytes
     if not client.pool.subscriptions.is_used():
         return client.forward(server, request, block, start, end)
+    kind = client.pool.codec.pubsub.kind_of(request.command)
+    name = PyBytes_FromStringAndSize(
+        cython.cast(cython.p_char, buf + start + request.key_start), request.key_end - request.key_start
+    )
+    if client.pool.subscriptions.is_moving() and client.pool.subscriptions.holds_back(client, kind, name, server):
+        client.pause(PAUSED_FOR_DECISION)
+        return False
     connection = client.pool.connection(server, client.id, client.profile)
     if connection.out.pending > HIGH_WATER:
         return client.wait_for(connection)
     published = PublishRequest()
     published.pool = client.pool
     published.server = server
-    published.kind = client.pool.codec.pubsub.kind_of(request.command)
-    published.name = PyBytes_FromStringAndSize(
-        cython.cast(cython.p_char, buf + start + request.key_start), request.key_end - request.key_start
-    )
+    published.kind = kind
+    published.name = name
     published.replies = client.replies
     published.expected = request.expected
     published.position = client.replies.reserve()

@@ -28,6 +28,15 @@ class PoolLog:
         """At NOTICE: a server was reinstated."""
         _logger.log(25, "%s: server '%s' is back, it answers probes", self.name, server)
 
+    def messages_missed(self, server: str, topics: int, clients: int) -> None:
+        """At NOTICE: a connection for subscriptions ended before ``topics`` of them had moved to another one."""
+        _logger.log(
+            25,
+            "%s: the connection to server '%s' ended before %d channels and patterns had moved to another server or"
+            " address: %d clients may have missed messages",
+            *(self.name, server, topics, clients),
+        )
+
     def client_opened(self, descriptor: int) -> None:
         """At INFO: a client connected."""
         _logger.info("%s: client %d connected from %s", self.name, descriptor, peer_of(descriptor))

@@ -37,6 +37,7 @@ POOL_METRICS = (
     Metric("server_ejects", "counter", "# times backend server was ejected"),
     Metric("forward_error", "counter", "# times we encountered a forwarding error"),
     Metric("fragments", "counter", "# fragments created from a multi-vector request"),
+    Metric("subscriptions_moved", "counter", "channels and patterns that moved to another server", added=True),
 )
 
 SERVER_METRICS = (

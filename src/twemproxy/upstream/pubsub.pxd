@@ -21,6 +21,12 @@ cdef class Subscriptions:
     cdef object chore_timer
     cdef tuple everywhere
     cdef list leaving
+    cdef dict publishers
+    cdef dict copies
+    cdef Py_ssize_t n_moving
+    cdef Py_ssize_t n_moved
+    cdef Py_ssize_t rebalances
+    cdef bint rebalance_wanted
 
     cdef int tell_change(self) except -1
     cdef TopicTable table(self, str kind)
@@ -32,6 +38,17 @@ cdef class Subscriptions:
     cdef int forget(self, Topic topic) except -1
     cdef int fail(self, Topic topic, bytes error, str why) except -1
     cdef int move(self, Topic topic, tuple links) except -1
+    cdef bint is_copy(self, Link link, Topic topic, bytes message) except -1
+    cdef bint misses(self, Topic topic, object server) except -1
+    cdef int leave_former(self, Topic topic) except -1
+    cdef int forget_former(self, Topic topic) except -1
+    cdef int end_of_left(self, Link link, Topic topic) except -1
+    cdef bint ends_too_early(self, Link link, Topic topic) except -1
+    cdef int lose_former(self, Link link, Topic topic) except -1
+    cdef int note_move(self, Topic topic) except -1
+    cdef int wake_publishers(self) except -1
+    cdef list all_links(self)
+    cdef int64_t timeout_of(self, Link link) except -1
     cdef int replace_lost_links(self, Topic topic) except -1
     cdef int add_chore(self, object chore) except -1
     cpdef int do_chores(self) except -1
@@ -46,6 +63,6 @@ cdef class Subscriptions:
     cdef int answered(self, Link link, Batch batch, Topic topic) except -1
     cdef int on_confirmed(self, Link link, Topic topic) except -1
     cdef int refused(self, Link link, bytes error) except -1
-    cdef int publish(self, str kind, bytes name, bytes message) except -1
+    cdef int publish(self, Link link, str kind, bytes name, bytes message) except -1
     cdef int drop_link(self, Link link, bytes error) except -1
     cdef list topics_of(self, str kind, bytes name)

@@ -8,6 +8,14 @@ A connection that fails may have lost messages, so the clients that got messages
 stops closes its clients; requests for topics of an unreachable server get an error. Source of the delivery rules:
 redis.io, "Redis Pub/Sub".
 
+A topic moves when its key has another server, or its server another address. It stays subscribed to where it was until
+its new server has confirmed it. A PUBLISH to the new server waits until then (``holds_back``), because it would arrive
+before the subscription. After a move to another address, or to another name of the same address, it also waits until
+the end of the former subscription is confirmed, so that no client gets the message twice: from the server and its
+replica, or from two connections to one server. Copies of messages of other publishers are dropped (``is_copy``).
+A copy may be on its way from the new server when the former one confirms that; so the topic is subscribed to once more,
+and the move is complete when the new server has confirmed that.
+
 One request may name any number of topics, and one connection may have any number. So no step here handles all of them
 at once: a request takes its topics in pieces (``TopicRequest``), with up to ``MOST_UNCONFIRMED`` topics unconfirmed at
 a time, and work on many topics is a *chore*; ``do_chores`` processes ``PIECE`` topics of them per turn of the event
@@ -54,6 +62,12 @@ MOST_ASKED = 4000
 CHANNEL, PATTERN = "subscribe", "psubscribe"
 """Kinds of topics: a message on a channel also goes to the patterns that match the channel's name."""
 
+MOST_COPIES = 10_000
+"""Most messages of which copies are recognized."""
+
+LEAVE_TIMEOUT = 2_000_000
+"""Microseconds that a former address of a server may be silent before its connection is closed, without a timeout."""
+
 MOST_COMPARED = 1_000_000
 """For one message: the limit of the sum of pattern length times channel name length, over all compared patterns."""
 
@@ -65,7 +79,13 @@ class Subscriptions:
 
     ``tables``: topics by kind. ``n_topics``: number of all topics. ``subscribers_of``: subscribers by client.
     ``change``: bytes of memory that are not reported to the pool yet. ``everywhere``: the links of the last topic that
-    was subscribed to at several servers, shared with other topics. ``leaving``: links to servers that are removed.
+    was subscribed to at several servers, shared with other topics. ``leaving``: links to servers that are removed, and
+    to former addresses.
+
+    ``n_moving``: number of topics that move. ``n_moved``: how many have moved and are not reported to the pool yet.
+    ``rebalances``: chores that look for topics to move; ``rebalance_wanted``: one of them has not begun yet.
+    ``publishers``: clients whose PUBLISH waits for topics that move. ``copies``: by a message's hash, how many times it
+    has come from present links of moving topics more often than from former ones; negative if less often.
     """
 
     def __init__(self, pool) -> None:
@@ -85,6 +105,8 @@ class Subscriptions:
         self.chore_timer = pool.timer(self.do_chores)
         self.everywhere = ()
         self.leaving = []
+        self.publishers = {}
+        self.copies = {}
 
     # --- for clients -----------------------------------------------------------------------------------------
 
@@ -105,21 +127,66 @@ class Subscriptions:
 
     def is_used(self) -> bool:
         """Whether any client has subscribed to anything."""
-        return len(self.links) > 0
+        return self.n_topics > 0 or len(self.links) > 0
+
+    def is_moving(self) -> bool:
+        """Whether topics move, or may have to."""
+        return self.n_moving > 0 or self.rebalances > 0
+
+    def holds_back(self, client, kind: str, name: bytes, server) -> bool:
+        """Whether a message on a channel would not reach all subscribers yet if it was published at a server now.
+
+        If so, the client is woken when that may be over. ``kind``: the kind of topic of the channel.
+        """
+        topic: Topic
+        links: tuple
+        held: cython.bint = False
+        for topic in self.topics_of(kind, name):
+            if self.rebalances > 0 and not topic.is_lost():
+                links = self.links_of(topic.kind, topic.name)
+                if {*links} != {*topic.links}:
+                    self.move(topic, links)
+            held = held or (topic.is_moving and self.misses(topic, server))
+        self.write()
+        if held:
+            self.publishers[client] = None
+        return held
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def misses(self, topic: Topic, server) -> cython.bint:
+        """Whether a message that is published at a server now may not be received for a moving topic, or twice."""
+        link: Link
+        for link in topic.links:
+            if link.server is server:
+                return link in topic.unanswered or link.twin_in(topic.left) is not None
+        return False
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def wake_publishers(self) -> cython.int:
+        """Have the clients in ``publishers`` try again."""
+        clients: dict = self.publishers
+        if clients:
+            self.publishers = {}
+            for client in clients:
+                if client.fd >= 0:
+                    client.wake()
+        return 0
 
     def audience(self, kind: str, name: bytes, server) -> tuple:
         """(clients that get a message of a server on a channel, subscriptions at that server through which they get
         it).
 
         ``kind``: the kind of topic of the channel. A client counts once for the channel and once for each matching
-        pattern.
+        pattern. While topics move the number of subscriptions may be larger.
         """
         topic: Topic
         link = self.links.get(server)
         clients: cython.Py_ssize_t = 0
         subscriptions: cython.Py_ssize_t = 0
         for topic in self.topics_of(kind, name):
-            if link in topic.links and link not in topic.unanswered:
+            if topic.is_moving or (link in topic.links and link not in topic.unanswered):
                 clients += PyList_GET_SIZE(topic.clients())
                 subscriptions += 1
         return clients, subscriptions
@@ -230,11 +297,14 @@ class Subscriptions:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def tell_change(self) -> cython.int:
-        """Report the change of memory to the pool."""
+        """Report the change of memory, and how many topics have moved, to the pool."""
         change: cython.Py_ssize_t = self.change
-        self.change = 0
+        moved: cython.Py_ssize_t = self.n_moved
+        self.change = self.n_moved = 0
         if change:
             self.pool.count_subscriptions(change)
+        if moved:
+            self.pool.count_moved_subscriptions(moved)
         return 0
 
     # --- topics ----------------------------------------------------------------------------------------------
@@ -304,9 +374,13 @@ class Subscriptions:
         del self.table(topic.kind).shard(topic.name)[topic.name]
         self.n_topics -= 1
         self.change -= topic.size()
-        topic.links = ()
+        topic.links = topic.left = ()
         for link in links:
             self.send(link, topic, False)
+        self.forget_former(topic)
+        if topic.is_moving:
+            topic.is_moving = False
+            self.n_moving -= 1
         return 0
 
     @cython.cfunc
@@ -328,18 +402,28 @@ class Subscriptions:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def move(self, topic: Topic, links: tuple) -> cython.int:
-        """Subscribe to a topic at these links instead of its present ones."""
+        """Subscribe to a topic at these links instead of its present ones, which it leaves when it is confirmed."""
         link: Link
         request: TopicRequest
         was_confirmed: cython.bint = topic.is_confirmed()
-        former: tuple = topic.links
+        before: tuple = (*topic.links, *topic.former)
+        former: list = []
         topic.links = links
         for link in links:
-            if link not in former:
+            if link not in before:
                 self.send(link, topic, True)
-        for link in former:
-            if link not in links:
-                self.send(link, topic, False)
+        for link in topic.former:
+            link.kept -= 1
+        for link in before:
+            if link not in links and not link.is_lost:
+                link.kept += 1
+                former.append(link)
+        topic.former = tuple(former)
+        if len(former) == 1:
+            topic.former = cython.cast(Link, former[0]).singleton
+        if topic.is_confirmed() or topic.n_subscribers() == 0:
+            self.leave_former(topic)
+        self.note_move(topic)
         if topic.is_confirmed() != was_confirmed:
             for request in topic.requests:
                 if was_confirmed:
@@ -350,14 +434,69 @@ class Subscriptions:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def leave_former(self, topic: Topic) -> cython.int:
+        """The servers where a topic is now have confirmed it: unsubscribe where it was before."""
+        link: Link
+        if topic.n_subscribers() > 0:
+            for link in topic.former:
+                if link.twin_in(topic.links) is not None:
+                    topic.left = (*topic.left, link)
+        return self.forget_former(topic)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def forget_former(self, topic: Topic) -> cython.int:
+        """Unsubscribe from a topic where it was before."""
+        link: Link
+        former: tuple = topic.former
+        topic.former = ()
+        for link in former:
+            link.kept -= 1
+            self.send(link, topic, False)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def end_of_left(self, link: Link, topic: Topic) -> cython.int:
+        """No more messages on a topic come from this former link: wait for those that its twins have sent before."""
+        twin: Link
+        request: TopicRequest
+        if link not in topic.left:
+            return 0
+        twin = link.twin_in(topic.links)
+        if twin is None or twin.is_lost or not topic.is_confirmed():
+            topic.left = tuple([each for each in topic.left if each is not link])
+            return self.note_move(topic)
+        self.send(twin, topic, True)
+        for request in topic.requests:
+            request.lose_confirmation()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_move(self, topic: Topic) -> cython.int:
+        """Note whether a topic moves, after a step of its move."""
+        moving: cython.bint = topic.n_subscribers() > 0 and (
+            PyTuple_GET_SIZE(topic.former) > 0 or PyTuple_GET_SIZE(topic.left) > 0 or not topic.is_confirmed()
+        )
+        if moving and not topic.is_moving:
+            self.n_moving += 1
+        elif topic.is_moving and not moving:
+            self.n_moving -= 1
+            self.n_moved += 1
+            if self.n_moving == 0:
+                self.copies.clear()
+        topic.is_moving = moving
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def replace_lost_links(self, topic: Topic) -> cython.int:
         """Handle the lost link of a topic: fail the topic, or subscribe at the link that replaces the lost one."""
         link: Link
         for link in topic.links:
             if link.is_lost and link.error:
                 return self.fail(topic, link.error, LOST)
-        for client in topic.clients():
-            client.abort(LOST)
         return self.move(topic, self.links_of(topic.kind, topic.name))
 
     # --- chores: generators that yield after every topic -----------------------------------------------------
@@ -384,6 +523,7 @@ class Subscriptions:
         if self.chores:
             self.chore_timer.arm(self.now())
         self.write()
+        self.wake_publishers()
         return self.close_unused_links()
 
     def unsubscribe_all(self, subscriber: Subscriber, topics):
@@ -418,29 +558,58 @@ class Subscriptions:
 
     def rebalance(self) -> None:
         """Keys may have moved to other servers: move the topics whose server has changed."""
-        if self.n_topics:
+        if self.n_topics and not self.rebalance_wanted:
+            self.rebalance_wanted = True
+            self.rebalances += 1
             self.add_chore(self.rebalance_all())
 
     def rebalance_all(self):
         """Move each topic whose server has changed."""
         topic: Topic
         links: tuple
+        self.rebalance_wanted = False
         for topic in self.all_topics():
             if topic is not None and not topic.is_lost():
                 links = self.links_of(topic.kind, topic.name)
                 if {*links} != {*topic.links}:
                     self.move(topic, links)
             yield
+        self.rebalances -= 1
 
     def forget_link(self, link: Link):
         """Handle the topics of a lost link."""
         topic: Topic
+        n_missed: cython.Py_ssize_t = 0
+        clients: set = set()
         for topic in self.all_topics():
             if topic is not None:
+                if topic.n_subscribers() > 0 and self.ends_too_early(link, topic):
+                    n_missed += 1
+                    clients.update(topic.clients())
+                self.lose_former(link, topic)
                 if topic.is_lost():
                     self.replace_lost_links(topic)
                 link.forget(topic)
             yield
+        if n_missed:
+            self.pool.tell_missed_messages(link.server.name, n_missed, len(clients))
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def ends_too_early(self, link: Link, topic: Topic) -> cython.bint:
+        """Whether a lost link may have had messages for a topic that moves or has to move."""
+        if link in topic.former or link in topic.left:
+            return True
+        return link in topic.links and link.error == b"" and link not in topic.unanswered
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def lose_former(self, link: Link, topic: Topic) -> cython.int:
+        """A link where the topic may have been before is lost."""
+        if link in topic.former:
+            topic.former = tuple([each for each in topic.former if each is not link])
+        self.end_of_left(link, topic)
+        return self.note_move(topic) if topic.is_moving else 0
 
     # --- servers ---------------------------------------------------------------------------------------------
 
@@ -479,13 +648,14 @@ class Subscriptions:
         batch: Batch
         topic: Topic
         request: list
-        timeout: int64_t = self.pool.settings.timeout if self.unsent else 0
+        timeout: int64_t
         while self.unsent:
             link, _ = self.unsent.popitem()
             if link.is_lost:
                 continue
             if link.asked == 0:
                 link.heard_at = self.now()
+                timeout = self.timeout_of(link)
                 if timeout:
                     link.timer.arm_by(link.heard_at + timeout)
             request = []
@@ -505,13 +675,25 @@ class Subscriptions:
     def apply_settings(self) -> None:
         """The pool has other settings: an answer may be overdue."""
         link: Link
-        for link in list(self.links.values()):
+        for link in self.all_links():
             self.check_answers(link)
+
+    @cython.cfunc
+    def all_links(self) -> list:
+        """The links, with those to former addresses."""
+        return [*self.links.values(), *[link for link in self.leaving if cython.cast(Link, link).is_replaced]]
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def timeout_of(self, link: Link) -> int64_t:
+        """The microseconds that a server has for an answer, 0 for no limit."""
+        timeout: int64_t = self.pool.settings.timeout
+        return LEAVE_TIMEOUT if timeout == 0 and link.is_replaced else timeout
 
     def check_answers(self, link: Link) -> None:
         """Close a connection with an overdue answer."""
         now: int64_t = self.now()
-        timeout: int64_t = self.pool.settings.timeout
+        timeout: int64_t = self.timeout_of(link)
         if timeout and not link.is_lost and link.batches:
             if link.heard_at + timeout <= now:
                 # The answer may have arrived already.
@@ -534,19 +716,19 @@ class Subscriptions:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def close_unused_links(self) -> cython.int:
-        """Close the links to removed servers when their topics have moved; close all links if no topic is left.
+        """Close the links to what is left when their topics have moved; close all links if there is no topic any more.
 
         Links stay open until their servers have answered everything.
         """
         link: Link
         unused: list = []
         if self.n_topics == 0:
-            unused = list(self.links.values())
+            unused = self.all_links()
             for link in unused:
                 if link.batches:
                     return 0
         elif self.leaving and not self.chores:
-            unused = [link for link in self.leaving if not link.batches]
+            unused = [link for link in self.leaving if not link.batches and link.kept == 0]
         for link in unused:
             self.close_link(link)
         return 0
@@ -567,7 +749,8 @@ class Subscriptions:
         """Remove a link whose connection is closed; ``error``: see ``Link.lose``."""
         link.lose(error)
         link.timer = None
-        del self.links[link.server]
+        if self.links.get(link.server) is link:
+            del self.links[link.server]
         self.everywhere = ()
         self.pool.drop(link.connection)
         return 0
@@ -591,7 +774,7 @@ class Subscriptions:
         except ValueError:
             what, kind, name = "", "", b""
         if what == PUBLISHED:
-            self.publish(kind, name, message)
+            self.publish(link, kind, name, message)
         elif what == REFUSED and batch is not None:
             self.refused(link, message)
         else:
@@ -610,12 +793,14 @@ class Subscriptions:
         else:
             link.held -= topic.size()
             self.change -= topic.size()
+            self.end_of_left(link, topic)
         if batch.answered == PyList_GET_SIZE(batch.topics):
             link.batches.popleft()
             if link.unsent > 0:
                 self.unsent[link] = None
             self.write()
             batch.end()
+            self.wake_publishers()
             self.close_links_later()
         return 0
 
@@ -625,10 +810,17 @@ class Subscriptions:
         """A server has confirmed a topic; the topic may be confirmed by all its servers now."""
         request: TopicRequest
         was_confirmed: cython.bint = topic.is_confirmed()
+        link.is_confirmed = True
         link.answered(topic)
         if not was_confirmed and topic.is_confirmed():
             for request in topic.requests:
                 request.confirm()
+            if topic.former:
+                self.leave_former(topic)
+            else:
+                topic.left = ()
+        if topic.is_moving:
+            self.note_move(topic)
         return 0
 
     @cython.cfunc
@@ -647,7 +839,9 @@ class Subscriptions:
             for topic in topics:
                 link.held -= topic.size()
                 self.change -= topic.size()
+                self.end_of_left(link, topic)
             self.write()
+            self.wake_publishers()
             return self.close_links_later()
         for topic in topics:
             link.answered(topic)
@@ -659,28 +853,49 @@ class Subscriptions:
                 # Other clients may want the other topics of this request, so each is requested again by itself.
                 link.add(topic, True, 1)
                 self.unsent[link] = None
-        return self.write()
+        self.write()
+        return self.wake_publishers()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def publish(self, kind: str, name: bytes, message: bytes) -> cython.int:
+    def publish(self, link: Link, kind: str, name: bytes, message: bytes) -> cython.int:
         topic: Topic = self.find(kind, name)
         shared = None
         if topic is not None:
+            if topic.is_moving and self.is_copy(link, topic, message):
+                return 0
             for client in topic.clients():
                 shared = client.push(message, shared)
         return 0
 
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def is_copy(self, link: Link, topic: Topic, message: bytes) -> cython.bint:
+        """Whether the message was received already from a twin of the link, while a topic is subscribed to at both."""
+        former: tuple = (*topic.left, *topic.former)
+        sent: cython.int = 1 if link in topic.links else -1
+        balance: cython.Py_ssize_t
+        if link.twin_in(former if sent == 1 else topic.links) is None:
+            return False
+        key = hash(message)
+        balance = self.copies.pop(key, 0)
+        if balance + sent != 0:
+            if len(self.copies) >= MOST_COPIES:
+                self.copies.clear()
+            self.copies[key] = balance + sent
+        return balance * sent < 0
+
     def lost(self, link: Link) -> None:
         """The connection to a server has failed or could not be opened."""
-        self.drop_link(link, self.pool.error(f"no connection to server '{link.server.name}' for subscriptions"))
+        if link in self.leaving:
+            self.drop_link(link, b"")
+        else:
+            self.drop_link(link, self.pool.error(f"no connection to server '{link.server.name}' for subscriptions"))
 
     def leave_stale(self) -> None:
-        """Close connections to former addresses of servers, and the clients that got messages from them.
+        """Servers are removed, or have left their addresses: end the links to where they were.
 
-        Topics that other clients wait for are subscribed to at the new addresses.
-
-        A link to a removed server is closed after ``rebalance``, when its topics have moved.
+        A link is closed after ``rebalance``, when its topics have moved; at once if no topic was confirmed there.
         """
         link: Link
         for link in list(self.links.values()):
@@ -689,8 +904,16 @@ class Subscriptions:
                     self.leaving.append(link)
                 self.chore_timer.arm(self.now())
             elif link.connection.is_stale():
-                link.connection.abandon()
-                self.drop_link(link, b"")
+                if link.is_confirmed:
+                    link.is_replaced = True
+                    self.leaving.append(link)
+                    del self.links[link.server]
+                    self.everywhere = ()
+                    self.rebalance()
+                    self.chore_timer.arm(self.now())
+                else:
+                    link.connection.abandon()
+                    self.drop_link(link, b"")
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -701,4 +924,5 @@ class Subscriptions:
         if link in self.leaving:
             self.leaving.remove(link)
         self.remove_link(link, error)
+        self.wake_publishers()
         return self.add_chore(self.forget_link(link))

@@ -18,6 +18,7 @@ from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor, Item, Request
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
 from cython.cimports.twemproxy.stats.counters import CounterTable
+from cython.cimports.twemproxy.stats.positions import SUBSCRIPTIONS_MOVED
 from cython.cimports.twemproxy.upstream.fenced import FencedConnection
 from cython.cimports.twemproxy.upstream.health import Health
 from cython.cimports.twemproxy.upstream.internal_request import InternalRequest
@@ -39,6 +40,7 @@ from twemproxy.upstream.profiles import Profiles
 from twemproxy.upstream.pubsub import Subscriptions
 from twemproxy.upstream.server_poll import ServerPoll
 
+NOTICE = cython.declare(cython.const[cython.int], 5)
 # Microseconds of silence after which a server may be busy with a script.
 BUSY_AFTER = cython.declare(cython.const[int64_t], 100_000)
 # Directives that a running pool keeps, because what its clients have said depends on them. With other values, another
@@ -369,6 +371,15 @@ class ServerPool(ConfiguredPool):
     def count_subscriptions(self, change: cython.Py_ssize_t) -> None:
         """Count ``change`` more bytes for subscriptions, fewer if negative."""
         self.loop.blocks.subscription_bytes += change
+
+    def count_moved_subscriptions(self, count: int) -> None:
+        """Count topics that have moved to another server or address."""
+        self.counters[SUBSCRIPTIONS_MOVED] += count
+
+    def tell_missed_messages(self, server: str, topics: int, clients: int) -> None:
+        """Log that subscribed clients may have missed messages, see ``PoolLog``."""
+        if self.loop.verbosity >= NOTICE:
+            self.log.messages_missed(server, topics, clients)
 
     def may_subscribe(self, held: cython.Py_ssize_t, more: cython.Py_ssize_t) -> bool:
         """Whether a client with ``held`` bytes may have ``more`` for subscriptions: up to half of the limit for all."""

@@ -10,6 +10,9 @@ cdef class Topic:
     cdef str kind
     cdef bytes name
     cdef tuple links
+    cdef tuple former
+    cdef tuple left
+    cdef bint is_moving
     cdef tuple unanswered
     cdef tuple requests
     cdef Subscriber subscriber
@@ -57,10 +60,15 @@ cdef class Link:
     cdef object timer
     cdef bint is_lost
     cdef bytes error
+    cdef Py_ssize_t kept
+    cdef bint is_confirmed
+    cdef bint is_replaced
 
     cdef int add(self, Topic topic, bint subscribes, Py_ssize_t most) except -1
     cdef int answered(self, Topic topic) except -1
     cdef int forget(self, Topic topic) except -1
+    cdef bint is_twin(self, Link other) except -1
+    cdef Link twin_in(self, tuple links)
     cdef int lose(self, bytes error) except -1
 
 

@@ -22,7 +22,7 @@ SHARDS = cython.declare(cython.Py_ssize_t, 64)
 # Low bits of a name's hash that do not choose the dictionary, because the dictionary itself uses them.
 SHARD_SHIFT = cython.declare(cython.int, 40)
 # Estimated bytes of a topic without its name, and of a client's subscription: objects and dictionary entries.
-TOPIC_BYTES = cython.declare(cython.Py_ssize_t, 144)
+TOPIC_BYTES = cython.declare(cython.Py_ssize_t, 168)
 SUBSCRIPTION_BYTES = cython.declare(cython.Py_ssize_t, 128)
 
 
@@ -45,7 +45,10 @@ class Subscriber:
 class Topic:
     """A channel or a pattern that clients want.
 
-    ``links``: the links of its subscriptions at servers. ``unanswered``: the links whose servers have not confirmed
+    ``links``: the links of its subscriptions at servers. ``former``: those where it was before, which stay until the
+    servers of all ``links`` have confirmed the topic. ``left``: former ones with a twin in ``links``, from which
+    messages may still come. ``is_moving``: it has subscribers, and the move is not complete.
+    ``unanswered``: the links whose servers have not confirmed
     a subscription, including links that are no longer in ``links``. ``requests``: the requests that wait for it.
     ``subscriber``: the client that gets its messages; once it has had two at a time, ``subscribers`` has all of them.
 
@@ -58,6 +61,7 @@ class Topic:
         self.kind = kind
         self.name = name
         self.links = links
+        self.former = self.left = ()
         self.unanswered = ()
         self.requests = ()
 
@@ -222,7 +226,10 @@ class Link:
     ``asked``: number of unanswered topics in the written ones. ``held``: bytes of topics that are being unsubscribed.
     ``heard_at``: the time of the last answer, or of writing the oldest request if that is later. ``timer``: armed while
     the server owes an answer. ``is_lost``: the connection is closed; then ``error`` is the error reply for requests
-    that wait for its topics, empty if another link replaces this one.
+    that wait for its topics, empty if they are subscribed to at other links.
+
+    ``kept``: number of topics whose ``former`` has the link. ``is_confirmed``: some topic was confirmed.
+    ``is_replaced``: another link leads to the present address of the server.
     """
 
     def __init__(self, server, connection) -> None:
@@ -270,6 +277,26 @@ class Link:
         if topic.unanswered:
             topic.unanswered = tuple([link for link in topic.unanswered if link is not self])
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def is_twin(self, other: Link) -> cython.bint:
+        """Whether this link and another one may get the same messages.
+
+        They lead to one address, or to a former and the present one of a server: one may be a replica of the other.
+        """
+        if self.server is other.server:
+            return True
+        return self.connection.candidate is not None and self.connection.candidate == other.connection.candidate
+
+    @cython.cfunc
+    def twin_in(self, links: tuple) -> Link:
+        """The first twin in ``links``, None without one."""
+        link: Link
+        for link in links:
+            if self.is_twin(link):
+                return link
+        return None
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -126,14 +126,18 @@ class Pool(FakePool):
         return self._opened(Link(self, server))
 
     def link(self, server: int) -> Link:
-        """The only connection to a server."""
+        """The only connection to the present address of a server."""
         connection: Link
-        [connection] = [connection for connection in self.extra if connection.server == server]
+        [connection] = [each for each in self.extra if each.server == server and not each.misplaced]
         return connection
 
     def links(self) -> list[int]:
-        """The servers that have a connection."""
-        return sorted(connection.server for connection in self.extra)
+        """The servers that have a connection to their present addresses."""
+        return sorted(connection.server for connection in self.extra if not connection.misplaced)
+
+    def former(self) -> list[Link]:
+        """The connections to former addresses, the oldest first."""
+        return [connection for connection in self.extra if connection.misplaced]
 
     def answer(self) -> None:
         """Let all servers answer all requests, before and after all pending work is done."""
@@ -230,3 +234,19 @@ class Subscriber(FakeClient):
         """Do all pending work and continue a woken client; returns the result of its request, or False."""
         self.pool.work()
         return self.go_on() if self.woken and self.request else False
+
+
+def subscribed(pool: Pool, kind: str, *names: bytes) -> Subscriber:
+    """A client that has subscribed to these topics."""
+    client = Subscriber(pool)
+    if client.ask(kind, *names) is False:
+        pool.answer()
+        assert client.turn() is True
+    return client
+
+
+def move(pool: Pool, *live: int) -> None:
+    """Let only these servers be live."""
+    pool.live = set(live)
+    pool.subscriptions.rebalance()
+    pool.work()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from subscription_peers import REFUSED, TIMEOUT, Pool, Subscriber
+from subscription_peers import REFUSED, TIMEOUT, Pool, Subscriber, move, subscribed
 
 from harness.resp import error
 from harness.subscribing import confirmation, message, pattern_message
@@ -25,15 +25,6 @@ def lost(server: int) -> bytes:
 @pytest.fixture
 def pool() -> Pool:
     return Pool()
-
-
-def subscribed(pool: Pool, kind: str, *names: bytes) -> Subscriber:
-    """A client that has subscribed to these topics."""
-    client = Subscriber(pool)
-    if client.ask(kind, *names) is False:
-        pool.answer()
-        assert client.turn() is True
-    return client
 
 
 # --- subscribing ---------------------------------------------------------------------------------------------------
@@ -340,13 +331,6 @@ def test_without_a_timeout_it_may_take_for_ever() -> None:
 # --- moves ---------------------------------------------------------------------------------------------------------
 
 
-def move(pool: Pool, *live: int) -> None:
-    """Let only these servers be live."""
-    pool.live = set(live)
-    pool.subscriptions.rebalance()
-    pool.work()
-
-
 def test_topics_move_and_come_back(pool: Pool) -> None:
     client, other, pattern = (
         subscribed(pool, kind, name) for kind, name in [("subscribe", A), ("subscribe", C), ("psubscribe", b"*")]
@@ -415,23 +399,6 @@ def test_the_former_server_is_lost(pool: Pool) -> None:
     pool.answer()
     assert client.turn() is True
     assert other.ended == ""
-
-
-def test_a_server_that_is_elsewhere(pool: Pool) -> None:
-    hears, other, waits = subscribed(pool, "subscribe", A), subscribed(pool, "subscribe", B), Subscriber(pool)
-    assert waits.ask("subscribe", A2, B) is False
-    former = pool.link(0)
-    former.misplaced = True
-    pool.subscriptions.leave_stale()
-    pool.work()
-    assert (hears.ended != "", other.ended, waits.ended) == (True, "", "")
-    assert pool.link(0) is not former
-    assert former.listener is None
-    assert waits.go_on() is False
-    pool.answer()
-    assert waits.turn() is True
-    assert pool.link(0).subscribed == {("subscribe", A2)}
-    assert pool.given_up == []
 
 
 def test_a_server_that_is_elsewhere_and_refuses(pool: Pool) -> None:
@@ -593,6 +560,11 @@ class Storm(RuleBasedStateMachine):
             if client.ended:
                 self.clients[number] = Subscriber(self.pool, piece=1)
 
+    @rule(loses=st.booleans())
+    def hear_of_a_former_address(self, loses: bool) -> None:
+        for link in self.pool.former():
+            link.fail() if loses else link.answer()
+
     @invariant()
     def one_connection_to_a_server(self) -> None:
         assert len(set(self.pool.links())) == len(self.pool.links())
@@ -617,7 +589,7 @@ class Storm(RuleBasedStateMachine):
         for client in self.clients:
             client.leave()
         self.pool.answer()
-        assert self.pool.links() == [] and self.pool.kept == 0
+        assert self.pool.extra == [] and self.pool.kept == 0 and not self.pool.subscriptions.is_moving()
         super().teardown()
 
 
