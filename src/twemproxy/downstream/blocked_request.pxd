@@ -1,10 +1,12 @@
 from libc.stdint cimport int64_t
 
+from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.downstream.reply_queue cimport ClientRequest, ReplyQueue
 from twemproxy.upstream.server_connection cimport ServerConnection
 
 
 cdef class BlockedRequest(ClientRequest):
+    cdef EventLoop loop
     cdef object blocking
     cdef int64_t since
     cdef Py_ssize_t size

@@ -33,7 +33,8 @@ class BlockedRequest(ClientRequest):
         self.since = since
         # The request and its keys.
         self.size = 2 * PyBytes_GET_SIZE(blocking.data)
-        replies.stream.loop.blocks.allocated += self.size
+        self.loop = replies.stream.loop
+        self.loop.blocks.allocated += self.size
         self.position = replies.reserve()
         return 0
 
@@ -59,8 +60,7 @@ class BlockedRequest(ClientRequest):
         if self.wait is not None:
             self.wait.end()
             self.wait = None
-        if self.replies.stream is not None:
-            self.replies.stream.loop.blocks.allocated -= self.size
+        self.loop.blocks.allocated -= self.size
         self.size = 0
         self.connection = None
         self.is_misplaced = False
@@ -101,7 +101,7 @@ class BlockedRequest(ClientRequest):
         self.wait = None
         if self.replies.stream is not None:
             self.is_misplaced = True
-            self.replies.stream.loop.want_flush(self.replies.stream)
+            self.loop.want_flush(self.replies.stream)
 
     def end_with(self, reply: bytes) -> None:
         """Reply to the client with these bytes."""
