@@ -1,4 +1,4 @@
-"""``nutcracker inherit --check N``: whether this version can go on for the one that runs, see ``supervisor.upgrade``."""
+"""``nutcracker inherit --check N``: can this version go on for the one that runs? See ``supervisor.upgrade``."""
 
 import importlib
 from collections.abc import Sequence
