@@ -106,6 +106,11 @@ faults: servers build ## measure how faults of one server affect clients of othe
 idle: servers build ## measure the memory of 10,000 idle clients, and their effect on the latency of 500 active ones
 	@$(MEASURE) -m benchmarks.idle $(ARGUMENTS)
 
+.PHONY: reloads
+reloads: servers build $(VENV)/.benchmark-done ## a verifying load with 100 random reloads, then with 20 upgrades (RELOADS=20)
+	@$(MEASURE) -m reloads.run --reloads $(RELOADS) $(ARGUMENTS)
+	@$(MEASURE) -m reloads.run --reloads $(RELOADS) --upgrades 20 $(ARGUMENTS)
+
 .PHONY: soak
 soak: servers build $(VENV)/.benchmark-done ## load with random faults for half an hour (SOAK_SECONDS=90 for less)
 	@$(MEASURE) -m benchmarks.soak --seconds $(SOAK_SECONDS) $(ARGUMENTS)

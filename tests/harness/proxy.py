@@ -25,6 +25,7 @@ from harness.waiting import wait_until
 from twemproxy.demo.processes import Process, start
 
 _CRASHED = re.compile(r"\] ALERT .*|Traceback \(most recent call last\)(?s:.*)")
+_TAKEN_OVER = "has taken over from version"
 _GRACE = 15.0
 """Seconds after which a proxy that was told to stop counts as hanging."""
 
@@ -271,6 +272,12 @@ class Proxy:
         self.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: self._verdicts() > before, "the reload has ended")
         return self.stats()
+
+    def upgrade(self) -> None:
+        """Upgrade to the program that is installed now, and wait until the new workers accept clients."""
+        before = self.log().count(_TAKEN_OVER)
+        self.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: self.log().count(_TAKEN_OVER) > before, "the other version has taken over")
 
     def _verdicts(self) -> int:
         return len(re.findall(r"reload: generation|reload failed", self.log()))

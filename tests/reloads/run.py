@@ -39,15 +39,15 @@ class Load:
         self.peers.append(peer)
         return peer
 
-    async def begin(self) -> None:
-        """Connect all clients and start them."""
+    async def begin(self, *, subscribers: bool) -> None:
+        """Connect all clients and start them. ``subscribers``: with those of messages."""
         simple = (("count", counting, 20), ("pipe", pipelining, 4), ("multi", transacting, 6))
         for kind, work, number in simple:
             for i in range(number * self.scale):
                 peer = await self.peer(f"{kind}{i}", "values")
                 self.tasks.append(asyncio.create_task(peer.run(work)))
         paired = (("block", blocking, "values", 6), ("subscribe", subscribing, "messages", 4))
-        for kind, make, pool, number in paired:
+        for kind, make, pool, number in paired if subscribers else paired[:1]:
             for i in range(number * self.scale):
                 peer, other = await self.peer(f"{kind}{i}", pool), await self.peer(f"{kind}{i}'", pool)
                 self.tasks.append(asyncio.create_task(peer.run(make(other))))
@@ -63,10 +63,19 @@ class Load:
             peer.close()
 
 
-async def reload_often(proxy: Proxy, files: Files, reloads: int, load: Load, choose: random.Random) -> None:
-    """Reload; each file is a change of the one before, every fifth or so is bad."""
+async def reload_often(
+    proxy: Proxy, files: Files, reloads: int, upgrades: int, load: Load, choose: random.Random
+) -> None:
+    """Reload; each file is a change of the one before, every fifth or so is bad.
+
+    ``upgrades``: how many upgrades are among the reloads.
+    """
     loop = asyncio.get_running_loop()
+    upgrading = set(choose.sample(range(reloads), upgrades))
     for number in range(reloads):
+        if number in upgrading:
+            await loop.run_in_executor(None, proxy.upgrade)
+            load.tally.count("upgrade")
         if choose.random() < 0.2:
             proxy.configuration.write_text(files.bad())
             stats = await loop.run_in_executor(None, proxy.reload)
@@ -84,8 +93,11 @@ async def reload_often(proxy: Proxy, files: Files, reloads: int, load: Load, cho
             return
 
 
-def run(reloads: int, scale: int, seed: int) -> Tally:
-    """Run a load with this many reloads; returns the tally, with figures about memory and descriptors."""
+def run(reloads: int, upgrades: int, scale: int, seed: int) -> Tally:
+    """Run a load with this many reloads and upgrades; returns the tally.
+
+    With upgrades there are no subscribers: they would stay with former workers until these end, and be closed.
+    """
     choose = random.Random(seed)
     with ExitStack() as held:
         redis = held.enter_context(RedisServer("--bind", "127.0.0.1", "127.0.0.2", "127.0.0.3", "--maxclients", "9000"))
@@ -105,12 +117,12 @@ def run(reloads: int, scale: int, seed: int) -> Tally:
 
         async def whole() -> Tally:
             load = Load(proxy, scale)
-            await load.begin()
+            await load.begin(subscribers=upgrades == 0)
             await asyncio.sleep(1)
             before = usage(proxy)
             started = time.monotonic()
             try:
-                await reload_often(proxy, files, reloads, load, choose)
+                await reload_often(proxy, files, reloads, upgrades, load, choose)
             finally:
                 await load.end()
             load.tally.count("seconds", int(time.monotonic() - started))
@@ -133,11 +145,12 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reloads", type=int, default=100)
+    parser.add_argument("--upgrades", type=int, default=0, help="number of upgrades among the reloads")
     parser.add_argument("--scale", type=int, default=5, help="number of clients, in units of about 66")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     options = parser.parse_args()
     print(f"seed {options.seed}")
-    tally = run(options.reloads, options.scale, options.seed)
+    tally = run(options.reloads, options.upgrades, options.scale, options.seed)
     for name, count in sorted(tally.counts.items()):
         print(f"{count:9} {name}")
     for wrong in tally.wrong:

@@ -72,7 +72,7 @@ def test_exporters_and_http_clients(proxy: Proxy) -> None:
         connection.getresponse()
     connection.close()
     (line,) = caught.value.args
-    assert [*json.loads(line)["alpha"], "ring_fingerprint"] == list(full["alpha"])
+    assert [*json.loads(line)["alpha"], "subscriptions_moved", "ring_fingerprint"] == list(full["alpha"])
     assert "memory_held" not in line
 
 

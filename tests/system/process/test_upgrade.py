@@ -15,20 +15,11 @@ from harness.resp import NULL, OK, array, bulk, command
 from harness.servers import RedisServer
 from harness.waiting import wait_until
 
-TAKEN_OVER = "upgrade: version"
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
     with RedisServer() as made:
         yield made
-
-
-def upgrade(proxy: Proxy) -> None:
-    """Upgrade to the same version by the signal, and wait until the new worker serves."""
-    before = proxy.log().count(TAKEN_OVER)
-    proxy.process.send_signal(signal.SIGUSR2)
-    wait_until(lambda: proxy.log().count(TAKEN_OVER) > before, "the other version has taken over")
 
 
 def run_upgrade(proxy: Proxy) -> subprocess.CompletedProcess[str]:
@@ -74,7 +65,7 @@ def test_counters_numbers_and_sockets_stay(server: RedisServer) -> None:
         number = int(client.ask("CLIENT", "ID")[1:])
         before = proxy.stats()
         process = proxy.processes()
-        upgrade(proxy)
+        proxy.upgrade()
         wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
         after = proxy.stats()
         assert after["alpha"]["s00"]["requests"] == before["alpha"]["s00"]["requests"]
@@ -97,13 +88,13 @@ def test_upgrades_in_a_row_leave_nothing_open(server: RedisServer) -> None:
                 assert client.ask("SET", "a", "1") == OK
 
         use()
-        upgrade(proxy)
+        proxy.upgrade()
         wait_until(lambda: len(proxy.processes()) == 2, "the former worker has ended")
         use()
         opened = [len(descriptors(pid)) for pid in proxy.processes()]
         for _ in range(4):
             process = proxy.processes()
-            upgrade(proxy)
+            proxy.upgrade()
             wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")  # noqa: B023
             use()
         assert [len(descriptors(pid)) for pid in proxy.processes()] == opened
@@ -122,7 +113,7 @@ def test_pipelined_requests_of_many_clients_during_upgrades(server: RedisServer)
             process = proxy.processes()
             for name, client in enumerate(clients):
                 client.send(b"".join(command("INCR", f"n{name}") for _ in range(200)))
-            upgrade(proxy)
+            proxy.upgrade()
             for name, client in enumerate(clients):
                 client.send(b"".join(command("INCR", f"n{name}") for _ in range(200)))
             for client in clients:
@@ -140,7 +131,7 @@ def test_a_blocked_client_and_a_subscriber_stay_until_they_let_go(server: RedisS
         assert idle.ask("PING") == b"+PONG\r\n"
         wait_until(lambda: b"blocked_clients:1" in server.ask("INFO", "clients"), "the client is blocked")
         process = proxy.processes()
-        upgrade(proxy)
+        proxy.upgrade()
         assert len(proxy.processes()) == 3
         assert idle.ask("RPUSH", "list", "x") == b":1\r\n"
         blocked.expect(array(bulk("list"), bulk("x")))
@@ -159,7 +150,7 @@ def test_after_the_drain_time_those_that_stay_are_closed(server: RedisServer) ->
         subscriber.send(command("SUBSCRIBE", "c"))
         subscriber.expect(array(bulk("subscribe"), bulk("c"), b":1\r\n"))
         process = proxy.processes()
-        upgrade(proxy)
+        proxy.upgrade()
         subscriber.expect_closed()
         wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
         assert idle.ask("PING") == b"+PONG\r\n"
@@ -169,7 +160,7 @@ def test_a_stop_after_an_upgrade(server: RedisServer) -> None:
     with Proxy(redis_pool(server)) as proxy:
         client = proxy.client()
         assert client.ask("PING") == b"+PONG\r\n"
-        upgrade(proxy)
+        proxy.upgrade()
         assert proxy.terminate() == 0
         client.expect_closed()
 
@@ -178,7 +169,7 @@ def test_a_worker_that_dies_after_an_upgrade_is_replaced(server: RedisServer) ->
     with Proxy(redis_pool(server)) as proxy:
         proxy.expects_crash = True
         process = proxy.processes()
-        upgrade(proxy)
+        proxy.upgrade()
         wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
         _, worker = proxy.processes()
         os.kill(worker, signal.SIGKILL)
@@ -223,7 +214,7 @@ def test_a_broken_version_changes_nothing(server: RedisServer, tmp_path: Path, t
         # With a program that works the next upgrade succeeds.
         program.unlink(missing_ok=True)
         shutil.copy2(PROGRAM, program)
-        upgrade(proxy)
+        proxy.upgrade()
         assert client.ask("GET", "a") == bulk("1")
 
 
