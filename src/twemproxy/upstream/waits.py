@@ -142,8 +142,13 @@ class Waits:
 
     def _unblock(self, wait: Wait) -> None:
         """Ask the server to end the wait."""
+        handshake = self._pool.codec.handshake
         identity = self._pool.private.connection_id(wait.connection)
-        request = self._pool.codec.handshake.unblock(identity)
+        if not identity and handshake.connection_id():
+            # The reply with the id is on its way, and the request may be served before it arrives.
+            self._look_later(wait)
+            return
+        request = handshake.unblock(identity)
         if not request:
             self._half_close(wait)
             return
@@ -171,10 +176,14 @@ class Waits:
                 self._freed(wait)
         elif answered and reply in (b":0\r\n", b":1\r\n"):
             # After :0 its reply is on its way, or the server has not read the request yet.
-            self._later[wait] = None
-            self._timer.arm_by(self._pool.now() + RETRY_INTERVAL)
+            self._look_later(wait)
         else:
             self._half_close(wait)
+
+    def _look_later(self, wait: Wait) -> None:
+        """The request cannot be taken off yet."""
+        self._later[wait] = None
+        self._timer.arm_by(self._pool.now() + RETRY_INTERVAL)
 
     def _look_again(self) -> None:
         """Go on with the requests that were not taken off at once."""
@@ -197,8 +206,7 @@ class Waits:
             wait.connection.abandon()
             self._freed(wait)
             return
-        self._later[wait] = None
-        self._timer.arm_by(self._pool.now() + RETRY_INTERVAL)
+        self._look_later(wait)
 
     def takes(self, wait: Wait, reply: bytes) -> bool:
         """See ``Wait.takes``."""
