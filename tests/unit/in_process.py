@@ -20,6 +20,7 @@ from twemproxy.log import ERR
 from twemproxy.net.event_loop import CallbackChannel
 from twemproxy.stats.counters import CounterTable
 from twemproxy.supervisor.statistics import Statistics
+from twemproxy.upstream.server_pool import ring_builder
 from twemproxy.worker.build import codec_of
 from twemproxy.worker.data_plane import DataPlane
 
@@ -35,7 +36,8 @@ def new_data_plane(config: PoolConfig, codec: Any, statistics: Statistics | None
     statistics = statistics or Statistics(Config((config,)))
     data_plane: Any = DataPlane(ERR, 16384, 100, 0)
     table = CounterTable(mmap.mmap(-1, statistics.slots.size))
-    pool = data_plane.new_pool(config, codec, table, statistics.slots_of(config), lambda *_: None)
+    slots = statistics.slots_of(config)
+    pool = data_plane.new_pool(config, codec, table, slots, lambda *_: None, ring_builder(config))
     data_plane.pools.append(pool)
     return data_plane
 

@@ -6,7 +6,7 @@ servers are ejected or return, the builder makes another one.
 
 import operator
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cython
 
@@ -16,6 +16,9 @@ from twemproxy.hashing.placement import PLACEMENTS, POINTS_PER_DIGEST, digest_co
 if not cython.compiled:
     from twemproxy.hashing.functions import hash_key
 
+# Parts of the range of values in which the points of a ring are sorted.
+PARTS = 256
+PART_SHIFT = 24
 MASK = cython.declare(cython.const[cython.uint], 0xFFFFFFFF)
 
 
@@ -224,23 +227,42 @@ class RingBuilder:
         self.chosen_owners[n] = self.chosen_owners[0]
         return found_values, found_owners
 
+    def prepare(self) -> Iterator[None]:
+        """Compute ahead what ``build`` needs, in many short steps: a thousand servers take a tenth of a second."""
+        if self.distribution == "ketama":
+            wanted = digest_counts(self.weights)
+            if any(map(operator.gt, wanted, self.most_digests)):
+                yield from self.collect_in_steps(wanted)
+
     def collect_points(self, wanted: Sequence[int]) -> None:
-        """Compute and sort the points of all servers.
+        """As ``collect_in_steps``, at once."""
+        for _ in self.collect_in_steps(wanted):
+            pass
+
+    def collect_in_steps(self, wanted: Sequence[int]) -> Iterator[None]:
+        """Compute and sort the points of all servers, in steps of up to a fraction of a millisecond.
 
         ``wanted``: the number of digests of each server. Each gets some more, because after an ejection the remaining
         servers may need more.
         """
         most = [max(have, count + count // 16 + 1) for have, count in zip(self.most_digests, wanted, strict=True)]
-        unsorted: list[int] = []
-        owners: list[int] = []
+        # Values are evenly spread, so each part of the range has a small number of them.
+        parts: list[list[int]] = [[] for _ in range(PARTS)]
+        owners, digests = array("i"), array("i")
         for index, count in enumerate(most):
-            unsorted += digest_points(self.names[index], count)
-            owners += [index] * (POINTS_PER_DIGEST * count)
-        digests = [i // POINTS_PER_DIGEST for count in most for i in range(POINTS_PER_DIGEST * count)]
-        # Equal values stay in the order of the servers.
-        packed = sorted([value << 32 | place for place, value in enumerate(unsorted)])
-        places = [point & 0xFFFFFFFF for point in packed]
-        self.all_values = array("I", [point >> 32 for point in packed])
-        self.all_owners = array("i", [owners[place] for place in places])
-        self.all_digests = array("i", [digests[place] for place in places])
+            for place, value in enumerate(digest_points(self.names[index], count)):
+                parts[value >> PART_SHIFT].append(value << 32 | len(owners))
+                owners.append(index)
+                digests.append(place // POINTS_PER_DIGEST)
+            yield
+        values, sorted_owners, sorted_digests = array("I"), array("i"), array("i")
+        for part in parts:
+            # Equal values stay in the order of the servers.
+            part.sort()
+            places = [point & 0xFFFFFFFF for point in part]
+            values.extend([point >> 32 for point in part])
+            sorted_owners.extend([owners[place] for place in places])
+            sorted_digests.extend([digests[place] for place in places])
+            yield
+        self.all_values, self.all_owners, self.all_digests = values, sorted_owners, sorted_digests
         self.most_digests = most

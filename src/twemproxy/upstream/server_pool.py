@@ -106,9 +106,11 @@ class ServerPool(ConfiguredPool):
     request.
     """
 
-    def __init__(self, config, loop: EventLoop, codec: Codec, table: CounterTable, slots, resolver) -> None:
+    def __init__(
+        self, config, loop: EventLoop, codec: Codec, table: CounterTable, slots, resolver, rings: RingBuilder
+    ) -> None:
         """``config``: a PoolConfig. ``slots``: a ``ipc.messages.PoolSlots``, its counters in ``table``.
-        ``resolver``: see ``upstream.addresses.Resolver``.
+        ``resolver``: see ``upstream.addresses.Resolver``. ``rings``: see ``ring_builder``.
         """
         ConfiguredPool.__init__(self, config)
         self.loop = loop
@@ -128,7 +130,7 @@ class ServerPool(ConfiguredPool):
             self.new_server(each, slot, config.server_connections)
             for each, slot in zip(config.servers, slots.servers, strict=True)
         ]
-        self.health = Health(self, loop, ring_builder(config), tuple(servers), self.log)
+        self.health = Health(self, loop, rings, tuple(servers), self.log)
         self.health.pool_counters = self.counters
         self.routes = self.health.routes
         self.unshared = set()

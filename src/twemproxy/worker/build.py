@@ -4,7 +4,8 @@ A reload has two steps: ``Update`` builds what the new configuration needs besid
 ``commit`` puts all of it in place between two turns of the event loop.
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -17,8 +18,10 @@ from twemproxy.protocol.codec import Codec
 from twemproxy.protocol.memcache.codec import MemcacheCodec
 from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.stats.counters import CounterTable
-from twemproxy.upstream.server_pool import FIXED
+from twemproxy.upstream.server_pool import FIXED, ring_builder
 
+STEP_TIME: Final = 0.002
+"""Seconds per turn of the event loop in which an update is prepared."""
 WARM_UP_TIME: Final = 1_000_000
 """Microseconds that new servers have to accept a connection before an update is ready without them."""
 
@@ -47,10 +50,9 @@ class Update:
         table: CounterTable,
         resolver: Any,
     ) -> None:
-        """Prepare ``config`` for a ``worker.data_plane.DataPlane``. ``served``: the configuration in use.
+        """Nothing is prepared yet. ``config``: for a ``worker.data_plane.DataPlane``. ``served``: the one in use.
 
         ``slots``: of each pool of ``config``, its counters in ``table``. ``resolver``: see ``upstream.addresses``.
-        Raises ValueError if it cannot be served.
         """
         self.config = config
         self._data_plane = data_plane
@@ -58,44 +60,84 @@ class Update:
         self._new: list[Any] = []
         self._updates: list[tuple[Any, Any]] = []
         self._cold: set[Any] = set()
-        self._on_ready: Callable[[], None] | None = None
-        self._timer = data_plane.timer(self._warm_up_ended)
+        self._on_ready: Callable[[str], None] | None = None
+        self._steps = self._prepare(served, slots, table, resolver)
+        self._step_timer = data_plane.timer(self._run_steps)
+        self._warm_up_timer = data_plane.timer(self._warm_up_ended)
+
+    def _prepare(
+        self, served: Config, slots: Sequence[PoolSlots], table: CounterTable, resolver: Any
+    ) -> Iterator[None]:
+        """Prepare all pools, in steps that take up to a millisecond or so."""
+        data_plane = self._data_plane
         running = {pool.config.name: pool for pool in data_plane.pools}
-        former = former_names(served, config)
-        for pool_config, pool_slots in zip(config.pools, slots, strict=True):
-            present = running.get(former.get(pool_config.name, ""))
-            if present is None or not can_become(present, pool_config):
-                pool = data_plane.new_pool(pool_config, codec_of(pool_config), table, pool_slots, resolver)
-                if present is not None:
-                    pool.clients_seen = present.clients_seen
-                self._new.append(pool)
-                self._pools.append(pool)
+        former = former_names(served, self.config)
+        for config, pool_slots in zip(self.config.pools, slots, strict=True):
+            pool = running.get(former.get(config.name, ""))
+            if pool is None or not can_become(pool, config):
+                rings = ring_builder(config)
+                yield from rings.prepare()
+                new = data_plane.new_pool(config, codec_of(config), table, pool_slots, resolver, rings)
+                if pool is not None:
+                    new.clients_seen = pool.clients_seen
+                self._new.append(new)
+                self._pools.append(new)
             else:
-                self._prepare(present, pool_config, pool_slots)
-                self._pools.append(present)
+                self._pools.append(pool)
+                yield from self._prepare_pool(pool, config, pool_slots)
             for retired in data_plane.retired:
                 # Its clients stay where their keys are, unless the name now belongs to a pool of the other protocol.
-                if retired.config.name == pool_config.name and retired.config.redis == pool_config.redis:
+                if retired.config.name == config.name and retired.config.redis == config.redis:
                     kept = {name: getattr(retired.config, name) for name in FIXED}
-                    self._prepare(retired, msgspec.structs.replace(pool_config, **kept), pool_slots)
+                    yield from self._prepare_pool(retired, msgspec.structs.replace(config, **kept), pool_slots)
+            yield
 
-    def _prepare(self, pool: Any, config: PoolConfig, slots: PoolSlots) -> None:
+    def _prepare_pool(self, pool: Any, config: PoolConfig, slots: PoolSlots) -> Iterator[None]:
         if config != pool.config:
-            self._updates.append((pool, pool.prepare(config, slots)))
+            update = pool.prepare(config, slots)
+            self._updates.append((pool, update))
+            if update.rings is not None:
+                yield from update.rings.prepare()
 
-    def warm_up(self, on_ready: Callable[[], None]) -> None:
-        """Open a connection to each server that running pools get; then call ``on_ready``.
+    def prepare(self) -> None:
+        """Prepare everything now. Raises ValueError if the configuration cannot be served."""
+        for _ in self._steps:
+            pass
 
-        A server that does not accept the connection within WARM_UP_TIME delays nothing.
+    def prepare_beside(self, on_ready: Callable[[str], None]) -> None:
+        """Prepare everything while the data plane serves clients, STEP_TIME per turn of its loop.
+
+        Then open a connection to each server that running pools get, and call ``on_ready`` with the problem, empty if
+        there is none. A server that does not accept the connection within WARM_UP_TIME delays nothing.
         """
         self._on_ready = on_ready
+        self._run_steps()
+
+    def _run_steps(self) -> None:
+        end = time.perf_counter() + STEP_TIME
+        try:
+            for _ in self._steps:
+                if time.perf_counter() >= end:
+                    self._step_timer.arm(self._data_plane.loop.now)
+                    return
+        except ValueError as problem:
+            self._tell(str(problem))
+        else:
+            self._warm_up()
+
+    def _tell(self, problem: str) -> None:
+        on_ready, self._on_ready = self._on_ready, None
+        if on_ready is not None:
+            on_ready(problem)
+
+    def _warm_up(self) -> None:
         servers = [server for _, update in self._updates for server in update.added.values()]
         self._cold = {server.connections[0] for server in servers}
         for connection in list(self._cold):
             connection.on_status = partial(self._opened, connection)
             connection.preconnect()
         if self._cold:
-            self._timer.arm(self._data_plane.loop.now + WARM_UP_TIME)
+            self._warm_up_timer.arm(self._data_plane.loop.now + WARM_UP_TIME)
         else:
             self._warm_up_ended()
 
@@ -107,17 +149,16 @@ class Update:
             self._warm_up_ended()
 
     def _warm_up_ended(self) -> None:
-        self._timer.cancel()
+        self._warm_up_timer.cancel()
         for connection in self._cold:
             connection.on_status = None
         self._cold.clear()
-        on_ready, self._on_ready = self._on_ready, None
-        if on_ready is not None:
-            on_ready()
+        self._tell("")
 
     def abandon(self) -> None:
         """Drop everything that was prepared."""
         self._on_ready = None
+        self._step_timer.cancel()
         self._warm_up_ended()
         for pool, update in self._updates:
             pool.abandon(update)

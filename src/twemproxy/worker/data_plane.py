@@ -63,9 +63,9 @@ class DataPlane:
         self.cutting_off = CallbackTimer(self.loop.timers, self.cut_off_clients)
         self.ending = CallbackTimer(self.loop.timers, self.end_retired)
 
-    def new_pool(self, config, codec, table: CounterTable, slots, resolver):
+    def new_pool(self, config, codec, table: CounterTable, slots, resolver, rings):
         """A pool that is not served yet; see ServerPool."""
-        pool: ServerPool = ServerPool(config, self.loop, codec, table, slots, resolver)
+        pool: ServerPool = ServerPool(config, self.loop, codec, table, slots, resolver, rings)
         pool.find_clients = self.clients_of
         pool.find_facts = self.find_facts
         self.process_counters = pool.process_counters

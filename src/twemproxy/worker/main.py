@@ -148,7 +148,7 @@ class Worker:
         self._taker: Taker | None = None
         self._client_limit = start.client_limit
         self._sockets: dict[Address, int] = {}
-        self._prepare(start, [pool.listen.address for pool in start.config.pools])
+        self._prepare(start, [pool.listen.address for pool in start.config.pools]).prepare()
         self._commit()
         self.data_plane.accept(start.accepts)
         self.data_plane.loop.watch_reads(CallbackChannel(control.socket.fileno(), self._receive))
@@ -168,7 +168,8 @@ class Worker:
             case Resolved():
                 self._resolutions.answered(message)
             case Prepare():
-                self._try_to_prepare(message)
+                update = self._prepare(message, message.opened)
+                update.prepare_beside(lambda problem: self._control.send(Prepared(problem)))
             case Commit():
                 self._commit()
                 self._control.send(Committed())
@@ -198,9 +199,8 @@ class Worker:
                 reopen_log()
 
     def _prepare(self, message: Start | Prepare, opened: Sequence[Address]) -> Update:
-        """Prepare the configuration of a message, which came with the listening sockets on the addresses ``opened``.
-
-        Raises ValueError if it cannot be served.
+        """An update to the configuration of a message, which came with the listening sockets on the addresses
+        ``opened``.
         """
         self._sockets = dict(zip(opened, self._control.take_descriptors(len(opened)), strict=True))
         self._client_limit = message.client_limit
@@ -208,14 +208,6 @@ class Worker:
             self.data_plane, self._served, message.config, message.slots, self._table, self._resolutions
         )
         return self._update
-
-    def _try_to_prepare(self, message: Prepare) -> None:
-        try:
-            update = self._prepare(message, message.opened)
-        except ValueError as problem:
-            self._control.send(Prepared(str(problem)))
-        else:
-            update.warm_up(lambda: self._control.send(Prepared()))
 
     def _commit(self) -> None:
         """Serve what was prepared."""
