@@ -8,11 +8,14 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from harness.connection import connect
 from harness.ports import free_port
 from harness.proc import is_listening
 from harness.proxy import Proxy, redis_pool, under_test
@@ -127,6 +130,39 @@ def test_new_clients_are_served_during_the_drain_delay(server: RedisServer) -> N
         assert proxy.client().ask("GET", "a") == client.ask("GET", "a") == bulk("1")
         # A second signal ends the delay.
         assert proxy.terminate() == 0
+
+
+def test_a_rolling_restart_behind_endpoints(server: RedisServer) -> None:
+    """As in Kubernetes: the proxy is told to stop, its endpoint is removed later, and clients connect all the time."""
+    errors: list[Exception] = []
+    done = Event()
+    with Proxy(redis_pool(server), "--drain-delay", "2") as old, Proxy(redis_pool(server)) as new:
+        endpoint = [old]
+
+        def connect_often() -> int:
+            count = 0
+            while not done.is_set():
+                try:
+                    with connect("127.0.0.1", endpoint[0].port()) as client:
+                        for _ in range(3):
+                            assert client.ask("INCR", "n").startswith(b":")
+                            count += 1
+                except (OSError, AssertionError) as error:
+                    errors.append(error)
+            return count
+
+        server.ask("SET", "n", 0)
+        with ThreadPoolExecutor() as pool:
+            counts = [pool.submit(connect_often) for _ in range(4)]
+            old.process.send_signal(signal.SIGTERM)
+            before = int(server.ask("GET", "n").split(b"\r\n")[1])
+            wait_until(lambda: int(server.ask("GET", "n").split(b"\r\n")[1]) > before + 500, "clients are served")
+            assert old.process.poll() is None
+            endpoint[0] = new
+            assert old.wait() == 0
+            done.set()
+        assert errors == []
+        assert server.ask("GET", "n") == bulk(str(sum(count.result() for count in counts)))
 
 
 def test_a_watched_file_is_served_when_it_was_written(server: RedisServer) -> None:
