@@ -6,8 +6,10 @@ Options are parsed as by getopt_long: short options can be combined, long option
 are ignored. All output goes to standard error. Each mode imports only the modules that it needs.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from getopt import GetoptError, gnu_getopt
 from typing import Any, Final, NamedTuple
 
@@ -248,12 +250,19 @@ def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
         _say(f"nutcracker: the log file is '{options.log_path}', as in Debian's package; use -o for another file")
     if "t" in given:
         return _test_configuration(options.conf_file)
+    from twemproxy.supervisor import early_worker
+
+    program = early_worker.NATIVE_WORKER if native else early_worker.PYTHON_WORKER
+    early = None
+    # A daemon is another process, and an upgrade has workers already.
+    if not options.daemonize and early_worker.INHERITANCE not in os.environ:
+        with suppress(OSError):  # the supervisor tries again, and says why it fails
+            early = early_worker.EarlyWorker(program)
     # asyncio imports ssl if it can, which takes 4 MB of memory, and the supervisor does not use it.
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     from twemproxy.supervisor.supervisor import run
-    from twemproxy.supervisor.worker_process import NATIVE_WORKER, PYTHON_WORKER
 
-    return run(options, program=NATIVE_WORKER if native else PYTHON_WORKER)
+    return run(options, program=program, early=early)
 
 
 def _say(text: str) -> None:

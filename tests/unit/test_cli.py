@@ -23,8 +23,8 @@ from twemproxy.stats.catalogue import (
     Fact,
     Metric,
 )
-from twemproxy.supervisor import supervisor
-from twemproxy.supervisor.worker_process import WorkerProgram
+from twemproxy.supervisor import early_worker, supervisor
+from twemproxy.supervisor.early_worker import WorkerProgram
 
 GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  timeout: 400\n  servers:\n    - 127.0.0.1:6379:1\n"
 BANNER = f"This is nutcracker-{__version__}\nasync event backend: epoll\n\n"
@@ -50,11 +50,12 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Options]:
     local.write_text(GOOD)
     monkeypatch.chdir(tmp_path / "started")
 
-    def run(options: Options, *, program: WorkerProgram) -> int:
+    def run(options: Options, *, program: WorkerProgram, early: None) -> int:
         runs.append(options)
         return 7
 
     monkeypatch.setattr(supervisor, "run", run)
+    monkeypatch.setattr(early_worker, "EarlyWorker", lambda _: None)
     return runs
 
 

@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Sequence
 
 from twemproxy import __version__
+from twemproxy.supervisor.early_worker import WORKER_MODULE
 from twemproxy.supervisor.inheritance import InheritanceError, read
-from twemproxy.supervisor.worker_process import WORKER_MODULE
 
 
 def check(arguments: Sequence[str]) -> int:

@@ -1,8 +1,8 @@
 """What a supervisor passes to another version of the program that takes its process over (execve(2)).
 
-Everything is in one block of shared memory, whose descriptor is in the environment variable VARIABLE: the configuration
-in use, where the counters are, and the numbers of the descriptors that stay open: listening sockets, control sockets
-and counters of the workers. Workers go on while the process becomes another program.
+Everything is in one block of shared memory, whose descriptor is in the environment variable INHERITANCE: the
+configuration in use, where the counters are, and the numbers of the descriptors that stay open: listening sockets,
+control sockets and counters of the workers. Workers go on while the process becomes another program.
 """
 
 import os
@@ -15,8 +15,8 @@ from twemproxy import __version__
 from twemproxy.config.pools import Address, Config
 from twemproxy.ipc.messages import ConfigStatus
 from twemproxy.stats.slots import Layout
+from twemproxy.supervisor.early_worker import INHERITANCE
 
-VARIABLE: Final = "NUTCRACKER_INHERITANCE"
 PROTOCOL: Final = 1
 """Number of this form of the inheritance, and of the messages between the supervisor and its workers."""
 
@@ -111,7 +111,7 @@ class _OnlyProtocol(msgspec.Struct):
 
 def taken() -> Inheritance | None:
     """Return what a former version has passed to this process, None if it was started as usual."""
-    number = os.environ.pop(VARIABLE, None)
+    number = os.environ.pop(INHERITANCE, None)
     if number is None:
         return None
     descriptor = int(number)

@@ -110,13 +110,18 @@ class ServedConfig:
         return self.statistics.document(self._facts() if full else None)
 
     def _facts(self) -> ConfigFacts:
+        if not self.status.fingerprint:
+            self.identify()
         return ConfigFacts(
             self.status.facts(),
             {pool.name: {"ring_fingerprint": self._rings[pool.name]} for pool in self.config.pools},
         )
 
     def identify(self) -> None:
-        """Compute the fingerprint of the first configuration, which takes some time, and tell the workers."""
+        """Compute the fingerprint of the first configuration, which takes some time, and tell the workers.
+
+        Called when somebody asks for it, at the latest when the proxy is ready.
+        """
         self._set_status(fingerprint=config_fingerprint(self.config))
 
     def _set_status(self, **fields: object) -> None:

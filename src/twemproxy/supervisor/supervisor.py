@@ -31,6 +31,7 @@ from twemproxy.ipc.control import (
 from twemproxy.ipc.messages import LogSettings, ReopenLog, SetLogLevel, ToWorker
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.daemon import daemonize
+from twemproxy.supervisor.early_worker import NATIVE_WORKER, PYTHON_WORKER, EarlyWorker, WorkerProgram
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.inheritance import PROTOCOL, Inheritance, InheritedWorker, taken
 from twemproxy.supervisor.listeners import Listener, listen_for_control, listen_for_stats
@@ -41,7 +42,6 @@ from twemproxy.supervisor.service_manager import ServiceManager
 from twemproxy.supervisor.stats_log import StatsLog
 from twemproxy.supervisor.upgrade import UpgradeFailed, check, execute
 from twemproxy.supervisor.watch import Identity, identity, watch
-from twemproxy.supervisor.worker_process import NATIVE_WORKER, PYTHON_WORKER, WorkerProgram
 from twemproxy.supervisor.worker_slot import WorkerSlot
 
 SETTLE_SHARE: Final = 0.8
@@ -65,10 +65,17 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.
 """Signals that are blocked when the proxy has stopped, because nothing is left to do for them."""
 
 
-def run(options: Options, *, workers: int = 1, program: WorkerProgram = PYTHON_WORKER) -> int:
+def run(
+    options: Options,
+    *,
+    workers: int = 1,
+    program: WorkerProgram = PYTHON_WORKER,
+    early: EarlyWorker | None = None,
+) -> int:
     """Run the proxy until a signal stops it; returns the exit status: 0, or 1 if it could not start or continue.
 
-    If the process was another version of the program before, go on where that version was.
+    ``early``: the first worker, if it was started already. If the process was another version of the program before, go
+    on where that version was.
 
     The reason of a failure is written to standard error, and to the log file if there is one.
     """
@@ -84,16 +91,26 @@ def run(options: Options, *, workers: int = 1, program: WorkerProgram = PYTHON_W
         log.set_level(inheritance.log_level)
     elif options.daemonize:
         daemonize()
-    return asyncio.run(Supervisor(options, workers, program, inheritance).run())
+    try:
+        return asyncio.run(Supervisor(options, workers, program, inheritance, early).run())
+    finally:
+        if early is not None:
+            early.discard()
 
 
 class Supervisor:
     """One run of the proxy."""
 
     def __init__(
-        self, options: Options, workers: int, program: WorkerProgram, inheritance: Inheritance | None = None
+        self,
+        options: Options,
+        workers: int,
+        program: WorkerProgram,
+        inheritance: Inheritance | None = None,
+        early: EarlyWorker | None = None,
     ) -> None:
         self._inheritance = inheritance
+        self._early = early
         self._stats_listener: Listener | None = None
         self._control_listener: Listener | None = None
         self._control: ControlSocket | None = None
@@ -287,7 +304,8 @@ class Supervisor:
         resolver = Resolver()
         for number in range(1, self._worker_count + 1):
             try:
-                slot = WorkerSlot(self._program, number, served.statistics, served.start, resolver)
+                slot = WorkerSlot(self._program, number, served.statistics, served.start, resolver, self._early)
+                self._early = None
             except OSError as error:
                 raise StartError(f"no memory for the counters: {error.strerror}") from error
             served.workers.append(slot)

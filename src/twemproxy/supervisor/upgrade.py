@@ -11,7 +11,8 @@ import sys
 from typing import Final, NoReturn
 
 from twemproxy import log
-from twemproxy.supervisor.inheritance import VARIABLE, Inheritance, write
+from twemproxy.supervisor.early_worker import INHERITANCE
+from twemproxy.supervisor.inheritance import Inheritance, write
 
 CHECK_TIME: Final = 10.0
 """Seconds that the other program has to say that it can take over."""
@@ -90,7 +91,7 @@ def execute(inheritance: Inheritance, native: bool) -> NoReturn:
     try:
         for each in (descriptor, *inheritance.descriptors()):
             os.set_inheritable(each, True)
-        os.execve(path, words, {**os.environ, VARIABLE: str(descriptor)})
+        os.execve(path, words, {**os.environ, INHERITANCE: str(descriptor)})
     except OSError as error:
         for each in inheritance.descriptors():
             os.set_inheritable(each, False)

@@ -4,42 +4,17 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from twemproxy import log
 from twemproxy.ipc import descriptors
 from twemproxy.ipc.messages import TO_SUPERVISOR, MessageStream, ToSupervisor, ToWorker, encode
+from twemproxy.supervisor.early_worker import WorkerProgram, spawn
 
-
-class WorkerProgram(NamedTuple):
-    """The program of a worker, and its command line. The worker's standard input is the control socket."""
-
-    path: str
-    """The path of the executable."""
-    command: tuple[str, ...]
-    """The command line; its first word is argv[0]. ``{number}`` is replaced with the worker's number."""
-
-
-NATIVE_WORKER: Final = WorkerProgram("/proc/self/exe", ("nutcracker: worker {number}",))
-"""The program of this process, even if its file was replaced or removed; see ``twemproxy.launcher``."""
-WORKER_MODULE: Final = "twemproxy.worker.main"
-PYTHON_WORKER: Final = WorkerProgram(sys.executable, (sys.executable, "-P", "-m", WORKER_MODULE))
-SUPERVISORS_SIGNALS: Final = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
-"""Blocked in a worker from its first instruction, because terminals and service managers also signal the worker."""
 LEAVE_TIME: Final = 1.0
 """Longest time in seconds between a worker's exit and the end of its socket, in either order; then it is killed."""
 
@@ -84,7 +59,7 @@ class WorkerProcess:
         """
         ours, theirs = socket.socketpair()
         try:
-            return cls(_spawn(program, number, theirs), ours, on_message)
+            return cls(spawn(program, number, theirs), ours, on_message)
         except BaseException:
             ours.close()
             raise
@@ -212,20 +187,6 @@ class WorkerProcess:
             self._exited.set()
 
         self._loop.add_reader(descriptor, reap)
-
-
-def _spawn(program: WorkerProgram, number: int, control: socket.socket) -> int:
-    """Start a worker; returns its process id."""
-    command = [word.replace("{number}", str(number)) for word in program.command]
-    # Blocked, not ignored, so that a signal for the supervisor is delivered after the call.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
-    try:
-        process = subprocess.Popen(command, executable=program.path, stdin=control.fileno())
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    # This object is not needed any more, and must not complain that nobody has waited for it.
-    process.returncode = 0
-    return process.pid
 
 
 def _describe(status: int) -> str:

@@ -26,10 +26,11 @@ from twemproxy.ipc.messages import (
     ToWorker,
 )
 from twemproxy.supervisor.counter_memory import CounterMemory
+from twemproxy.supervisor.early_worker import EarlyWorker, WorkerProgram
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.statistics import Statistics
-from twemproxy.supervisor.worker_process import WorkerProcess, WorkerProgram
+from twemproxy.supervisor.worker_process import WorkerProcess
 
 FIRST_DELAY: Final = 0.1
 """Seconds before a dead worker is replaced. The delay doubles each time, up to LONGEST_DELAY."""
@@ -66,13 +67,15 @@ class WorkerSlot:
         statistics: Statistics,
         start: Callable[[], tuple[Start, Sequence[int]]],
         resolver: Resolver,
+        early: EarlyWorker | None = None,
     ) -> None:
         """Allocate the counters; ``run`` starts the process.
 
         ``number``: of the worker, from 1. ``statistics``: gets the counters. ``start``: returns the first message for a
-        new process, and the descriptors of the listening sockets, one per pool, in pool order. Raises OSError without
-        memory for the counters.
+        new process, and the descriptors of the listening sockets, one per pool, in pool order. ``early``: the first
+        process, if it was started already. Raises OSError without memory for the counters.
         """
+        self._early = early
         self._program = program
         self.number = number
         self._statistics = statistics
@@ -277,7 +280,7 @@ class WorkerSlot:
         """Run a process until it exits; returns how it exited, or why it could not be started, as text for the log."""
         if self._process is None:
             try:
-                process = WorkerProcess.start(self._program, self.number, self._on_message)
+                process = self._first_process()
             except OSError as error:
                 return f"a worker could not be started ({error.strerror or error})"
             start, listeners = self._start()
@@ -297,6 +300,13 @@ class WorkerSlot:
             if self._process is not None:
                 self._process.kill()
             self._process = None
+
+    def _first_process(self) -> WorkerProcess:
+        """A process that waits for its first message. Raises OSError."""
+        early, self._early = self._early, None
+        if early is not None:
+            return WorkerProcess(*early.take(), self._on_message)
+        return WorkerProcess.start(self._program, self.number, self._on_message)
 
     def _begin(self, process: WorkerProcess) -> None:
         """This is the process of the slot from now on."""

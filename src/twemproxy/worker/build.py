@@ -4,9 +4,9 @@ A reload has two steps: ``Update`` builds what the new configuration needs besid
 ``commit`` puts all of it in place between two turns of the event loop.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -20,8 +20,8 @@ from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.stats.counters import CounterTable
 from twemproxy.upstream.server_pool import FIXED, ring_builder
 
-STEP_TIME: Final = 0.002
-"""Seconds per turn of the event loop in which an update is prepared."""
+STEPS: Final = 8
+"""Steps of an update per turn of the event loop, a millisecond or two together."""
 WARM_UP_TIME: Final = 1_000_000
 """Microseconds that new servers have to accept a connection before an update is ready without them."""
 
@@ -105,7 +105,7 @@ class Update:
             pass
 
     def prepare_beside(self, on_ready: Callable[[str], None]) -> None:
-        """Prepare everything while the data plane serves clients, STEP_TIME per turn of its loop.
+        """Prepare everything while the data plane serves clients, in some STEPS per turn of its loop.
 
         Then open a connection to each server that running pools get, and call ``on_ready`` with the problem, empty if
         there is none. A server that does not accept the connection within WARM_UP_TIME delays nothing.
@@ -114,16 +114,17 @@ class Update:
         self._run_steps()
 
     def _run_steps(self) -> None:
-        end = time.perf_counter() + STEP_TIME
         try:
-            for _ in self._steps:
-                if time.perf_counter() >= end:
-                    self._step_timer.arm(self._data_plane.loop.now)
-                    return
+            for _ in islice(self._steps, STEPS):
+                pass
+            done = next(self._steps, self) is self
         except ValueError as problem:
             self._tell(str(problem))
-        else:
+            return
+        if done:
             self._warm_up()
+        else:
+            self._step_timer.arm(self._data_plane.loop.now)
 
     def _tell(self, problem: str) -> None:
         on_ready, self._on_ready = self._on_ready, None

@@ -22,7 +22,7 @@ _LAUNCH = """
 import json, sys
 from twemproxy.config.options import Options
 from twemproxy.supervisor.supervisor import run
-from twemproxy.supervisor.worker_process import WorkerProgram
+from twemproxy.supervisor.early_worker import WorkerProgram
 options, workers, command = json.loads(sys.argv[1])
 program = WorkerProgram(command[0], tuple(command))
 sys.exit(run(Options(**options), workers=workers, program=program))
