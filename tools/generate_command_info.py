@@ -103,10 +103,11 @@ NEWER = (
 that follow their number at argument 1."""
 
 NEWER_SUBCOMMANDS = (
-    # container, name, arity, since, summary
-    ("cluster", "migration", -4, "8.4.0", "Starts, monitors and cancels the migration of slots."),
+    # container, name, arity, group, since, summary
+    ("client", "maint_notifications", -3, "connection", "", "Controls messages about the maintenance of servers."),
+    ("cluster", "migration", -4, "cluster", "8.4.0", "Starts, monitors and cancels the migration of slots."),
 )
-"""As ``NEWER``, for sub-commands without keys."""
+"""As ``NEWER``, for sub-commands without keys; without a version: only Redis Software has it."""
 
 FIRST_IN_REDIS = {
     "7.4.0": "hexpire hexpireat hexpiretime hpersist hpexpire hpexpireat hpexpiretime hpttl httl",
@@ -223,12 +224,12 @@ def newer_commands() -> dict[str, Info]:
 def newer_subcommands() -> dict[str, Info]:
     """The containers of ``NEWER_SUBCOMMANDS``, in the format of the file, with these sub-commands only."""
     table: dict[str, Info] = {}
-    for container, name, arity, since, summary in NEWER_SUBCOMMANDS:
+    for container, name, arity, group, since, summary in NEWER_SUBCOMMANDS:
         subcommands = table.setdefault(container, {"subcommands": {}})["subcommands"]
         subcommands[f"{container}|{name}"] = {
             "summary": summary,
             "since": since,
-            "group": container,
+            "group": group,
             "arity": arity,
             "keys": [0, 0, 0],
             "categories": ["@slow"],

@@ -381,7 +381,7 @@ NOTES = {
     "info": "every server, merged, with the proxy's own figures",
     "config|get": "the proxy; with `allow_commands: config|get` every server, the parameters on which all agree",
     "client": "the proxy; CLIENT KILL of other clients and CLIENT UNBLOCK only with `allow_commands: client|kill` and"
-    " `client|unblock`",
+    " `client|unblock`; CLIENT MAINT_NOTIFICATIONS as in Redis Software",
     "ping": "proxy; `BUSY` when a script keeps the server of a pool of one busy",
     "function|stats": "the server of a pool of one, on a private connection",
     "wait": "every server, the smallest reply, on private connections",

@@ -632,6 +632,13 @@ class Codec:
         """
         raise NotImplementedError
 
+    def moving(self, session: "Any", number: int, seconds: int) -> bytes:
+        """The message that tells a client to connect again within ``seconds``; empty if it wants none.
+
+        ``number``: of the event that is the reason; a later event has a larger one.
+        """
+        return b""
+
     def remember_script(self, data: bytes) -> None:
         """Remember the script of a ``remembers_script`` request that has succeeded."""
 

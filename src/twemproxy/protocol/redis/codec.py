@@ -41,6 +41,7 @@ from twemproxy.protocol.redis.errors import (
 from twemproxy.protocol.redis.handshake import RedisHandshake
 from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, encode_line
 from twemproxy.protocol.redis.keys import MOST_LOOKED_UP, keys_of
+from twemproxy.protocol.redis.maintenance import moving
 from twemproxy.protocol.redis.pubsub_messages import RedisPubsubMessages
 from twemproxy.protocol.redis.scripts import LONGEST as LONGEST_SCRIPT
 from twemproxy.protocol.redis.scripts import ScriptMemory
@@ -523,6 +524,9 @@ class RedisCodec(RespFraming):
 
     def session(self, pool: "Any", client: "Any") -> "Any":
         return Session(pool, client)
+
+    def moving(self, session: "Any", number: int, seconds: int) -> bytes:
+        return moving(session, number, seconds)
 
     def remember_script(self, data: bytes) -> None:
         self.scripts.remember_script(data)

@@ -23,6 +23,7 @@ from twemproxy.protocol.redis.errors import (
     error_reply,
     not_available,
 )
+from twemproxy.protocol.redis.maintenance import maint_notifications
 from twemproxy.protocol.redis.resp_encoder import OK, array, bulk, integer, mapping, null
 from twemproxy.protocol.redis.session import REPLY_OFF, REPLY_ON, REPLY_SKIP, Session, profile_of
 
@@ -226,6 +227,8 @@ KILL <ip:port> | (ID|ADDR|LADDR|TYPE|USER|MAXAGE|SKIPME) <value> [...]
     End connections; others than this one only with permission.
 LIST [TYPE <type> | ID <id> [...]]
     Return what is known of all connections.
+MAINT_NOTIFICATIONS (ON [MOVING-ENDPOINT-TYPE <type>]|OFF)
+    Whether this connection is told when it has to connect again.
 NO-EVICT (ON|OFF), NO-TOUCH (ON|OFF)
     Accepted, and shown by nothing: servers' connections are shared.
 REPLY (ON|OFF|SKIP)
@@ -244,6 +247,7 @@ _SUBCOMMANDS: dict[bytes, tuple[int, int, LocalAnswer]] = {
     b"getname": (2, 2, lambda _, session: bulk(session.name) if session.name else null(session.protocol)),
     b"help": (2, 2, lambda _arguments, _session: array(b"+" + line.encode() + b"\r\n" for line in _HELP.splitlines())),
     b"id": (2, 2, lambda _, session: integer(session.client.number())),
+    b"maint_notifications": (3, 5, maint_notifications),
     b"no-evict": (3, 3, _switch("no_evict")),
     b"no-touch": (3, 3, _switch("no_touch")),
     b"reply": (3, 3, _reply),

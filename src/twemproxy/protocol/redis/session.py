@@ -254,8 +254,8 @@ _NO_TRANSACTION = Transaction()
 
 
 _MOVED = (
-    *("authenticated", "database", "library", "library_version", "name", "no_evict", "no_touch", "protocol"),
-    *("replies", "scripts", "skips_reply", "wrong_passwords"),
+    *("authenticated", "database", "endpoint_type", "library", "library_version", "name", "no_evict", "no_touch"),
+    *("protocol", "replies", "scripts", "skips_reply", "wrong_passwords"),
 )
 """The fields of a session that a hand-over keeps."""
 
@@ -264,7 +264,8 @@ class Session:
     """The state of one client connection. Clients without subscriptions or transactions share the objects for them.
 
     ``scripts``: the client has run scripts, so its requests go to connections of a profile for that. ``subcommand``:
-    the full name of the last planned sub-command.
+    the full name of the last planned sub-command. ``endpoint_type``: what the client wants to be told when it has to
+    connect again, see ``maintenance``; empty: nothing.
     """
 
     __slots__ = (
@@ -272,6 +273,7 @@ class Session:
             "authenticated",
             "client",
             "database",
+            "endpoint_type",
             "killed",
             "library",
             "library_version",
@@ -312,6 +314,7 @@ class Session:
         self.protocol = 2
         self.database: int = self.pool.config.redis_db
         self.no_evict = self.no_touch = False
+        self.endpoint_type = b""
         self.scripts = False
         self.transaction = _NO_TRANSACTION
         self.topics = _NO_TOPICS
@@ -351,9 +354,10 @@ class Session:
         return {name: getattr(self, name) for name in _MOVED}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over the ``state`` of a session in another process."""
+        """Take over the ``state`` of a session in another process, whose version may lack some fields."""
         for name in _MOVED:
-            setattr(self, name, state[name])
+            if name in state:
+                setattr(self, name, state[name])
 
     def begin_transaction(self) -> Transaction:
         """The client's transaction, started if there is none."""

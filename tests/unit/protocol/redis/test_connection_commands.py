@@ -181,7 +181,7 @@ def test_names_and_switches() -> None:
     assert answer([b"CLIENT", b"SETNAME", b""], session) == (OK, False)
     session.protocol = 3
     assert ask(session, "CLIENT GETNAME") == b"_\r\n"
-    assert ask(session, "CLIENT HELP").startswith(b"*23\r\n+CLIENT <subcommand> ")
+    assert ask(session, "CLIENT HELP").startswith(b"*25\r\n+CLIENT <subcommand> ")
 
 
 def test_library() -> None:
