@@ -38,6 +38,7 @@ COMPILED = [
     "twemproxy.net.stream",
     "twemproxy.net.timers",
     "twemproxy.net.transport",
+    "twemproxy.downstream.announcement",
     "twemproxy.downstream.blocked_request",
     "twemproxy.downstream.client",
     "twemproxy.downstream.client_stream",

@@ -376,6 +376,8 @@ class ClientConnection(ClientStream):
             ask_again(self)
         if self.steps is not None and not go_on(self):
             return self.reconsider_reading() if self.pauses != 0 and self.state < CLOSING else 0
+        if self.notice is not None:
+            self.notify(self.notice)
         if self.pieced is not None and not self.awaits_memory():
             progress = self.pieced.advance(self, self.id, self.profile, self.admission.memory.most_values)
             if progress == LOST:

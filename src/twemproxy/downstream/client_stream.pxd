@@ -46,6 +46,7 @@ cdef class ClientStream(LimitedStream):
     cdef object steps
     cdef object last_step
     cdef SendQueue parts
+    cdef bytes notice
     cdef Py_ssize_t steps_hold
     cdef bint steps_are_messages
     cdef bint releasing
@@ -71,6 +72,7 @@ cdef class ClientStream(LimitedStream):
     cdef int update_session(self) except -1
     cdef int release_after_replies(self) except -1
     cdef int release_connections(self) except -1
+    cdef int notify(self, bytes message) except -1
     cdef int reply(self, bytes reply) except -1
     cdef int break_off(self, bytes reply) except -1
     cdef int close_after_replies(self) except -1

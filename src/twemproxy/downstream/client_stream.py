@@ -88,6 +88,8 @@ class ClientStream(LimitedStream):
     ``last_step``: the plan that ended the steps and is still to be executed. ``parts``: unsent parts of the reply.
     ``steps_hold``: ``Steps.held``. ``steps_are_messages``: ``Steps.messages``.
 
+    ``notice``: a message that waits for the end of these steps, None without one.
+
     ``command``: the row of the client's last command, -1 before the first one and for an unknown command.
 
     ``confined``: the client has yet to authenticate. ``recognized``: its first bytes are not those of another protocol.
@@ -348,6 +350,17 @@ class ClientStream(LimitedStream):
         if self.pieced.messages.pending > self.pool.settings.message_limit:
             self.abort("it does not read its replies or messages")
         return copy
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def notify(self, message: bytes) -> cython.int:
+        """As ``push``, for one client that may be in the middle of a reply: then the message follows this reply."""
+        self.notice = None
+        if self.steps is not None and not self.steps_are_messages:
+            self.notice = message
+        else:
+            self.push(message, None)
+        return 0
 
     def wake(self) -> None:
         """Check in this turn whether the client can go on."""

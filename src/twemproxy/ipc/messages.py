@@ -15,6 +15,7 @@ place between two turns of the event loop; otherwise ``Abandon`` drops it. There
 """
 
 import struct
+import time
 from typing import Generic, TypeVar
 
 import msgspec
@@ -118,6 +119,11 @@ class Abandon(msgspec.Struct, frozen=True, tag=True):
 class HandOver(msgspec.Struct, frozen=True, tag=True):
     """Accept no more clients, answer ``HandingOver``, hand all clients over, and exit when none is left."""
 
+    number: int = 0
+    """As in ``Announce``, for clients that cannot be handed over soon."""
+    timeout: float = 0
+    """Seconds after which ``Drain`` follows; 0: that is not known, and no client is told."""
+
 
 class TakeOver(msgspec.Struct, frozen=True, tag=True):
     """Accept clients, and take those over that come from another worker."""
@@ -140,6 +146,15 @@ class SetConfigStatus(msgspec.Struct, frozen=True, tag=True):
     """Show this in INFO from now on."""
 
     status: ConfigStatus
+
+
+class Announce(msgspec.Struct, frozen=True, tag=True):
+    """Tell the clients that want to know to connect again, because the worker stops. It serves as before."""
+
+    number: int
+    """See ``event_number``."""
+    seconds: float
+    """Seconds until clients may be closed."""
 
 
 class Quiesce(msgspec.Struct, frozen=True, tag=True):
@@ -202,6 +217,7 @@ ToWorker = (
     | SetConfigStatus
     | SetLogLevel
     | ReopenLog
+    | Announce
     | Quiesce
     | Drain
 )
@@ -211,6 +227,14 @@ TO_WORKER = msgspec.msgpack.Decoder(ToWorker)
 """For the ``MessageStream`` of a worker."""
 TO_SUPERVISOR = msgspec.msgpack.Decoder(ToSupervisor)
 """For the ``MessageStream`` of the supervisor."""
+
+
+def event_number() -> int:
+    """A number for an event of which clients are told: larger than earlier ones, also those of other proxies.
+
+    All workers use the same one, so that a client with connections to several of them notices that it is one event.
+    """
+    return time.time_ns() // 1_000_000
 
 
 def encode(message: msgspec.Struct) -> bytes:

@@ -28,7 +28,7 @@ from twemproxy.ipc.control import (
     Upgraded,
     encode,
 )
-from twemproxy.ipc.messages import LogSettings, ReopenLog, SetLogLevel, ToWorker
+from twemproxy.ipc.messages import Announce, LogSettings, ReopenLog, SetLogLevel, ToWorker, event_number
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.daemon import daemonize
 from twemproxy.supervisor.early_worker import NATIVE_WORKER, PYTHON_WORKER, EarlyWorker, WorkerProgram
@@ -55,6 +55,9 @@ SETTLING_TIME: Final = 15.0
 """Seconds beside the drain time for which an upgrade waits until no worker starts or ends."""
 SETTLING_INTERVAL: Final = 0.02
 """Seconds between two looks at that."""
+
+LEAST_NOTICE: Final = 1
+"""Seconds within which clients are told to connect again when there is no ``drain_delay``."""
 
 _VERSE: Final = "many keys, few wires / each to its own server, each reply in its turn"
 
@@ -331,6 +334,7 @@ class Supervisor:
             await asyncio.wait([stop, *workers], return_when=asyncio.FIRST_COMPLETED)
             if self._stopping.is_set():
                 self._manager.stopping()
+                self._tell_workers(Announce(event_number(), max(self._options.drain_delay, LEAST_NOTICE)))
                 await self._delay(workers)
         finally:
             stop.cancel()

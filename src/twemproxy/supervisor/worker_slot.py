@@ -24,6 +24,7 @@ from twemproxy.ipc.messages import (
     TakeOver,
     ToSupervisor,
     ToWorker,
+    event_number,
 )
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.early_worker import EarlyWorker, WorkerProgram
@@ -200,7 +201,7 @@ class WorkerSlot:
         with giving, taking:
             try:
                 async with asyncio.timeout(COMMIT_TIME):
-                    answer = await former.ask(HandOver(), HandingOver, [giving.fileno()])
+                    answer = await former.ask(HandOver(event_number(), patience), HandingOver, [giving.fileno()])
             except TimeoutError:
                 answer = None
             if answer is None:

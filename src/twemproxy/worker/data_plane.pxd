@@ -1,5 +1,6 @@
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.net.timers cimport Timer
+from twemproxy.downstream.announcement cimport Announcement
 from twemproxy.downstream.drain cimport Drain
 from twemproxy.downstream.handover cimport HandOver
 from twemproxy.downstream.admission cimport Admission
@@ -22,3 +23,4 @@ cdef class DataPlane:
     cdef bint draining
     cdef HandOver handing_over
     cdef Drain drain_state
+    cdef Announcement announcement

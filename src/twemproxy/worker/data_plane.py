@@ -6,6 +6,7 @@ Compiled-only; the worker's Python code uses the data plane through this class.
 import cython
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.twemproxy.downstream.admission import Admission
+from cython.cimports.twemproxy.downstream.announcement import Announcement
 from cython.cimports.twemproxy.downstream.client import ClientConnection
 from cython.cimports.twemproxy.downstream.client_states import ABORTED
 from cython.cimports.twemproxy.downstream.drain import Drain
@@ -25,6 +26,8 @@ from twemproxy.log import get_logger
 
 # Microseconds between looks whether a retired pool still has clients.
 END_INTERVAL = cython.declare(cython.const[int64_t], 1_000_000)
+# The part of the time of a hand-over for which clients may let go before they are told to connect again.
+GRACE_SHARE = 0.2
 # Microseconds between returns of unused memory to the system.
 TRIM_INTERVAL = cython.declare(cython.const[int64_t], 5_000_000)
 # Size of one read, as a multiple of nutcracker's unit of memory (option -m).
@@ -113,14 +116,26 @@ class DataPlane:
         if self.retired:
             self.ending.arm(self.loop.now + END_INTERVAL)
 
-    def hand_over(self, give) -> HandOver:
+    def hand_over(self, give, number: int = 0, timeout: float = 0) -> HandOver:
         """Accept no more clients, and hand those that are connected over to another process.
 
-        ``give``: see ``downstream.handover.HandOver``. ``run`` returns when no client is left.
+        ``give``: see ``downstream.handover.HandOver``. ``timeout``: seconds after which ``drain`` closes the clients
+        that are still here, 0 if that is not known; those that have not let go after a part of this time are told to
+        connect again. ``number``: see ``Codec.moving``. ``run`` returns when no client is left.
         """
+        handing_over: HandOver
         self.close_listeners()
-        self.handing_over = HandOver(self.loop, self.clients(), give)
+        handing_over = self.handing_over = HandOver(self.loop, self.clients(), give)
+        if timeout > 0:
+            delay: float = GRACE_SHARE * timeout
+            self.announcement = Announcement(self.loop, handing_over.staying_clients, number, delay, timeout - delay)
         return self.handing_over
+
+    def announce(self, number: int, seconds: float) -> None:
+        """Tell clients that want to know to connect again within ``seconds``. ``number``: see ``Codec.moving``."""
+        if self.announcement is not None:
+            self.announcement.stop()
+        self.announcement = Announcement(self.loop, self.clients, number, 0, seconds)
 
     def adopt(self, pool: ServerPool, fd: int, state: dict) -> None:
         """Go on with a client that another process has handed over. ``state``: see ``downstream.handover``."""
@@ -187,6 +202,8 @@ class DataPlane:
         self.quiesce(patience, None)
         if not self.draining:
             self.draining = True
+            if self.announcement is not None:
+                self.announcement.stop()
             self.close_listeners()
             self.drain_state.close_clients()
         self.cutting_off.arm_by(self.loop.now + int(timeout * 1_000_000))

@@ -23,14 +23,17 @@ _logger = log.get_logger(__name__)
 class Giver:
     """Hands the clients of a data plane over."""
 
-    def __init__(self, data_plane: Any, descriptor: int) -> None:
-        """Begin. ``data_plane``: a ``worker.data_plane.DataPlane``. ``descriptor``: a socket to the taking worker."""
+    def __init__(self, data_plane: Any, descriptor: int, number: int, timeout: float) -> None:
+        """Begin. ``data_plane``: a ``worker.data_plane.DataPlane``. ``descriptor``: a socket to the taking worker.
+
+        ``number``, ``timeout``: as in ``ipc.messages.HandOver``.
+        """
         self._loop = data_plane.loop
         self._socket = socket.socket(fileno=descriptor)
         self._socket.settimeout(SEND_TIME)
         self._channel = CallbackChannel(descriptor, self._on_readable)
         self._loop.watch_reads(self._channel)
-        self._handover = data_plane.hand_over(self._give)
+        self._handover = data_plane.hand_over(self._give, number, timeout)
 
     def _give(self, fd: int, pool: Any, state: dict[str, Any]) -> bool:
         """Send a client; False if the taking worker is gone."""

@@ -20,6 +20,7 @@ from twemproxy.ipc import descriptors
 from twemproxy.ipc.messages import (
     TO_WORKER,
     Abandon,
+    Announce,
     Commit,
     Committed,
     Drain,
@@ -178,7 +179,7 @@ class Worker:
             case HandOver():
                 self._abandon()
                 [descriptor] = self._control.take_descriptors(1)
-                self._giver = Giver(self.data_plane, descriptor)
+                self._giver = Giver(self.data_plane, descriptor, message.number, message.timeout)
                 self._control.send(HandingOver(tuple(pool.clients_seen for pool in self.data_plane.pools)))
             case TakeOver():
                 [descriptor] = self._control.take_descriptors(1)
@@ -188,6 +189,8 @@ class Worker:
                 self._taker = Taker(self.data_plane, descriptor)
             case SetConfigStatus():
                 self.data_plane.facts = message.status.facts()
+            case Announce():
+                self.data_plane.announce(message.number, message.seconds)
             case Quiesce():
                 self.data_plane.quiesce(message.patience, lambda: self._control.send(Quiesced()))
             case Drain():
