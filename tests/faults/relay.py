@@ -160,6 +160,10 @@ class Relay:
         """Whether there are connections."""
         return bool(self._ways)
 
+    def lead_to(self, server_port: int) -> None:
+        """Have new connections lead to another port."""
+        self._server_port = server_port
+
     @contextmanager
     def behaving(self, manner: Manner) -> Iterator[None]:
         """Pass bytes on in this manner while the context lasts."""

@@ -45,13 +45,14 @@ class Job(NamedTuple):
     """A text that the job's output must contain."""
 
 
-def run(job: Job, proxy: Proxy, servers: int, settings: Mapping[str, str] | None = None) -> None:
+def run(job: Job, proxy: Proxy, servers: int, settings: Mapping[str, str] | None = None, *, port: int = 0) -> None:
     """Run a job to its end; AssertionError with its output if it fails.
 
-    ``servers``: the number of servers of the pool. ``settings``: additional environment variables.
+    ``servers``: the number of servers of the pool. ``settings``: additional environment variables. ``port``: where the
+    job finds the proxy; 0: at the port of the proxy.
     """
     with Process(
-        [*_command(job), "127.0.0.1", str(proxy.port()), str(servers), *job.arguments],
+        [*_command(job), "127.0.0.1", str(port or proxy.port()), str(servers), *job.arguments],
         proxy.directory / f"{job.name}.log",
         # The libraries are installed without bytecode: the first job to import one writes it for the others.
         environment={**os.environ, **_paths(job), "PYTHONDONTWRITEBYTECODE": "", **(settings or {})},
