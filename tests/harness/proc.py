@@ -17,10 +17,11 @@ def process_tree(pid: int) -> list[int]:
     """A process and its present descendants."""
     tree = [pid]
     for parent in tree:
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            # A thread that has ended in the meantime has no children.
-            with suppress(OSError):
-                tree += [int(child) for child in task.read_text().split()]
+        # A process that has ended in the meantime has no threads, and a thread has no children.
+        with suppress(OSError):
+            for task in Path(f"/proc/{parent}/task").glob("*/children"):
+                with suppress(OSError):
+                    tree += [int(child) for child in task.read_text().split()]
     return tree
 
 
