@@ -151,8 +151,17 @@ class ServedConfig:
                 raise
             finally:
                 self._manager.ready()
-            verdict = _summary(lines) if lines else UNCHANGED
-            self._set_status(last_reload=verdict, last_reload_at=time.time(), last_reload_failed=False)
+            now = time.time()
+            changed: dict[str, object] = {
+                "last_reload": _summary(lines) if lines else UNCHANGED,
+                "last_reload_at": now,
+                "last_reload_failed": False,
+            }
+            if lines:
+                changed["generation"] = self.status.generation + 1
+                changed["fingerprint"] = config_fingerprint(config)
+                changed["since"] = now
+            self._set_status(**changed)
             generation = self.status.generation
             _logger.log(log.NOTICE, "reload: generation %d, fingerprint %s", generation, self.status.fingerprint)
             for line in lines or [UNCHANGED]:
@@ -190,9 +199,6 @@ class ServedConfig:
             raise
         # From here on nothing can fail: a worker that cannot go on is replaced by one with the new configuration.
         self.config, self._division, self._rings = config, division, self._ring_fingerprints(config)
-        self._set_status(
-            generation=self.status.generation + 1, fingerprint=config_fingerprint(config), since=time.time()
-        )
         self.statistics.rename(former)
         self.statistics.show(config)
         async with asyncio.TaskGroup() as group:

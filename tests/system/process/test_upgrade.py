@@ -67,6 +67,8 @@ def test_counters_numbers_and_sockets_stay(server: RedisServer) -> None:
         process = proxy.processes()
         proxy.upgrade()
         wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
+        # The former worker may end before the new one has made a client of what it has received.
+        proxy.wait_stats(lambda stats: stats["client_connections"] == 1, "the client has been taken over")
         after = proxy.stats()
         assert after["alpha"]["s00"]["requests"] == before["alpha"]["s00"]["requests"]
         assert after["alpha"]["client_connections"] == 1
