@@ -26,6 +26,7 @@ cdef class RingBuilder:
     cdef list weights
     cdef object seed
     cdef list most_digests
+    cdef Ring prepared
     cdef unsigned int[::1] all_values
     cdef int[::1] all_owners
     cdef int[::1] all_digests

@@ -241,3 +241,15 @@ def test_each_ring_draws_other_numbers(make_builder):
     builder = make_builder(distribution="random")
     rings = [builder.build([True] * 3) for _ in range(20)]
     assert len({tuple(ring.server_for(b"key") for _ in range(50)) for ring in rings}) == 20
+
+
+@pytest.mark.parametrize("distribution", ["ketama", "modula", "random"])
+@pytest.mark.parametrize("live", [[True] * 5, [True, False, True, True, False]])
+def test_a_prepared_builder_builds_the_same_rings(flavour, distribution, live):
+    make = flavour("twemproxy.hashing.ring").RingBuilder
+    arguments = (distribution, "md5", b"", [b"s%d" % i for i in range(5)], [1, 3, 1, 2, 1], 7)
+    prepared, other = make(*arguments), make(*arguments)
+    steps = sum(1 for _ in prepared.prepare())
+    assert steps > (5 if distribution == "ketama" else 0)
+    for alive in (live, [True] * 5, live):
+        assert prepared.build(alive).points() == other.build(alive).points()
