@@ -61,10 +61,10 @@ class CounterSlots:
         return Layout(self.capacity, tuple(self._slots.items()), *names)
 
     def take_over(self, layout: Layout) -> dict[int, int] | None:
-        """Allocate the slots of another process, before any other. Raises SlotsFull.
+        """Allocate the slots of another process, before any table is made.
 
         Returns None if tables of that process have the same words in the same places, as with an equal catalogue;
-        otherwise the position there of each position here.
+        otherwise the position there of each position here. There is room for all of them.
         """
         same = layout == msgspec.structs.replace(self.layout(), capacity=layout.capacity, slots=layout.slots)
         if same:
@@ -73,6 +73,9 @@ class CounterSlots:
             lengths = [(slot, len(SERVER_METRICS if identity[1:] else POOL_METRICS)) for identity, slot in layout.slots]
             self.used = max((slot + length for slot, length in lengths), default=len(PROCESS_METRICS))
             return None
+        # No table exists yet, so there is room for all slots that the other process has ever had.
+        count = sum(len(SERVER_METRICS if identity[1:] else POOL_METRICS) for identity, _ in layout.slots)
+        self.capacity = max(self.capacity, 2 * (self.used + count) + SPARE_WORDS)
         places: dict[int, int] = {}
         scopes: list[tuple[int, int, Sequence[Metric], tuple[str, ...]]] = [(0, 0, PROCESS_METRICS, layout.process)]
         for identity, position in layout.slots:
@@ -97,10 +100,16 @@ class CounterSlots:
     def rename(self, former_names: Mapping[str, str]) -> None:
         """Give the slots of renamed pools, and of their servers, to their new names.
 
-        ``former_names``: former name by name; pools with equal names stay.
+        ``former_names``: former name by name; pools with equal names stay. The slots of a removed pool whose name
+        another pool has now are given up, with their servers.
         """
         names = {former: name for name, former in former_names.items() if name != former}
-        self._slots = {(names.get(pool, pool), *server): slot for (pool, *server), slot in self._slots.items()}
+        taken = set(names.values())
+        self._slots = {
+            (names.get(pool, pool), *server): slot
+            for (pool, *server), slot in self._slots.items()
+            if pool not in taken or pool in names
+        }
 
     def _slot(self, identity: tuple[str, ...], metrics: Sequence[Metric]) -> int:
         if identity not in self._slots:

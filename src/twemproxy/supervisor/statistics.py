@@ -53,10 +53,7 @@ class Statistics:
         return PoolSlots(self.slots.of_pool(name), servers)
 
     def take_over(self, inheritance: Inheritance) -> Mapping[int, int] | None:
-        """Go on with the counters of another version; returns where they are in its memory, see ``CounterMemory``.
-
-        Raises ``stats.slots.SlotsFull``.
-        """
+        """Go on with the counters of another version; returns where they are in its memory, see ``CounterMemory``."""
         self.started = inheritance.started
         places = self.slots.take_over(inheritance.layout)
         if places is None:

@@ -2,8 +2,10 @@
 
 import json
 import re
+from contextlib import suppress
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from twemproxy.stats.catalogue import POOL_FACTS, POOL_METRICS, PROCESS_FACTS, PROCESS_METRICS, SERVER_METRICS
@@ -164,3 +166,31 @@ def test_there_is_an_error_when_all_slots_are_taken() -> None:
             slots.of_server("p", f"s{number}")
     assert slots.used <= slots.capacity
     assert slots.of_server("p", "s0") < slots.used
+
+
+def test_a_pool_with_the_name_of_a_removed_one_keeps_its_own_counters() -> None:
+    slots = CounterSlots([("alpha", ["one"])])
+    alpha, one = slots.of_pool("alpha"), slots.of_server("alpha", "one")
+    removed = slots.of_pool("beta")
+    slots.of_server("beta", "two")
+    slots.rename({"beta": "alpha"})
+    assert (slots.of_pool("beta"), slots.of_server("beta", "one")) == (alpha, one)
+    assert slots.of_server("beta", "two") > removed
+    assert slots.of_pool("alpha") != alpha
+
+
+def test_another_catalogue_has_room_for_all_slots_that_there_were() -> None:
+    before = CounterSlots([])
+    number = 0
+    with suppress(SlotsFull):
+        while True:
+            before.of_server("p", f"s{number}")
+            number += 1
+    # The former version lacks a counter that this one has.
+    layout = msgspec.structs.replace(before.layout(), server=before.layout().server[:-1])
+    slots = CounterSlots([("alpha", ["one"])])
+    places = slots.take_over(layout)
+    assert places is not None
+    assert slots.used <= slots.capacity
+    assert places[slots.of_server("p", "s0")] == before.of_server("p", "s0")
+    slots.of_pool("another")
