@@ -72,7 +72,7 @@ class ServedConfig:
         """The path of the configuration file."""
         self.workers: list[WorkerSlot] = []
         """The workers, which the owner adds."""
-        self.listeners = PoolListeners(passed_sockets())
+        self.listeners = PoolListeners(passed_sockets() if inheritance is None else ())
         """The owner opens them for the first configuration."""
         self.statistics = Statistics(config)
         self.status = ConfigStatus(1, "", time.time())

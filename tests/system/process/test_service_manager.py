@@ -111,6 +111,19 @@ def test_a_passed_socket_is_used_and_kept(server: RedisServer) -> None:
         assert proxy.client().ask("GET", "a") == client.ask("GET", "a") == bulk("1")
 
 
+def test_a_passed_socket_stays_over_upgrades(server: RedisServer) -> None:
+    port = free_port()
+    program = shutil.which(under_test()[0])
+    assert program
+    command = [sys.executable, "-c", PASS_SOCKET, str(port), program, *under_test()[1:]]
+    with Proxy(redis_pool(server, listen=f"127.0.0.1:{port}"), command=command) as proxy:
+        client = proxy.client()
+        assert client.ask("SET", "a", "1") == OK
+        for _ in range(2):
+            proxy.upgrade()
+            assert proxy.client().ask("GET", "a") == client.ask("GET", "a") == bulk("1")
+
+
 def test_a_passed_socket_that_no_pool_uses_is_named(server: RedisServer) -> None:
     port = free_port()
     program = shutil.which(under_test()[0])
