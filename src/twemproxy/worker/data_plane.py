@@ -117,18 +117,19 @@ class DataPlane:
             self.ending.arm(self.loop.now + END_INTERVAL)
 
     def hand_over(self, give, number: int = 0, timeout: float = 0) -> HandOver:
-        """Accept no more clients, and hand those that are connected over to another process.
+        """Accept no more clients, and hand those that are connected over to another process. Clients of retired pools
+        stay, because the other process does not have their pools.
 
         ``give``: see ``downstream.handover.HandOver``. ``timeout``: seconds after which ``drain`` closes the clients
         that are still here, 0 if that is not known; those that have not let go after a part of this time are told to
         connect again. ``number``: see ``Codec.moving``. ``run`` returns when no client is left.
         """
-        handing_over: HandOver
         self.close_listeners()
-        handing_over = self.handing_over = HandOver(self.loop, self.clients(), give)
+        moving: list = [client for pool in self.pools for client in self.clients_of(pool)]
+        self.handing_over = HandOver(self.loop, moving, give)
         if timeout > 0:
             delay: float = GRACE_SHARE * timeout
-            self.announcement = Announcement(self.loop, handing_over.staying_clients, number, delay, timeout - delay)
+            self.announcement = Announcement(self.loop, self.clients, number, delay, timeout - delay)
         return self.handing_over
 
     def announce(self, number: int, seconds: float) -> None:

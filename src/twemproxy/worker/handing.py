@@ -63,6 +63,8 @@ class Taker:
     def __init__(self, data_plane: Any, descriptor: int) -> None:
         """Begin. ``data_plane``: a ``worker.data_plane.DataPlane``. ``descriptor``: a socket to the giving worker."""
         self._data_plane = data_plane
+        # A reload that comes in the meantime may give another pool the name.
+        self._pools = {pool.config.name: pool for pool in data_plane.pools}
         self._socket = socket.socket(fileno=descriptor)
         self._stream = MessageStream(HANDED)
         self._descriptors: deque[int] = deque()
@@ -85,8 +87,8 @@ class Taker:
                 self._socket.send(_TAKEN)
 
     def _take(self, message: Handed, fd: int) -> None:
-        pool = next((pool for pool in self._data_plane.pools if pool.config.name == message.pool), None)
-        if pool is None:
+        pool = self._pools[message.pool]
+        if pool not in self._data_plane.pools:
             _logger.warning("a client of the pool '%s' is closed, which is not served any more", message.pool)
             os.close(fd)
         else:
