@@ -40,6 +40,8 @@ def ask(path: str, request: Request) -> Answer:
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise CommandError(f"no proxy answers at '{path}': {reason}; --control-socket names another one") from error
+    if not received:
+        raise CommandError(f"the proxy at '{path}' has stopped, or begun to upgrade, before it answered: see its log")
     try:
         answer = answer_decoder.decode(received)
     except msgspec.DecodeError as error:

@@ -66,6 +66,10 @@ class Inheritance(msgspec.Struct, frozen=True):
     workers: tuple[InheritedWorker, ...]
     answer_to: int = -1
     """The descriptor of the connection to the sub-command that waits for the end of the upgrade; -1: there is none."""
+    reload: bool = False
+    """Whether the configuration file has to be read, as a signal has said during the upgrade."""
+    watched: tuple[int, int, int, int] | None = None
+    """The ``watch.Identity`` of the configuration file that was read last; None: it was not there."""
 
     def descriptors(self) -> Iterable[int]:
         """The descriptors that the other version needs."""

@@ -6,9 +6,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from twemproxy import __version__, log
 from twemproxy.admin.control_socket import ControlSocket
@@ -58,6 +58,14 @@ SETTLING_INTERVAL: Final = 0.02
 
 LEAST_NOTICE: Final = 1
 """Seconds within which clients are told to connect again when there is no ``drain_delay``."""
+
+TURNS_OF_SIGNALS: Final = 5
+"""Turns of the event loop after which each signal that has arrived was handled."""
+STARTS: Final = "the proxy starts"
+STOPS: Final = "the proxy stops"
+"""Why something is refused."""
+
+T = TypeVar("T")
 
 _VERSE: Final = "many keys, few wires / each to its own server, each reply in its turn"
 
@@ -128,6 +136,8 @@ class Supervisor:
         self._served: ServedConfig | None = None
         self._reloads: set[asyncio.Task[list[str]]] = set()
         self._upgrades: set[asyncio.Task[str]] = set()
+        self._upgrading = 0
+        self._reload_when_started = False
         self._manager = ServiceManager()
         self._file: Identity | None = None
 
@@ -165,8 +175,8 @@ class Supervisor:
 
     async def _serve(self, held: ExitStack) -> None:
         """Open the sockets, run the workers, and return when they have exited."""
-        self._file = identity(self._options.conf_file)
         inherited = self._inheritance
+        self._file = identity(self._options.conf_file) if inherited is None else inherited.watched
         config = load(self._options.conf_file) if inherited is None else inherited.config
         _logger.log(log.NOTICE, "configuration file '%s'", self._options.conf_file)
         served = ServedConfig(config, self._options, self._worker_count, self._manager, inherited)
@@ -189,6 +199,8 @@ class Supervisor:
             held.callback(self._stats_log.stop)
             self._served = served
             await self._open_control_socket(held)
+            if self._reload_when_started:
+                self._reload()
             await self._run_workers(config, doors)
 
     async def _open_control_socket(self, held: ExitStack) -> None:
@@ -209,7 +221,7 @@ class Supervisor:
         """The answer to a sub-command. ``connection``: the descriptor of its connection."""
         served = self._served
         if served is None:
-            return Refused(("the proxy starts",))
+            return Refused((STARTS,))
         match request:
             case Describe():
                 return Served(
@@ -221,17 +233,33 @@ class Supervisor:
                     ready=not self._stopping.is_set() and all(slot.ready.is_set() for slot in self._slots),
                 )
             case Reload() | Upgrade() if self._stopping.is_set():
-                return Refused(("the proxy stops",))
+                return Refused((STOPS,))
+            case Reload() | Upgrade() if self._upgrading:
+                return Refused(("the proxy is being upgraded: try again when that has ended",))
             case Upgrade():
                 log.always("upgrading, as nutcracker upgrade says")
-                return Refused((await self._upgrade(connection),))
+                problem = await self._change(self._upgrade(connection), self._upgrades)
+                return Refused((STOPS if problem is None else problem,))
             case Reload():
                 log.always("reloading the configuration, as nutcracker reload says")
                 try:
-                    lines = await served.reload(request.fingerprint)
+                    lines = await self._change(served.reload(request.fingerprint), self._reloads)
                 except ReloadFailed as error:
                     return Refused(error.reasons)
-                return Reloaded(tuple(lines), served.status)
+                return Refused((STOPS,)) if lines is None else Reloaded(tuple(lines), served.status)
+
+    async def _change(self, change: Coroutine[Any, Any, T], running: set[asyncio.Task[T]]) -> T | None:
+        """Return the result of a change, which is in ``running`` meanwhile; None if the proxy stops before its end."""
+        task = asyncio.create_task(change)
+        running.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            return None
+        finally:
+            running.discard(task)
 
     async def _upgrade(self, answer_to: int = -1) -> str:
         """Become the program that is installed now; returns why that failed.
@@ -240,17 +268,26 @@ class Supervisor:
         """
         served, stats = self._served, self._stats_listener
         if served is None or stats is None:
-            return "the proxy starts"
+            return STARTS
         native = self._program.path == NATIVE_WORKER.path
-        async with served.changing:
-            try:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._upgrading += 1
+        try:
+            async with served.changing:
                 await self._wait_settled()
                 await check(self._bequeath(served, stats, -1), native)
                 await self._wait_settled()
+                # Signals that have arrived by now are handled here, those that arrive later by the other version.
+                signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+                for _ in range(TURNS_OF_SIGNALS):
+                    await asyncio.sleep(0)
                 execute(self._bequeath(served, stats, answer_to), native)
-            except UpgradeFailed as error:
-                _logger.error("upgrade failed, the running version goes on: %s", error)
-                return str(error)
+        except UpgradeFailed as error:
+            _logger.error("upgrade failed, the running version goes on: %s", error)
+            return str(error)
+        finally:
+            self._upgrading -= 1
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     async def _wait_settled(self) -> None:
         """Wait until each worker is ready, and none is being replaced. Raises UpgradeFailed if that takes too long."""
@@ -262,6 +299,8 @@ class Supervisor:
 
     def _bequeath(self, served: ServedConfig, stats: Listener, answer_to: int) -> Inheritance:
         """What another version needs to go on. Raises UpgradeFailed if this is not the time for an upgrade."""
+        if self._stopping.is_set():
+            raise UpgradeFailed(STOPS)
         workers = []
         for slot in self._slots:
             found = slot.process()
@@ -284,6 +323,8 @@ class Supervisor:
             control=None if self._control_listener is None else self._control_listener.inheritance(),
             workers=tuple(workers),
             answer_to=answer_to,
+            reload=bool(self._reloads),
+            watched=self._file,
         )
 
     async def _take_over(self, inheritance: Inheritance) -> None:
@@ -302,6 +343,8 @@ class Supervisor:
             answer = Refused((problem,)) if problem else Upgraded(inheritance.version, __version__)
             with suppress(OSError), socket.socket(fileno=inheritance.answer_to) as connection:
                 connection.sendall(encode(answer))
+        if inheritance.reload:
+            self._reload()
 
     def _make_slots(self, served: ServedConfig) -> None:
         resolver = Resolver()
@@ -364,11 +407,12 @@ class Supervisor:
         if self._options.watch and self._served is not None:
             await watch(self._served.path, self._file, self._reload_changed)
 
-    async def _reload_changed(self) -> None:
+    async def _reload_changed(self, file: Identity) -> None:
         log.always("the configuration file was changed, reloading it")
         if self._served is not None:
             with suppress(ReloadFailed):  # it is in the log
                 await self._served.reload()
+        self._file = file
 
     async def _report_life(self) -> None:
         """Tell the service manager that the proxy works, as often as it wants to know."""
@@ -466,14 +510,20 @@ class Supervisor:
 
     def _begin_upgrade(self) -> None:
         """Begin an upgrade, unless the proxy stops or has not started yet."""
-        if self._served is not None and not self._stopping.is_set():
+        if self._served is None or self._stopping.is_set():
+            _logger.warning("not upgraded: %s", STARTS if self._served is None else STOPS)
+        else:
             task = asyncio.create_task(self._upgrade())
             self._upgrades.add(task)
             task.add_done_callback(self._upgrades.discard)
 
     def _reload(self) -> None:
-        """Begin to reload the configuration, unless the proxy stops or has not started yet."""
-        if self._served is not None and not self._stopping.is_set():
+        """Begin to reload the configuration, at the end of the start at the earliest, unless the proxy stops."""
+        if self._stopping.is_set():
+            _logger.warning("not reloaded: %s", STOPS)
+        elif self._served is None:
+            self._reload_when_started = True
+        else:
             task = asyncio.create_task(self._served.reload())
             self._reloads.add(task)
             task.add_done_callback(self._reload_ended)

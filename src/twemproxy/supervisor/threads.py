@@ -1,6 +1,7 @@
 """Calls that block, outside the thread of the event loop."""
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +27,8 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
             answer.set_result(result)  # type: ignore[arg-type]
 
     def call() -> None:
+        # The main thread gets them all, or has blocked them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         result, error = None, None
         try:
             result = function(*arguments)

@@ -49,7 +49,10 @@ def check_command(native: bool) -> list[str]:
 
 async def check(inheritance: Inheritance, native: bool) -> str:
     """Return the version of the installed program, if it can take over. Raises UpgradeFailed."""
-    descriptor = write(inheritance)
+    try:
+        descriptor = write(inheritance)
+    except OSError as error:
+        raise UpgradeFailed(f"no memory for what the other version needs: {error.strerror}") from error
     command = check_command(native)
     try:
         process = await asyncio.create_subprocess_exec(
@@ -69,10 +72,12 @@ async def check(inheritance: Inheritance, native: bool) -> str:
         async with asyncio.timeout(CHECK_TIME):
             output, _ = await process.communicate()
     except TimeoutError:
-        # With its children, which have the pipe open.
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
         raise UpgradeFailed(f"'{command[0]}' has not answered within {CHECK_TIME:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            # With its children, which have the pipe open.
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
     said = output.decode("utf-8", "replace").strip()
     if process.returncode != 0:
         reason = said[-LONGEST_REASON:] or f"it says nothing, and its status is {process.returncode}"
@@ -83,11 +88,13 @@ async def check(inheritance: Inheritance, native: bool) -> str:
 def execute(inheritance: Inheritance, native: bool) -> NoReturn:
     """Execute the installed program in this process. Raises UpgradeFailed if that fails.
 
-    Signals are blocked until the other version handles them.
+    The caller has blocked all signals; the other version unblocks them when it handles them.
     """
     path, words = program(native)
-    descriptor = write(inheritance)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        descriptor = write(inheritance)
+    except OSError as error:
+        raise UpgradeFailed(f"no memory for what the other version needs: {error.strerror}") from error
     try:
         for each in (descriptor, *inheritance.descriptors()):
             os.set_inheritable(each, True)
@@ -96,6 +103,5 @@ def execute(inheritance: Inheritance, native: bool) -> NoReturn:
         for each in inheritance.descriptors():
             os.set_inheritable(each, False)
         os.close(descriptor)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise UpgradeFailed(f"'{path}' cannot be executed: {error.strerror}") from error
     raise AssertionError("unreachable")

@@ -20,8 +20,8 @@ def identity(path: str) -> Identity | None:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
-async def watch(path: str, served: Identity | None, on_changed: Callable[[], Awaitable[None]]) -> None:
-    """Await ``on_changed()`` each time that the file was changed, once it has stayed the same for INTERVAL.
+async def watch(path: str, served: Identity | None, on_changed: Callable[[Identity], Awaitable[None]]) -> None:
+    """Await ``on_changed(identity)`` each time that the file was changed, once it has stayed the same for INTERVAL.
 
     ``served``: the identity of the file that is served at first.
 
@@ -34,5 +34,5 @@ async def watch(path: str, served: Identity | None, on_changed: Callable[[], Awa
         now = identity(path)
         if now is not None and now == last and now != served:
             served = now
-            await on_changed()
+            await on_changed(now)
         last = now

@@ -4,7 +4,9 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from harness.proc import descriptors
 from harness.proxy import PROGRAM, Proxy, environment, redis_pool, under_test
 from harness.resp import NULL, OK, array, bulk, command
 from harness.servers import RedisServer
-from harness.waiting import wait_until
+from harness.waiting import DEADLINE, wait_until
+from twemproxy.demo.processes import Process
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +182,8 @@ def test_a_worker_that_dies_after_an_upgrade_is_replaced(server: RedisServer) ->
         assert proxy.client().ask("PING") == b"+PONG\r\n"
 
 
+needs_program = pytest.mark.skipif(under_test() != [str(PROGRAM)], reason="replaces the file of the program")
+
 BROKEN = [
     ("#!/bin/sh\necho this version is broken; exit 3\n", "cannot take over: this version is broken"),
     ("#!/bin/sh\nkill -SEGV $$\n", "its status is -11"),
@@ -188,7 +193,7 @@ BROKEN = [
 ]
 
 
-@pytest.mark.skipif(under_test() != [str(PROGRAM)], reason="replaces the file of the program")
+@needs_program
 @pytest.mark.parametrize(("text", "reason"), BROKEN, ids=["fails", "crashes", "no program", "too slow", "gone"])
 def test_a_broken_version_changes_nothing(server: RedisServer, tmp_path: Path, text: str | None, reason: str) -> None:
     program = tmp_path / "nutcracker"
@@ -224,3 +229,108 @@ def test_inherit_is_for_the_proxy_itself() -> None:
     done = subprocess.run([*under_test(), "inherit"], capture_output=True, text=True, timeout=15, env=environment())
     assert done.returncode == 1
     assert "this sub-command is for the proxy itself" in done.stdout
+
+
+PAUSING = """#!/bin/sh
+if [ "$1" = inherit ]; then read -r _ < '{gate}'; fi
+exec '{program}' "$@"
+"""
+
+
+@contextmanager
+def pausing_proxy(server: RedisServer, folder: Path, *options: str) -> Iterator[Proxy]:
+    """A proxy whose next upgrade waits until somebody writes a line to the pipe ``gate`` of the folder."""
+    program, gate = folder / "nutcracker", folder / "gate"
+    shutil.copy2(PROGRAM, program)
+    os.mkfifo(gate)
+    arguments = ["-C", str(folder / "control.sock"), *options]
+    with Proxy(redis_pool(server), *arguments, command=[str(program)]) as proxy:
+        assert proxy.client().ask("PING") == b"+PONG\r\n"
+        program.unlink()
+        program.write_text(PAUSING.format(gate=gate, program=PROGRAM))
+        program.chmod(0o755)
+        yield proxy
+
+
+@contextmanager
+def upgrade_under_way(server: RedisServer, folder: Path, *options: str) -> Iterator[tuple[Proxy, Callable[[], None]]]:
+    """A proxy whose upgrade has begun and waits, and a function that has it go on."""
+    with pausing_proxy(server, folder, *options) as proxy:
+        proxy.process.send_signal(signal.SIGUSR2)
+        # The check of the other version reads it by now.
+        with (folder / "gate").open("w") as opened:
+            yield proxy, partial(print, file=opened, flush=True)
+
+
+def sub_command(name: str, folder: Path) -> list[str]:
+    """The command line of a sub-command for a proxy of ``pausing_proxy``."""
+    return [*under_test(), name, "-C", str(folder / "control.sock")]
+
+
+@needs_program
+def test_a_stop_during_an_upgrade_is_not_lost(server: RedisServer, tmp_path: Path) -> None:
+    with upgrade_under_way(server, tmp_path, "--drain-delay", "60") as (proxy, go_on):
+        proxy.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "SIGTERM" in proxy.log(), "the proxy was told to stop")
+        go_on()
+        wait_until(lambda: "the running version goes on: the proxy stops" in proxy.log(), "the upgrade has ended")
+        assert proxy.client().ask("PING") == b"+PONG\r\n"
+        # A second signal ends the delay.
+        assert proxy.terminate() == 0
+
+
+@needs_program
+def test_a_reload_during_an_upgrade_is_not_lost(server: RedisServer, tmp_path: Path) -> None:
+    with upgrade_under_way(server, tmp_path) as (proxy, go_on):
+        proxy.write_configuration(redis_pool(server, timeout=4000))
+        proxy.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "SIGUSR1" in proxy.log(), "the proxy was told to reload")
+        go_on()
+        wait_until(lambda: "reload: generation 2" in proxy.log(), "the file is served")
+        assert proxy.log().index("has taken over from version") < proxy.log().index("reload: generation 2")
+
+
+@needs_program
+def test_a_file_that_was_written_during_an_upgrade_is_served(server: RedisServer, tmp_path: Path) -> None:
+    with upgrade_under_way(server, tmp_path, "--watch") as (proxy, go_on):
+        proxy.write_configuration(redis_pool(server, timeout=4000))
+        go_on()
+        wait_until(lambda: "reload: generation 2" in proxy.log(), "the file is served")
+
+
+@needs_program
+def test_sub_commands_during_an_upgrade_are_refused(server: RedisServer, tmp_path: Path) -> None:
+    with upgrade_under_way(server, tmp_path) as (proxy, go_on):
+        for name in ("reload", "upgrade"):
+            done = subprocess.run(
+                sub_command(name, tmp_path), capture_output=True, text=True, timeout=60, env=environment()
+            )
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "the proxy is being upgraded: try again when that has ended" in done.stderr
+        go_on()
+        wait_until(lambda: "has taken over from version" in proxy.log(), "the other version has taken over")
+
+
+@needs_program
+def test_a_sub_command_whose_upgrade_is_ended_by_a_stop_says_so(server: RedisServer, tmp_path: Path) -> None:
+    with pausing_proxy(server, tmp_path) as proxy:
+        command = Process(sub_command("upgrade", tmp_path), tmp_path / "output", environment=environment())
+        with command, (tmp_path / "gate").open("w"):
+            assert proxy.terminate() == 0
+            assert command.wait(DEADLINE) == 1
+            assert command.output() == "nutcracker upgrade: the proxy stops\n"
+
+
+def test_clients_of_a_former_pool_do_not_come_to_the_pool_that_has_its_name(server: RedisServer) -> None:
+    with Proxy(redis_pool(server), "--drain-time", "1") as proxy:
+        former = proxy.client()
+        assert former.ask("SET", "a", "0") == OK
+        proxy.reload(redis_pool(server, redis_db=1))
+        present = proxy.client()
+        assert present.ask("SET", "a", "1") == OK
+        process = proxy.processes()
+        proxy.upgrade()
+        assert former.ask("GET", "a") == bulk("0")
+        former.expect_closed()
+        wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
+        assert present.ask("GET", "a") == bulk("1")
