@@ -86,10 +86,6 @@ class HandOver:
         """As ``forget``."""
         self.forget(client)
 
-    def staying_clients(self) -> list:
-        """The clients that are still here."""
-        return list(self.staying)
-
     def acknowledged(self, count: int) -> None:
         """The other process has taken ``count`` clients."""
         self.window += count

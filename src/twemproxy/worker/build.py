@@ -58,6 +58,7 @@ class Update:
         self._data_plane = data_plane
         self._pools: list[Any] = []
         self._new: list[Any] = []
+        self._former: list[tuple[Any, Any]] = []
         self._updates: list[tuple[Any, Any]] = []
         self._cold: set[Any] = set()
         self._on_ready: Callable[[str], None] | None = None
@@ -79,7 +80,7 @@ class Update:
                 yield from rings.prepare()
                 new = data_plane.new_pool(config, codec_of(config), table, pool_slots, resolver, rings)
                 if pool is not None:
-                    new.clients_seen = pool.clients_seen
+                    self._former.append((new, pool))
                 self._new.append(new)
                 self._pools.append(new)
             else:
@@ -173,6 +174,8 @@ class Update:
         """
         for pool, update in self._updates:
             self._data_plane.update(pool, update)
+        for pool, former in self._former:
+            pool.clients_seen = former.clients_seen
         self._data_plane.serve(self._pools, sockets)
         for pool in self._new:
             if pool.config.preconnect:
