@@ -7,6 +7,8 @@ from typing import Final
 
 MOST_AT_A_TIME: Final = 250
 """Most descriptors of one sendmsg(2); the kernel's limit is 253 (SCM_MAX_FD)."""
+LOST: Final = -1
+"""In place of descriptors that were dropped."""
 _FIRST_PART: Final = 32768
 """Bytes that come with the last descriptors."""
 
@@ -27,12 +29,17 @@ def send(to: socket.socket, data: bytes, descriptors: Sequence[int]) -> tuple[by
 
 
 def receive(of: socket.socket, size: int) -> tuple[bytes, list[int]]:
-    """Receive up to ``size`` bytes, and the descriptors that come with them; no bytes at the end of the stream."""
-    data, ancillary, _, _ = of.recvmsg(size, socket.CMSG_SPACE(MOST_AT_A_TIME * _SIZE))
+    """Receive up to ``size`` bytes, and the descriptors that come with them; no bytes at the end of the stream.
+
+    The last descriptor is LOST if the system has dropped one or more, because this process can have no more open files.
+    """
+    data, ancillary, flags, _ = of.recvmsg(size, socket.CMSG_SPACE(MOST_AT_A_TIME * _SIZE))
     descriptors: list[int] = []
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             received = array.array("i")
             received.frombytes(content[: len(content) - len(content) % _SIZE])
             descriptors += received
+    if flags & socket.MSG_CTRUNC:
+        descriptors.append(LOST)
     return data, descriptors

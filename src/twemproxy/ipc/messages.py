@@ -106,6 +106,8 @@ class Prepare(msgspec.Struct, frozen=True, tag=True):
     """As in ``Start``."""
     opened: tuple[Address, ...]
     """The addresses whose listening sockets come with the message; those of other pools are open already."""
+    number: int
+    """Of the reload; the answer has it, too, so that a late answer is not taken for that to a later reload."""
 
 
 class Commit(msgspec.Struct, frozen=True, tag=True):
@@ -129,7 +131,8 @@ class TakeOver(msgspec.Struct, frozen=True, tag=True):
     """Accept clients, and take those over that come from another worker."""
 
     clients_seen: tuple[int, ...]
-    """As in ``HandingOver``."""
+    """As in ``HandingOver``, and so is ``ejected``."""
+    ejected: tuple[tuple[str, ...], ...]
 
 
 class SetLogLevel(msgspec.Struct, frozen=True, tag=True):
@@ -184,6 +187,8 @@ class Quiesced(msgspec.Struct, frozen=True, tag=True):
 class Prepared(msgspec.Struct, frozen=True, tag=True):
     """The answer to ``Prepare``."""
 
+    number: int
+    """As in ``Prepare``."""
     problem: str = ""
     """Why the configuration cannot be served; empty: it can."""
 
@@ -197,6 +202,10 @@ class HandingOver(msgspec.Struct, frozen=True, tag=True):
 
     clients_seen: tuple[int, ...]
     """Of each pool, in the order of the configuration, the number of its last client."""
+    ejected: tuple[tuple[str, ...], ...]
+    """Of each pool, the names of its ejected servers."""
+    problem: str = ""
+    """Why the worker hands nothing over and goes on as before; empty: it hands over."""
 
 
 class Resolve(msgspec.Struct, frozen=True, tag=True):

@@ -188,7 +188,7 @@ class ServedConfig:
         try:
             division = self._divide(config, self._division)
             slots = self.statistics.allocate(config, former)
-            prepare = Prepare(config, slots, division.clients, tuple(opened))
+            prepare = Prepare(config, slots, division.clients, tuple(opened), time.monotonic_ns())
             await self._prepare(prepare, self.listeners.descriptors(opened))
         except BaseException as error:
             for worker in self.workers:

@@ -42,7 +42,7 @@ class WorkerProcess:
         self._on_message = on_message
         self._stream = MessageStream(TO_SUPERVISOR)
         self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()
-        self._awaited: dict[type, asyncio.Future[Any]] = {}
+        self._awaited: dict[type, tuple[asyncio.Future[Any], Callable[[Any], bool]]] = {}
         self._closed = asyncio.Event()
         self._exited = asyncio.Event()
         self._status = 0
@@ -67,6 +67,11 @@ class WorkerProcess:
             theirs.close()
 
     @property
+    def failed(self) -> bool:
+        """Whether it has exited with another status than 0."""
+        return self._status != 0
+
+    @property
     def descriptor(self) -> int:
         """The descriptor of our end of the control socket."""
         return self._socket.fileno()
@@ -78,23 +83,33 @@ class WorkerProcess:
     def send(self, message: ToWorker, descriptors: Sequence[int] = ()) -> None:
         """Send the worker a message, which is dropped if the control socket is closed, as after an exit.
 
-        ``descriptors``: sent with it, see ``ipc.messages``; the caller may close them at once.
+        ``descriptors``: sent with it, see ``ipc.messages``; the caller may close them at once. Raises OSError if they
+        cannot be duplicated; then nothing is sent.
         """
         if self._closed.is_set():
             return
-        self._unsent.append((encode(message), [os.dup(each) for each in descriptors]))
+        self._unsent.append((encode(message), _duplicates(descriptors)))
         if len(self._unsent) == 1:
             self._flush()
 
-    async def ask(self, question: ToWorker, answer: type[Answer], descriptors: Sequence[int] = ()) -> Answer | None:
+    async def ask(
+        self,
+        question: ToWorker,
+        answer: type[Answer],
+        descriptors: Sequence[int] = (),
+        *,
+        fits: Callable[[Answer], bool] = lambda _: True,
+    ) -> Answer | None:
         """Send the worker a message and return its answer, the next message of this class; None if the worker exits.
 
-        There is one question with an answer of a class at a time.
+        ``fits``: whether such a message is the answer; others are dropped, as late answers to earlier questions. There
+        is one question with an answer of a class at a time. Raises OSError as ``send`` does.
         """
-        awaited = self._awaited[answer] = self._loop.create_future()
         self.send(question, descriptors)
         if self._closed.is_set():
             return None
+        awaited = self._loop.create_future()
+        self._awaited[answer] = (awaited, fits)
         try:
             found: Answer | None = await awaited
             return found
@@ -159,10 +174,11 @@ class WorkerProcess:
             self._close()
             return
         for message in messages:
-            awaited = self._awaited.get(type(message))
-            if awaited is None:
+            if type(message) not in self._awaited:
                 self._on_message(self, message)
-            elif not awaited.done():
+                continue
+            awaited, fits = self._awaited[type(message)]
+            if not awaited.done() and fits(message):
                 awaited.set_result(message)
 
     def _close(self) -> None:
@@ -173,7 +189,7 @@ class WorkerProcess:
             self._loop.remove_writer(self._socket)
             self._drop_unsent()
             self._socket.close()
-            for awaited in self._awaited.values():
+            for awaited, _ in self._awaited.values():
                 if not awaited.done():
                     awaited.set_result(None)
 
@@ -187,6 +203,19 @@ class WorkerProcess:
             self._exited.set()
 
         self._loop.add_reader(descriptor, reap)
+
+
+def _duplicates(descriptors: Sequence[int]) -> list[int]:
+    """Duplicates of these descriptors. Raises OSError."""
+    made: list[int] = []
+    try:
+        for each in descriptors:
+            made.append(os.dup(each))
+    except OSError:
+        for each in made:
+            os.close(each)
+        raise
+    return made
 
 
 def _describe(status: int) -> str:

@@ -31,7 +31,7 @@ from twemproxy.supervisor.early_worker import EarlyWorker, WorkerProgram
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.statistics import Statistics
-from twemproxy.supervisor.worker_process import WorkerProcess
+from twemproxy.supervisor.worker_process import OnMessage, WorkerProcess
 
 FIRST_DELAY: Final = 0.1
 """Seconds before a dead worker is replaced. The delay doubles each time, up to LONGEST_DELAY."""
@@ -42,6 +42,8 @@ COMMIT_TIME: Final = 5.0
 """Seconds that a worker has to serve what it has prepared; then it is killed."""
 READY_TIME: Final = 15.0
 """Seconds that a process which replaces another one has until it is ready; then the other one stays."""
+CLIENTS_ASSUMED: Final = 1 << 24
+"""A number above those of the clients of a worker that does not tell them."""
 CUT_OFF_TIME: Final = 1.0
 """Seconds that a worker has for its exit after the time of its drain; then it is killed."""
 
@@ -89,6 +91,7 @@ class WorkerSlot:
         """Set when the requests that were in flight at ``quiesce`` have replies."""
         self._process: WorkerProcess | None = None
         self._preparing: WorkerProcess | None = None
+        self._next: WorkerProcess | None = None
         self._former: dict[WorkerProcess, CounterMemory] = {}
         self._ends: asyncio.Queue[tuple[WorkerProcess, str]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -141,8 +144,8 @@ class WorkerSlot:
         return process is not None and self.ready.is_set() and not self._former and not process.has_unsent()
 
     def send(self, message: ToWorker) -> None:
-        """Send a message to the process, if there is one, and to former ones."""
-        for process in self._processes():
+        """Send a message to the process, if there is one, to former ones, and to one that is about to replace it."""
+        for process in [*self._processes(), *([self._next] if self._next is not None else [])]:
             process.send(message)
 
     def _processes(self) -> list[WorkerProcess]:
@@ -159,7 +162,12 @@ class WorkerSlot:
             return ""
         if self._memory.places is not None:
             return "a worker is of another version, which has other counters: upgrade or restart first"
-        answer = await self._process.ask(prepare, Prepared, listeners)
+        try:
+            answer = await self._process.ask(
+                prepare, Prepared, listeners, fits=lambda prepared: prepared.number == prepare.number
+            )
+        except OSError as error:
+            return f"the listening sockets cannot be passed to a worker: {error.strerror}"
         return "a worker has exited" if answer is None else answer.problem
 
     async def commit(self) -> None:
@@ -189,14 +197,37 @@ class WorkerSlot:
         former = self._process
         if former is None:
             return "there is no worker to replace"
-        memory = self._statistics.new_memory()
-        process, problem = await self._start_ready(memory)
-        if process is None or self._process is not former or self._draining.is_set():
-            if process is not None:
-                process.kill()
-                await process.wait()
-            self._statistics.drop(memory)
-            return problem or "the worker to replace has ended"
+        try:
+            memory = self._statistics.new_memory()
+        except OSError as error:
+            return f"no memory for the counters of another worker: {error.strerror}"
+        try:
+            process, problem = await self._start_ready(memory)
+            if process is not None and self._process is former and not self._draining.is_set():
+                problem = await self._connect(former, process)
+            else:
+                problem = problem or "the worker to replace has ended"
+        except OSError as error:
+            problem = f"the workers cannot be connected: {error.strerror}"
+        except BaseException:
+            self._discard_next(memory)
+            raise
+        if process is None or problem:
+            self._discard_next(memory)
+            return problem
+        self._next = None
+        self._former[former] = self._memory
+        self._memory = memory
+        self._begin(process)
+        loop = asyncio.get_running_loop()
+        loop.call_later(patience, self._ask_to_leave, former, Drain(0, 0))
+        return ""
+
+    async def _connect(self, former: WorkerProcess, process: WorkerProcess) -> str:
+        """Have ``former`` hand its clients over to ``process``; returns why it does not, empty if it does.
+
+        Raises OSError.
+        """
         giving, taking = socket.socketpair()
         with giving, taking:
             try:
@@ -207,18 +238,18 @@ class WorkerSlot:
             if answer is None:
                 _logger.warning("worker %d does not hand its clients over and is killed", former.pid)
                 former.kill()
-            seen = answer.clients_seen if answer is not None else tuple(self._clients_seen(former))
-            process.send(TakeOver(seen), [taking.fileno()])
-        self._former[former] = self._memory
-        self._memory = memory
-        self._begin(process)
-        loop = asyncio.get_running_loop()
-        loop.call_later(patience, self._ask_to_leave, former, Drain(0, 0))
-        return ""
+                pools = len(self._start()[0].config.pools)
+                answer = HandingOver((CLIENTS_ASSUMED,) * pools, ((),) * pools)
+            if not answer.problem:
+                process.send(TakeOver(answer.clients_seen, answer.ejected), [taking.fileno()])
+            return answer.problem
 
-    def _clients_seen(self, process: WorkerProcess) -> list[int]:
-        """Numbers above those of the clients of a process that does not tell them."""
-        return [1 << 24] * len(self._start()[0].config.pools)
+    def _discard_next(self, memory: CounterMemory) -> None:
+        """Another process does not replace the present one. ``memory``: of its counters."""
+        if self._next is not None:
+            self._next.kill()
+            self._next = None
+        self._statistics.drop(memory)
 
     async def _start_ready(self, memory: CounterMemory) -> tuple[WorkerProcess | None, str]:
         """A process that is ready and accepts no clients yet; None and the reason if that fails."""
@@ -230,11 +261,9 @@ class WorkerSlot:
             self._on_message(process, message)
 
         try:
-            process = WorkerProcess.start(self._program, self.number, on_message)
+            process = self._next = self._start_process(memory, on_message, accepts=False)
         except OSError as error:
             return None, f"a worker could not be started ({error.strerror or error})"
-        start, listeners = self._start()
-        process.send(msgspec.structs.replace(start, accepts=False), (memory.descriptor, *listeners))
         end = asyncio.create_task(process.wait())
         await asyncio.wait([ready, end], timeout=READY_TIME, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
@@ -246,6 +275,17 @@ class WorkerSlot:
         how = await end
         return None, f"the new worker was not ready within {READY_TIME:.0f} s" if timed_out else f"the new worker {how}"
 
+    def _start_process(self, memory: CounterMemory, on_message: OnMessage, *, accepts: bool) -> WorkerProcess:
+        """Start a process and send it its first message. Raises OSError."""
+        process = self._new_process(on_message)
+        try:
+            start, listeners = self._start()
+            process.send(msgspec.structs.replace(start, accepts=accepts), (memory.descriptor, *listeners))
+        except BaseException:
+            process.kill()
+            raise
+        return process
+
     def quiesce(self, patience: float) -> None:
         """Have the processes answer the requests in flight and keep serving; then ``quiesced`` is set.
 
@@ -256,7 +296,8 @@ class WorkerSlot:
             self.quiesced.set()
             return
         self._quiescing = set(self._processes())
-        self.send(self._quiesce)
+        for process in self._processes():
+            process.send(self._quiesce)
 
     def drain(self, timeout: float, patience: float) -> None:
         """Have the processes finish the requests in flight within ``timeout`` seconds and exit; they are not replaced.
@@ -281,11 +322,9 @@ class WorkerSlot:
         """Run a process until it exits; returns how it exited, or why it could not be started, as text for the log."""
         if self._process is None:
             try:
-                process = self._first_process()
+                process = self._start_process(self._memory, self._on_message, accepts=True)
             except OSError as error:
                 return f"a worker could not be started ({error.strerror or error})"
-            start, listeners = self._start()
-            process.send(start, (self._memory.descriptor, *listeners))
             self._begin(process)
             if self._quiesce is not None:
                 process.send(self._quiesce)
@@ -302,12 +341,12 @@ class WorkerSlot:
                 self._process.kill()
             self._process = None
 
-    def _first_process(self) -> WorkerProcess:
+    def _new_process(self, on_message: OnMessage) -> WorkerProcess:
         """A process that waits for its first message. Raises OSError."""
         early, self._early = self._early, None
         if early is not None:
-            return WorkerProcess(*early.take(), self._on_message)
-        return WorkerProcess.start(self._program, self.number, self._on_message)
+            return WorkerProcess(*early.take(), on_message)
+        return WorkerProcess.start(self._program, self.number, on_message)
 
     def _begin(self, process: WorkerProcess) -> None:
         """This is the process of the slot from now on."""
@@ -326,7 +365,10 @@ class WorkerSlot:
         """A process that was replaced has ended: its counters stay in the sums."""
         memory = self._former.pop(process, None)
         if memory is not None:
-            _logger.info("%s, its clients were handed over", end)
+            if process.failed:
+                _logger.warning("%s before it had handed all its clients over", end)
+            else:
+                _logger.info("%s, another worker has taken its clients over", end)
             self._statistics.keep(memory)
 
     async def _pause(self, seconds: float) -> None:

@@ -89,11 +89,15 @@ class Health:
         self.loop.defer(server)
 
     def eject(self, server: Server) -> None:
-        """Eject a live server."""
-        server.become(EJECTED)
-        server.down = self.keeps_keys()
+        """Eject a live server, and count that."""
         server.counters[SERVER_EJECTED_AT] = time.time_ns() // 1000
         self.pool_counters[SERVER_EJECTS] += 1
+        self.begin_ejected(server)
+
+    def begin_ejected(self, server: Server) -> None:
+        """A live server is ejected from now on."""
+        server.become(EJECTED)
+        server.down = self.keeps_keys()
         wait = self.on_ejected(server)
         if self.loop.verbosity >= NOTICE:
             self.logger.ejected(server.name, wait)

@@ -149,6 +149,16 @@ class ServerPool(ConfiguredPool):
         """The servers, in the order of the configuration."""
         return self.routes.servers
 
+    def ejected_servers(self) -> tuple:
+        """The names of the ejected servers."""
+        return tuple([server.name for server in self.servers if not server.live])
+
+    def take_ejected_over(self, names: tuple) -> None:
+        """These servers are ejected, as another process has found out."""
+        for server in self.servers:
+            if server.name in names and server.live:
+                self.health.begin_ejected(server)
+
     def replace_routes(self, routes: RouteTable) -> None:
         """Replace the route table: keys may have moved to other servers."""
         self.routes = routes

@@ -87,6 +87,9 @@ class Taker:
                 self._socket.send(_TAKEN)
 
     def _take(self, message: Handed, fd: int) -> None:
+        if fd == descriptors.LOST:
+            _logger.warning("a client of the pool '%s' is closed: the worker can open no more files", message.pool)
+            return
         pool = self._pools[message.pool]
         if pool not in self._data_plane.pools:
             _logger.warning("a client of the pool '%s' is closed, which is not served any more", message.pool)
@@ -99,4 +102,5 @@ class Taker:
         self._data_plane.loop.forget_channel(self._channel)
         self._socket.close()
         while self._descriptors:
-            os.close(self._descriptors.popleft())
+            if (descriptor := self._descriptors.popleft()) != descriptors.LOST:
+                os.close(descriptor)

@@ -102,7 +102,15 @@ class Control:
         return list(self._stream.feed(data))
 
     def take_descriptors(self, number: int) -> list[int]:
-        """Return the next descriptors: those of the oldest message whose descriptors were not taken yet."""
+        """Return the next descriptors: those of the oldest message whose descriptors were not taken yet.
+
+        Raises ValueError if some were dropped on the way; then all are closed.
+        """
+        if descriptors.LOST in self._descriptors:
+            while self._descriptors:
+                if (each := self._descriptors.popleft()) != descriptors.LOST:
+                    os.close(each)
+            raise ValueError("a worker can open no more files: raise the limit (ulimit -n) and restart the proxy")
         return [self._descriptors.popleft() for _ in range(number)]
 
     def send(self, message: ToSupervisor) -> None:
@@ -169,8 +177,7 @@ class Worker:
             case Resolved():
                 self._resolutions.answered(message)
             case Prepare():
-                update = self._prepare(message, message.opened)
-                update.prepare_beside(lambda problem: self._control.send(Prepared(problem)))
+                self._prepare_beside(message)
             case Commit():
                 self._commit()
                 self._control.send(Committed())
@@ -178,13 +185,13 @@ class Worker:
                 self._abandon()
             case HandOver():
                 self._abandon()
-                [descriptor] = self._control.take_descriptors(1)
-                self._giver = Giver(self.data_plane, descriptor, message.number, message.timeout)
-                self._control.send(HandingOver(tuple(pool.clients_seen for pool in self.data_plane.pools)))
+                self._control.send(self._hand_over(message))
             case TakeOver():
                 [descriptor] = self._control.take_descriptors(1)
-                for pool, seen in zip(self.data_plane.pools, message.clients_seen, strict=True):
-                    pool.clients_seen = max(pool.clients_seen, seen)
+                pools = self.data_plane.pools
+                for pool, last, ejected in zip(pools, message.clients_seen, message.ejected, strict=True):
+                    pool.clients_seen = max(pool.clients_seen, last)
+                    pool.take_ejected_over(ejected)
                 self.data_plane.accept(True)
                 self._taker = Taker(self.data_plane, descriptor)
             case SetConfigStatus():
@@ -211,6 +218,30 @@ class Worker:
             self.data_plane, self._served, message.config, message.slots, self._table, self._resolutions
         )
         return self._update
+
+    def _prepare_beside(self, message: Prepare) -> None:
+        """Prepare while clients are served, and answer when that is done or has failed."""
+
+        def answer(problem: str) -> None:
+            self._control.send(Prepared(message.number, problem))
+
+        try:
+            update = self._prepare(message, message.opened)
+        except ValueError as problem:
+            answer(str(problem))
+        else:
+            update.prepare_beside(answer)
+
+    def _hand_over(self, message: HandOver) -> HandingOver:
+        """Begin to hand the clients over, if possible."""
+        try:
+            [descriptor] = self._control.take_descriptors(1)
+        except ValueError as problem:
+            return HandingOver((), (), str(problem))
+        self._giver = Giver(self.data_plane, descriptor, message.number, message.timeout)
+        pools = self.data_plane.pools
+        seen = tuple(pool.clients_seen for pool in pools)
+        return HandingOver(seen, tuple(pool.ejected_servers() for pool in pools))
 
     def _commit(self) -> None:
         """Serve what was prepared."""

@@ -1,6 +1,7 @@
 """Few file descriptors: surplus clients get an error, servers can still be reached, and no server is ejected."""
 
 import resource
+import signal
 from functools import partial
 
 import pytest
@@ -126,3 +127,24 @@ def test_clients_wait_when_there_is_no_descriptor_to_turn_them_away_with(servers
             clients += waiting
             assert {client.ask("GET", "k") for client in clients} == {bulk("1")}
         assert not told(proxy, 100)
+
+
+def test_a_worker_without_descriptors_is_neither_reloaded_nor_replaced(servers: list[RedisServer]) -> None:
+    pool = redis_pool(servers[0])
+    with Proxy(pool, command=with_files(FILES)) as proxy:
+        clients = [proxy.client() for _ in range(FILES - 32 - 1 - 1 - FILES // 20)]
+        for client in clients:
+            assert client.ask("PING") == b"+PONG\r\n"
+        stats = proxy.reload({"alpha": pool, **{f"pool{number}": pool for number in range(38)}})
+        assert stats["last_reload"].startswith("failed: a worker can open no more files: raise the limit (ulimit -n)")
+        # Private connections to the server take the rest.
+        for client in clients:
+            client.send(command("BLPOP", "nothing", "0"))
+        wait_until(lambda: "Too many open files" in proxy.log(), "no descriptor is left")
+        before = proxy.processes()
+        proxy.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: "go on: a worker can open no more files" in proxy.log(), "the upgrade has failed")
+        wait_until(lambda: proxy.processes() == before, "the other worker has ended")
+        proxy.close_clients()
+        assert proxy.client().ask("PING") == b"+PONG\r\n"
+        assert not proxy.reload(redis_pool(servers[0], timeout=4000))["last_reload_failed"]

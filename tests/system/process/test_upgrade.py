@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.ports import free_port
 from harness.proc import descriptors
-from harness.proxy import PROGRAM, Proxy, environment, redis_pool, under_test
+from harness.proxy import PROGRAM, Proxy, environment, keys_of, redis_pool, under_test
 from harness.resp import NULL, OK, array, bulk, command
 from harness.servers import RedisServer
 from harness.waiting import DEADLINE, wait_until
@@ -334,3 +335,22 @@ def test_clients_of_a_former_pool_do_not_come_to_the_pool_that_has_its_name(serv
         former.expect_closed()
         wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
         assert present.ask("GET", "a") == bulk("1")
+
+
+def test_an_ejected_server_stays_ejected_and_returns(server: RedisServer) -> None:
+    other = f"127.0.0.1:{free_port()}"
+    directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": 300}
+    with Proxy(redis_pool(server, other, **directives)) as proxy:
+        client = proxy.client()
+        [key] = keys_of(1, 2)
+        assert client.ask("SET", key, "1") == b"-ERR Connection refused\r\n"
+        assert client.ask("SET", key, "1") == OK
+        process = proxy.processes()
+        proxy.upgrade()
+        wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
+        assert client.ask("GET", key) == bulk("1")
+        assert proxy.pool_stats()["server_ejects"] == 1
+        with RedisServer(port=int(other.rpartition(":")[2])) as returned:
+            wait_until(lambda: client.ask("GET", key) == NULL, "the server has its keys again")
+            assert client.ask("SET", key, "2") == OK
+            assert returned.ask("GET", key) == bulk("2")

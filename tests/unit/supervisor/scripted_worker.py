@@ -18,8 +18,14 @@ from contextlib import suppress
 from twemproxy import log
 from twemproxy.ipc.messages import (
     TO_WORKER,
+    Commit,
+    Committed,
     Drain,
+    HandingOver,
+    HandOver,
     MessageStream,
+    Prepare,
+    Prepared,
     Quiesce,
     Quiesced,
     Ready,
@@ -53,6 +59,8 @@ class _Worker:
         self.obstinate = False
         self.unsettled = False
         self.patience = 0.0
+        self.is_late = False
+        self.late: list[Prepare] = []
         log.configure(start.log)
 
     async def run(self, control: socket.socket) -> None:
@@ -62,7 +70,9 @@ class _Worker:
             await asyncio.start_server(self.client, sock=socket.socket(fileno=descriptor))
             for descriptor in self.descriptors[1:]
         ]
-        self.control.write(encode(Ready()))
+        # A process that is to replace another one is ready when it is told to log everything.
+        if self.start.accepts:
+            self.control.write(encode(Ready()))
         for message in self.early:
             self.hear(message)
         leaving: asyncio.Task[None] | None = None
@@ -96,6 +106,19 @@ class _Worker:
                     self.control.write(encode(Quiesced()))
             case SetLogLevel():
                 log.set_level(message.level)
+                if message.level == 11 and not self.start.accepts:
+                    self.control.write(encode(Ready()))
+            case Prepare():
+                if self.is_late and not self.late:
+                    self.late.append(message)
+                    return
+                for late in self.late:
+                    self.control.write(encode(Prepared(late.number, "this answer is late")))
+                self.control.write(encode(Prepared(message.number)))
+            case Commit():
+                self.control.write(encode(Committed()))
+            case HandOver():
+                self.control.write(encode(HandingOver((0,), ((),))))
             case ReopenLog():
                 with suppress(log.LogError):
                     log.reopen()
@@ -156,6 +179,8 @@ class _Worker:
                 await asyncio.Future()
             case ["never-quiesce"]:
                 self.unsettled = True
+            case ["prepare-late"]:
+                self.is_late = True
             case ["quiesce"]:
                 self.control.write(encode(Quiesced()))
             case ["patience"]:

@@ -316,3 +316,17 @@ def test_idle_it_does_nothing(tmp_path: Path) -> None:
 
         # The last wakeups are for the end of the statistics reader and of the lookup thread.
         wait_until(sleeps_through, "it does not wake up any more")
+
+
+def test_a_late_answer_to_a_reload_is_not_the_answer_to_the_next_one(tmp_path: Path) -> None:
+    preamble = "import twemproxy.supervisor.served_config as served\nserved.PREPARE_TIME = 0.2\n"
+    with supervised(tmp_path, preamble=preamble) as proxy:
+        proxy.ask("prepare-late")
+        configuration = tmp_path / "nutcracker.yml"
+        configuration.write_text(configuration.read_text() + "  timeout: 100\n")
+        proxy.send_signal(signal.SIGUSR1)
+        proxy.wait_log("a worker has not prepared it within")
+        proxy.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "reload: generation 2" in proxy.log or "is late" in proxy.log, "the reload has ended")
+        assert "reload: generation 2" in proxy.log
+        assert "this answer is late" not in proxy.log
