@@ -43,7 +43,6 @@ from cython.cimports.twemproxy.stats.positions import (
     CLIENT_EOF,
     CLIENT_ERR,
     CURR_CONNECTIONS,
-    TOTAL_CONNECTIONS,
 )
 from cython.cimports.twemproxy.upstream.server import Server
 from cython.cimports.twemproxy.upstream.server_connection import ServerConnection
@@ -122,7 +121,6 @@ class ClientStream(LimitedStream):
         self.check_idleness()
         admission.open += 1
         pool.counters[CLIENT_CONNECTIONS] += 1
-        pool.process_counters[TOTAL_CONNECTIONS] += 1
         pool.process_counters[CURR_CONNECTIONS] += 1
         if self.loop.verbosity >= INFO:
             pool.log.client_opened(self.fd)

@@ -77,6 +77,7 @@ class Listener(Acceptor):
         if self.pool.client_transport is not None:
             transport = self.pool.client_transport(transport)
         self.pool.clients_seen += 1
+        self.pool.process_counters[TOTAL_CONNECTIONS] += 1
         ClientConnection(transport, self.pool.clients_seen, self.pool, self.admission)
         return 0
 

@@ -18,7 +18,7 @@ from cython.cimports.twemproxy.net.timers import NEVER, CallbackTimer
 from cython.cimports.twemproxy.net.transport import PlainTransport
 from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 from cython.cimports.twemproxy.stats.counters import CounterTable
-from cython.cimports.twemproxy.stats.positions import CLIENT_ERR, TOTAL_CONNECTIONS
+from cython.cimports.twemproxy.stats.positions import CLIENT_ERR
 from cython.cimports.twemproxy.upstream.server_pool import ServerPool
 
 from twemproxy.downstream.handover import adopt
@@ -142,7 +142,6 @@ class DataPlane:
         """Go on with a client that another process has handed over. ``state``: see ``downstream.handover``."""
         client: ClientConnection
         client = ClientConnection(PlainTransport(fd), state["number"], pool, self.admission)
-        pool.process_counters[TOTAL_CONNECTIONS] -= 1
         adopt(client, state)
 
     def accept(self, accepts: bool) -> None:
