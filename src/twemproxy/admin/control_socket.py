@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from twemproxy import log
+from twemproxy.admin.pausing import PAUSE_INTERVAL, let_wait
 from twemproxy.ipc.control import LONGEST_REQUEST, Answer, Refused, Request, encode, request_decoder
 
 REQUEST_TIME: Final = 10.0
@@ -25,18 +26,45 @@ class ControlSocket:
         self._answer = answer
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
+        self._listening: socket.socket | None = None
 
     async def open(self, listening: socket.socket) -> None:
-        """Answer on this listening socket, which belongs to the control socket from now on."""
-        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=LONGEST_REQUEST)
+        """Answer on this listening socket, which the caller closes after ``close``."""
+        self._listening = listening
+        await self.resume()
+
+    async def pause(self, seconds: float, connection: int) -> None:
+        """Let new connections wait, and return when all have answers but the one with this descriptor.
+
+        It returns after ``seconds`` at most.
+        """
+        if self._server is not None:
+            await let_wait(self._server)
+        self._stop_accepting()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(each.get_extra_info("socket").fileno() != connection for each in self._connections):
+                    await asyncio.sleep(PAUSE_INTERVAL)
+
+    async def resume(self) -> None:
+        """Accept connections again, unless the control socket is closed."""
+        if self._listening is not None:
+            # asyncio closes the socket with the server.
+            self._server = await asyncio.start_unix_server(
+                self._serve, sock=self._listening.dup(), limit=LONGEST_REQUEST
+            )
 
     def close(self) -> None:
         """Stop accepting connections, and close those that have no answer yet."""
+        self._listening = None
+        self._stop_accepting()
+        for writer in self._connections:
+            writer.close()
+
+    def _stop_accepting(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for writer in self._connections:
-            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)

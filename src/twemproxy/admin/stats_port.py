@@ -9,9 +9,11 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, cast
 
 from twemproxy import log
+from twemproxy.admin.pausing import PAUSE_INTERVAL, let_wait
 
 REQUEST_TIME: Final = 0.05
 """Seconds that a reader has to send a request line. After this time, it gets nutcracker's document."""
@@ -152,20 +154,43 @@ class StatsPort:
         self._unsent = 0
         self._warn_at = 0.0
         self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
 
     async def open(self, listening: socket.socket) -> None:
-        """Serve readers on this listening socket, which belongs to the port from now on."""
-        loop = asyncio.get_running_loop()
-        # asyncio accepts up to ``backlog`` connections in one turn.
-        self._server = await loop.create_server(lambda: _Reader(self), sock=listening, backlog=MOST_READERS)
+        """Serve readers on this listening socket, which the caller closes after ``close``."""
+        self._listening = listening
+        await self.resume()
+
+    async def pause(self, seconds: float) -> None:
+        """Let new readers wait, and return when the present ones have their documents, after ``seconds`` at most."""
+        if self._server is not None:
+            await let_wait(self._server)
+        self._stop_accepting()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._waiting:
+                    await asyncio.sleep(PAUSE_INTERVAL)
+
+    async def resume(self) -> None:
+        """Serve readers again, unless the port is closed."""
+        if self._listening is not None:
+            loop = asyncio.get_running_loop()
+            # asyncio accepts up to ``backlog`` connections in one turn, and closes the socket with the server.
+            self._server = await loop.create_server(
+                lambda: _Reader(self), sock=self._listening.dup(), backlog=MOST_READERS
+            )
 
     def close(self) -> None:
         """Stop accepting readers, and close all connections."""
+        self._listening = None
+        self._stop_accepting()
+        for reader in (*self._waiting, *self._served):
+            reader.drop()
+
+    def _stop_accepting(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for reader in (*self._waiting, *self._served):
-            reader.drop()
 
     # --- for readers -----------------------------------------------------------------------------------------
 

@@ -59,6 +59,8 @@ SETTLING_INTERVAL: Final = 0.02
 LEAST_NOTICE: Final = 1
 """Seconds within which clients are told to connect again when there is no ``drain_delay``."""
 
+PAUSE_TIME: Final = 1.0
+"""Seconds for which an upgrade waits, at most, for readers of the statistics, and for sub-commands."""
 TURNS_OF_SIGNALS: Final = 5
 """Turns of the event loop after which each signal that has arrived was handled."""
 STARTS: Final = "the proxy starts"
@@ -123,6 +125,7 @@ class Supervisor:
         self._inheritance = inheritance
         self._early = early
         self._stats_listener: Listener | None = None
+        self._stats_port: StatsPort | None = None
         self._control_listener: Listener | None = None
         self._control: ControlSocket | None = None
         self._options = options
@@ -189,6 +192,7 @@ class Supervisor:
         with ExitStack() as doors:
             doors.callback(stats_listener.close)
             await stats_port.open(stats_listener.socket)
+            self._stats_port = stats_port
             doors.callback(stats_port.close)
             served.listeners.open(config)
             for address in served.listeners.unused():
@@ -276,6 +280,7 @@ class Supervisor:
             async with served.changing:
                 await self._wait_settled()
                 await check(self._bequeath(served, stats, -1), native)
+                await self._pause_ports(answer_to)
                 await self._wait_settled()
                 # Signals that have arrived by now are handled here, those that arrive later by the other version.
                 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -288,6 +293,22 @@ class Supervisor:
         finally:
             self._upgrading -= 1
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            await self._resume_ports()
+
+    async def _pause_ports(self, answer_to: int) -> None:
+        """Let readers of the statistics and sub-commands wait for the other version; those that are here get answers.
+
+        ``answer_to``: see ``_upgrade``.
+        """
+        if self._stats_port is not None:
+            await self._stats_port.pause(PAUSE_TIME)
+        if self._control is not None:
+            await self._control.pause(PAUSE_TIME, answer_to)
+
+    async def _resume_ports(self) -> None:
+        for port in (self._stats_port, self._control):
+            if port is not None:
+                await port.resume()
 
     async def _wait_settled(self) -> None:
         """Wait until each worker is ready, and none is being replaced. Raises UpgradeFailed if that takes too long."""

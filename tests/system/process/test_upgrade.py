@@ -5,9 +5,11 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -17,6 +19,7 @@ from harness.proxy import PROGRAM, Proxy, environment, keys_of, redis_pool, unde
 from harness.resp import NULL, OK, array, bulk, command
 from harness.servers import RedisServer
 from harness.waiting import DEADLINE, wait_until
+from twemproxy.commands.control import describe
 from twemproxy.demo.processes import Process
 
 
@@ -354,3 +357,34 @@ def test_an_ejected_server_stays_ejected_and_returns(server: RedisServer) -> Non
             wait_until(lambda: client.ask("GET", key) == NULL, "the server has its keys again")
             assert client.ask("SET", key, "2") == OK
             assert returned.ask("GET", key) == bulk("2")
+
+
+def test_readers_of_the_statistics_and_sub_commands_get_answers_during_upgrades(server: RedisServer) -> None:
+    with Proxy(redis_pool(server)) as proxy, ThreadPoolExecutor(2) as threads:
+        ended = Event()
+
+        def read() -> None:
+            before = 0
+            while not ended.is_set():
+                total = proxy.stats()["total_connections"]
+                assert total >= before
+                before = total
+
+        def ask() -> None:
+            while not ended.is_set():
+                assert describe(str(proxy.control_socket)).pid == proxy.process.pid
+
+        asking = [threads.submit(read), threads.submit(ask)]
+        try:
+            for _ in range(3):
+                process = proxy.processes()
+                with ExitStack() as held:
+                    clients = [held.enter_context(proxy.client()) for _ in range(50)]
+                    for client in clients:
+                        assert client.ask("PING") == b"+PONG\r\n"
+                    proxy.upgrade()
+                    wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")  # noqa: B023
+        finally:
+            ended.set()
+        for each in asking:
+            each.result()

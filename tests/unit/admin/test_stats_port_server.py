@@ -25,13 +25,13 @@ Port = tuple[str, int]
 async def serving(document: Callable[[], bytes]) -> AsyncIterator[Port]:
     """A statistics port on loopback; its full document is FULL."""
     port = StatsPort(lambda full: FULL if full else document())
-    listening = socket.create_server(("127.0.0.1", 0))
-    address: Port = listening.getsockname()
-    await port.open(listening)
-    try:
-        yield address
-    finally:
-        port.close()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address: Port = listening.getsockname()
+        await port.open(listening)
+        try:
+            yield address
+        finally:
+            port.close()
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -300,5 +300,33 @@ def test_after_close_nobody_is_served() -> None:
             assert await read(address) == DOCUMENT
         with pytest.raises(ConnectionRefusedError):
             await read(address)
+
+    run(scenario)
+
+
+def test_readers_wait_during_a_pause() -> None:
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = StatsPort(lambda full: FULL if full else b"short\n")
+            await port.open(listening)
+            address: Port = listening.getsockname()
+            present, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET /st")
+            # The port has accepted this one before the next.
+            assert await read(address, b"\n") == b"short\n"
+            await port.pause(30)
+            assert await present.read() == b"short\n"
+            writer.close()
+            waiting = asyncio.create_task(read(address, b"GET /stats.json\n"))
+            await asyncio.sleep(0)
+            await port.pause(0)
+            assert not waiting.done()
+            await port.resume()
+            assert await waiting == FULL
+            port.close()
+            await port.resume()
+            listening.close()
+            with pytest.raises(ConnectionRefusedError):
+                await read(address)
 
     run(scenario)
