@@ -47,6 +47,7 @@ class ServiceManager:
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         """Read the environment."""
         self._path = environment.get("NOTIFY_SOCKET", "")
+        self._is_stopping = False
         self.watchdog_interval = 0.0
         """Seconds between two calls of ``alive``; 0: the manager does not want them."""
         wanted = environment.get("WATCHDOG_USEC", "")
@@ -54,15 +55,21 @@ class ServiceManager:
             self.watchdog_interval = int(wanted) / 2 / 1_000_000
 
     def ready(self) -> None:
-        """The proxy accepts clients; also after a reload. Its process id may be another one than the started one's."""
-        self._tell("READY=1", f"MAINPID={os.getpid()}", "STATUS=serves clients")
+        """The proxy accepts clients; also after a reload. Its process id may be another one than the started one's.
+
+        Once the proxy stops, the manager is not told of reloads any more.
+        """
+        if not self._is_stopping:
+            self._tell("READY=1", f"MAINPID={os.getpid()}", "STATUS=serves clients")
 
     def reloading(self) -> None:
         """A reload begins; ``ready`` ends it, whether it has succeeded or not."""
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        if not self._is_stopping:
+            self._tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
         """The proxy finishes the requests in flight and ends."""
+        self._is_stopping = True
         self._tell("STOPPING=1", "STATUS=finishes requests and stops")
 
     def alive(self) -> None:

@@ -6,7 +6,8 @@ import socket
 import time
 from pathlib import Path
 
-from supervised import Client, Supervised, configure, mode_of, read_to_end, supervised
+import pytest
+from supervised import GRACE, Client, Supervised, configure, mode_of, read_to_end, supervised
 
 from harness.proc import descriptors, is_alive, process_tree
 from harness.waiting import wait_until
@@ -330,3 +331,28 @@ def test_a_late_answer_to_a_reload_is_not_the_answer_to_the_next_one(tmp_path: P
         wait_until(lambda: "reload: generation 2" in proxy.log or "is late" in proxy.log, "the reload has ended")
         assert "reload: generation 2" in proxy.log
         assert "this answer is late" not in proxy.log
+
+
+def test_a_reload_that_a_stop_ends_does_not_tell_the_manager_that_the_proxy_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(GRACE)
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        proxy = Supervised(tmp_path)
+        proxy.wait_ready()
+        assert manager.recv(4096).startswith(b"READY=1")
+        # The worker does not answer, so the reload is under way.
+        proxy.ask("prepare-late")
+        configuration = tmp_path / "nutcracker.yml"
+        configuration.write_text(configuration.read_text() + "  timeout: 100\n")
+        proxy.send_signal(signal.SIGUSR1)
+        assert manager.recv(4096).startswith(b"RELOADING=1")
+        proxy.send_signal(signal.SIGTERM)
+        assert proxy.end() == (0, "")
+        assert manager.recv(4096).startswith(b"STOPPING=1")
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            manager.recv(4096)
+        assert "Traceback" not in proxy.log
