@@ -60,6 +60,9 @@ class EarlyWorker:
 
     def __init__(self, program: WorkerProgram) -> None:
         """Start worker 1. Raises OSError."""
+        # The worker ignores them from its first instruction, as this process does from now on.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_IGN)
         self.control, theirs = socket.socketpair()
         with theirs:
             try:
