@@ -278,6 +278,8 @@ class Supervisor:
         self._upgrading += 1
         try:
             async with served.changing:
+                # The other version opens the log, and ends if it cannot.
+                log.reopen()
                 await self._wait_settled()
                 await check(self._bequeath(served, stats, -1), native)
                 await self._pause_ports(answer_to)
@@ -287,7 +289,7 @@ class Supervisor:
                 for _ in range(TURNS_OF_SIGNALS):
                     await asyncio.sleep(0)
                 execute(self._bequeath(served, stats, answer_to), native)
-        except UpgradeFailed as error:
+        except (UpgradeFailed, log.LogError) as error:
             _logger.error("upgrade failed, the running version goes on: %s", error)
             return str(error)
         finally:

@@ -388,3 +388,18 @@ def test_readers_of_the_statistics_and_sub_commands_get_answers_during_upgrades(
             ended.set()
         for each in asking:
             each.result()
+
+
+def test_a_log_that_cannot_be_opened_again_changes_nothing(server: RedisServer, tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    with Proxy(redis_pool(server), "-o", str(folder / "nutcracker.log")) as proxy:
+        client = proxy.client()
+        assert client.ask("PING") == b"+PONG\r\n"
+        folder.rename(tmp_path / "elsewhere")
+        before = proxy.processes()
+        done = run_upgrade(proxy)
+        assert done.returncode == 1
+        assert f"opening log file '{folder}/nutcracker.log' failed: No such file or directory" in done.stderr
+        assert proxy.processes() == before
+        assert client.ask("PING") == b"+PONG\r\n"
