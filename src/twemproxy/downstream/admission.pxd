@@ -4,6 +4,7 @@ from twemproxy.proxy.memory_limit cimport MemoryLimit
 cdef class Admission:
     cdef readonly int open
     cdef readonly int limit
+    cdef public int awaited
     cdef int spare
     cdef MemoryLimit memory
 

@@ -14,7 +14,8 @@ from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 @cython.final
 @cython.cclass
 class Admission:
-    """The number of a worker's clients, of all pools, and its limit; ``limit``: 0 for none.
+    """The number of a worker's clients, of all pools, and its limit; ``limit``: 0 for none. ``awaited``: the clients
+    that another process is about to hand over, which count for the limit.
 
     ``memory``: the limit of memory for all clients. ``spare``: a reserved descriptor, -1 without one; it makes it
     possible to refuse a client when descriptors have run out.

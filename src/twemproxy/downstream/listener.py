@@ -69,7 +69,7 @@ class Listener(Acceptor):
         transport: Transport
         own_limit: cython.ulonglong = self.pool.config.client_connections
         self.failing = False
-        if (self.admission.limit > 0 and self.admission.open >= self.admission.limit) or (
+        if (self.admission.limit > 0 and self.admission.open + self.admission.awaited >= self.admission.limit) or (
             own_limit > 0 and self.pool.counters[CLIENT_CONNECTIONS] >= own_limit
         ):
             return self.turn_away(fd)

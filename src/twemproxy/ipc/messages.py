@@ -131,8 +131,9 @@ class TakeOver(msgspec.Struct, frozen=True, tag=True):
     """Accept clients, and take those over that come from another worker."""
 
     clients_seen: tuple[int, ...]
-    """As in ``HandingOver``, and so is ``ejected``."""
+    """As in ``HandingOver``, and so are the others."""
     ejected: tuple[tuple[str, ...], ...]
+    clients: int
 
 
 class SetLogLevel(msgspec.Struct, frozen=True, tag=True):
@@ -204,6 +205,8 @@ class HandingOver(msgspec.Struct, frozen=True, tag=True):
     """Of each pool, in the order of the configuration, the number of its last client."""
     ejected: tuple[tuple[str, ...], ...]
     """Of each pool, the names of its ejected servers."""
+    clients: int
+    """The number of its clients."""
     problem: str = ""
     """Why the worker hands nothing over and goes on as before; empty: it hands over."""
 

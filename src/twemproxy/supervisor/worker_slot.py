@@ -239,9 +239,9 @@ class WorkerSlot:
                 _logger.warning("worker %d does not hand its clients over and is killed", former.pid)
                 former.kill()
                 pools = len(self._start()[0].config.pools)
-                answer = HandingOver((CLIENTS_ASSUMED,) * pools, ((),) * pools)
+                answer = HandingOver((CLIENTS_ASSUMED,) * pools, ((),) * pools, 0)
             if not answer.problem:
-                process.send(TakeOver(answer.clients_seen, answer.ejected), [taking.fileno()])
+                process.send(TakeOver(answer.clients_seen, answer.ejected, answer.clients), [taking.fileno()])
             return answer.problem
 
     def _discard_next(self, memory: CounterMemory) -> None:

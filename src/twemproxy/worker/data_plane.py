@@ -142,7 +142,12 @@ class DataPlane:
         """Go on with a client that another process has handed over. ``state``: see ``downstream.handover``."""
         client: ClientConnection
         client = ClientConnection(PlainTransport(fd), state["number"], pool, self.admission)
+        self.admission.awaited = max(self.admission.awaited - 1, 0)
         adopt(client, state)
+
+    def await_clients(self, number: int) -> None:
+        """Another process is about to hand over so many clients, which count for the limit."""
+        self.admission.awaited = number
 
     def accept(self, accepts: bool) -> None:
         """Accept clients from now on, or do not until the next call."""

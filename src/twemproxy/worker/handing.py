@@ -99,6 +99,7 @@ class Taker:
 
     def _end(self) -> None:
         """All clients have come, or the giving worker is gone."""
+        self._data_plane.await_clients(0)
         self._data_plane.loop.forget_channel(self._channel)
         self._socket.close()
         while self._descriptors:

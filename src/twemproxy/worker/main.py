@@ -192,6 +192,7 @@ class Worker:
                 for pool, last, ejected in zip(pools, message.clients_seen, message.ejected, strict=True):
                     pool.clients_seen = max(pool.clients_seen, last)
                     pool.take_ejected_over(ejected)
+                self.data_plane.await_clients(message.clients)
                 self.data_plane.accept(True)
                 self._taker = Taker(self.data_plane, descriptor)
             case SetConfigStatus():
@@ -237,11 +238,12 @@ class Worker:
         try:
             [descriptor] = self._control.take_descriptors(1)
         except ValueError as problem:
-            return HandingOver((), (), str(problem))
+            return HandingOver((), (), 0, str(problem))
         self._giver = Giver(self.data_plane, descriptor, message.number, message.timeout)
         pools = self.data_plane.pools
         seen = tuple(pool.clients_seen for pool in pools)
-        return HandingOver(seen, tuple(pool.ejected_servers() for pool in pools))
+        clients = len(self.data_plane.clients())
+        return HandingOver(seen, tuple(pool.ejected_servers() for pool in pools), clients)
 
     def _commit(self) -> None:
         """Serve what was prepared."""

@@ -148,3 +148,28 @@ def test_a_worker_without_descriptors_is_neither_reloaded_nor_replaced(servers: 
         proxy.close_clients()
         assert proxy.client().ask("PING") == b"+PONG\r\n"
         assert not proxy.reload(redis_pool(servers[0], timeout=4000))["last_reload_failed"]
+
+
+def test_clients_that_are_handed_over_have_their_places(servers: list[RedisServer]) -> None:
+    refusal, greeting = f"-ERR {TOO_MANY}\r\n".encode(), b"+PONG\r\n"
+    with Proxy(redis_pool(servers[0]), command=with_files(FILES)) as proxy:
+        clients = crowd(proxy, refusal, command("PING"), greeting)
+        for client in clients[:10]:
+            client.send(command("BLPOP", "waiting", "0"))
+        wait_until(lambda: b"blocked_clients:10" in servers[0].ask("INFO", "clients"), "clients are blocked")
+        before = proxy.processes()
+        proxy.upgrade()
+        # More clients than the worker has places for; some clients are not handed over yet.
+        for _ in range(len(clients)):
+            with proxy.client() as client:
+                assert client.read_to_end() == refusal
+        for _ in range(10):
+            assert servers[0].ask("RPUSH", "waiting", "x") == integer(1)
+        for client in clients[:10]:
+            client.expect(array(bulk("waiting"), bulk("x")))
+        for client in clients:
+            assert client.ask("PING") == greeting
+        wait_until(lambda: len(proxy.processes()) == 2 and proxy.processes() != before, "the former worker has ended")
+        clients.pop().close()
+        proxy.wait_stats(lambda pool: pool["client_connections"] == len(clients), "the client is gone")
+        assert proxy.client().ask("PING") == greeting
