@@ -168,7 +168,7 @@ class WorkerSlot:
             )
         except OSError as error:
             return f"the listening sockets cannot be passed to a worker: {error.strerror}"
-        return "a worker has exited" if answer is None else answer.problem
+        return "a worker has exited meanwhile: try again, the log has the reason" if answer is None else answer.problem
 
     async def commit(self) -> None:
         """Have the process serve what it has prepared; returns when it does, or has exited.
