@@ -103,6 +103,10 @@ class InProcess:
             wait([result], timeout=0.05)
         return result.result(0)
 
+    def has_ended(self) -> bool:
+        """Whether ``run`` of the data plane has returned."""
+        return not self._thread.is_alive()
+
     def later(self, function: Callable[[], Any]) -> None:
         """Have a function called in the thread of the data plane, in a later turn."""
         self._calls.put((function, Future()))

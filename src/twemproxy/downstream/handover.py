@@ -74,6 +74,12 @@ class HandOver:
         return client.session is None or client.session.can_move
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def is_acknowledged(self) -> cython.bint:
+        """Whether the other process has taken all clients that were given, or is gone."""
+        return self.window >= MOST_UNACKNOWLEDGED
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def forget(self, client: ClientConnection) -> cython.int:
         """The client is closed or given away."""
@@ -115,6 +121,7 @@ class HandOver:
         """Hand over no more clients: those that are still here go on."""
         client: ClientConnection
         self.timer.cancel()
+        self.window = MOST_UNACKNOWLEDGED
         self.ready.clear()
         for client in list(self.staying):
             client.handover = None

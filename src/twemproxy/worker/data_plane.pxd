@@ -24,3 +24,6 @@ cdef class DataPlane:
     cdef HandOver handing_over
     cdef Drain drain_state
     cdef Announcement announcement
+
+
+    cdef bint may_end(self) noexcept

@@ -226,9 +226,15 @@ class DataPlane:
                 found.append(client)
         return found
 
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def may_end(self) -> cython.bint:
+        """Whether ``run`` returns when no client is left."""
+        return self.draining or (self.handing_over is not None and self.handing_over.is_acknowledged())
+
     def run(self) -> None:
         """Serve until a drain or a hand-over is complete."""
-        while not ((self.draining or self.handing_over is not None) and self.admission.open == 0):
+        while not (self.may_end() and self.admission.open == 0):
             self.loop.run_once()
             if self.loop.blocks.allocated > 0 and self.trimming.at == NEVER:
                 self.trimming.arm(self.loop.now + TRIM_INTERVAL)

@@ -226,6 +226,18 @@ def test_no_more_clients_than_are_acknowledged(pair: Pair) -> None:
     pair.wait(0, 100)
 
 
+def test_it_ends_when_the_other_process_has_its_last_client(pair: Pair) -> None:
+    assert pair.old.client().ask("PING") == b"+PONG\r\n"
+    pair.acknowledges = False
+    pair.begin()
+    wait_until(lambda: len(pair.new.call(pair.new.data_plane.clients)) == 1, "the client has moved")
+    # A turn later it still runs, because the client might be on its way.
+    pair.old.call(lambda: None)
+    assert not pair.old.has_ended()
+    pair.old.later(lambda: pair.handover.acknowledged(1))
+    wait_until(pair.old.has_ended, "the other process has it")
+
+
 def test_the_other_process_is_gone(pair: Pair) -> None:
     client = pair.old.client()
     assert client.ask("PING") == b"+PONG\r\n"
