@@ -204,7 +204,7 @@ class WorkerSlot:
         try:
             process, problem = await self._start_ready(memory)
             if process is not None and self._process is former and not self._draining.is_set():
-                problem = await self._connect(former, process)
+                problem = await self._connect(former, process, patience)
             else:
                 problem = problem or "the worker to replace has ended"
         except OSError as error:
@@ -223,10 +223,10 @@ class WorkerSlot:
         loop.call_later(patience, self._ask_to_leave, former, Drain(0, 0))
         return ""
 
-    async def _connect(self, former: WorkerProcess, process: WorkerProcess) -> str:
+    async def _connect(self, former: WorkerProcess, process: WorkerProcess, patience: float) -> str:
         """Have ``former`` hand its clients over to ``process``; returns why it does not, empty if it does.
 
-        Raises OSError.
+        ``patience``: see ``replace``. Raises OSError.
         """
         giving, taking = socket.socketpair()
         with giving, taking:

@@ -15,10 +15,10 @@ from harness.proc import is_alive, process_tree
 from twemproxy.config.loading import load
 from twemproxy.config.options import Options
 from twemproxy.ipc.messages import SetLogLevel
+from twemproxy.supervisor.early_worker import WorkerProgram
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.served_config import ServedConfig
 from twemproxy.supervisor.service_manager import ServiceManager
-from twemproxy.supervisor.worker_process import WorkerProgram
 from twemproxy.supervisor.worker_slot import WorkerSlot
 
 PROGRAM = WorkerProgram(sys.executable, (sys.executable, str(WORKER), "serve"))
