@@ -3,6 +3,8 @@
 Compiled-only. From a client that is handed over no more requests are taken. When all its replies are sent, its
 descriptor and its state go to the other process, with the bytes that were read and not processed. It notices nothing.
 
+A client of a retired pool goes on in the pool that has taken its place, if that has the client's database.
+
 A client keeps what it has at a server: one that waits in a blocking command, is in a transaction or has subscriptions
 goes on as before, and is handed over when it has let go. So does one whose incomplete request is large.
 """
@@ -70,6 +72,10 @@ class HandOver:
         if client.ended or not client.recognized_or_silent() or client.unread_input() > MOST_UNREAD:
             return False
         if client.reserved is not None and client.reserved.has_any():
+            return False
+        if client.pool.successor is not None and not client.pool.successor.has_database(
+            client.begin_session().database
+        ):
             return False
         return client.session is None or client.session.can_move
 

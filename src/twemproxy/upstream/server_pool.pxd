@@ -30,6 +30,7 @@ cdef class ServerPool(ConfiguredPool):
     cdef set unshared
     cdef list removed
     cdef public unsigned int clients_seen
+    cdef public ServerPool successor
     cdef readonly object private
     cdef readonly object subscriptions
     cdef readonly object poll

@@ -100,7 +100,8 @@ class ServerPool(ConfiguredPool):
     ``find_facts()``: returns what INFO says about the configuration; the data plane sets both. ``unshared``: the
     connections that clients do not share. ``removed``: former servers that still have connections.
 
-    ``clients_seen``: the number of its last client.
+    ``clients_seen``: the number of its last client. ``successor``: the pool that has taken the place of this retired
+    one, for a hand-over; otherwise None.
 
     ``request``, ``item``: reused for each request of the pool. ``cursor``: the cursor of clients without an incomplete
     request.
@@ -277,6 +278,12 @@ class ServerPool(ConfiguredPool):
         self.make_connections(server, 0, self.config.server_connections)
         for connection in former:
             connection.leave_address()
+
+    def has_database(self, database: int) -> bool:
+        """Whether clients can use this database."""
+        if self.config.databases == 1:
+            return database == self.config.redis_db
+        return 0 <= database < self.config.databases
 
     def end(self) -> None:
         """The pool has no clients and gets no more: end its connections when they have replies to their requests."""

@@ -117,15 +117,23 @@ class DataPlane:
             self.ending.arm(self.loop.now + END_INTERVAL)
 
     def hand_over(self, give, number: int = 0, timeout: float = 0) -> HandOver:
-        """Accept no more clients, and hand those that are connected over to another process. Clients of retired pools
-        stay, because the other process does not have their pools.
+        """Accept no more clients, and hand those that are connected over to another process.
+
+        The other process does not have the retired pools. Their clients go on in the pool that has taken the place of
+        theirs, if it has the database that they use; the others stay.
 
         ``give``: see ``downstream.handover.HandOver``. ``timeout``: seconds after which ``drain`` closes the clients
         that are still here, 0 if that is not known; those that have not let go after a part of this time are told to
         connect again. ``number``: see ``Codec.moving``. ``run`` returns when no client is left.
         """
         self.close_listeners()
-        moving: list = [client for pool in self.pools for client in self.clients_of(pool)]
+        pool: ServerPool
+        moving: list = [client for each in self.pools for client in self.clients_of(each)]
+        for pool in self.retired:
+            for successor in self.pools:
+                if (successor.config.name, successor.config.redis) == (pool.config.name, pool.config.redis):
+                    pool.successor = successor
+                    moving += self.clients_of(pool)
         self.handing_over = HandOver(self.loop, moving, give)
         if timeout > 0:
             delay: float = GRACE_SHARE * timeout

@@ -165,6 +165,26 @@ def test_after_the_drain_time_those_that_stay_are_closed(server: RedisServer) ->
         assert idle.ask("PING") == b"+PONG\r\n"
 
 
+def test_a_client_of_a_replaced_pool_keeps_its_database(server: RedisServer) -> None:
+    """It goes on in the new pool, if that has the database; otherwise it is closed after the drain time."""
+    server.ask("FLUSHALL")
+    with Proxy(redis_pool(server, databases=8), "--drain-time", "2") as proxy:
+        default, second, sixth = (proxy.client() for _ in range(3))
+        for client, database in ((default, None), (second, 2), (sixth, 6)):
+            if database is not None:
+                assert client.ask("SELECT", database) == OK
+            assert client.ask("SET", "k", f"in {database}") == OK
+        assert not proxy.reload(redis_pool(server, databases=4, redis_db=3))["last_reload_failed"]
+        process = proxy.processes()
+        proxy.upgrade()
+        assert default.ask("GET", "k") == bulk("in None")
+        assert second.ask("GET", "k") == bulk("in 2")
+        sixth.expect_closed()
+        wait_until(lambda: has_one_worker(proxy, process), "the former worker has ended")
+        assert default.ask("GET", "k") == bulk("in None")
+        assert proxy.client().ask("GET", "k") == NULL
+
+
 def test_a_stop_after_an_upgrade(server: RedisServer) -> None:
     with Proxy(redis_pool(server)) as proxy:
         client = proxy.client()
