@@ -384,7 +384,7 @@ class PrivateConnections:
         self._by_address[reserved.address] -= 1
         if not self._by_address[reserved.address]:
             del self._by_address[reserved.address]
-        if not (clean and connection.is_idle()) or connection.is_stale():
+        if not (clean and connection.is_idle()) or connection.is_stale() or self._waits.may_be_unblocked(connection):
             self.in_use -= 1
             self._close(connection)
             return
@@ -493,4 +493,5 @@ class PrivateConnections:
     def _close(self, connection: Connection) -> None:
         connection.abandon()
         self._ids.pop(connection, None)
+        self._waits.forget(connection)
         self._pool.drop(connection)

@@ -96,6 +96,7 @@ class Waits:
         self._free: set[Wait] = set()
         self._later: dict[Wait, None] = {}
         self._unblockers: dict[tuple[Server, Any], list[Any]] = {}
+        self._asked: dict[Connection, int] = {}
         self._timer = pool.timer(self._look_again)
 
     def begin(self, server: Server, connection: Connection, keys: Sequence[bytes], request: Request) -> Wait:
@@ -115,6 +116,14 @@ class Waits:
             if not queue:
                 del self._queues[wait.server, wait.keys[0]]
             self._ask_freed(queue)
+
+    def may_be_unblocked(self, connection: Connection) -> bool:
+        """Whether the server may still get a request of the proxy to end a wait on this connection, whatever it is."""
+        return connection in self._asked
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is closed."""
+        self._asked.pop(connection, None)
 
     def check(self) -> None:
         """Keys may have moved, or servers have left their addresses: take off the requests that are misplaced."""
@@ -156,9 +165,14 @@ class Waits:
         if place not in self._unblockers:
             self._unblockers[place] = [self._pool.open_beside(wait.connection, UNBLOCK_TIME), 0]
         self._unblockers[place][1] += 1
+        self._asked[wait.connection] = self._asked.get(wait.connection, 0) + 1
         self._unblockers[place][0].ask(request, partial(self._unblock_answered, wait, place))
 
     def _unblock_answered(self, wait: Wait, place: tuple[Server, Any], reply: bytes, answered: bool) -> None:
+        if answered and wait.connection in self._asked:
+            self._asked[wait.connection] -= 1
+            if not self._asked[wait.connection]:
+                del self._asked[wait.connection]
         entry = self._unblockers[place]
         entry[1] -= 1
         if not entry[1]:

@@ -388,6 +388,26 @@ def test_a_server_that_has_not_read_the_request_yet(two: dict[str, ScriptedServe
         served(two["other"], client)
 
 
+def test_a_connection_that_may_still_be_unblocked_is_not_used_again(two: dict[str, ScriptedServer]) -> None:
+    """The request to end the wait comes late at the server: it must not end the wait of the next client."""
+    with InProcess(**pool(two, "one")) as proxy:
+        after = pool(two, "one", "other")
+        moves, stays = key_that_moves(proxy, "one", **after), key_that_stays(proxy, "one", **after)
+        client = proxy.client()
+        client.send(command("BLPOP", moves, 0))
+        peer = two["one"].accept()
+        peer.expect(CLIENT_ID + command("BLPOP", moves, 0))
+        peer.send(integer(7))
+        proxy.call(lambda: None)
+        proxy.replace_settings(**after)
+        beside = two["one"].accept()
+        beside.expect(UNBLOCK)
+        peer.send(array(bulk(moves), bulk("x")))
+        client.expect(array(bulk(moves), bulk("x")))
+        client.send(command("BLPOP", stays, 0))
+        two["one"].accept().expect(CLIENT_ID + command("BLPOP", stays, 0))
+
+
 def test_the_error_of_a_client_that_unblocks(two: dict[str, ScriptedServer]) -> None:
     """It came before the proxy's own request to end the wait, so it is for the client."""
     unblocked = error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
