@@ -165,7 +165,8 @@ class RedisServer(ServerProcess):
             connection = self.connect()
             if self.password:
                 assert connection.ask("AUTH", self.password) == b"+OK\r\n"
-            assert connection.ask("SELECT", db) == b"+OK\r\n"
+            # A server that is busy with a script refuses SELECT.
+            assert db == 0 or connection.ask("SELECT", db) == b"+OK\r\n"
             self._asking[db] = connection
         return self._asking[db].ask(*arguments)
 
