@@ -45,7 +45,7 @@ def new_data_plane(config: PoolConfig, codec: Any, statistics: Statistics | None
 def replace_settings(data_plane: Any, config: PoolConfig, slots: PoolSlots) -> None:
     """Replace the settings of the only pool of a data plane; call this in the thread of the data plane."""
     [pool] = data_plane.pools
-    data_plane.update(pool, pool.prepare(config, slots))
+    data_plane.update([(pool, pool.prepare(config, slots))])
 
 
 class InProcess:

@@ -496,7 +496,7 @@ class ClientStream(LimitedStream):
     def release_everything(self) -> cython.int:
         """Close the descriptor, and give up all that the client has."""
         if self.handover is not None:
-            self.handover.forget_closed(self)
+            self.handover.forget(self)
         self.pool.counters[CLIENT_CONNECTIONS] -= 1
         self.pool.process_counters[CURR_CONNECTIONS] -= 1
         self.admission.open -= 1

@@ -14,4 +14,4 @@ cdef class HandOver:
     cpdef int look_at(self, ClientConnection client) except -1
     cdef bint may_pause(self, ClientConnection client) except -1
     cdef bint is_acknowledged(self) noexcept
-    cdef int forget(self, ClientConnection client) except -1
+    cpdef int forget(self, ClientConnection client) except -1

@@ -85,7 +85,7 @@ class HandOver:
         """Whether the other process has taken all clients that were given, or is gone."""
         return self.window >= MOST_UNACKNOWLEDGED
 
-    @cython.cfunc
+    @cython.ccall
     @cython.exceptval(-1, check=False)
     def forget(self, client: ClientConnection) -> cython.int:
         """The client is closed or given away."""
@@ -93,10 +93,6 @@ class HandOver:
         self.ready.pop(client, None)
         client.handover = None
         return 0
-
-    def forget_closed(self, client: ClientConnection) -> None:
-        """As ``forget``."""
-        self.forget(client)
 
     def acknowledged(self, count: int) -> None:
         """The other process has taken ``count`` clients."""

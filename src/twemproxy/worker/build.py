@@ -172,8 +172,7 @@ class Update:
 
         ``sockets``: the descriptors of new listening sockets.
         """
-        for pool, update in self._updates:
-            self._data_plane.update(pool, update)
+        self._data_plane.update(self._updates)
         for pool, former in self._former:
             pool.clients_seen = former.clients_seen
         self._data_plane.serve(self._pools, sockets)

@@ -108,11 +108,13 @@ class DataPlane:
 
     def end_retired(self) -> None:
         """End the retired pools without clients."""
-        pool: ServerPool
-        for pool in list(self.retired):
-            if not self.clients_of(pool):
-                self.retired.remove(pool)
-                pool.end()
+        client: ClientConnection
+        used: set = set()
+        for client in self.clients_among(self.retired):
+            used.add(client.pool)
+        for pool in [pool for pool in self.retired if pool not in used]:
+            self.retired.remove(pool)
+            pool.end()
         if self.retired:
             self.ending.arm(self.loop.now + END_INTERVAL)
 
@@ -128,13 +130,13 @@ class DataPlane:
         """
         self.close_listeners()
         pool: ServerPool
-        moving: list = [client for each in self.pools for client in self.clients_of(each)]
+        leaving: list = list(self.pools)
         for pool in self.retired:
             for successor in self.pools:
                 if (successor.config.name, successor.config.redis) == (pool.config.name, pool.config.redis):
                     pool.successor = successor
-                    moving += self.clients_of(pool)
-        self.handing_over = HandOver(self.loop, moving, give)
+                    leaving.append(pool)
+        self.handing_over = HandOver(self.loop, self.clients_among(leaving), give)
         if timeout > 0:
             delay: float = GRACE_SHARE * timeout
             self.announcement = Announcement(self.loop, self.clients, number, delay, timeout - delay)
@@ -170,11 +172,12 @@ class DataPlane:
             listener.close()
         self.listeners.clear()
 
-    def update(self, pool: ServerPool, update) -> None:
-        """Put an update of a pool in place, see ``ServerPool.commit``."""
+    def update(self, updates: list) -> None:
+        """Put updates of pools in place, see ``ServerPool.commit``. ``updates``: (pool, its update)."""
         client: ClientConnection
-        pool.commit(update)
-        for client in self.clients_of(pool):
+        for pool, update in updates:
+            pool.commit(update)
+        for client in self.clients_among([pool for pool, _ in updates]):
             client.apply_settings()
 
     def find_facts(self) -> dict:
@@ -227,10 +230,15 @@ class DataPlane:
 
     def clients_of(self, pool: ServerPool) -> list:
         """The connected clients of a pool, without those that are closed at the end of the turn."""
+        return self.clients_among([pool])
+
+    def clients_among(self, pools: list) -> list:
+        """The same for several pools, in one pass over all clients."""
         client: ClientConnection
+        wanted: set = set(pools)
         found: list = []
         for client in self.clients():
-            if client.pool is pool and client.state != ABORTED:
+            if client.pool in wanted and client.state != ABORTED:
                 found.append(client)
         return found
 
