@@ -285,6 +285,16 @@ def take(server: ScriptedServer, identity: bytes) -> Connection:
     return peer
 
 
+def move_blocked(proxy: InProcess, two: dict[str, ScriptedServer], identity: bytes) -> tuple[Connection, Connection]:
+    """A client waits at a server, which then is at another address: the client, and its connection at the server."""
+    client = proxy.client()
+    client.send(BLPOP)
+    peer = take(two["one"], identity)
+    proxy.call(lambda: None)
+    proxy.replace_settings(**pool(two, "one=other"))
+    return client, peer
+
+
 def served(server: ScriptedServer, client: Connection) -> None:
     """The server serves the client that has come to it."""
     take(server, integer(9)).send(array(bulk("list"), bulk("x")))
@@ -295,11 +305,7 @@ def served(server: ScriptedServer, client: Connection) -> None:
 def test_a_server_without_ids(two: dict[str, ScriptedServer], end: str) -> None:
     """The proxy closes its side, and asks elsewhere when the connection has ended, or after two seconds."""
     with InProcess(**pool(two, "one")) as proxy:
-        client = proxy.client()
-        client.send(BLPOP)
-        peer = take(two["one"], error("ERR unknown command"))
-        proxy.call(lambda: None)
-        proxy.replace_settings(**pool(two, "one=other"))
+        client, peer = move_blocked(proxy, two, error("ERR unknown command"))
         peer.expect_closed()
         assert not two["other"].has_connection()
         if end == "closes":
@@ -316,11 +322,7 @@ def test_a_reply_during_the_half_close(two: dict[str, ScriptedServer], rest: byt
     """A whole reply is the client's. After a part of one the element may be lost, so the client gets an error."""
     reply = array(bulk("list"), bulk("y"))
     with InProcess(**pool(two, "one")) as proxy:
-        client = proxy.client()
-        client.send(BLPOP)
-        peer = take(two["one"], error("ERR unknown command"))
-        proxy.call(lambda: None)
-        proxy.replace_settings(**pool(two, "one=other"))
+        client, peer = move_blocked(proxy, two, error("ERR unknown command"))
         peer.expect_closed()
         peer.send(reply[: len(reply) - len(rest)])
         peer.close()
@@ -335,11 +337,7 @@ def test_a_reply_during_the_half_close(two: dict[str, ScriptedServer], rest: byt
 )
 def test_a_server_that_does_not_unblock(two: dict[str, ScriptedServer], answer: bytes | None) -> None:
     with InProcess(**pool(two, "one")) as proxy:
-        client = proxy.client()
-        client.send(BLPOP)
-        peer = take(two["one"], integer(7))
-        proxy.call(lambda: None)
-        proxy.replace_settings(**pool(two, "one=other"))
+        client, peer = move_blocked(proxy, two, integer(7))
         beside = two["one"].accept()
         beside.expect(UNBLOCK)
         if answer is None:
@@ -373,11 +371,7 @@ def test_the_id_of_the_connection_is_still_on_its_way(two: dict[str, ScriptedSer
 def test_a_server_that_has_not_read_the_request_yet(two: dict[str, ScriptedServer]) -> None:
     """It is asked to end the wait until it has one to end."""
     with InProcess(**pool(two, "one")) as proxy:
-        client = proxy.client()
-        client.send(BLPOP)
-        peer = take(two["one"], integer(7))
-        proxy.call(lambda: None)
-        proxy.replace_settings(**pool(two, "one=other"))
+        client, peer = move_blocked(proxy, two, integer(7))
         for reply in (integer(0), integer(0), integer(1)):
             beside = two["one"].accept()
             beside.expect(UNBLOCK)
@@ -412,11 +406,7 @@ def test_the_error_of_a_client_that_unblocks(two: dict[str, ScriptedServer]) -> 
     """It came before the proxy's own request to end the wait, so it is for the client."""
     unblocked = error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
     with InProcess(**pool(two, "one")) as proxy:
-        client = proxy.client()
-        client.send(BLPOP)
-        peer = take(two["one"], integer(7))
-        proxy.call(lambda: None)
-        proxy.replace_settings(**pool(two, "one=other"))
+        client, peer = move_blocked(proxy, two, integer(7))
         beside = two["one"].accept()
         beside.expect(UNBLOCK)
         peer.send(unblocked)
@@ -447,11 +437,7 @@ def test_a_request_that_the_server_has_not_got(two: dict[str, ScriptedServer]) -
 def test_a_new_server_that_is_not_reachable(two: dict[str, ScriptedServer]) -> None:
     two["other"].refuse()
     with InProcess(**pool(two, "one")) as proxy:
-        client = proxy.client()
-        client.send(BLPOP)
-        peer = take(two["one"], error("ERR unknown command"))
-        proxy.call(lambda: None)
-        proxy.replace_settings(**pool(two, "one=other"))
+        client, peer = move_blocked(proxy, two, error("ERR unknown command"))
         peer.expect_closed()
         peer.close()
         client.expect(error("ERR Connection refused"))
