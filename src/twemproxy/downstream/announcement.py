@@ -1,6 +1,6 @@
-"""The announcement that connections are about to end: each client that wants to know is told once to connect again.
+"""The announcement that connections are about to end: each client that has asked for it gets one message about it.
 
-Compiled-only. A client that connects, or asks to be told, after the beginning is told, too, while there is time for it.
+Compiled-only. A client that connects or asks later gets the message, too, while there is time for it.
 """
 
 import cython

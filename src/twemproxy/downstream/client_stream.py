@@ -401,7 +401,7 @@ class ClientStream(LimitedStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def apply_settings(self) -> cython.int:
-        """The pool has other settings: without a password, nobody has to authenticate any more."""
+        """The pool has other settings: without a password, clients need not authenticate any more."""
         if self.confined and not self.pool.settings.requires_auth:
             self.confined = self.needs_planning = False
             if self.session is not None:
