@@ -55,6 +55,7 @@ COMPILED = [
     "twemproxy.proxy.pool_settings",
     "twemproxy.downstream.admission",
     "twemproxy.downstream.listener",
+    "twemproxy.downstream.placement",
     "twemproxy.proxy.memory_limit",
     "twemproxy.downstream.discard",
     "twemproxy.downstream.pieced_request",
@@ -131,9 +132,10 @@ def declare_counters():
     catalogue = runpy.run_path("src/twemproxy/stats/catalogue.py")
     lines = ["# Written by setup.py from stats/catalogue.py: change that.", ""]
     for scope in ("process", "pool", "server"):
-        lines += [f"# Of a {scope}.", "cdef enum:"]
-        metrics = catalogue[f"{scope.upper()}_METRICS"]
-        lines += [f"    {metric.name.upper()} = {position}" for position, metric in enumerate(metrics)] + [""]
+        for kind in ("METRICS", "SHARED"):
+            words = catalogue[f"{scope.upper()}_{kind}"]
+            lines += [f"# Of a {scope}, {kind.lower()}.", "cdef enum:"]
+            lines += [f"    {word.name.upper()} = {position}" for position, word in enumerate(words)] + [""]
     header = Path("src/twemproxy/stats/positions.pxd")
     text = "\n".join(lines)
     if not header.exists() or header.read_text() != text:

@@ -23,6 +23,7 @@ _SMALLEST_MBUF: Final = 512
 _LARGEST_MBUF: Final = 16777216
 _SMALLEST_MEMORY: Final = 8 << 20
 _SIZE_REQUIREMENT: Final = "a size in bytes, kb, mb or gb"
+_WORKERS_REQUIREMENT: Final = "a number from 1 to 256, or auto"
 _SIZE_UNITS: Final = {"": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
 
 _USAGE_WIDTH: Final = 68
@@ -80,6 +81,15 @@ def _parse_memory(letter: str, text: str) -> int:
     return size
 
 
+def _parse_workers(letter: str, text: str) -> int:
+    from twemproxy.config.options import worker_count
+
+    count = worker_count(text)
+    if count is None:
+        raise OptionError(f"option -{letter} requires {_WORKERS_REQUIREMENT}")
+    return count
+
+
 class _Argument(NamedTuple):
     """A kind of argument."""
 
@@ -97,6 +107,7 @@ _NUMBER: Final = _Argument("N", "a number", _parse_number)
 _LOG_LEVEL: Final = _Argument("N", "a number", _parse_log_level)
 _PORT: Final = _Argument("N", "a number", _parse_port)
 _MBUF_SIZE: Final = _Argument("N", "a number", _parse_mbuf_size)
+_WORKERS: Final = _Argument("N", _WORKERS_REQUIREMENT, _parse_workers)
 _MEMORY: Final = _Argument("N", _SIZE_REQUIREMENT, _parse_memory)
 
 
@@ -189,6 +200,14 @@ _OPTIONS: Final = (
         _FILE,
         "control socket",
         "control_socket",
+    ),
+    _Option(
+        "w",
+        "workers",
+        "processes that serve clients, auto: as many as processors (default: {})",
+        _WORKERS,
+        "workers",
+        "workers",
     ),
     _Option("W", "watch", "reload the configuration file when it was changed", field="watch"),
     _Option(

@@ -18,7 +18,7 @@ from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.ipc.messages import PoolSlots
 from twemproxy.log import ERR
 from twemproxy.net.event_loop import CallbackChannel
-from twemproxy.stats.counters import CounterTable
+from twemproxy.stats.counters import CounterTable, WorkerTables
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.upstream.server_pool import ring_builder
 from twemproxy.worker.build import codec_of
@@ -34,10 +34,10 @@ def configuration(pool: PoolDirectives) -> PoolConfig:
 def new_data_plane(config: PoolConfig, codec: Any, statistics: Statistics | None = None) -> Any:
     """A data plane with one pool, without listeners. ``statistics``: where its counters are allocated."""
     statistics = statistics or Statistics(Config((config,)))
-    data_plane: Any = DataPlane(ERR, 16384, 100, 0)
-    table = CounterTable(mmap.mmap(-1, statistics.slots.size))
+    tables = WorkerTables(*(CounterTable(mmap.mmap(-1, statistics.slots.size)) for _ in range(2)))
+    data_plane: Any = DataPlane(tables, ERR, 16384, 100, 0)
     slots = statistics.slots_of(config)
-    pool = data_plane.new_pool(config, codec, table, slots, lambda *_: None, ring_builder(config))
+    pool = data_plane.new_pool(config, codec, slots, lambda *_: None, ring_builder(config))
     data_plane.pools.append(pool)
     return data_plane
 
@@ -59,6 +59,7 @@ class InProcess:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
         self.data_plane.serve(self.data_plane.pools, {config.listen.address: self._listener.fileno()})
+        self.data_plane.accept()
         self._clients: list[Connection] = []
         self._calls: SimpleQueue[tuple[Callable[[], object], Future[Any]]] = SimpleQueue()
         self._ours, self._theirs = socket.socketpair()

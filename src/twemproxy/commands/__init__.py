@@ -49,6 +49,14 @@ SUB_COMMANDS = (
         ),
     ),
     SubCommand(
+        "workers",
+        "show or change how many workers a running proxy has",
+        (
+            (0, "it has so many"),
+            (1, "an error: their number is as before, or between that and the new one"),
+        ),
+    ),
+    SubCommand(
         "ready",
         "say whether a running proxy takes clients",
         (

@@ -1,6 +1,19 @@
 """The options of the command line: checked, and completed with defaults."""
 
+from typing import Final
+
 import msgspec
+
+AUTO: Final = "auto"
+"""As many workers as the system gives processors."""
+MOST_WORKERS: Final = 256
+
+
+def worker_count(text: str) -> int | None:
+    """The number of workers of an argument: 1 to MOST_WORKERS, 0 for AUTO; None if it is invalid."""
+    if text == AUTO:
+        return 0
+    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_WORKERS else None
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -29,5 +42,7 @@ class Options(msgspec.Struct, frozen=True):
     """Seconds after SIGTERM or SIGINT for which the proxy goes on as before, but is not ready."""
     watch: bool = False
     """Whether a changed configuration file is served without being told."""
+    workers: int = 1
+    """How many workers serve the clients, 1 to MOST_WORKERS; 0: as many as the system gives processors."""
     max_memory: int = 0
     """Bytes that all workers together hold for traffic before large requests wait; 0: no limit."""

@@ -48,6 +48,7 @@ from cython.cimports.twemproxy.protocol.request import (
 from cython.cimports.twemproxy.stats.positions import (
     CLIENT_EOF,
     CLIENT_ERR,
+    CLIENT_REQUESTS,
 )
 from cython.cimports.twemproxy.upstream.server import Server
 from cython.cimports.twemproxy.upstream.server_connection import ServerConnection
@@ -151,6 +152,8 @@ class ClientConnection(ClientStream):
             elif frame == MALFORMED:
                 self.break_off(codec.malformation(request))
                 return end
+            self.requests += 1
+            self.pool.process_counters[CLIENT_REQUESTS] += 1
             start = stop
         return end
 

@@ -29,6 +29,7 @@ cdef class ClientStream(LimitedStream):
     cdef BlockedRequest blocked
     cdef readonly object session
     cdef unsigned int id
+    cdef unsigned int requests
     cdef int command
     cdef Cursor cursor
     cdef Py_ssize_t discard

@@ -89,6 +89,8 @@ class ClientStream(LimitedStream):
 
     ``notice``: a message that waits for the end of these steps, None without one.
 
+    ``requests``: how many were taken.
+
     ``command``: the row of the client's last command, -1 before the first one and for an unknown command.
 
     ``confined``: the client has yet to authenticate. ``recognized``: its first bytes are not those of another protocol.

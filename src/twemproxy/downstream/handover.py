@@ -20,8 +20,6 @@ from cython.cimports.twemproxy.net.timers import CallbackTimer
 
 # Clients that are described and given per turn of the event loop.
 PIECE = cython.declare(cython.const[cython.int], 32)
-# Clients that were given and are not acknowledged yet.
-MOST_UNACKNOWLEDGED = cython.declare(cython.const[cython.int], 64)
 # Most unprocessed bytes of a client that are handed over; with more, it first completes its request.
 MOST_UNREAD = cython.declare(cython.const[cython.Py_ssize_t], 256 * 1024)
 
@@ -30,19 +28,18 @@ MOST_UNREAD = cython.declare(cython.const[cython.Py_ssize_t], 256 * 1024)
 @cython.cclass
 class HandOver:
     """``staying``: the clients that are still here. ``ready``: those of them that can be given now, in this order.
-    ``window``: how many may be given before an acknowledgement.
+    ``waits``: the other process takes no clients now. ``unsent``: the owner has yet to send some of what was given.
     """
 
     def __init__(self, loop: EventLoop, clients: list, give) -> None:
         """Begin to hand these clients over.
 
-        ``give(fd, pool, state)``: sends a client to the other process; the descriptor is closed afterwards. ``pool``:
-        the client's. ``state``: for ``adopt``. Returns False if the other process is gone: then the clients stay.
+        ``give(fd, pool, state)``: sends a client to another process; the descriptor is closed afterwards. ``pool``: the
+        client's. ``state``: for ``adopt``. Returns False if that is not possible before a call of ``go_on``.
         """
         client: ClientConnection
         self.loop = loop
         self.give = give
-        self.window = MOST_UNACKNOWLEDGED
         self.staying = set(clients)
         self.ready = {}
         self.timer = CallbackTimer(loop.timers, self.give_some)
@@ -54,7 +51,7 @@ class HandOver:
     @cython.exceptval(-1, check=False)
     def look_at(self, client: ClientConnection) -> cython.int:
         """The client may have become ready, or must take no more requests until it is."""
-        if client.state != OPEN or not self.may_pause(client):
+        if self.waits or client.state != OPEN or not self.may_pause(client):
             return 0
         if client.pauses & PAUSED_FOR_HANDOVER == 0:
             client.pause(PAUSED_FOR_HANDOVER)
@@ -79,12 +76,6 @@ class HandOver:
             return False
         return client.session is None or client.session.can_move
 
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def is_acknowledged(self) -> cython.bint:
-        """Whether the other process has taken all clients that were given, or is gone."""
-        return self.window >= MOST_UNACKNOWLEDGED
-
     @cython.ccall
     @cython.exceptval(-1, check=False)
     def forget(self, client: ClientConnection) -> cython.int:
@@ -94,36 +85,49 @@ class HandOver:
         client.handover = None
         return 0
 
-    def acknowledged(self, count: int) -> None:
-        """The other process has taken ``count`` clients."""
-        self.window += count
-        if self.ready:
-            self.timer.arm_by(self.loop.now)
+    def go_on(self) -> None:
+        """The other process can take clients again."""
+        client: ClientConnection
+        if self.waits:
+            self.waits = False
+            for client in list(self.staying):
+                self.look_at(client)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def wait_for_room(self, client: ClientConnection) -> cython.int:
+        """The other process cannot take this client now, nor those that are ready: they go on here in the meantime."""
+        self.waits = True
+        self.ready[client] = None
+        ready: dict = self.ready
+        self.ready = {}
+        for client in ready:
+            client.resume(PAUSED_FOR_HANDOVER)
+        return 0
 
     def give_some(self) -> None:
         """Give ready clients away, up to PIECE of them in this turn."""
         client: ClientConnection
         left: cython.int = PIECE
-        while left > 0 and self.window > 0 and self.ready:
+        while left > 0 and self.ready:
             client = next(iter(self.ready))
             del self.ready[client]
             if client.state != OPEN or not self.may_pause(client) or not is_between_requests(client):
                 continue
             if not self.give(client.fd, client.pool, describe(client)):
-                self.stop()
+                self.wait_for_room(client)
                 return
             self.forget(client)
             client.leave()
             left -= 1
-            self.window -= 1
-        if self.ready and self.window > 0:
+        if self.ready:
             self.timer.arm(self.loop.now)
 
     def stop(self) -> None:
         """Hand over no more clients: those that are still here go on."""
         client: ClientConnection
         self.timer.cancel()
-        self.window = MOST_UNACKNOWLEDGED
+        self.waits = False
         self.ready.clear()
         for client in list(self.staying):
             client.handover = None

@@ -30,7 +30,14 @@ class Upgrade(msgspec.Struct, frozen=True, tag="upgrade"):
     """Go on with the version of the program that is installed now. Only a failure is answered by this version."""
 
 
-Request = Describe | Reload | Upgrade
+class Resize(msgspec.Struct, frozen=True, tag="resize"):
+    """Have another number of workers, or say how many there are."""
+
+    workers: int | None = None
+    """How many there should be; 0: as many as the system gives processors; None: as many as there are."""
+
+
+Request = Describe | Reload | Upgrade | Resize
 
 
 class Served(msgspec.Struct, frozen=True, tag="served"):
@@ -69,7 +76,16 @@ class Upgraded(msgspec.Struct, frozen=True, tag="upgraded"):
     version: str
 
 
-Answer = Served | Reloaded | Upgraded | Refused
+class Resized(msgspec.Struct, frozen=True, tag="resized"):
+    """The answer to ``Resize``."""
+
+    workers: int
+    """How many there are."""
+    auto: bool
+    """Whether their number follows that of the processors."""
+
+
+Answer = Served | Reloaded | Upgraded | Resized | Refused
 
 request_decoder: Final = msgspec.json.Decoder(Request)
 answer_decoder: Final = msgspec.json.Decoder(Answer)

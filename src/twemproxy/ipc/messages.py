@@ -3,9 +3,9 @@
 On the wire, a message is a 4-byte big-endian length and that many bytes of MessagePack. The first message to a worker
 is ``Start``.
 
-Some messages to a worker bring descriptors (SCM_RIGHTS): ``Start`` the memory of the counters, then one listening
-socket per pool, in pool order; ``Prepare`` one listening socket per address of ``opened``; ``HandOver`` and
-``TakeOver`` a socket between two workers, see ``ipc.handover``. They arrive no later than the last byte of their
+Some messages to a worker bring descriptors (SCM_RIGHTS): ``Start`` the memory of the counters and of the table that all
+workers write, the reading end of the worker's inbox, then one listening socket per pool, in pool order; ``Peers`` what
+it says; ``Prepare`` one listening socket per address of ``opened``. They arrive no later than the last byte of their
 message, and in the order of the messages. At most 250 descriptors come with one sendmsg(2), and further ones with the
 next bytes of the same message.
 
@@ -84,6 +84,21 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     """Most bytes that this worker should hold for traffic; 0: no limit."""
     accepts: bool = True
     """Whether the worker accepts clients at once, otherwise when ``TakeOver`` says so."""
+    number: int = 1
+    """The number of the worker, from 1."""
+
+
+class Peers(msgspec.Struct, frozen=True, tag=True):
+    """The other processes of the proxy's workers, instead of those that were there before.
+
+    With the message come the writing ends of the worker's own inbox and of those of ``workers``, the memory of the
+    counters of ``workers``, and that of the counters of each of the ``former`` processes.
+    """
+
+    workers: tuple[int, ...]
+    """The numbers of the other workers."""
+    former: int
+    """How many other processes there are: they hand their clients over, or get those of this process."""
 
 
 class Resolved(msgspec.Struct, frozen=True, tag=True):
@@ -121,6 +136,8 @@ class Abandon(msgspec.Struct, frozen=True, tag=True):
 class HandOver(msgspec.Struct, frozen=True, tag=True):
     """Accept no more clients, answer ``HandingOver``, hand all clients over, and exit when none is left."""
 
+    to: tuple[int, ...]
+    """The workers that take the clients; the own number is that of the process that replaces this one."""
     number: int = 0
     """As in ``Announce``, for clients that cannot be handed over soon."""
     timeout: float = 0
@@ -128,12 +145,15 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
 
 
 class TakeOver(msgspec.Struct, frozen=True, tag=True):
-    """Accept clients, and take those over that come from another worker."""
+    """Accept clients, and take those over that come from the former process of the worker."""
 
-    clients_seen: tuple[int, ...]
-    """As in ``HandingOver``, and so are the others."""
     ejected: tuple[tuple[str, ...], ...]
+    """As in ``HandingOver``; the same for ``clients``."""
     clients: int
+
+
+class TakenOver(msgspec.Struct, frozen=True, tag=True):
+    """The former process has ended: no more clients come from it."""
 
 
 class SetLogLevel(msgspec.Struct, frozen=True, tag=True):
@@ -201,10 +221,8 @@ class Committed(msgspec.Struct, frozen=True, tag=True):
 class HandingOver(msgspec.Struct, frozen=True, tag=True):
     """The answer to ``HandOver``: the worker accepts no more clients."""
 
-    clients_seen: tuple[int, ...]
-    """Of each pool, in the order of the configuration, the number of its last client."""
     ejected: tuple[tuple[str, ...], ...]
-    """Of each pool, the names of its ejected servers."""
+    """Of each pool, in the order of the configuration, the names of its ejected servers."""
     clients: int
     """The number of its clients."""
     problem: str = ""
@@ -224,8 +242,10 @@ ToWorker = (
     | Prepare
     | Commit
     | Abandon
+    | Peers
     | HandOver
     | TakeOver
+    | TakenOver
     | SetConfigStatus
     | SetLogLevel
     | ReopenLog

@@ -12,5 +12,6 @@ cdef class Acceptor(Channel):
     cdef void refuse(self, int fd, bytes reply) noexcept
 
     cdef int on_accepted(self, int fd) except -1
+    cdef int take(self, int fd) except -1
     cdef int on_exhausted(self) except -1
     cdef int on_failed(self, int error) except -1

@@ -87,6 +87,12 @@ class Acceptor(Channel):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def on_accepted(self, fd: cython.int) -> cython.int:
+        """A connection was accepted: pass its descriptor to ``take`` or to another process."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take(self, fd: cython.int) -> cython.int:
         """Take over an accepted descriptor: pass it to ``prepare`` or ``refuse``."""
         raise NotImplementedError
 

@@ -66,6 +66,7 @@ cdef class EventLoop:
     cdef object on_defect
 
     cdef int watch(self, Channel channel, uint32_t interest) except -1
+    cdef int watch_shared(self, Channel channel) except -1
     cdef int forget(self, Channel channel) except -1
     cdef int read_again(self, Channel channel) except -1
     cdef int read_buffered(self) except -1

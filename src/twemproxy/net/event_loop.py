@@ -18,7 +18,7 @@ from cython.cimports.cpython.ref import PyObject
 from cython.cimports.libc.stdint import int64_t, uint32_t
 from cython.cimports.twemproxy.net.block import BlockPool
 from cython.cimports.twemproxy.net.clock import Clock, nanoseconds
-from cython.cimports.twemproxy.net.poller import READABLE, Poller
+from cython.cimports.twemproxy.net.poller import EXCLUSIVE, READABLE, WRITABLE, Poller
 from cython.cimports.twemproxy.net.timers import NEVER, Timer, TimerWheel
 
 # Nanoseconds of slow work: of one channel at a time, and of all channels in each of the two parts of a turn.
@@ -111,7 +111,7 @@ class ChannelTimer(Timer):
 @cython.final
 @cython.cclass
 class CallbackChannel(Channel):
-    """A descriptor of the control plane; ``callback`` is called when the descriptor is readable."""
+    """A descriptor of the control plane; ``callback`` is called when the descriptor is ready."""
 
     def __init__(self, fd: int, callback) -> None:
         self.fd = fd
@@ -163,6 +163,18 @@ class EventLoop:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def watch_shared(self, channel: Channel) -> cython.int:
+        """Watch ``channel`` for input that any of several processes can take: an event wakes the one that waits and
+        called this function first. The only way to change what the channel waits for is ``forget``.
+        """
+        self.forget(channel)
+        self.poller.add(channel.fd, READABLE | EXCLUSIVE, cython.cast(cython.p_void, channel))
+        self.channels.add(channel)
+        channel.interest = READABLE
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def forget(self, channel: Channel) -> cython.int:
         """Stop watching ``channel``; its events in the current batch are dropped."""
         if channel not in self.channels:
@@ -175,6 +187,10 @@ class EventLoop:
     def watch_reads(self, channel: Channel) -> None:
         """Watch a channel of the control plane for input."""
         self.watch(channel, READABLE)
+
+    def watch_writes(self, channel: Channel) -> None:
+        """Watch a channel of the control plane for room for output."""
+        self.watch(channel, WRITABLE)
 
     def forget_channel(self, channel: Channel) -> None:
         """Stop watching a channel of the control plane."""

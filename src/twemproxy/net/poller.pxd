@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t
 
-from twemproxy.libc.epoll cimport EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll_event
+from twemproxy.libc.epoll cimport EPOLLERR, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll_event
 
 
 # Events of a descriptor, a mask. The values are those of epoll(7), so that they need no translation.
@@ -9,6 +9,7 @@ cdef enum Events:
     WRITABLE = EPOLLOUT
     PEER_CLOSED = EPOLLRDHUP            # the peer has closed its side of the connection
     BROKEN = EPOLLERR | EPOLLHUP        # an error, or both sides are closed; reported without being asked for
+    EXCLUSIVE = EPOLLEXCLUSIVE          # of several processes that wait for the descriptor, one is woken
 
 
 cdef class Poller:

@@ -27,6 +27,10 @@ PROCESS_METRICS = (
         added=True,
     ),
     Metric("memory_waiting", "gauge", "clients from which nothing is read now because of --max-memory", added=True),
+    Metric("workers", "gauge", "workers that accept clients", added=True),
+    Metric("client_requests", "counter", "requests of clients, also those that the proxy answers itself", added=True),
+    Metric("recent_requests", "gauge", "requests of clients in about the last second", added=True),
+    Metric("recent_clients", "gauge", "clients accepted in about the last second", added=True),
     Metric("memory_waits", "counter", "times that reading from a client stopped because of --max-memory", added=True),
 )
 
@@ -75,5 +79,19 @@ PROCESS_FACTS = (
     Fact("last_reload_failed", "1 if the last reload failed and the former configuration stays in use, otherwise 0"),
     Fact("last_reload", "what the last reload has changed, or why it failed"),
 )
+
+
+class SharedWord(NamedTuple):
+    """A word that all workers write, in the memory that they share, see ``stats.slots``."""
+
+    name: str
+    help: str
+
+
+PROCESS_SHARED = (SharedWord("health_changes", "how many times the health of any server has changed"),)
+
+POOL_SHARED = (SharedWord("clients_accepted", "clients ever accepted; the last one has this number"),)
+
+SERVER_SHARED = (SharedWord("verdicts", "changes of its health; the server is ejected while the number is odd"),)
 
 POOL_FACTS = (Fact("ring_fingerprint", "equal for pools that place each key on the server of the same name"),)

@@ -1,16 +1,25 @@
-"""The counters of a worker in shared memory, to which compiled code adds.
+"""The counters of the workers in shared memory, to which compiled code adds.
 
-Compiled-only. A table has one writer. Aligned 64-bit stores by a single writer need no lock: a process that maps the
-same memory always reads whole values.
+Compiled-only. A table of counters has one writer. Aligned 64-bit stores by a single writer need no lock: a process that
+maps the same memory always reads whole values. The table that all workers write has atomic operations.
 """
 
+import mmap
+
 import cython
+from cython.cimports.twemproxy.libc.atomic import (
+    ATOMIC_SEQ_CST,
+    atomic_add,
+    atomic_exchange,
+    atomic_fence,
+    atomic_load,
+)
 
 
 @cython.final
 @cython.cclass
 class CounterTable:
-    """The table of one worker. The memory stays mapped as long as the table is referenced."""
+    """One table. The memory stays mapped as long as the table is referenced."""
 
     def __init__(self, memory) -> None:
         """Use ``memory`` as the table: a writable buffer (an ``mmap``) of whole 64-bit words."""
@@ -23,3 +32,79 @@ class CounterTable:
         if position < 0 or position >= self.values.shape[0]:
             raise IndexError("counter outside the table")
         return cython.address(self.values[position])
+
+
+@cython.final
+@cython.cclass
+class WorkerTables:
+    """The tables that a worker process uses. ``own``: its counters. ``others``: those of the other processes.
+
+    ``shared``: the table that all workers write. All tables have the same slots, see ``stats.slots``.
+    """
+
+    def __init__(self, own: CounterTable, shared: CounterTable) -> None:
+        """The only process; ``others`` can be replaced."""
+        self.own = own
+        self.shared = shared
+        self.others = []
+
+    @cython.cfunc
+    def at(self, position: cython.Py_ssize_t) -> cython.pointer[Counter]:
+        """Return the address of a counter of this process; raises IndexError outside the table."""
+        return self.own.at(position)
+
+    @cython.cfunc
+    def shared_at(self, position: cython.Py_ssize_t) -> cython.pointer[Counter]:
+        """Return the address of a word that all workers write; raises IndexError outside the table."""
+        return self.shared.at(position)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def sum(self, position: cython.Py_ssize_t) -> cython.longlong:
+        """The sum of a counter or gauge over all processes. Raises IndexError outside the table.
+
+        What this process has stored before is visible to any process that sums up later.
+        """
+        table: CounterTable
+        total: cython.longlong
+        value: cython.longlong
+        atomic_fence(ATOMIC_SEQ_CST)
+        total = cython.cast(cython.longlong, self.own.at(position)[0])
+        for table in self.others:
+            value = cython.cast(cython.longlong, table.at(position)[0])
+            # A gauge below 0 is that of a process that was killed.
+            if value > 0:
+                total += value
+        return total
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def sum_of_others(self, position: cython.Py_ssize_t) -> cython.longlong:
+        """As ``sum``, without this process."""
+        return self.sum(position) - cython.cast(cython.longlong, self.own.at(position)[0])
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def shared_value(word: cython.pointer[Counter]) -> Counter:
+    """The value of a word that all workers write."""
+    return atomic_load(word, ATOMIC_SEQ_CST)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def add_shared(word: cython.pointer[Counter], n: Counter) -> Counter:
+    """Add to a word that all workers write; returns the sum."""
+    return atomic_add(word, n, ATOMIC_SEQ_CST)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def replace_shared(word: cython.pointer[Counter], expected: Counter, value: Counter) -> cython.bint:
+    """Replace a word that all workers write if it is as ``expected``; returns whether it was."""
+    return atomic_exchange(word, cython.address(expected), value, False, ATOMIC_SEQ_CST, ATOMIC_SEQ_CST)
+
+
+def map_table(descriptor: int) -> CounterTable:
+    """The table in the shared memory of a descriptor, which can be closed then. Raises OSError."""
+    return CounterTable(mmap.mmap(descriptor, 0))

@@ -3,13 +3,27 @@
 A table is shared memory of 64-bit words. All tables of a supervisor have the same slots, which the supervisor allocates
 and tells the workers. The memory of a table is reserved for more slots than the first configuration needs; the kernel
 provides it when it is written.
+
+Each worker process writes a table of its own and reads those of the others. One more table has the words that all
+workers write, with atomic operations; there, a slot has the words of ``catalogue.POOL_SHARED`` and so on instead of
+counters.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
+from twemproxy.stats.catalogue import (
+    POOL_METRICS,
+    POOL_SHARED,
+    PROCESS_METRICS,
+    PROCESS_SHARED,
+    SERVER_METRICS,
+    SERVER_SHARED,
+    Metric,
+    SharedWord,
+)
 
 WORD = 8
 """Bytes of a counter."""
@@ -28,6 +42,28 @@ class Layout(msgspec.Struct, frozen=True):
     """The names of the metrics of the process, in order. The same for ``pool`` and ``server``."""
     pool: tuple[str, ...]
     server: tuple[str, ...]
+    process_shared: tuple[str, ...]
+    """The names of the words of the process that workers share, in order. The same for ``pool`` and ``server``."""
+    pool_shared: tuple[str, ...]
+    server_shared: tuple[str, ...]
+
+
+class Places(NamedTuple):
+    """Where the words of this process are in the tables of another one: their position there by that here."""
+
+    counters: dict[int, int]
+    """In tables of counters."""
+    shared: dict[int, int]
+    """In the table that workers share."""
+
+
+def _place(
+    places: dict[int, int], here: int, words: Sequence[Metric | SharedWord], there: int, names: Sequence[str]
+) -> None:
+    """Add the places of the words of one slot. ``here``, ``there``: its positions. ``names``: of the words there."""
+    for offset, word in enumerate(words):
+        if word.name in names:
+            places[here + offset] = there + names.index(word.name)
 
 
 class SlotsFull(Exception):
@@ -56,15 +92,15 @@ class CounterSlots:
 
     def layout(self) -> Layout:
         """What another process needs to read tables with these slots."""
-        metrics = (PROCESS_METRICS, POOL_METRICS, SERVER_METRICS)
-        names = (tuple(metric.name for metric in each) for each in metrics)
+        words = (PROCESS_METRICS, POOL_METRICS, SERVER_METRICS, PROCESS_SHARED, POOL_SHARED, SERVER_SHARED)
+        names = (tuple(word.name for word in each) for each in words)
         return Layout(self.capacity, tuple(self._slots.items()), *names)
 
-    def take_over(self, layout: Layout) -> dict[int, int] | None:
+    def take_over(self, layout: Layout) -> Places | None:
         """Allocate the slots of another process, before any table is made.
 
         Returns None if tables of that process have the same words in the same places, as with an equal catalogue;
-        otherwise the position there of each position here. There is room for all of them.
+        otherwise where each word is there. There is room for all of them.
         """
         same = layout == msgspec.structs.replace(self.layout(), capacity=layout.capacity, slots=layout.slots)
         if same:
@@ -76,17 +112,18 @@ class CounterSlots:
         # No table exists yet, so there is room for all slots that the other process has ever had.
         count = sum(len(SERVER_METRICS if identity[1:] else POOL_METRICS) for identity, _ in layout.slots)
         self.capacity = max(self.capacity, 2 * (self.used + count) + SPARE_WORDS)
-        places: dict[int, int] = {}
-        scopes: list[tuple[int, int, Sequence[Metric], tuple[str, ...]]] = [(0, 0, PROCESS_METRICS, layout.process)]
-        for identity, position in layout.slots:
+        places = Places({}, {})
+        _place(places.counters, 0, PROCESS_METRICS, 0, layout.process)
+        _place(places.shared, 0, PROCESS_SHARED, 0, layout.process_shared)
+        for identity, there in layout.slots:
             if identity[1:]:
-                scopes.append((self._slot(identity, SERVER_METRICS), position, SERVER_METRICS, layout.server))
+                here = self._slot(identity, SERVER_METRICS)
+                _place(places.counters, here, SERVER_METRICS, there, layout.server)
+                _place(places.shared, here, SERVER_SHARED, there, layout.server_shared)
             else:
-                scopes.append((self._slot(identity, POOL_METRICS), position, POOL_METRICS, layout.pool))
-        for here, there, metrics, names in scopes:
-            for offset, metric in enumerate(metrics):
-                if metric.name in names:
-                    places[here + offset] = there + names.index(metric.name)
+                here = self._slot(identity, POOL_METRICS)
+                _place(places.counters, here, POOL_METRICS, there, layout.pool)
+                _place(places.shared, here, POOL_SHARED, there, layout.pool_shared)
         return places
 
     def of_pool(self, pool: str) -> int:

@@ -1,8 +1,8 @@
-"""The shared memory with the counters of one worker process, see ``stats.slots``."""
+"""The shared memory of a table: the counters of one worker process, or what all workers write, see ``stats.slots``."""
 
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 class CounterMemory:
@@ -31,10 +31,15 @@ class CounterMemory:
         if place >= 0:
             self._words[place] = 0
 
+    def copy(self, other: "CounterMemory", positions: Iterable[int]) -> None:
+        """Set the words at these positions to those of ``other``."""
+        for position in positions:
+            self._words[position] = other[position]
+
     @classmethod
     def allocate(cls, size: int) -> "CounterMemory":
         """New memory of ``size`` bytes, all 0. Raises OSError."""
-        descriptor = os.memfd_create("twemproxy counters", os.MFD_CLOEXEC)
+        descriptor = os.memfd_create("nutcracker counters", os.MFD_CLOEXEC)
         try:
             os.ftruncate(descriptor, size)
             return cls(descriptor)

@@ -17,7 +17,7 @@ from twemproxy.ipc.messages import ConfigStatus
 from twemproxy.stats.slots import Layout
 from twemproxy.supervisor.early_worker import INHERITANCE
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """Number of this form of the inheritance, and of the messages between the supervisor and its workers."""
 
 
@@ -43,6 +43,8 @@ class InheritedWorker(msgspec.Struct, frozen=True):
     """The descriptor of the supervisor's end of the control socket."""
     counters: int
     """The descriptor of the memory of its counters."""
+    inbox: tuple[int, int]
+    """The descriptors of the two ends of its inbox."""
 
 
 class Inheritance(msgspec.Struct, frozen=True):
@@ -58,12 +60,16 @@ class Inheritance(msgspec.Struct, frozen=True):
     layout: Layout
     ended: dict[int, int]
     """The sums of the counters of workers that have ended, by position."""
+    shared: int
+    """The descriptor of the memory of the table that all workers write."""
     pools: tuple[tuple[Address, InheritedListener], ...]
     passed: tuple[int, ...]
     """The descriptors of listening sockets that the service manager has passed and no pool uses."""
     stats: InheritedListener
     control: InheritedListener | None
     workers: tuple[InheritedWorker, ...]
+    worker_count: int
+    """How many workers there should be; 0: as many as the system gives processors."""
     answer_to: int = -1
     """The descriptor of the connection to the sub-command that waits for the end of the upgrade; -1: there is none."""
     reload: bool = False
@@ -75,11 +81,12 @@ class Inheritance(msgspec.Struct, frozen=True):
         """The descriptors that the other version needs."""
         yield from (listener.descriptor for _, listener in self.pools)
         yield from self.passed
+        yield self.shared
         yield self.stats.descriptor
         if self.control is not None:
             yield self.control.descriptor
         for worker in self.workers:
-            yield from (worker.control, worker.counters)
+            yield from (worker.control, worker.counters, *worker.inbox)
         if self.answer_to >= 0:
             yield self.answer_to
 

@@ -59,26 +59,24 @@ class ServedConfig:
         self,
         config: Config,
         options: Options,
-        workers: int,
         manager: ServiceManager,
         inheritance: Inheritance | None = None,
     ) -> None:
-        """``workers``: their number. ``manager``: is told about reloads. ``inheritance``: of another version of the
-        program. Raises ``stats.slots.SlotsFull``.
+        """``manager``: is told about reloads. ``inheritance``: of another version of the
+        program. Raises ``stats.slots.SlotsFull``, or OSError without memory.
         """
         self._manager = manager
         self.config = config
         self.path = os.path.abspath(options.conf_file)
         """The path of the configuration file."""
         self.workers: list[WorkerSlot] = []
-        """The workers, which the owner adds."""
+        """The workers, a list that the owner sets and changes."""
         self.listeners = PoolListeners(passed_sockets() if inheritance is None else ())
         """The owner opens them for the first configuration."""
         self.statistics = Statistics(config)
         self.status = ConfigStatus(1, "", time.time())
         """Its fingerprint is set by ``identify``."""
         self._options = options
-        self._worker_count = workers
         self._open_files = raise_open_files_limit()
         self._division = self._divide(config, None)
         self._rings = self._ring_fingerprints(config)
@@ -87,7 +85,8 @@ class ServedConfig:
         if inheritance is not None:
             self.status = inheritance.status
             self.listeners.take_over(inheritance)
-            self.places = self.statistics.take_over(inheritance)
+            places = self.statistics.take_over(inheritance)
+            self.places = None if places is None else places.counters
         self.changing = asyncio.Lock()
         """Held during a reload and an upgrade."""
 
@@ -101,7 +100,7 @@ class ServedConfig:
             self._options.mbuf_size,
             LogSettings(log.current_level(), self._options.log_path),
             self._division.clients,
-            self._options.max_memory // self._worker_count,
+            self._options.max_memory,
         )
         return start, self.listeners.descriptors([pool.listen.address for pool in config.pools])
 

@@ -9,7 +9,7 @@ from twemproxy import __version__
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.ipc.messages import PoolSlots
 from twemproxy.stats import snapshot
-from twemproxy.stats.slots import CounterSlots
+from twemproxy.stats.slots import CounterSlots, Places
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.inheritance import Inheritance
 
@@ -18,7 +18,9 @@ class Statistics:
     """The counters of all workers, for one configuration."""
 
     def __init__(self, config: Config) -> None:
-        self._memories: list[CounterMemory] = []
+        self.memories: list[CounterMemory] = []
+        """The counters of the worker processes."""
+        self._shared: CounterMemory | None = None
         self.show(config)
         self.slots = CounterSlots(self._names)
         self._source = socket.gethostname()
@@ -52,15 +54,29 @@ class Statistics:
         servers = tuple(self.slots.of_server(name, server.name) for server in pool.servers)
         return PoolSlots(self.slots.of_pool(name), servers)
 
-    def take_over(self, inheritance: Inheritance) -> Mapping[int, int] | None:
-        """Go on with the counters of another version; returns where they are in its memory, see ``CounterMemory``."""
+    def take_over(self, inheritance: Inheritance) -> Places | None:
+        """Go on with the counters of another version; returns where they are in its memory, None if at the same places.
+
+        Raises OSError without memory.
+        """
         self.started = inheritance.started
         places = self.slots.take_over(inheritance.layout)
         if places is None:
             self.ended.update(inheritance.ended)
+            self._shared = CounterMemory(inheritance.shared)
         else:
-            self.ended.update({here: inheritance.ended.get(there, 0) for here, there in places.items()})
+            self.ended.update({here: inheritance.ended.get(there, 0) for here, there in places.counters.items()})
+            former = CounterMemory(inheritance.shared, places.shared)
+            self.shared.copy(former, places.shared)
+            former.close()
         return places
+
+    @property
+    def shared(self) -> CounterMemory:
+        """The table that all workers write. The first call raises OSError without memory."""
+        if self._shared is None:
+            self._shared = CounterMemory.allocate(self.slots.size)
+        return self._shared
 
     def new_memory(self) -> CounterMemory:
         """Memory for the counters of another process, which are in the sums from now on. Raises OSError."""
@@ -68,12 +84,12 @@ class Statistics:
 
     def add(self, memory: CounterMemory) -> CounterMemory:
         """Have the counters of a process in the sums; returns them."""
-        self._memories.append(memory)
+        self.memories.append(memory)
         return memory
 
     def drop(self, memory: CounterMemory) -> None:
         """Forget the counters of a process that has served nobody."""
-        self._memories.remove(memory)
+        self.memories.remove(memory)
         memory.close()
 
     def keep(self, memory: CounterMemory) -> None:
@@ -94,7 +110,7 @@ class Statistics:
 
     def take(self) -> snapshot.Snapshot:
         """Return the current values of all counters."""
-        return snapshot.take([self.ended, *self._memories], self.slots, self._names)
+        return snapshot.take([self.ended, *self.memories], self.slots, self._names)
 
     def document(self, facts: snapshot.ConfigFacts | None) -> bytes:
         """Return a document of the statistics port with current values: nutcracker's, the full one with ``facts``."""

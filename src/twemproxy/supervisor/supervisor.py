@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from typing import Any, Final, TypeVar
 
@@ -23,6 +23,8 @@ from twemproxy.ipc.control import (
     Reload,
     Reloaded,
     Request,
+    Resize,
+    Resized,
     Served,
     Upgrade,
     Upgraded,
@@ -36,13 +38,13 @@ from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.inheritance import PROTOCOL, Inheritance, InheritedWorker, taken
 from twemproxy.supervisor.listeners import Listener, listen_for_control, listen_for_stats
 from twemproxy.supervisor.pidfile import PidFile
-from twemproxy.supervisor.resolver import Resolver
+from twemproxy.supervisor.processors import processors
 from twemproxy.supervisor.served_config import ReloadFailed, ServedConfig
 from twemproxy.supervisor.service_manager import ServiceManager
 from twemproxy.supervisor.stats_log import StatsLog
 from twemproxy.supervisor.upgrade import UpgradeFailed, check, execute
 from twemproxy.supervisor.watch import Identity, identity, watch
-from twemproxy.supervisor.worker_slot import WorkerSlot
+from twemproxy.supervisor.workers import Workers
 
 SETTLE_SHARE: Final = 0.8
 """Fraction of the drain time for which pools keep serving at most, until the requests in flight have replies."""
@@ -58,6 +60,9 @@ SETTLING_INTERVAL: Final = 0.02
 
 LEAST_NOTICE: Final = 1
 """Seconds within which clients are told to connect again when there is no ``drain_delay``."""
+
+PROCESSORS_INTERVAL: Final = 5.0
+"""Seconds between two looks how many processors there are."""
 
 PAUSE_TIME: Final = 1.0
 """Seconds for which an upgrade waits, at most, for readers of the statistics, and for sub-commands."""
@@ -81,7 +86,6 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.
 def run(
     options: Options,
     *,
-    workers: int = 1,
     program: WorkerProgram = PYTHON_WORKER,
     early: EarlyWorker | None = None,
 ) -> int:
@@ -105,7 +109,7 @@ def run(
     elif options.daemonize:
         daemonize()
     try:
-        return asyncio.run(Supervisor(options, workers, program, inheritance, early).run())
+        return asyncio.run(Supervisor(options, program, inheritance, early).run())
     finally:
         if early is not None:
             early.discard()
@@ -117,7 +121,6 @@ class Supervisor:
     def __init__(
         self,
         options: Options,
-        workers: int,
         program: WorkerProgram,
         inheritance: Inheritance | None = None,
         early: EarlyWorker | None = None,
@@ -129,16 +132,17 @@ class Supervisor:
         self._control_listener: Listener | None = None
         self._control: ControlSocket | None = None
         self._options = options
-        self._worker_count = workers
+        self._worker_count = options.workers if inheritance is None else inheritance.worker_count
         self._program = program
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._is_draining = False
-        self._slots: list[WorkerSlot] = []
+        self._workers: Workers | None = None
         self._stats_log: StatsLog | None = None
         self._served: ServedConfig | None = None
         self._reloads: set[asyncio.Task[list[str]]] = set()
         self._upgrades: set[asyncio.Task[str]] = set()
+        self._resizes: set[asyncio.Task[str]] = set()
         self._upgrading = 0
         self._reload_when_started = False
         self._manager = ServiceManager()
@@ -182,7 +186,10 @@ class Supervisor:
         self._file = identity(self._options.conf_file) if inherited is None else inherited.watched
         config = load(self._options.conf_file) if inherited is None else inherited.config
         _logger.log(log.NOTICE, "configuration file '%s'", self._options.conf_file)
-        served = ServedConfig(config, self._options, self._worker_count, self._manager, inherited)
+        try:
+            served = ServedConfig(config, self._options, self._manager, inherited)
+        except OSError as error:
+            raise StartError(f"no memory for the counters: {error.strerror}") from error
         stats_port = StatsPort(served.document)
         if inherited is None:
             stats_listener = listen_for_stats(self._options.stats_addr, self._options.stats_port)
@@ -198,14 +205,14 @@ class Supervisor:
             for address in served.listeners.unused():
                 _logger.warning("no pool listens on %s, of which the service manager has passed a socket", address)
             doors.callback(served.listeners.close_all)
-            self._make_slots(served)
+            workers = self._make_workers(served)
             self._stats_log = StatsLog(self._options.stats_interval, served.statistics.take)
             held.callback(self._stats_log.stop)
             self._served = served
             await self._open_control_socket(held)
             if self._reload_when_started:
                 self._reload()
-            await self._run_workers(config, doors)
+            await self._run_workers(workers, config, doors)
 
     async def _open_control_socket(self, held: ExitStack) -> None:
         """Open the control socket, if there is one; it stays open while the proxy stops."""
@@ -223,8 +230,8 @@ class Supervisor:
 
     async def _answer(self, request: Request, connection: int) -> Answer:
         """The answer to a sub-command. ``connection``: the descriptor of its connection."""
-        served = self._served
-        if served is None:
+        served, workers = self._served, self._workers
+        if served is None or workers is None:
             return Refused((STARTS,))
         match request:
             case Describe():
@@ -234,16 +241,24 @@ class Supervisor:
                     config=served.config,
                     conf_file=served.path,
                     status=served.status,
-                    ready=not self._stopping.is_set() and all(slot.ready.is_set() for slot in self._slots),
+                    ready=not self._stopping.is_set() and workers.are_ready(),
                 )
-            case Reload() | Upgrade() if self._stopping.is_set():
+            case Reload() | Upgrade() | Resize() if self._stopping.is_set():
                 return Refused((STOPS,))
-            case Reload() | Upgrade() if self._upgrading:
+            case Reload() | Upgrade() | Resize() if self._upgrading:
                 return Refused(("the proxy is being upgraded: try again when that has ended",))
             case Upgrade():
                 log.always("upgrading, as nutcracker upgrade says")
                 problem = await self._change(self._upgrade(connection), self._upgrades)
                 return Refused((STOPS if problem is None else problem,))
+            case Resize():
+                problem = ""
+                if request.workers is not None:
+                    self._worker_count = request.workers
+                    wanted = request.workers or processors()
+                    log.always("changing the number of workers to %d, as nutcracker workers says", wanted)
+                    problem = await self._change(self._resize(served, workers, wanted), self._resizes) or ""
+                return Refused((problem,)) if problem else Resized(len(workers.slots), self._worker_count == 0)
             case Reload():
                 log.always("reloading the configuration, as nutcracker reload says")
                 try:
@@ -265,13 +280,32 @@ class Supervisor:
         finally:
             running.discard(task)
 
+    async def _resize(self, served: ServedConfig, workers: Workers, count: int) -> str:
+        """Have ``count`` workers; returns why that failed, empty if it did not."""
+        async with served.changing:
+            problem = await workers.resize(count, self._options.drain_time)
+        if problem:
+            _logger.error("there are %d workers instead of %d: %s", len(workers.slots), count, problem)
+        else:
+            _logger.log(log.NOTICE, "there are %d workers", len(workers.slots))
+        return problem
+
+    async def _follow_processors(self, served: ServedConfig, workers: Workers) -> None:
+        """Have as many workers as processors, if that is wanted, also when their number changes."""
+        while True:
+            await asyncio.sleep(PROCESSORS_INTERVAL)
+            count = processors()
+            if self._worker_count == 0 and count != len(workers.slots) and not self._upgrading:
+                log.always("the system gives %d processors, changing the number of workers", count)
+                await self._resize(served, workers, count)
+
     async def _upgrade(self, answer_to: int = -1) -> str:
         """Become the program that is installed now; returns why that failed.
 
         ``answer_to``: the descriptor of the connection of the sub-command that waits for the end, -1 without one.
         """
-        served, stats = self._served, self._stats_listener
-        if served is None or stats is None:
+        served, stats, workers = self._served, self._stats_listener, self._workers
+        if served is None or stats is None or workers is None:
             return STARTS
         native = self._program.path == NATIVE_WORKER.path
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -280,15 +314,15 @@ class Supervisor:
             async with served.changing:
                 # The other version opens the log, and ends if it cannot.
                 log.reopen()
-                await self._wait_settled()
-                await check(self._bequeath(served, stats, -1), native)
+                await self._wait_settled(workers)
+                await check(self._bequeath(served, workers, stats, -1), native)
                 await self._pause_ports(answer_to)
-                await self._wait_settled()
+                await self._wait_settled(workers)
                 # Signals that have arrived by now are handled here, those that arrive later by the other version.
                 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
                 for _ in range(TURNS_OF_SIGNALS):
                     await asyncio.sleep(0)
-                execute(self._bequeath(served, stats, answer_to), native)
+                execute(self._bequeath(served, workers, stats, answer_to), native)
         except (UpgradeFailed, log.LogError) as error:
             _logger.error("upgrade failed, the running version goes on: %s", error)
             return str(error)
@@ -312,25 +346,26 @@ class Supervisor:
             if port is not None:
                 await port.resume()
 
-    async def _wait_settled(self) -> None:
+    async def _wait_settled(self, workers: Workers) -> None:
         """Wait until each worker is ready, and none is being replaced. Raises UpgradeFailed if that takes too long."""
         deadline = time.monotonic() + self._options.drain_time + SETTLING_TIME
-        while not all(slot.is_settled() for slot in self._slots):
+        while not workers.are_settled():
             if time.monotonic() > deadline:
                 raise UpgradeFailed("a worker does not become ready, or does not end: try again")
             await asyncio.sleep(SETTLING_INTERVAL)
 
-    def _bequeath(self, served: ServedConfig, stats: Listener, answer_to: int) -> Inheritance:
+    def _bequeath(self, served: ServedConfig, workers: Workers, stats: Listener, answer_to: int) -> Inheritance:
         """What another version needs to go on. Raises UpgradeFailed if this is not the time for an upgrade."""
         if self._stopping.is_set():
             raise UpgradeFailed(STOPS)
-        workers = []
-        for slot in self._slots:
+        inherited = []
+        for slot in workers.slots:
             found = slot.process()
-            if found is None or not slot.is_settled():
+            if found is None or not workers.are_settled():
                 raise UpgradeFailed("a worker has just ended: try again")
             process, memory = found
-            workers.append(InheritedWorker(slot.number, process.pid, process.descriptor, memory.descriptor))
+            inbox = (slot.inbox[0].fileno(), slot.inbox[1].fileno())
+            inherited.append(InheritedWorker(slot.number, process.pid, process.descriptor, memory.descriptor, inbox))
         return Inheritance(
             protocol=PROTOCOL,
             version=__version__,
@@ -340,24 +375,24 @@ class Supervisor:
             log_level=log.current_level(),
             layout=served.statistics.slots.layout(),
             ended=dict(served.statistics.ended),
+            shared=served.statistics.shared.descriptor,
             pools=served.listeners.inheritance(),
             passed=served.listeners.passed(),
             stats=stats.inheritance(),
             control=None if self._control_listener is None else self._control_listener.inheritance(),
-            workers=tuple(workers),
+            workers=tuple(inherited),
+            worker_count=self._worker_count,
             answer_to=answer_to,
             reload=bool(self._reloads),
             watched=self._file,
         )
 
-    async def _take_over(self, inheritance: Inheritance) -> None:
+    async def _take_over(self, workers: Workers, inheritance: Inheritance) -> None:
         """Replace the workers of the former version; then tell the sub-command that waits for that."""
         served = self._served
         assert served is not None
         async with served.changing:
-            problem = ""
-            for slot in self._slots:
-                problem = problem or await slot.replace(self._options.drain_time)
+            problem = await workers.replace(self._options.drain_time)
         if problem:
             _logger.error("upgrade: the workers of version %s go on: %s", inheritance.version, problem)
         else:
@@ -369,60 +404,61 @@ class Supervisor:
         if inheritance.reload:
             self._reload()
 
-    def _make_slots(self, served: ServedConfig) -> None:
-        resolver = Resolver()
-        for number in range(1, self._worker_count + 1):
-            try:
-                slot = WorkerSlot(self._program, number, served.statistics, served.start, resolver, self._early)
-                self._early = None
-            except OSError as error:
-                raise StartError(f"no memory for the counters: {error.strerror}") from error
-            served.workers.append(slot)
-        if self._inheritance is not None:
-            for slot, worker in zip(served.workers, self._inheritance.workers, strict=True):
+    def _make_workers(self, served: ServedConfig) -> Workers:
+        workers = self._workers = Workers(self._program, served.statistics, served.start, self._early)
+        self._early = None
+        if self._inheritance is None:
+            for _ in range(self._worker_count or processors()):
+                workers.add()
+        else:
+            for worker in self._inheritance.workers:
                 memory = served.statistics.add(CounterMemory(worker.counters, served.places))
-                slot.adopt(worker.pid, socket.socket(fileno=worker.control), memory)
-        self._slots = served.workers
+                workers.adopt(worker, memory)
+        served.workers = workers.slots
+        return workers
 
-    async def _run_workers(self, config: Config, doors: ExitStack) -> None:
+    async def _run_workers(self, workers: Workers, config: Config, doors: ExitStack) -> None:
         """Run the workers until all have exited.
 
         When the proxy is stopped or a worker fails, close ``doors``, the listening sockets and the statistics port, and
         drain the workers.
         """
-        workers = [asyncio.create_task(slot.run()) for slot in self._slots]
+        workers.begin()
+        failed = asyncio.create_task(workers.wait_failed())
         stop = asyncio.create_task(self._stopping.wait())
-        announcement = asyncio.create_task(self._announce(config))
-        others = [asyncio.create_task(self._watch()), asyncio.create_task(self._report_life())]
+        announcement = asyncio.create_task(self._announce(workers, config))
+        others = [asyncio.create_task(self._watch()), asyncio.create_task(self._report_life(workers))]
+        if self._served is not None:
+            others.append(asyncio.create_task(self._follow_processors(self._served, workers)))
         if self._inheritance is not None:
-            others.append(asyncio.create_task(self._take_over(self._inheritance)))
+            others.append(asyncio.create_task(self._take_over(workers, self._inheritance)))
         try:
-            await asyncio.wait([stop, *workers], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([stop, failed], return_when=asyncio.FIRST_COMPLETED)
             if self._stopping.is_set():
                 self._manager.stopping()
                 self._tell_workers(Announce(event_number(), max(self._options.drain_delay, LEAST_NOTICE)))
-                await self._delay(workers)
+                await self._delay(failed)
         finally:
             stop.cancel()
             announcement.cancel()
             for task in others:
                 task.cancel()
-            for change in (*self._reloads, *self._upgrades):
+            for change in (*self._reloads, *self._upgrades, *self._resizes):
                 change.cancel()
-        rest = await self._quiesce(workers) if self._stopping.is_set() else 0
+        rest = await self._quiesce(workers, failed) if self._stopping.is_set() else 0
+        failed.cancel()
         doors.close()
         self._drain(rest)
-        await asyncio.wait(workers)
-        for worker in workers:
-            worker.result()
+        await workers.wait_ended()
 
-    async def _delay(self, workers: Sequence[asyncio.Task[None]]) -> None:
-        """Go on for ``drain_delay``: load balancers learn that the proxy is not ready, and some clients come late."""
+    async def _delay(self, failed: "asyncio.Task[None]") -> None:
+        """Go on for ``drain_delay``: load balancers learn that the proxy is not ready, and some clients come late.
+
+        ``failed``: ends if the proxy cannot go on.
+        """
         if self._options.drain_delay:
             hurry = asyncio.create_task(self._hurrying.wait())
-            await asyncio.wait(
-                [hurry, *workers], timeout=self._options.drain_delay, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait([hurry, failed], timeout=self._options.drain_delay, return_when=asyncio.FIRST_COMPLETED)
             hurry.cancel()
 
     async def _watch(self) -> None:
@@ -437,27 +473,27 @@ class Supervisor:
                 await self._served.reload()
         self._file = file
 
-    async def _report_life(self) -> None:
+    async def _report_life(self, workers: Workers) -> None:
         """Tell the service manager that the proxy works, as often as it wants to know."""
         interval = self._manager.watchdog_interval
         while interval:
             await asyncio.sleep(interval)
-            if all(slot.ready.is_set() for slot in self._slots):
+            if workers.are_ready():
                 self._manager.alive()
 
-    async def _quiesce(self, workers: Sequence[asyncio.Task[None]]) -> float:
+    async def _quiesce(self, workers: Workers, failed: "asyncio.Task[None]") -> float:
         """Have the workers answer the requests in flight while they keep serving; returns the seconds left to drain.
 
-        So the time in which no client is accepted is short, even if a server or a client delays the exit.
+        So the time in which no client is accepted is short, even if a server or a client delays the exit. ``failed``:
+        as in ``_delay``.
         """
         loop = asyncio.get_running_loop()
         started = loop.time()
-        for slot in self._slots:
-            slot.quiesce(self._patience)
-        quiesced = asyncio.create_task(self._wait_quiesced())
+        workers.quiesce(self._patience)
+        quiesced = asyncio.create_task(workers.wait_quiesced())
         hurry = asyncio.create_task(self._hurrying.wait())
         await asyncio.wait(
-            [quiesced, hurry, *workers],
+            [quiesced, hurry, failed],
             timeout=SETTLE_SHARE * self._options.drain_time,
             return_when=asyncio.FIRST_COMPLETED,
         )
@@ -467,23 +503,18 @@ class Supervisor:
             return 0
         return CUT_OFF_SHARE * self._options.drain_time - (loop.time() - started)
 
-    async def _wait_quiesced(self) -> None:
-        for slot in self._slots:
-            await slot.quiesced.wait()
-
     @property
     def _patience(self) -> float:
         return PATIENCE_SHARE * self._options.drain_time
 
     def _drain(self, timeout: float) -> None:
         self._is_draining = True
-        for slot in self._slots:
-            slot.drain(max(timeout, 0), self._patience)
+        if self._workers is not None:
+            self._workers.drain(max(timeout, 0), self._patience)
 
-    async def _announce(self, config: Config) -> None:
+    async def _announce(self, workers: Workers, config: Config) -> None:
         """Wait until all workers accept clients, then log it."""
-        for slot in self._slots:
-            await slot.ready.wait()
+        await workers.wait_ready()
         if self._stats_log is not None:
             self._stats_log.follow_level()
         where = ", ".join(f"{pool.name} on {pool.listen.text}" for pool in config.pools)
@@ -568,8 +599,8 @@ class Supervisor:
         self._stopping.set()
 
     def _tell_workers(self, message: ToWorker) -> None:
-        for slot in self._slots:
-            slot.send(message)
+        if self._workers is not None:
+            self._workers.send(message)
 
     def _explain(self, reason: str) -> None:
         """Report why the proxy does not run: on standard error, and in the log file if there is one."""

@@ -1,19 +1,23 @@
 """A worker slot: the counters of one worker, and its process, which is replaced when it dies."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from twemproxy import log
+from twemproxy.ipc.inbox import PACKET_SIZE
 from twemproxy.ipc.messages import (
     Commit,
     Committed,
     Drain,
     HandingOver,
     HandOver,
+    Peers,
     Prepare,
     Prepared,
     Quiesce,
@@ -21,6 +25,7 @@ from twemproxy.ipc.messages import (
     Ready,
     Resolve,
     Start,
+    TakenOver,
     TakeOver,
     ToSupervisor,
     ToWorker,
@@ -42,8 +47,6 @@ COMMIT_TIME: Final = 5.0
 """Seconds that a worker has to serve what it has prepared; then it is killed."""
 READY_TIME: Final = 15.0
 """Seconds that a process which replaces another one has until it is ready; then the other one stays."""
-CLIENTS_ASSUMED: Final = 1 << 24
-"""A number above those of the clients of a worker that does not tell them."""
 CUT_OFF_TIME: Final = 1.0
 """Seconds that a worker has for its exit after the time of its drain; then it is killed."""
 
@@ -71,13 +74,19 @@ class WorkerSlot:
         start: Callable[[], tuple[Start, Sequence[int]]],
         resolver: Resolver,
         early: EarlyWorker | None = None,
+        slots: "Sequence[WorkerSlot]" = (),
     ) -> None:
         """Allocate the counters; ``run`` starts the process.
 
         ``number``: of the worker, from 1. ``statistics``: gets the counters. ``start``: returns the first message for a
         new process, and the descriptors of the listening sockets, one per pool, in pool order. ``early``: the first
-        process, if it was started already. Raises OSError without memory for the counters.
+        process, if it was started already. ``slots``: of all workers, which may change; without them, this is the only
+        worker. Raises OSError without memory for the counters.
         """
+        self._slots = slots
+        reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.inbox = (reading, writing)
+        """The two ends of the inbox of the worker, see ``ipc.inbox``."""
         self._early = early
         self._program = program
         self.number = number
@@ -119,6 +128,7 @@ class WorkerSlot:
                 # The next process does not have the places of the other version.
                 self._statistics.keep(self._memory)
                 self._memory = self._statistics.new_memory()
+                self.introduce_all()
             if asyncio.get_running_loop().time() - started > STEADY_TIME:
                 delay = FIRST_DELAY
             _logger.log(log.ALERT, "%s; another worker starts in %.1f s", end, delay)
@@ -127,10 +137,14 @@ class WorkerSlot:
         while self._former:
             self._former_ended(*await self._ends.get())
 
-    def adopt(self, pid: int, control: socket.socket, memory: CounterMemory) -> None:
+    def adopt(
+        self, pid: int, control: socket.socket, memory: CounterMemory, inbox: tuple[socket.socket, socket.socket]
+    ) -> None:
         """Have ``run`` begin with a process that runs already. ``control``: our end of its control socket."""
         self._statistics.drop(self._memory)
         self._memory = memory
+        self.close_inbox()
+        self.inbox = inbox
         self._begin(WorkerProcess(pid, control, self._on_message))
         self.ready.set()
 
@@ -150,6 +164,46 @@ class WorkerSlot:
 
     def _processes(self) -> list[WorkerProcess]:
         return [*([self._process] if self._process is not None else []), *self._former]
+
+    # --- the other workers -----------------------------------------------------------------------------------
+
+    @property
+    def memory(self) -> CounterMemory:
+        """The counters of the process, or of the next one."""
+        return self._memory
+
+    def introduce_all(self) -> None:
+        """There are other processes: tell all processes of all workers, unless there is only one."""
+        for slot in self._slots or (self,):
+            slot.introduce()
+
+    def introduce(self) -> None:
+        """Tell the processes of this worker which other ones there are."""
+        for process, memory in [*([(self._process, self._memory)] if self._process else []), *self._former.items()]:
+            self._introduce(process, memory)
+
+    def _introduce(self, process: WorkerProcess, memory: CounterMemory) -> None:
+        """Tell a process with these counters which other ones there are."""
+        others: list[WorkerSlot] = []
+        former: list[CounterMemory] = []
+        # Versions with other counters cannot read each other's.
+        if memory.places is None:
+            others = [slot for slot in self._slots if slot is not self and slot.memory.places is None]
+            known = [memory, *(slot.memory for slot in others)]
+            former = [each for each in self._statistics.memories if each.places is None and each not in known]
+            if not (others or former):
+                return
+        inboxes = [slot.inbox[1].fileno() for slot in (self, *others)]
+        memories = [*(slot.memory.descriptor for slot in others), *(each.descriptor for each in former)]
+        try:
+            process.send(Peers(tuple(slot.number for slot in others), len(former)), [*inboxes, *memories])
+        except OSError as error:
+            _logger.error("worker %d does not know the other workers: %s", process.pid, error.strerror)
+
+    def close_inbox(self) -> None:
+        """The worker has ended for good. Clients in its inbox lose their connections."""
+        for end in self.inbox:
+            end.close()
 
     async def prepare(self, prepare: Prepare, listeners: Sequence[int]) -> str:
         """Have the process prepare a reload; returns the problem, empty if there is none.
@@ -203,6 +257,7 @@ class WorkerSlot:
             return f"no memory for the counters of another worker: {error.strerror}"
         try:
             process, problem = await self._start_ready(memory)
+            self.introduce()
             if process is not None and self._process is former and not self._draining.is_set():
                 problem = await self._connect(former, process, patience)
             else:
@@ -219,6 +274,7 @@ class WorkerSlot:
         self._former[former] = self._memory
         self._memory = memory
         self._begin(process)
+        self.introduce_all()
         loop = asyncio.get_running_loop()
         loop.call_later(patience, self._ask_to_leave, former, Drain(0, 0))
         return ""
@@ -228,21 +284,19 @@ class WorkerSlot:
 
         ``patience``: see ``replace``. Raises OSError.
         """
-        giving, taking = socket.socketpair()
-        with giving, taking:
-            try:
-                async with asyncio.timeout(COMMIT_TIME):
-                    answer = await former.ask(HandOver(event_number(), patience), HandingOver, [giving.fileno()])
-            except TimeoutError:
-                answer = None
-            if answer is None:
-                _logger.warning("worker %d does not hand its clients over and is killed", former.pid)
-                former.kill()
-                pools = len(self._start()[0].config.pools)
-                answer = HandingOver((CLIENTS_ASSUMED,) * pools, ((),) * pools, 0)
-            if not answer.problem:
-                process.send(TakeOver(answer.clients_seen, answer.ejected, answer.clients), [taking.fileno()])
-            return answer.problem
+        hand_over = HandOver((self.number,), event_number(), patience)
+        try:
+            async with asyncio.timeout(COMMIT_TIME):
+                answer = await former.ask(hand_over, HandingOver)
+        except TimeoutError:
+            answer = None
+        if answer is None:
+            _logger.warning("worker %d does not hand its clients over and is killed", former.pid)
+            former.kill()
+            answer = HandingOver(((),) * len(self._start()[0].config.pools), 0)
+        if not answer.problem:
+            process.send(TakeOver(answer.ejected, answer.clients))
+        return answer.problem
 
     def _discard_next(self, memory: CounterMemory) -> None:
         """Another process does not replace the present one. ``memory``: of its counters."""
@@ -280,7 +334,10 @@ class WorkerSlot:
         process = self._new_process(on_message)
         try:
             start, listeners = self._start()
-            process.send(msgspec.structs.replace(start, accepts=accepts), (memory.descriptor, *listeners))
+            start = msgspec.structs.replace(start, accepts=accepts, number=self.number)
+            shared = self._statistics.shared.descriptor
+            process.send(start, (memory.descriptor, shared, self.inbox[0].fileno(), *listeners))
+            self._introduce(process, memory)
         except BaseException:
             process.kill()
             raise
@@ -298,6 +355,41 @@ class WorkerSlot:
         self._quiescing = set(self._processes())
         for process in self._processes():
             process.send(self._quiesce)
+
+    async def leave(self, to: Sequence[int], patience: float) -> str:
+        """Have the process hand its clients over to other workers and exit, for good; returns why it does not.
+
+        ``to``: the numbers of the other workers. It returns when the process accepts no more clients; the process goes
+        on with those that it cannot hand over yet, for up to ``patience`` seconds. Then ``run`` returns.
+        """
+        process = self._process
+        if process is not None:
+            try:
+                async with asyncio.timeout(COMMIT_TIME):
+                    answer = await process.ask(HandOver(tuple(to), event_number(), patience), HandingOver)
+            except TimeoutError:
+                answer = None
+            if answer is not None and answer.problem:
+                return answer.problem
+            if answer is None:
+                _logger.warning("worker %d does not hand its clients over and is killed", process.pid)
+                process.kill()
+        self._draining.set()
+        if process is not None:
+            asyncio.get_running_loop().call_later(patience, self._ask_to_leave, process, Drain(0, 0))
+        return ""
+
+    def move_inbox(self, to: "WorkerSlot") -> None:
+        """The worker has ended for good: give what is in its inbox to another worker."""
+        with suppress(BlockingIOError):
+            while True:
+                packet, carried, _, _ = socket.recv_fds(self.inbox[0], PACKET_SIZE, 250, socket.MSG_DONTWAIT)
+                try:
+                    socket.send_fds(to.inbox[1], [packet], carried, socket.MSG_DONTWAIT)
+                finally:
+                    for each in carried:
+                        os.close(each)
+        self.close_inbox()
 
     def drain(self, timeout: float, patience: float) -> None:
         """Have the processes finish the requests in flight within ``timeout`` seconds and exit; they are not replaced.
@@ -370,6 +462,9 @@ class WorkerSlot:
             else:
                 _logger.info("%s, another worker has taken its clients over", end)
             self._statistics.keep(memory)
+            if self._process is not None:
+                self._process.send(TakenOver())
+            self.introduce_all()
 
     async def _pause(self, seconds: float) -> None:
         """Wait for this time, or until a drain begins."""

@@ -8,7 +8,7 @@ from twemproxy.upstream.roles cimport Role
 from twemproxy.upstream.route_table cimport RouteTable
 from twemproxy.upstream.server cimport Server
 from twemproxy.upstream.server_connection cimport ServerConnection
-from twemproxy.stats.counters cimport Counter, CounterTable
+from twemproxy.stats.counters cimport Counter, WorkerTables
 
 
 @cython.no_gc_clear
@@ -21,7 +21,7 @@ cdef class ServerPool(ConfiguredPool):
     cdef Health health
     cdef readonly RouteTable routes
     cdef readonly bytes refused
-    cdef CounterTable table
+    cdef WorkerTables tables
     cdef Counter* counters
     cdef Counter* process_counters
     cdef object log
@@ -29,7 +29,8 @@ cdef class ServerPool(ConfiguredPool):
     cdef public object find_facts
     cdef set unshared
     cdef list removed
-    cdef public unsigned int clients_seen
+    cdef readonly Py_ssize_t slot
+    cdef Counter* clients_accepted
     cdef public ServerPool successor
     cdef readonly object private
     cdef readonly object subscriptions
@@ -40,6 +41,7 @@ cdef class ServerPool(ConfiguredPool):
     cdef object resolver
     cdef double started
 
+    cdef unsigned int number_client(self) noexcept
     cdef ServerConnection open_unshared(self, Server server, int profile, Role role)
     cdef ServerConnection connection(self, Server server, unsigned int client, int profile)
     cpdef list connections_of(self, Server server, int profile)

@@ -17,8 +17,8 @@ from cython.cimports.twemproxy.net.timers import CallbackTimer
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor, Item, Request
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
-from cython.cimports.twemproxy.stats.counters import CounterTable
-from cython.cimports.twemproxy.stats.positions import SUBSCRIPTIONS_MOVED
+from cython.cimports.twemproxy.stats.counters import WorkerTables, add_shared
+from cython.cimports.twemproxy.stats.positions import CLIENTS_ACCEPTED, SUBSCRIPTIONS_MOVED
 from cython.cimports.twemproxy.upstream.fenced import FencedConnection
 from cython.cimports.twemproxy.upstream.health import Health
 from cython.cimports.twemproxy.upstream.internal_request import InternalRequest
@@ -100,7 +100,7 @@ class ServerPool(ConfiguredPool):
     ``find_facts()``: returns what INFO says about the configuration; the data plane sets both. ``unshared``: the
     connections that clients do not share. ``removed``: former servers that still have connections.
 
-    ``clients_seen``: the number of its last client. ``successor``: the pool that has taken the place of this retired
+    ``slot``: where its counters are in ``tables``. ``successor``: the pool that has taken the place of this retired
     one, for a hand-over; otherwise None.
 
     ``request``, ``item``: reused for each request of the pool. ``cursor``: the cursor of clients without an incomplete
@@ -108,9 +108,9 @@ class ServerPool(ConfiguredPool):
     """
 
     def __init__(
-        self, config, loop: EventLoop, codec: Codec, table: CounterTable, slots, resolver, rings: RingBuilder
+        self, config, loop: EventLoop, codec: Codec, tables: WorkerTables, slots, resolver, rings: RingBuilder
     ) -> None:
-        """``config``: a PoolConfig. ``slots``: a ``ipc.messages.PoolSlots``, its counters in ``table``.
+        """``config``: a PoolConfig. ``slots``: a ``ipc.messages.PoolSlots``, its counters in ``tables``.
         ``resolver``: see ``upstream.addresses.Resolver``. ``rings``: see ``ring_builder``.
         """
         ConfiguredPool.__init__(self, config)
@@ -124,9 +124,11 @@ class ServerPool(ConfiguredPool):
         self.started = time.time()
         self.refused = codec.error(error_text(111))
         # The pointers below are valid as long as the table exists.
-        self.table = table
-        self.process_counters = table.at(0)
-        self.counters = table.at(slots.pool)
+        self.tables = tables
+        self.slot = slots.pool
+        self.process_counters = tables.at(0)
+        self.counters = tables.at(slots.pool)
+        self.clients_accepted = tables.shared_at(slots.pool + CLIENTS_ACCEPTED)
         servers = [
             self.new_server(each, slot, config.server_connections)
             for each, slot in zip(config.servers, slots.servers, strict=True)
@@ -172,7 +174,7 @@ class ServerPool(ConfiguredPool):
         ``config``: a ServerConfig. ``slot``: where its counters are in the table. ``connections``: their number.
         """
         server: Server = Server(self, config.name, Endpoint(self, config, self.codec, self.resolver))
-        server.counters = self.table.at(slot)
+        server.counters = self.tables.at(slot)
         server.loop = self.loop
         server.on_verdict = ignore_verdict
         self.make_connections(server, 0, connections)
@@ -278,6 +280,12 @@ class ServerPool(ConfiguredPool):
         self.make_connections(server, 0, self.config.server_connections)
         for connection in former:
             connection.leave_address()
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def number_client(self) -> cython.uint:
+        """The number of a new client: larger than those of earlier clients of the pool, in all workers."""
+        return cython.cast(cython.uint, add_shared(self.clients_accepted, 1))
 
     def has_database(self, database: int) -> bool:
         """Whether clients can use this database."""

@@ -17,7 +17,6 @@ from twemproxy.ipc.messages import PoolSlots
 from twemproxy.protocol.codec import Codec
 from twemproxy.protocol.memcache.codec import MemcacheCodec
 from twemproxy.protocol.redis.codec import RedisCodec
-from twemproxy.stats.counters import CounterTable
 from twemproxy.upstream.server_pool import FIXED, ring_builder
 
 STEPS: Final = 8
@@ -47,28 +46,24 @@ class Update:
         served: Config,
         config: Config,
         slots: Sequence[PoolSlots],
-        table: CounterTable,
         resolver: Any,
     ) -> None:
         """Nothing is prepared yet. ``config``: for a ``worker.data_plane.DataPlane``. ``served``: the one in use.
 
-        ``slots``: of each pool of ``config``, its counters in ``table``. ``resolver``: see ``upstream.addresses``.
+        ``slots``: of each pool of ``config``, where its counters are. ``resolver``: see ``upstream.addresses``.
         """
         self.config = config
         self._data_plane = data_plane
         self._pools: list[Any] = []
         self._new: list[Any] = []
-        self._former: list[tuple[Any, Any]] = []
         self._updates: list[tuple[Any, Any]] = []
         self._cold: set[Any] = set()
         self._on_ready: Callable[[str], None] | None = None
-        self._steps = self._prepare(served, slots, table, resolver)
+        self._steps = self._prepare(served, slots, resolver)
         self._step_timer = data_plane.timer(self._run_steps)
         self._warm_up_timer = data_plane.timer(self._warm_up_ended)
 
-    def _prepare(
-        self, served: Config, slots: Sequence[PoolSlots], table: CounterTable, resolver: Any
-    ) -> Iterator[None]:
+    def _prepare(self, served: Config, slots: Sequence[PoolSlots], resolver: Any) -> Iterator[None]:
         """Prepare all pools, in steps that take up to a millisecond or so."""
         data_plane = self._data_plane
         running = {pool.config.name: pool for pool in data_plane.pools}
@@ -78,9 +73,7 @@ class Update:
             if pool is None or not can_become(pool, config):
                 rings = ring_builder(config)
                 yield from rings.prepare()
-                new = data_plane.new_pool(config, codec_of(config), table, pool_slots, resolver, rings)
-                if pool is not None:
-                    self._former.append((new, pool))
+                new = data_plane.new_pool(config, codec_of(config), pool_slots, resolver, rings)
                 self._new.append(new)
                 self._pools.append(new)
             else:
@@ -173,8 +166,6 @@ class Update:
         ``sockets``: the descriptors of new listening sockets.
         """
         self._data_plane.update(self._updates)
-        for pool, former in self._former:
-            pool.clients_seen = former.clients_seen
         self._data_plane.serve(self._pools, sockets)
         for pool in self._new:
             if pool.config.preconnect:

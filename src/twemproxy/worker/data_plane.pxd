@@ -4,8 +4,9 @@ from twemproxy.downstream.announcement cimport Announcement
 from twemproxy.downstream.drain cimport Drain
 from twemproxy.downstream.handover cimport HandOver
 from twemproxy.downstream.admission cimport Admission
+from twemproxy.downstream.placement cimport Placement
 from twemproxy.proxy.memory_limit cimport MemoryLimit
-from twemproxy.stats.counters cimport Counter
+from twemproxy.stats.counters cimport Counter, WorkerTables
 
 
 cdef class DataPlane:
@@ -16,6 +17,9 @@ cdef class DataPlane:
     cdef dict listeners
     cdef Admission admission
     cdef MemoryLimit memory
+    cdef WorkerTables tables
+    cdef readonly Placement placement
+    cdef bint accepts
     cdef Counter* process_counters
     cdef Timer trimming
     cdef Timer cutting_off

@@ -12,13 +12,13 @@ from cython.cimports.twemproxy.downstream.client_states import ABORTED
 from cython.cimports.twemproxy.downstream.drain import Drain
 from cython.cimports.twemproxy.downstream.handover import HandOver
 from cython.cimports.twemproxy.downstream.listener import Listener
+from cython.cimports.twemproxy.downstream.placement import Placement
 from cython.cimports.twemproxy.net.event_loop import EventLoop
-from cython.cimports.twemproxy.net.poller import READABLE
 from cython.cimports.twemproxy.net.timers import NEVER, CallbackTimer
 from cython.cimports.twemproxy.net.transport import PlainTransport
 from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
-from cython.cimports.twemproxy.stats.counters import CounterTable
-from cython.cimports.twemproxy.stats.positions import CLIENT_ERR
+from cython.cimports.twemproxy.stats.counters import WorkerTables
+from cython.cimports.twemproxy.stats.positions import CLIENT_ERR, WORKERS
 from cython.cimports.twemproxy.upstream.server_pool import ServerPool
 
 from twemproxy.downstream.handover import adopt
@@ -50,9 +50,11 @@ class DataPlane:
     listening sockets by address.
     """
 
-    def __init__(self, verbosity: int, mbuf_size: int, client_limit: int, max_memory: int) -> None:
-        """``verbosity``: the log level. ``mbuf_size``: the option -m, in bytes. For all pools together, 0 for no limit:
-        ``client_limit`` in clients, ``max_memory`` in bytes.
+    def __init__(
+        self, tables: WorkerTables, verbosity: int, mbuf_size: int, client_limit: int, max_memory: int
+    ) -> None:
+        """``tables``: the counters. ``verbosity``: the log level. ``mbuf_size``: the option -m, in bytes. For all pools
+        together, 0 for no limit: ``client_limit`` in clients, ``max_memory`` in bytes.
         """
         self.loop = EventLoop(log_defect, READS_PER_MBUF * mbuf_size)
         self.loop.verbosity = verbosity
@@ -62,17 +64,28 @@ class DataPlane:
         self.listeners = {}
         self.memory = MemoryLimit(self.loop, max_memory)
         self.admission = Admission(client_limit, self.memory)
+        self.tables = tables
+        self.process_counters = tables.at(0)
+        self.placement = Placement(self.loop, tables)
         self.trimming = CallbackTimer(self.loop.timers, self.trim)
         self.cutting_off = CallbackTimer(self.loop.timers, self.cut_off_clients)
         self.ending = CallbackTimer(self.loop.timers, self.end_retired)
 
-    def new_pool(self, config, codec, table: CounterTable, slots, resolver, rings):
+    def new_pool(self, config, codec, slots, resolver, rings):
         """A pool that is not served yet; see ServerPool."""
-        pool: ServerPool = ServerPool(config, self.loop, codec, table, slots, resolver, rings)
+        pool: ServerPool = ServerPool(config, self.loop, codec, self.tables, slots, resolver, rings)
         pool.find_clients = self.clients_of
         pool.find_facts = self.find_facts
-        self.process_counters = pool.process_counters
         return pool
+
+    def set_peers(self, workers: dict, former: list, send) -> None:
+        """There are these other processes now.
+
+        ``workers``: a CounterTable by the number of each other worker. ``former``: those of other processes, which hand
+        their clients over. ``send``: see ``Placement.set_peers``.
+        """
+        self.tables.others = [*workers.values(), *former]
+        self.placement.set_peers(workers, send)
 
     def serve(self, pools: list, sockets: dict) -> None:
         """Serve these pools, and no others, from now on.
@@ -98,8 +111,9 @@ class DataPlane:
                 listener = listeners.pop(address)
                 listener.pool = pool
             else:
-                listener = Listener(sockets[address], pool, self.admission)
-                self.loop.watch(listener, READABLE)
+                listener = Listener(sockets[address], pool, self.admission, self.placement)
+                if self.accepts:
+                    listener.listen()
             self.listeners[address] = listener
         for listener in listeners.values():
             listener.accept_waiting()
@@ -117,6 +131,26 @@ class DataPlane:
             pool.end()
         if self.retired:
             self.ending.arm(self.loop.now + END_INTERVAL)
+
+    def pool_of_slot(self, slot: int):
+        """The pool with this slot, None if there is none."""
+        pool: ServerPool
+        for pool in self.pools:
+            if pool.slot == slot:
+                return pool
+        return None
+
+    def take_accepted(self, slot: int, fd: int) -> bool:
+        """Serve a client that another worker has accepted; returns False if there is no pool with this slot.
+
+        When this worker accepts no more clients, the client is served nevertheless.
+        """
+        listener: Listener
+        for listener in self.listeners.values():
+            if listener.pool.slot == slot:
+                listener.take(fd)
+                return True
+        return False
 
     def hand_over(self, give, number: int = 0, timeout: float = 0) -> HandOver:
         """Accept no more clients, and hand those that are connected over to another process.
@@ -159,15 +193,18 @@ class DataPlane:
         """Another process is about to hand over so many clients, which count for the limit."""
         self.admission.awaited = number
 
-    def accept(self, accepts: bool) -> None:
-        """Accept clients from now on, or do not until the next call."""
+    def accept(self) -> None:
+        """Accept clients from now on."""
         listener: Listener
+        self.accepts = True
+        self.process_counters[WORKERS] = 1
         for listener in self.listeners.values():
-            self.loop.watch(listener, READABLE if accepts else 0)
+            listener.listen()
 
     def close_listeners(self) -> None:
         """Accept no more clients."""
         listener: Listener
+        self.process_counters[WORKERS] = 0
         for listener in self.listeners.values():
             listener.close()
         self.listeners.clear()
@@ -246,7 +283,7 @@ class DataPlane:
     @cython.exceptval(check=False)
     def may_end(self) -> cython.bint:
         """Whether ``run`` returns when no client is left."""
-        return self.draining or (self.handing_over is not None and self.handing_over.is_acknowledged())
+        return self.draining or (self.handing_over is not None and not self.handing_over.unsent)
 
     def run(self) -> None:
         """Serve until a drain or a hand-over is complete."""
@@ -256,8 +293,9 @@ class DataPlane:
                 self.trimming.arm(self.loop.now + TRIM_INTERVAL)
             if self.loop.blocks.allocated > self.memory.limit:
                 self.memory.check()
-            if self.process_counters is not cython.NULL:
-                self.memory.count(self.process_counters)
+            self.memory.count(self.process_counters)
+            if self.placement.peers:
+                self.placement.look()
 
     def trim(self) -> None:
         """Return unused memory to the system."""

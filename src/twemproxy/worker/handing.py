@@ -1,107 +1,101 @@
-"""The two ends of a hand-over: a worker that gives its clients, and one that takes them. Plain Python."""
+"""How this worker passes clients to other workers, and takes those that come. Plain Python."""
 
 import os
-import socket
-from collections import deque
-from contextlib import suppress
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from twemproxy import log
 from twemproxy.ipc import descriptors
-from twemproxy.ipc.handover import HANDED, Handed
-from twemproxy.ipc.messages import MessageStream, encode
-from twemproxy.net.event_loop import CallbackChannel
-
-SEND_TIME: Final = 1.0
-"""Seconds for which the giving worker waits, at most, until the other one reads."""
-_TAKEN: Final = b"."
-_RECEIVE_SIZE: Final = 65536
+from twemproxy.ipc.inbox import Accepted, Handed
+from twemproxy.worker.inbox import Outbox
 
 _logger = log.get_logger(__name__)
 
 
 class Giver:
-    """Hands the clients of a data plane over."""
+    """Hands all clients of a data plane over."""
 
-    def __init__(self, data_plane: Any, descriptor: int, number: int, timeout: float) -> None:
-        """Begin. ``data_plane``: a ``worker.data_plane.DataPlane``. ``descriptor``: a socket to the taking worker.
+    def __init__(
+        self,
+        data_plane: Any,
+        worker: int,
+        outboxes: Mapping[int, Outbox],
+        to: Sequence[int],
+        number: int,
+        timeout: float,
+    ) -> None:
+        """Begin. ``data_plane``: a ``worker.data_plane.DataPlane``. ``outboxes``: of workers, by their numbers.
 
-        ``number``, ``timeout``: as in ``ipc.messages.HandOver``.
+        ``worker``: the number of this worker. ``to``, ``number``, ``timeout``: as in ``ipc.messages.HandOver``.
         """
-        self._loop = data_plane.loop
-        self._socket = socket.socket(fileno=descriptor)
-        self._socket.settimeout(SEND_TIME)
-        self._channel = CallbackChannel(descriptor, self._on_readable)
-        self._loop.watch_reads(self._channel)
+        self._data_plane = data_plane
+        self._number = worker
+        self._outboxes = {worker: outboxes[worker] for worker in to}
+        for outbox in self._outboxes.values():
+            outbox.on_room = self._on_room
         self._handover = data_plane.hand_over(self._give, number, timeout)
 
     def _give(self, fd: int, pool: Any, state: dict[str, Any]) -> bool:
-        """Send a client; False if the taking worker is gone."""
-        try:
-            data, _ = descriptors.send(self._socket, encode(Handed(pool.config.name, state)), [fd])
-            self._socket.sendall(data)
-        except OSError as error:
-            _logger.warning("the hand-over ends, the other worker does not take clients: %s", error)
-            return False
-        return True
+        """Send a client; False if no worker can take it now."""
+        worker = self._data_plane.placement.least_busy(tuple(self._outboxes))
+        message = Handed(self._number, pool.slot, pool.config.name, pool.config.redis, state)
+        sent = self._outboxes[worker].send(message, [fd])
+        self._handover.unsent = not all(outbox.is_empty() for outbox in self._outboxes.values())
+        return sent
 
-    def _on_readable(self) -> None:
-        try:
-            taken = self._socket.recv(_RECEIVE_SIZE)
-        except OSError:
-            taken = b""
-        if taken:
-            self._handover.acknowledged(len(taken))
-        else:
-            self._loop.forget_channel(self._channel)
-            self._handover.stop()
+    def _on_room(self) -> None:
+        self._handover.unsent = not all(outbox.is_empty() for outbox in self._outboxes.values())
+        self._handover.go_on()
 
 
 class Taker:
-    """Takes clients over into a data plane."""
+    """Takes the clients that other workers pass into a data plane."""
 
-    def __init__(self, data_plane: Any, descriptor: int) -> None:
-        """Begin. ``data_plane``: a ``worker.data_plane.DataPlane``. ``descriptor``: a socket to the giving worker."""
+    def __init__(self, data_plane: Any, worker: int) -> None:
+        """``data_plane``: a ``worker.data_plane.DataPlane``. ``worker``: the number of this worker."""
         self._data_plane = data_plane
-        # A reload that comes in the meantime may give another pool the name.
-        self._pools = {pool.config.name: pool for pool in data_plane.pools}
-        self._socket = socket.socket(fileno=descriptor)
-        self._stream = MessageStream(HANDED)
-        self._descriptors: deque[int] = deque()
-        self._channel = CallbackChannel(descriptor, self._on_readable)
-        data_plane.loop.watch_reads(self._channel)
+        self._number = worker
+        self._early: list[tuple[int, int]] = []
+        self._names: dict[str, Any] = {}
 
-    def _on_readable(self) -> None:
-        try:
-            data, received = descriptors.receive(self._socket, _RECEIVE_SIZE)
-        except OSError:
-            data, received = b"", []
-        self._descriptors += received
-        if not data:
-            self._end()
-            return
-        for message in self._stream.feed(data):
-            self._take(message, self._descriptors.popleft())
-            # The giving worker ends when it has given its last client.
-            with suppress(OSError):
-                self._socket.send(_TAKEN)
+    def expect_former(self) -> None:
+        """The former process of this worker hands its clients over, and knows the pools by their present names."""
+        self._names = {pool.config.name: pool for pool in self._data_plane.pools}
 
-    def _take(self, message: Handed, fd: int) -> None:
+    def take_accepted(self, message: Accepted, carried: Sequence[int]) -> None:
+        """Serve new clients."""
+        for slot, fd in zip(message.pools, carried, strict=False):
+            if fd == descriptors.LOST:
+                _tell_lost("a new client")
+            elif not self._data_plane.take_accepted(slot, fd):
+                # The sender has another configuration already, or still.
+                self._early.append((slot, fd))
+
+    def take_early(self) -> None:
+        """Another configuration is served now: serve the clients that came before it."""
+        early, self._early = self._early, []
+        for slot, fd in early:
+            if not self._data_plane.take_accepted(slot, fd):
+                _logger.warning("a new client is closed: its pool is not served any more")
+                os.close(fd)
+
+    def take_handed(self, message: Handed, carried: Sequence[int]) -> None:
+        """Go on with a client."""
+        [fd] = carried
         if fd == descriptors.LOST:
-            _logger.warning("a client of the pool '%s' is closed: the worker can open no more files", message.pool)
+            _tell_lost(f"a client of the pool '{message.pool}'")
             return
-        pool = self._pools[message.pool]
-        if pool not in self._data_plane.pools:
+        if message.worker == self._number:
+            # The process may be of another version, with other slots.
+            pool = self._names.get(message.pool)
+        else:
+            pool = self._data_plane.pool_of_slot(message.slot)
+        if pool is None or pool not in self._data_plane.pools or pool.config.redis != message.redis:
             _logger.warning("a client of the pool '%s' is closed, which is not served any more", message.pool)
             os.close(fd)
         else:
             self._data_plane.adopt(pool, fd, message.state)
 
-    def _end(self) -> None:
-        """All clients have come, or the giving worker is gone."""
-        self._data_plane.await_clients(0)
-        self._data_plane.loop.forget_channel(self._channel)
-        self._socket.close()
-        while self._descriptors:
-            if (descriptor := self._descriptors.popleft()) != descriptors.LOST:
-                os.close(descriptor)
+
+def _tell_lost(who: str) -> None:
+    _logger.warning("%s is closed: the worker can open no more files", who)

@@ -6,7 +6,6 @@ exits after a drain, or when the supervisor is gone.
 
 import contextlib
 import gc
-import mmap
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ from collections.abc import Callable, Sequence
 from twemproxy import log
 from twemproxy.config.pools import Address, Config
 from twemproxy.ipc import descriptors
+from twemproxy.ipc.inbox import Accepted, Handed, Message
 from twemproxy.ipc.messages import (
     TO_WORKER,
     Abandon,
@@ -27,6 +27,7 @@ from twemproxy.ipc.messages import (
     HandingOver,
     HandOver,
     MessageStream,
+    Peers,
     Prepare,
     Prepared,
     Quiesce,
@@ -38,15 +39,17 @@ from twemproxy.ipc.messages import (
     SetConfigStatus,
     SetLogLevel,
     Start,
+    TakenOver,
     TakeOver,
     ToSupervisor,
     encode,
 )
 from twemproxy.net.event_loop import CallbackChannel
-from twemproxy.stats.counters import CounterTable
+from twemproxy.stats.counters import CounterTable, WorkerTables, map_table
 from twemproxy.worker.build import Update
 from twemproxy.worker.data_plane import DataPlane
 from twemproxy.worker.handing import Giver, Taker
+from twemproxy.worker.inbox import Inbox, Outbox
 
 _logger = log.get_logger(__name__)
 
@@ -146,20 +149,23 @@ class Worker:
         """Build the pools of the Start message, and accept clients."""
         self._control = control
         self._resolutions = Resolutions(control)
-        [memory] = control.take_descriptors(1)
-        self._table = CounterTable(mmap.mmap(memory, 0))
-        os.close(memory)
-        self.data_plane = DataPlane(start.log.level, start.mbuf_size, start.client_limit, start.max_memory)
+        own, shared, inbox = control.take_descriptors(3)
+        tables = WorkerTables(_mapped(own), _mapped(shared))
+        self.data_plane = DataPlane(tables, start.log.level, start.mbuf_size, start.client_limit, start.max_memory)
         self.data_plane.facts = start.status.facts()
+        self._number = start.number
+        self._outboxes: dict[int, Outbox] = {}
+        self._taker = Taker(self.data_plane, start.number)
+        self._inbox = Inbox(self.data_plane.loop, inbox, self._on_packet)
         self._served = Config(())
         self._update: Update | None = None
         self._giver: Giver | None = None
-        self._taker: Taker | None = None
         self._client_limit = start.client_limit
         self._sockets: dict[Address, int] = {}
         self._prepare(start, [pool.listen.address for pool in start.config.pools]).prepare()
         self._commit()
-        self.data_plane.accept(start.accepts)
+        if start.accepts:
+            self._accept()
         self.data_plane.loop.watch_reads(CallbackChannel(control.socket.fileno(), self._receive))
 
     def _receive(self) -> None:
@@ -171,9 +177,51 @@ class Worker:
         for message in messages:
             self.on_message(message)
 
+    def _accept(self) -> None:
+        """Accept clients, and take those that other workers pass."""
+        self.data_plane.accept()
+        self._inbox.open()
+
+    def _on_packet(self, message: Message, carried: list[int]) -> None:
+        """Do what a message of another worker says."""
+        match message:
+            case Accepted():
+                self._taker.take_accepted(message, carried)
+            case Handed():
+                self._taker.take_handed(message, carried)
+
+    def _pass_on(self, worker: int, slots: Sequence[int], fds: Sequence[int]) -> bool:
+        """Pass new clients to another worker; see ``downstream.placement``."""
+        return self._outboxes[worker].send(Accepted(tuple(slots)), fds)
+
+    def _meet(self, message: Peers) -> None:
+        """There are other processes now."""
+        count = len(message.workers)
+        try:
+            received = self._control.take_descriptors(1 + 2 * count + message.former)
+        except ValueError as problem:
+            _logger.error("%s", problem)
+            return
+        inboxes, rest = received[: 1 + count], received[1 + count :]
+        outboxes = {}
+        for number, descriptor in zip((self._number, *message.workers), inboxes, strict=True):
+            if number in self._outboxes:
+                # The inbox is the same for good, and a message may be on its way.
+                outboxes[number] = self._outboxes.pop(number)
+                os.close(descriptor)
+            else:
+                outboxes[number] = Outbox(self.data_plane.loop, descriptor)
+        for outbox in self._outboxes.values():
+            outbox.close()
+        self._outboxes = outboxes
+        tables = dict(zip(message.workers, map(_mapped, rest[:count]), strict=True))
+        self.data_plane.set_peers(tables, [_mapped(each) for each in rest[count:]], self._pass_on)
+
     def on_message(self, message: object) -> None:
         """Do what a message of the supervisor says."""
         match message:
+            case Peers():
+                self._meet(message)
             case Resolved():
                 self._resolutions.answered(message)
             case Prepare():
@@ -187,14 +235,13 @@ class Worker:
                 self._abandon()
                 self._control.send(self._hand_over(message))
             case TakeOver():
-                [descriptor] = self._control.take_descriptors(1)
-                pools = self.data_plane.pools
-                for pool, last, ejected in zip(pools, message.clients_seen, message.ejected, strict=True):
-                    pool.clients_seen = max(pool.clients_seen, last)
+                for pool, ejected in zip(self.data_plane.pools, message.ejected, strict=True):
                     pool.take_ejected_over(ejected)
                 self.data_plane.await_clients(message.clients)
-                self.data_plane.accept(True)
-                self._taker = Taker(self.data_plane, descriptor)
+                self._taker.expect_former()
+                self._accept()
+            case TakenOver():
+                self.data_plane.await_clients(0)
             case SetConfigStatus():
                 self.data_plane.facts = message.status.facts()
             case Announce():
@@ -215,9 +262,7 @@ class Worker:
         """
         self._sockets = dict(zip(opened, self._control.take_descriptors(len(opened)), strict=True))
         self._client_limit = message.client_limit
-        self._update = Update(
-            self.data_plane, self._served, message.config, message.slots, self._table, self._resolutions
-        )
+        self._update = Update(self.data_plane, self._served, message.config, message.slots, self._resolutions)
         return self._update
 
     def _prepare_beside(self, message: Prepare) -> None:
@@ -235,15 +280,12 @@ class Worker:
 
     def _hand_over(self, message: HandOver) -> HandingOver:
         """Begin to hand the clients over, if possible."""
-        try:
-            [descriptor] = self._control.take_descriptors(1)
-        except ValueError as problem:
-            return HandingOver((), (), 0, str(problem))
-        self._giver = Giver(self.data_plane, descriptor, message.number, message.timeout)
-        pools = self.data_plane.pools
-        seen = tuple(pool.clients_seen for pool in pools)
+        if not set(message.to) <= self._outboxes.keys():
+            return HandingOver((), 0, "it does not know the workers that take its clients")
+        self._inbox.close()
+        self._giver = Giver(self.data_plane, self._number, self._outboxes, message.to, message.number, message.timeout)
         clients = len(self.data_plane.clients())
-        return HandingOver(seen, tuple(pool.ejected_servers() for pool in pools), clients)
+        return HandingOver(tuple(pool.ejected_servers() for pool in self.data_plane.pools), clients)
 
     def _commit(self) -> None:
         """Serve what was prepared."""
@@ -254,6 +296,7 @@ class Worker:
         self.data_plane.limit_clients(self._client_limit)
         update.commit(sockets)
         self._served = update.config
+        self._taker.take_early()
 
     def _abandon(self) -> None:
         """Drop what was prepared."""
@@ -263,6 +306,14 @@ class Worker:
         for descriptor in self._sockets.values():
             os.close(descriptor)
         self._sockets.clear()
+
+
+def _mapped(descriptor: int) -> CounterTable:
+    """The table in the memory of a descriptor, which is closed."""
+    try:
+        return map_table(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def serve(control: Control) -> None:

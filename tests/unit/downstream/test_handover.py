@@ -30,7 +30,7 @@ class Pair:
         self.new = held.enter_context(InProcess(**pool))
         held.enter_context(self.old)
         self.given: list[dict[str, Any]] = []
-        self.acknowledges = True
+        self.room = 1 << 20
         self.handover: Any = None
 
     def begin(self) -> None:
@@ -39,6 +39,8 @@ class Pair:
 
     def _give(self, fd: int, pool: Any, state: dict[str, Any]) -> bool:
         """What travels between two processes: a duplicate of the descriptor, and the bytes of a message."""
+        if len(self.given) >= self.room:
+            return False
         copy = os.dup(fd)
         message = msgspec.msgpack.encode(state)
         received = msgspec.msgpack.decode(message)
@@ -49,13 +51,7 @@ class Pair:
             self.new.data_plane.adopt(target, copy, received)
 
         self.new.call(adopt)
-        if self.acknowledges:
-            self.handover_later()
         return True
-
-    def handover_later(self) -> None:
-        """The other process acknowledges, which the loop of this one reads in a later turn."""
-        self.old.later(lambda: self.handover.acknowledged(1))
 
     def clients(self) -> tuple[int, int]:
         """How many clients the two have."""
@@ -215,30 +211,35 @@ def test_a_blocked_client_moves_after_its_reply(pair: Pair, server: RedisServer)
     assert client.ask("GET", "missing") == NULL
 
 
-def test_no_more_clients_than_are_acknowledged(pair: Pair) -> None:
-    for _ in range(100):
-        pair.old.client()
+def test_no_more_clients_than_there_is_room_for(pair: Pair) -> None:
+    clients = [pair.old.client() for _ in range(100)]
     wait_until(lambda: pair.clients() == (100, 0), "all are connected")
-    pair.acknowledges = False
+    pair.room = 64
     pair.begin()
     pair.wait(36, 64)
-    pair.old.call(lambda: pair.handover.acknowledged(64))
+    assert all(client.ask("PING") == b"+PONG\r\n" for client in clients), "those that stay are served, too"
+    pair.room = 100
+    pair.old.call(lambda: pair.handover.go_on())
     pair.wait(0, 100)
 
 
 def test_it_ends_when_the_other_process_has_its_last_client(pair: Pair) -> None:
     assert pair.old.client().ask("PING") == b"+PONG\r\n"
-    pair.acknowledges = False
     pair.begin()
+    pair.handover.unsent = True
     wait_until(lambda: len(pair.new.call(pair.new.data_plane.clients)) == 1, "the client has moved")
     # A turn later it still runs, because the client might be on its way.
     pair.old.call(lambda: None)
     assert not pair.old.has_ended()
-    pair.old.later(lambda: pair.handover.acknowledged(1))
-    wait_until(pair.old.has_ended, "the other process has it")
+
+    def sent() -> None:
+        pair.handover.unsent = False
+
+    pair.old.later(sent)
+    wait_until(pair.old.has_ended, "everything is sent")
 
 
-def test_the_other_process_is_gone(pair: Pair) -> None:
+def test_the_other_process_takes_no_client(pair: Pair) -> None:
     client = pair.old.client()
     assert client.ask("PING") == b"+PONG\r\n"
     pair.handover = pair.old.call(lambda: pair.old.data_plane.hand_over(lambda *_: False))

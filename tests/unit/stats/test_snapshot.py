@@ -132,7 +132,7 @@ def test_names_are_escaped_and_nothing_else_is() -> None:
 
 
 def test_without_pools_the_document_is_still_json() -> None:
-    made = [json.loads(document(take([[1, 2, 3, 4, 5]], CounterSlots([]), []), full)) for full in (False, True)]
+    made = [json.loads(document(take([range(1, 100)], CounterSlots([]), []), full)) for full in (False, True)]
     assert [shown["curr_connections"] for shown in made] == [2, 2]
 
 
@@ -186,5 +186,5 @@ def test_another_catalogue_has_room_for_all_slots_that_there_were() -> None:
     places = slots.take_over(layout)
     assert places is not None
     assert slots.used <= slots.capacity
-    assert places[slots.of_server("p", "s0")] == before.of_server("p", "s0")
+    assert places.counters[slots.of_server("p", "s0")] == before.of_server("p", "s0")
     slots.of_pool("another")

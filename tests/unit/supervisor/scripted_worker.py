@@ -68,7 +68,7 @@ class _Worker:
         reader, self.control = await asyncio.open_unix_connection(sock=control)
         servers = [
             await asyncio.start_server(self.client, sock=socket.socket(fileno=descriptor))
-            for descriptor in self.descriptors[1:]
+            for descriptor in self.descriptors[3:]
         ]
         # A process that is to replace another one is ready when it is told to log everything.
         if self.start.accepts:
@@ -118,7 +118,7 @@ class _Worker:
             case Commit():
                 self.control.write(encode(Committed()))
             case HandOver():
-                self.control.write(encode(HandingOver((0,), ((),), 0)))
+                self.control.write(encode(HandingOver(((),), 0)))
             case ReopenLog():
                 with suppress(log.LogError):
                     log.reopen()

@@ -23,9 +23,9 @@ import json, sys
 from twemproxy.config.options import Options
 from twemproxy.supervisor.supervisor import run
 from twemproxy.supervisor.early_worker import WorkerProgram
-options, workers, command = json.loads(sys.argv[1])
+options, command = json.loads(sys.argv[1])
 program = WorkerProgram(command[0], tuple(command))
-sys.exit(run(Options(**options), workers=workers, program=program))
+sys.exit(run(Options(**options), program=program))
 """
 
 
@@ -61,7 +61,7 @@ class Supervised:
             "stats_port": self.stats_port,
         }
         command = [sys.executable, str(WORKER), mode]
-        arguments = [{**defaults, **options}, workers, command]
+        arguments = [{**defaults, "workers": workers, **options}, command]
         self.process = Process(
             [sys.executable, "-c", preamble + _LAUNCH, json.dumps(arguments)],
             folder / "supervisor.output",

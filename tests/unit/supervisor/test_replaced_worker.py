@@ -29,7 +29,7 @@ async def running_slot(folder: Path) -> AsyncIterator[WorkerSlot]:
     """A slot whose worker is ready; its listening sockets are closed and its worker has ended after the context."""
     configure(folder, f"127.0.0.1:{free_port()}")
     config = load(str(folder / "nutcracker.yml"))
-    served = ServedConfig(config, Options(str(folder / "nutcracker.yml")), 1, ServiceManager({}))
+    served = ServedConfig(config, Options(str(folder / "nutcracker.yml")), ServiceManager({}))
     served.listeners.open(config)
     slot = WorkerSlot(PROGRAM, 1, served.statistics, served.start, Resolver())
     run = asyncio.create_task(slot.run())
@@ -43,6 +43,7 @@ async def running_slot(folder: Path) -> AsyncIterator[WorkerSlot]:
         run.cancel()
         with suppress(asyncio.CancelledError):
             await run
+        slot.close_inbox()
         served.listeners.close_all()
 
 

