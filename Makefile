@@ -107,9 +107,11 @@ idle: servers build ## measure the memory of 10,000 idle clients, and their effe
 	@$(MEASURE) -m benchmarks.idle $(ARGUMENTS)
 
 .PHONY: reloads
-reloads: servers build $(VENV)/.benchmark-done ## a verifying load with 100 random reloads, then with 20 upgrades (RELOADS=20)
+reloads: servers build $(VENV)/.benchmark-done ## a verifying load with 100 random reloads, 20 upgrades, 20 numbers of workers (RELOADS=20)
 	@$(MEASURE) -m reloads.run --reloads $(RELOADS) $(ARGUMENTS)
+	@$(MEASURE) -m reloads.run --reloads $(RELOADS) --workers 3 $(ARGUMENTS)
 	@$(MEASURE) -m reloads.run --reloads $(RELOADS) --upgrades 20 $(ARGUMENTS)
+	@$(MEASURE) -m reloads.run --reloads $(RELOADS) --resizes 20 --workers 2 $(ARGUMENTS)
 
 .PHONY: soak
 soak: servers build $(VENV)/.benchmark-done ## load with random faults for half an hour (SOAK_SECONDS=90 for less)

@@ -10,7 +10,7 @@ import random
 import sys
 import time
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.ports import free_port
 from harness.proc import anonymous_memory, descriptors
@@ -18,6 +18,8 @@ from harness.proxy import Proxy
 from harness.servers import MemcachedServer, RedisServer
 from reloads.clients import Peer, Tally, blocking, counting, pipelining, remembering, subscribing, transacting
 from reloads.files import Files
+from twemproxy.commands.control import ask
+from twemproxy.ipc.control import Resize, Resized
 
 
 class Load:
@@ -63,19 +65,40 @@ class Load:
             peer.close()
 
 
-async def reload_often(
-    proxy: Proxy, files: Files, reloads: int, upgrades: int, load: Load, choose: random.Random
-) -> None:
-    """Reload; each file is a change of the one before, every fifth or so is bad.
+class Events(NamedTuple):
+    """What happens during a load, in random order."""
 
-    ``upgrades``: how many upgrades are among the reloads.
-    """
+    reloads: int
+    """Each file is a change of the one before, every fifth or so is bad."""
+    upgrades: int = 0
+    resizes: int = 0
+    """How often there is another number of workers."""
+
+    @property
+    def hand_over(self) -> bool:
+        """Whether clients are handed over: subscribers would stay until the former worker ends, and be closed."""
+        return self.upgrades > 0 or self.resizes > 0
+
+
+async def resize(proxy: Proxy, count: int) -> None:
+    """Have so many workers."""
+    answer = await asyncio.get_running_loop().run_in_executor(None, ask, str(proxy.control_socket), Resize(count))
+    assert isinstance(answer, Resized)
+    assert answer.workers == count
+
+
+async def take_place(events: Events, proxy: Proxy, files: Files, load: Load, choose: random.Random) -> None:
+    """Have the events happen."""
     loop = asyncio.get_running_loop()
-    upgrading = set(choose.sample(range(reloads), upgrades))
-    for number in range(reloads):
+    upgrading = set(choose.sample(range(events.reloads), events.upgrades))
+    resizing = set(choose.sample(range(events.reloads), events.resizes))
+    for number in range(events.reloads):
         if number in upgrading:
             await loop.run_in_executor(None, proxy.upgrade)
             load.tally.count("upgrade")
+        if number in resizing:
+            await resize(proxy, choose.randint(1, 5))
+            load.tally.count("other number of workers")
         if choose.random() < 0.2:
             proxy.configuration.write_text(files.bad())
             stats = await loop.run_in_executor(None, proxy.reload)
@@ -93,11 +116,8 @@ async def reload_often(
             return
 
 
-def run(reloads: int, upgrades: int, scale: int, seed: int) -> Tally:
-    """Run a load with this many reloads and upgrades; returns the tally.
-
-    With upgrades there are no subscribers: they would stay with former workers until these end, and be closed.
-    """
+def run(events: Events, scale: int, seed: int, workers: int = 1) -> Tally:
+    """Run a load with these events; returns the tally. ``workers``: how many there are at first."""
     choose = random.Random(seed)
     with ExitStack() as held:
         redis = held.enter_context(RedisServer("--bind", "127.0.0.1", "127.0.0.2", "127.0.0.3", "--maxclients", "9000"))
@@ -113,16 +133,16 @@ def run(reloads: int, upgrades: int, scale: int, seed: int) -> Tally:
             files.ports[name] = [free_port(), free_port()]
         for name, pool in files.file.items():
             pool["listen"] = f"127.0.0.1:{files.ports[name][0]}"
-        proxy = held.enter_context(Proxy(files.written()))
+        proxy = held.enter_context(Proxy(files.written(), "-w", str(workers)))
 
         async def whole() -> Tally:
             load = Load(proxy, scale)
-            await load.begin(subscribers=upgrades == 0)
+            await load.begin(subscribers=not events.hand_over)
             await asyncio.sleep(1)
             before = usage(proxy)
             started = time.monotonic()
             try:
-                await reload_often(proxy, files, reloads, upgrades, load, choose)
+                await take_place(events, proxy, files, load, choose)
             finally:
                 await load.end()
             load.tally.count("seconds", int(time.monotonic() - started))
@@ -146,11 +166,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reloads", type=int, default=100)
     parser.add_argument("--upgrades", type=int, default=0, help="number of upgrades among the reloads")
+    parser.add_argument("--resizes", type=int, default=0, help="number of changes of the number of workers among them")
+    parser.add_argument("--workers", type=int, default=1, help="number of workers at first")
     parser.add_argument("--scale", type=int, default=5, help="number of clients, in units of about 66")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     options = parser.parse_args()
     print(f"seed {options.seed}")
-    tally = run(options.reloads, options.upgrades, options.scale, options.seed)
+    events = Events(options.reloads, options.upgrades, options.resizes)
+    tally = run(events, options.scale, options.seed, options.workers)
     for name, count in sorted(tally.counts.items()):
         print(f"{count:9} {name}")
     for wrong in tally.wrong:

@@ -30,6 +30,7 @@ cdef class ClientStream(LimitedStream):
     cdef readonly object session
     cdef unsigned int id
     cdef unsigned int requests
+    cdef unsigned int requests_counted
     cdef int command
     cdef Cursor cursor
     cdef Py_ssize_t discard

@@ -89,7 +89,7 @@ class ClientStream(LimitedStream):
 
     ``notice``: a message that waits for the end of these steps, None without one.
 
-    ``requests``: how many were taken.
+    ``requests``: how many were taken; ``requests_counted`` of them were counted by the balance of workers.
 
     ``command``: the row of the client's last command, -1 before the first one and for an unknown command.
 
@@ -579,6 +579,10 @@ class ClientStream(LimitedStream):
         return self.close(CLIENT_EOF, "it was idle for too long")
 
     # --- for the control plane -------------------------------------------------------------------------------
+
+    def slot(self) -> int:
+        """The slot of the client's pool, see ``ServerPool``."""
+        return self.pool.slot
 
     def number(self) -> int:
         """The client's number: unique among the clients of a pool, larger than all earlier ones."""

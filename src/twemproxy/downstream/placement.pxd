@@ -18,6 +18,7 @@ cdef class Placement(Action):
     cdef dict peers
     cdef dict passing
     cdef object send
+    cdef public object on_published
     cdef Timer timer
     cdef Counter requests_before
     cdef Counter accepted

@@ -58,19 +58,20 @@ class Peer:
 class Placement(Action):
     """The placement of new clients by one worker. The deferred action passes clients on.
 
-    ``peers``: the other workers, by their numbers. ``passing``: (acceptor, slot of the pool, descriptor) of each client
-    that is passed on at the end of the turn, by the number of the worker. ``accepted``: how many new clients this worker
-    has taken.
+    ``peers``: the other workers, by their numbers. ``accepted``: how many new clients this worker has taken.
+    ``passing``: (acceptor, slot of the pool, descriptor) of each client that is passed on at the end of the turn, by
+    the number of the worker.
     """
 
     def __init__(self, loop: EventLoop, tables: WorkerTables) -> None:
-        """The only worker; ``peers`` and ``send`` can be set."""
+        """The only worker; ``set_peers`` adds others. ``on_published()`` is called after each publication."""
         self.loop = loop
         self.tables = tables
         self.own = Peer(0, tables.own)
         self.peers = {}
         self.passing = {}
         self.send = None
+        self.on_published = None
         self.timer = CallbackTimer(loop.timers, self.publish)
 
     def set_peers(self, peers: dict, send) -> None:
@@ -102,6 +103,8 @@ class Placement(Action):
         self.accepted_before = self.accepted
         self.requests_before = requests
         self.own.given = 0
+        if self.on_published is not None:
+            self.on_published()
         if counters[RECENT_REQUESTS] != 0 or counters[RECENT_CLIENTS] != 0:
             self.timer.arm(self.loop.now + INTERVAL)
 
@@ -156,6 +159,15 @@ class Placement(Action):
             least = self.own
         least.given += 1
         return least.number
+
+    def works(self) -> dict:
+        """The recent requests of each worker that accepts clients, by its number; 0 for this one."""
+        peer: Peer
+        works: dict = {0: self.own.table.values[RECENT_REQUESTS]}
+        for number, peer in self.peers.items():
+            if peer.table.values[WORKERS] != 0:
+                works[number] = peer.table.values[RECENT_REQUESTS]
+        return works
 
     def least_busy(self, numbers: tuple) -> int:
         """The number of the worker among these with the least work, which will get an average client; the first one if

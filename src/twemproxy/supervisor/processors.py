@@ -28,6 +28,8 @@ def _limits(own_cgroup: Path, cgroups: Path) -> list[int]:
         return []
     limits: list[int] = []
     for line in lines:
+        if line.count(":") < 2:
+            continue
         number, controllers, path = line.split(":", 2)
         if number == "0":
             root = cgroups if (cgroups / "cgroup.controllers").exists() else cgroups / "unified"

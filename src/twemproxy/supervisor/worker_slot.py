@@ -39,10 +39,12 @@ from twemproxy.supervisor.statistics import Statistics
 from twemproxy.supervisor.worker_process import OnMessage, WorkerProcess
 
 FIRST_DELAY: Final = 0.1
-"""Seconds before a dead worker is replaced. The delay doubles each time, up to LONGEST_DELAY."""
+"""A worker that dies is replaced at once. If the next one dies soon, it is replaced after so many seconds, and the delay
+doubles each time, up to LONGEST_DELAY.
+"""
 LONGEST_DELAY: Final = 10.0
 STEADY_TIME: Final = 30.0
-"""Seconds. After a worker has lived for longer, the next delay is FIRST_DELAY."""
+"""Seconds. A worker that has lived for longer is replaced at once."""
 COMMIT_TIME: Final = 5.0
 """Seconds that a worker has to serve what it has prepared; then it is killed."""
 READY_TIME: Final = 15.0
@@ -114,7 +116,7 @@ class WorkerSlot:
 
         Raises WorkerFailed if the first process dies before it is ready.
         """
-        delay = FIRST_DELAY
+        delay = 0.0
         while not self._draining.is_set():
             started = asyncio.get_running_loop().time()
             end = await self._run_process()
@@ -130,10 +132,10 @@ class WorkerSlot:
                 self._memory = self._statistics.new_memory()
                 self.introduce_all()
             if asyncio.get_running_loop().time() - started > STEADY_TIME:
-                delay = FIRST_DELAY
-            _logger.log(log.ALERT, "%s; another worker starts in %.1f s", end, delay)
+                delay = 0.0
+            _logger.log(log.ALERT, "%s; another worker starts %s", end, f"in {delay:.1f} s" if delay else "now")
             await self._pause(delay)
-            delay = min(delay * 2, LONGEST_DELAY)
+            delay = min(delay * 2, LONGEST_DELAY) if delay else FIRST_DELAY
         while self._former:
             self._former_ended(*await self._ends.get())
 

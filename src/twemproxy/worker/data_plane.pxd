@@ -26,6 +26,7 @@ cdef class DataPlane:
     cdef Timer ending
     cdef bint draining
     cdef HandOver handing_over
+    cdef HandOver moving
     cdef Drain drain_state
     cdef Announcement announcement
 

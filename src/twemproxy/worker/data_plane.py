@@ -18,7 +18,7 @@ from cython.cimports.twemproxy.net.timers import NEVER, CallbackTimer
 from cython.cimports.twemproxy.net.transport import PlainTransport
 from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 from cython.cimports.twemproxy.stats.counters import WorkerTables
-from cython.cimports.twemproxy.stats.positions import CLIENT_ERR, WORKERS
+from cython.cimports.twemproxy.stats.positions import CLIENT_ERR, CLIENTS_MOVED, WORKERS
 from cython.cimports.twemproxy.upstream.server_pool import ServerPool
 
 from twemproxy.downstream.handover import adopt
@@ -163,6 +163,8 @@ class DataPlane:
         connect again. ``number``: see ``Codec.moving``. ``run`` returns when no client is left.
         """
         self.close_listeners()
+        if self.moving is not None:
+            self.moving.stop()
         pool: ServerPool
         leaving: list = list(self.pools)
         for pool in self.retired:
@@ -175,6 +177,32 @@ class DataPlane:
             delay: float = GRACE_SHARE * timeout
             self.announcement = Announcement(self.loop, self.clients, number, delay, timeout - delay)
         return self.handing_over
+
+    def count_work(self) -> list:
+        """(client, requests since the last call) of each client of the served pools that has sent some."""
+        client: ClientConnection
+        count: cython.uint
+        counted: list = []
+        for client in self.clients_among(self.pools):
+            count = client.requests - client.requests_counted
+            client.requests_counted = client.requests
+            if count > 0:
+                counted.append((client, count))
+        return counted
+
+    def move(self, clients: list, give) -> HandOver:
+        """Hand some clients over to other workers, and serve the others as before. See ``HandOver``."""
+        client: ClientConnection
+        free: list = []
+        for client in clients:
+            if client.handover is None:
+                free.append(client)
+        self.moving = HandOver(self.loop, free, give)
+        return self.moving
+
+    def count_moved(self) -> None:
+        """Count a client that was given by ``move``."""
+        self.process_counters[CLIENTS_MOVED] += 1
 
     def announce(self, number: int, seconds: float) -> None:
         """Tell clients that want to know to connect again within ``seconds``. ``number``: see ``Codec.moving``."""
@@ -250,8 +278,9 @@ class DataPlane:
 
         ``patience``: as in ``quiesce``, which need not have been called. Another call can only shorten the timeout.
         """
-        if self.handing_over is not None:
-            self.handing_over.stop()
+        for handover in (self.handing_over, self.moving):
+            if handover is not None:
+                handover.stop()
         self.quiesce(patience, None)
         if not self.draining:
             self.draining = True

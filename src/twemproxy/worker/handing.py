@@ -12,6 +12,14 @@ from twemproxy.worker.inbox import Outbox
 _logger = log.get_logger(__name__)
 
 
+def send(outbox: Outbox, worker: int, fd: int, pool: Any, state: dict[str, Any]) -> bool:
+    """Send a client to another worker; returns False if that is not possible now.
+
+    ``worker``: the number of this worker. For the others see ``downstream.handover``.
+    """
+    return outbox.send(Handed(worker, pool.slot, pool.config.name, pool.config.redis, state), [fd])
+
+
 class Giver:
     """Hands all clients of a data plane over."""
 
@@ -38,8 +46,7 @@ class Giver:
     def _give(self, fd: int, pool: Any, state: dict[str, Any]) -> bool:
         """Send a client; False if no worker can take it now."""
         worker = self._data_plane.placement.least_busy(tuple(self._outboxes))
-        message = Handed(self._number, pool.slot, pool.config.name, pool.config.redis, state)
-        sent = self._outboxes[worker].send(message, [fd])
+        sent = send(self._outboxes[worker], self._number, fd, pool, state)
         self._handover.unsent = not all(outbox.is_empty() for outbox in self._outboxes.values())
         return sent
 

@@ -46,6 +46,7 @@ from twemproxy.ipc.messages import (
 )
 from twemproxy.net.event_loop import CallbackChannel
 from twemproxy.stats.counters import CounterTable, WorkerTables, map_table
+from twemproxy.worker.balance import Balance
 from twemproxy.worker.build import Update
 from twemproxy.worker.data_plane import DataPlane
 from twemproxy.worker.handing import Giver, Taker
@@ -156,6 +157,7 @@ class Worker:
         self._number = start.number
         self._outboxes: dict[int, Outbox] = {}
         self._taker = Taker(self.data_plane, start.number)
+        self._balance = Balance(self.data_plane, start.number, lambda: self._outboxes)
         self._inbox = Inbox(self.data_plane.loop, inbox, self._on_packet)
         self._served = Config(())
         self._update: Update | None = None
