@@ -1,6 +1,5 @@
 """The division of a worker's file descriptors between clients, servers and other uses."""
 
-import resource
 from typing import Final, NamedTuple
 
 from twemproxy.config.pools import Config, PoolConfig
@@ -39,23 +38,8 @@ class Division(NamedTuple):
         )
 
 
-def raise_open_files_limit() -> int:
-    """Raise the soft limit on open files (RLIMIT_NOFILE) to the hard limit; returns the soft limit, 0 for no limit.
-
-    Processes that are started later inherit the limit.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-        except (OSError, ValueError):  # the kernel's limit (fs.nr_open) is now below the hard limit
-            pass
-    return 0 if soft == resource.RLIM_INFINITY else soft
-
-
 def divide(config: Config, open_files: int) -> Division:
-    """Divide the descriptors of each worker. ``open_files``: the result of ``raise_open_files_limit``.
+    """Divide the descriptors of each worker. ``open_files``: the result of ``open_files.raise_limit``.
 
     The formula is that of nutcracker 0.5.0, except for the reserve: clients get the limit on open files less the
     descriptors for the process, the listeners, and ``server_connections`` connections to each server.

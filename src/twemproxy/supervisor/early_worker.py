@@ -10,6 +10,8 @@ import sys
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from twemproxy.supervisor.open_files import raise_limit
+
 INHERITANCE: Final = "NUTCRACKER_INHERITANCE"
 """The environment variable of ``supervisor.inheritance``."""
 SUPERVISORS_SIGNALS: Final = (
@@ -63,6 +65,8 @@ class EarlyWorker:
         # The worker ignores them from its first instruction, as this process does from now on.
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_IGN)
+        # The worker inherits it.
+        raise_limit()
         self.control, theirs = socket.socketpair()
         with theirs:
             try:

@@ -17,10 +17,11 @@ from twemproxy.config.pools import Config
 from twemproxy.ipc.messages import Abandon, ConfigStatus, LogSettings, Prepare, SetConfigStatus, Start
 from twemproxy.stats.slots import SlotsFull
 from twemproxy.stats.snapshot import ConfigFacts
-from twemproxy.supervisor.descriptors import Division, divide, raise_open_files_limit
+from twemproxy.supervisor.descriptors import Division, divide
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.inheritance import Inheritance
 from twemproxy.supervisor.listeners import PoolListeners
+from twemproxy.supervisor.open_files import raise_limit
 from twemproxy.supervisor.service_manager import ServiceManager, passed_sockets
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.supervisor.threads import in_thread
@@ -77,7 +78,7 @@ class ServedConfig:
         self.status = ConfigStatus(1, "", time.time())
         """Its fingerprint is set by ``identify``."""
         self._options = options
-        self._open_files = raise_open_files_limit()
+        self._open_files = raise_limit()
         self._division = self._divide(config, None)
         self._rings = self._ring_fingerprints(config)
         self.places: Mapping[int, int] | None = None

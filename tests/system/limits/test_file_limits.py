@@ -129,6 +129,13 @@ def test_clients_wait_when_there_is_no_descriptor_to_turn_them_away_with(servers
         assert not told(proxy, 100)
 
 
+def test_the_first_worker_has_the_raised_limit(servers: list[RedisServer]) -> None:
+    command = ["sh", "-c", f'ulimit -S -n {FILES}; exec "$@"', "sh", *under_test()]
+    with Proxy(redis_pool(servers[0]), command=command) as proxy:
+        limits = {resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in proxy.processes()}
+        assert limits == {(resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2}
+
+
 def test_a_worker_without_descriptors_is_neither_reloaded_nor_replaced(servers: list[RedisServer]) -> None:
     pool = redis_pool(servers[0])
     with Proxy(pool, command=with_files(FILES)) as proxy:

@@ -91,9 +91,9 @@ def test_the_figures_are_named() -> None:
 
 RAISE = """
 import resource
-from twemproxy.supervisor.descriptors import raise_open_files_limit
+from twemproxy.supervisor.open_files import raise_limit
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, 300))
-print(raise_open_files_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))
+print(raise_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))
 """
 
 
