@@ -29,6 +29,7 @@ COMPILED = [
     "twemproxy.protocol.redis.subscription_messages",
     "twemproxy.protocol.request",
     "twemproxy.stats.counters",
+    "twemproxy.process",
     "twemproxy.net.acceptor",
     "twemproxy.net.block",
     "twemproxy.net.clock",

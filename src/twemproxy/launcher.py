@@ -2,7 +2,8 @@
 
 Compiled-only, and linked with libpython by ``setup.py build_scripts``. So ``/proc/PID/exe`` is a program with this
 name, and variables for Python (PYTHONPATH, PYTHONHOME, ...) have no effect. If argv[0] begins with
-``nutcracker: worker ``, the program runs a worker, otherwise the command.
+``nutcracker: worker ``, the program runs a worker, if it is ``nutcracker: fork server`` the fork server, otherwise the
+command.
 
 ``setup.py`` defines two constants. INTERPRETER is the path of the Python with which the program was built. PACKAGES is
 a Python literal: a list of folders that contain this package, empty unless the program belongs to a source tree.
@@ -12,7 +13,7 @@ a Python literal: a list of folders that contain this package, empty unless the 
 
 import cython
 from cython.cimports.libc.stdio import fprintf, snprintf, stderr
-from cython.cimports.libc.string import strncmp, strrchr
+from cython.cimports.libc.string import strcmp, strncmp, strrchr
 from cython.cimports.posix.stdlib import unsetenv
 from cython.cimports.posix.unistd import F_OK, X_OK, access, readlink
 from cython.cimports.twemproxy.libc.process import PR_SET_NAME, prctl
@@ -37,13 +38,16 @@ from cython.cimports.twemproxy.libc.python import (
 @cython.nogil
 @cython.exceptval(check=False)
 def main(argc: cython.int, argv: cython.p_p_char) -> cython.int:
-    """Run the command or a worker; returns the exit status."""
+    """Run the command, the fork server or a worker; returns the exit status."""
     name: cython.char[16]
+    # Not the name of the supervisor, so that "pidof nutcracker" finds one process, as with nutcracker 0.5.0.
     if argc > 0 and strncmp(argv[0], b"nutcracker: worker ", 19) == 0:
-        # Not the name of the supervisor, so that "pidof nutcracker" finds one process, as with nutcracker 0.5.0.
         snprintf(name, 16, b"nutcracker-w%s", argv[0] + 19)
         prctl(PR_SET_NAME, cython.cast(cython.p_char, name))
         return run(argc, argv, b"twemproxy.worker.main", b"")
+    if argc > 0 and strcmp(argv[0], b"nutcracker: fork server") == 0:
+        prctl(PR_SET_NAME, b"nutcracker-fork")
+        return run(argc, argv, b"twemproxy.worker.fork_server", b"")
     return run(argc, argv, b"twemproxy.cli", b"native=True")
 
 

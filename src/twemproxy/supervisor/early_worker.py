@@ -1,4 +1,6 @@
-"""The first worker process, started before the supervisor is loaded: both load at the same time.
+"""The first process that the supervisor starts, before it is loaded itself: both load at the same time.
+
+It is the worker, or with several workers the fork server (``worker.fork_server``).
 
 This module imports little, so that it is loaded at once.
 """
@@ -7,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -27,18 +30,37 @@ SUPERVISORS_SIGNALS: Final = (
 
 
 class WorkerProgram(NamedTuple):
-    """The program of a worker, and its command line. The worker's standard input is the control socket."""
+    """The program of a worker, and its command line. The worker's standard input is the control socket.
+
+    ``{number}`` is replaced with the worker's number.
+    """
 
     path: str
     """The path of the executable."""
     command: tuple[str, ...]
-    """The command line; its first word is argv[0]. ``{number}`` is replaced with the worker's number."""
+    """The command line; its first word is argv[0]."""
+    fork_server: tuple[str, ...] = ()
+    """The command line of the fork server, no shorter than that of a worker; empty: each worker is started anew."""
+    name: str = ""
+    """The name (comm) of a worker that is forked; empty: that of the fork server. A started one sets it itself."""
 
 
 WORKER_MODULE: Final = "twemproxy.worker.main"
-NATIVE_WORKER: Final = WorkerProgram("/proc/self/exe", ("nutcracker: worker {number}",))
+FORK_SERVER_MODULE: Final = "twemproxy.worker.fork_server"
+NATIVE_WORKER: Final = WorkerProgram(
+    "/proc/self/exe", ("nutcracker: worker {number}",), ("nutcracker: fork server",), "nutcracker-w{number}"
+)
 """The program of this process, even if its file was replaced or removed; see ``twemproxy.launcher``."""
-PYTHON_WORKER: Final = WorkerProgram(sys.executable, (sys.executable, "-P", "-m", WORKER_MODULE))
+PYTHON_WORKER: Final = WorkerProgram(
+    sys.executable,
+    (sys.executable, "-P", "-m", WORKER_MODULE),
+    (sys.executable, "-P", "-m", FORK_SERVER_MODULE),
+)
+
+
+def with_number(words: Sequence[str], number: int) -> list[str]:
+    """Words of a ``WorkerProgram`` for the worker with this number."""
+    return [word.replace("{number}", str(number)) for word in words]
 
 
 def spawn(program: WorkerProgram, number: int, control: socket.socket) -> int:
@@ -46,44 +68,55 @@ def spawn(program: WorkerProgram, number: int, control: socket.socket) -> int:
 
     ``control``: becomes its standard input. It waits for the first message, or for the end of the stream.
     """
-    command = [word.replace("{number}", str(number)) for word in program.command]
+    return _spawn(program.path, with_number(program.command, number), control)
+
+
+def spawn_fork_server(program: WorkerProgram, requests: socket.socket) -> int:
+    """Start a fork server; returns its process id. Raises OSError. ``requests``: becomes its standard input."""
+    return _spawn(program.path, list(program.fork_server), requests)
+
+
+def _spawn(path: str, command: list[str], standard_input: socket.socket) -> int:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     return os.posix_spawn(
-        program.path,
+        path,
         command,
         os.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, control.fileno(), 0)],
+        file_actions=[(os.POSIX_SPAWN_DUP2, standard_input.fileno(), 0)],
         setsigmask=mask | set(SUPERVISORS_SIGNALS),
     )
 
 
 class EarlyWorker:
-    """A worker that waits for its first message: its process id, and the supervisor's end of its control socket."""
+    """A process that waits for its first message: its process id, and the supervisor's end of its socket."""
 
-    def __init__(self, program: WorkerProgram) -> None:
-        """Start worker 1. Raises OSError."""
+    def __init__(self, program: WorkerProgram, workers: int = 1) -> None:
+        """Start worker 1, or the fork server if there will be several ``workers``. Raises OSError."""
+        self.is_fork_server = workers > 1 and bool(program.fork_server)
+        """Whether it is the fork server, otherwise it is worker 1."""
         # The worker ignores them from its first instruction, as this process does from now on.
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_IGN)
         # The worker inherits it.
         raise_limit()
-        self.control, theirs = socket.socketpair()
+        kind = socket.SOCK_SEQPACKET if self.is_fork_server else socket.SOCK_STREAM
+        self.control, theirs = socket.socketpair(type=kind)
         with theirs:
             try:
-                self.pid = spawn(program, 1, theirs)
+                self.pid = spawn_fork_server(program, theirs) if self.is_fork_server else spawn(program, 1, theirs)
             except BaseException:
                 self.control.close()
                 raise
         self.is_taken = False
-        """Whether the supervisor has taken the worker over."""
+        """Whether the supervisor has taken the process over."""
 
     def take(self) -> tuple[int, socket.socket]:
-        """Return the process id and the supervisor's end of the control socket, for a ``WorkerProcess``."""
+        """Return the process id and the supervisor's end of the socket, for a ``WorkerProcess`` or ``ForkServer``."""
         self.is_taken = True
         return self.pid, self.control
 
     def discard(self) -> None:
-        """End the worker, unless it was taken: the proxy cannot start."""
+        """End the process, unless it was taken: the proxy cannot start."""
         if not self.is_taken:
             self.control.close()
             with suppress(OSError):

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Sequence
 
 from twemproxy import __version__
-from twemproxy.supervisor.early_worker import WORKER_MODULE
+from twemproxy.supervisor.early_worker import FORK_SERVER_MODULE
 from twemproxy.supervisor.inheritance import InheritanceError, read
 
 
@@ -19,7 +19,7 @@ def check(arguments: Sequence[str]) -> int:
             raise InheritanceError("this sub-command is for the proxy itself, see nutcracker help upgrade")
         read(int(arguments[1]))
         importlib.import_module("twemproxy.supervisor.supervisor")
-        importlib.import_module(WORKER_MODULE)
+        importlib.import_module(FORK_SERVER_MODULE)
     except (InheritanceError, ImportError) as error:
         print(error)
         return 1

@@ -91,8 +91,8 @@ def run(
 ) -> int:
     """Run the proxy until a signal stops it; returns the exit status: 0, or 1 if it could not start or continue.
 
-    ``early``: the first worker, if it was started already. If the process was another version of the program before, go
-    on where that version was.
+    ``early``: the first worker or the fork server, if it was started already. If the process was another version of the
+    program before, go on where that version was.
 
     The reason of a failure is written to standard error, and to the log file if there is one.
     """
@@ -157,6 +157,8 @@ class Supervisor:
         try:
             return await self._run()
         finally:
+            if self._workers is not None:
+                await self._workers.stop_fork_server()
             # While the event loop closes, a signal would meet a handler that is partly removed, or kill the process.
             signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
@@ -318,6 +320,8 @@ class Supervisor:
                 await check(self._bequeath(served, workers, stats, -1), native)
                 await self._pause_ports(answer_to)
                 await self._wait_settled(workers)
+                # The other version has its own fork server.
+                await workers.stop_fork_server()
                 # Signals that have arrived by now are handled here, those that arrive later by the other version.
                 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
                 for _ in range(TURNS_OF_SIGNALS):
@@ -329,6 +333,8 @@ class Supervisor:
         finally:
             self._upgrading -= 1
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            if not self._stopping.is_set():
+                workers.start_fork_server()
             await self._resume_ports()
 
     async def _pause_ports(self, answer_to: int) -> None:

@@ -1,4 +1,4 @@
-"""One worker process: it is spawned, controlled over a socket, and reaped."""
+"""One worker process: it is started, controlled over a socket, and reaped."""
 
 import asyncio
 import os
@@ -13,7 +13,9 @@ import msgspec
 from twemproxy import log
 from twemproxy.ipc import descriptors
 from twemproxy.ipc.messages import TO_SUPERVISOR, MessageStream, ToSupervisor, ToWorker, encode
+from twemproxy.supervisor.child import describe_exit, on_exit
 from twemproxy.supervisor.early_worker import WorkerProgram, spawn
+from twemproxy.supervisor.fork_server import ForkServer
 
 LEAVE_TIME: Final = 1.0
 """Longest time in seconds between a worker's exit and the end of its socket, in either order; then it is killed."""
@@ -48,18 +50,22 @@ class WorkerProcess:
         self._status = 0
         self._loop = asyncio.get_running_loop()
         self._socket.setblocking(False)
-        self._watch_exit()
+        on_exit(pid, self._reaped)
         self._loop.add_reader(self._socket, self._receive)
 
     @classmethod
-    def start(cls, program: WorkerProgram, number: int, on_message: OnMessage) -> "WorkerProcess":
+    async def start(
+        cls, program: WorkerProgram, number: int, on_message: OnMessage, fork_server: ForkServer | None = None
+    ) -> "WorkerProcess":
         """Start the worker with this number; its first message must be ``Start``.
 
-        ``on_message``: see the constructor. Raises OSError if the system cannot start the worker.
+        ``on_message``: see the constructor. ``fork_server``: forks the worker; without it, or if it fails, the worker
+        is started as a program. Raises OSError if the system cannot start the worker.
         """
         ours, theirs = socket.socketpair()
         try:
-            return cls(spawn(program, number, theirs), ours, on_message)
+            pid = None if fork_server is None else await fork_server.fork(number, theirs)
+            return cls(spawn(program, number, theirs) if pid is None else pid, ours, on_message)
         except BaseException:
             ours.close()
             raise
@@ -129,7 +135,7 @@ class WorkerProcess:
         self.kill()
         self._close()
         await asyncio.wait(ends)
-        return _describe(os.waitstatus_to_exitcode(self._status))
+        return describe_exit(self._status)
 
     def _flush(self) -> None:
         """Send what the control socket takes now; the rest follows when it takes more."""
@@ -193,16 +199,9 @@ class WorkerProcess:
                 if not awaited.done():
                     awaited.set_result(None)
 
-    def _watch_exit(self) -> None:
-        descriptor = os.pidfd_open(self.pid)
-
-        def reap() -> None:
-            self._loop.remove_reader(descriptor)
-            os.close(descriptor)
-            _, self._status = os.waitpid(self.pid, 0)
-            self._exited.set()
-
-        self._loop.add_reader(descriptor, reap)
+    def _reaped(self, status: int) -> None:
+        self._status = status
+        self._exited.set()
 
 
 def _duplicates(descriptors: Sequence[int]) -> list[int]:
@@ -216,13 +215,3 @@ def _duplicates(descriptors: Sequence[int]) -> list[int]:
             os.close(each)
         raise
     return made
-
-
-def _describe(status: int) -> str:
-    if status >= 0:
-        return f"exited with status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = "unknown"
-    return f"was killed by signal {-status} ({name})"

@@ -34,6 +34,7 @@ from twemproxy.ipc.messages import (
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.early_worker import EarlyWorker, WorkerProgram
 from twemproxy.supervisor.errors import StartError
+from twemproxy.supervisor.fork_server import ForkServer
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.supervisor.worker_process import OnMessage, WorkerProcess
@@ -77,19 +78,22 @@ class WorkerSlot:
         resolver: Resolver,
         early: EarlyWorker | None = None,
         slots: "Sequence[WorkerSlot]" = (),
+        fork_server: Callable[[], ForkServer | None] = lambda: None,
     ) -> None:
         """Allocate the counters; ``run`` starts the process.
 
         ``number``: of the worker, from 1. ``statistics``: gets the counters. ``start``: returns the first message for a
         new process, and the descriptors of the listening sockets, one per pool, in pool order. ``early``: the first
         process, if it was started already. ``slots``: of all workers, which may change; without them, this is the only
-        worker. Raises OSError without memory for the counters.
+        worker. ``fork_server``: returns what forks the processes, None if they are started as programs. Raises OSError
+        without memory for the counters.
         """
         self._slots = slots
         reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.inbox = (reading, writing)
         """The two ends of the inbox of the worker, see ``ipc.inbox``."""
         self._early = early
+        self._fork_server = fork_server
         self._program = program
         self.number = number
         self._statistics = statistics
@@ -317,7 +321,7 @@ class WorkerSlot:
             self._on_message(process, message)
 
         try:
-            process = self._next = self._start_process(memory, on_message, accepts=False)
+            process = self._next = await self._start_process(memory, on_message, accepts=False)
         except OSError as error:
             return None, f"a worker could not be started ({error.strerror or error})"
         end = asyncio.create_task(process.wait())
@@ -331,9 +335,9 @@ class WorkerSlot:
         how = await end
         return None, f"the new worker was not ready within {READY_TIME:.0f} s" if timed_out else f"the new worker {how}"
 
-    def _start_process(self, memory: CounterMemory, on_message: OnMessage, *, accepts: bool) -> WorkerProcess:
+    async def _start_process(self, memory: CounterMemory, on_message: OnMessage, *, accepts: bool) -> WorkerProcess:
         """Start a process and send it its first message. Raises OSError."""
-        process = self._new_process(on_message)
+        process = await self._new_process(on_message)
         try:
             start, listeners = self._start()
             start = msgspec.structs.replace(start, accepts=accepts, number=self.number)
@@ -416,7 +420,7 @@ class WorkerSlot:
         """Run a process until it exits; returns how it exited, or why it could not be started, as text for the log."""
         if self._process is None:
             try:
-                process = self._start_process(self._memory, self._on_message, accepts=True)
+                process = await self._start_process(self._memory, self._on_message, accepts=True)
             except OSError as error:
                 return f"a worker could not be started ({error.strerror or error})"
             self._begin(process)
@@ -435,12 +439,12 @@ class WorkerSlot:
                 self._process.kill()
             self._process = None
 
-    def _new_process(self, on_message: OnMessage) -> WorkerProcess:
+    async def _new_process(self, on_message: OnMessage) -> WorkerProcess:
         """A process that waits for its first message. Raises OSError."""
         early, self._early = self._early, None
         if early is not None:
             return WorkerProcess(*early.take(), on_message)
-        return WorkerProcess.start(self._program, self.number, on_message)
+        return await WorkerProcess.start(self._program, self.number, on_message, self._fork_server())
 
     def _begin(self, process: WorkerProcess) -> None:
         """This is the process of the slot from now on."""

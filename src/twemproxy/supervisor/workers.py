@@ -10,6 +10,7 @@ from twemproxy.ipc.messages import Start, ToWorker
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.early_worker import EarlyWorker, WorkerProgram
 from twemproxy.supervisor.errors import StartError
+from twemproxy.supervisor.fork_server import ForkServer
 from twemproxy.supervisor.inheritance import InheritedWorker
 from twemproxy.supervisor.resolver import Resolver
 from twemproxy.supervisor.statistics import Statistics
@@ -28,14 +29,17 @@ class Workers:
         start: Callable[[], tuple[Start, Sequence[int]]],
         early: EarlyWorker | None,
     ) -> None:
-        """None yet. ``program``: of a worker. ``early``: the first worker, if it was started already.
+        """None yet. ``program``: of a worker. ``early``: the first worker or the fork server, if it was started already.
 
         ``statistics``, ``start``: see ``WorkerSlot``.
         """
         self._program = program
         self._statistics = statistics
         self._start = start
-        self._early = early
+        self._early = None if early is None or early.is_fork_server else early
+        self._fork_server = None
+        if program.fork_server:
+            self._fork_server = ForkServer(program, early if self._early is None else None)
         self._resolver: Final = Resolver()
         self.slots: list[WorkerSlot] = []
         self._leaving: dict[WorkerSlot, asyncio.Task[None]] = {}
@@ -70,6 +74,7 @@ class Workers:
 
     def begin(self) -> None:
         """Start the workers that were added."""
+        self.start_fork_server()
         for slot in self.slots:
             run = self._runs[slot] = asyncio.create_task(slot.run())
             run.add_done_callback(self._run_ended)
@@ -77,6 +82,23 @@ class Workers:
     def _run_ended(self, run: "asyncio.Task[None]") -> None:
         if run in self._runs.values():
             self._failed.set()
+
+    def _forking(self) -> ForkServer | None:
+        """The fork server, if there are several workers."""
+        return self._fork_server if len(self.slots) > 1 else None
+
+    def start_fork_server(self) -> None:
+        """Start the fork server, if there are several workers and it does not run."""
+        if (server := self._forking()) is not None:
+            try:
+                server.start()
+            except OSError as error:
+                _logger.warning("the fork server cannot be started: %s", error.strerror)
+
+    async def stop_fork_server(self) -> None:
+        """Have the fork server exit, if it runs."""
+        if self._fork_server is not None:
+            await self._fork_server.stop()
 
     # --- all workers -----------------------------------------------------------------------------------------
 
@@ -148,6 +170,8 @@ class Workers:
         while len(self.slots) > count:
             if problem := await self._shrink(patience):
                 return problem
+        if count == 1:
+            await self.stop_fork_server()
         return ""
 
     async def _grow(self) -> str:

@@ -340,10 +340,15 @@ def reopen_log() -> None:
         _logger.error("%s", error)
 
 
-def main() -> int:
-    """Run a worker; returns its exit status: 0, or 1 if the supervisor is gone."""
+def ignore_signals() -> None:
+    """Ignore the signals that are for the supervisor."""
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def main() -> int:
+    """Run a worker; returns its exit status: 0, or 1 if the supervisor is gone."""
+    ignore_signals()
     control = Control(STANDARD_INPUT)
     try:
         serve(control)
