@@ -17,6 +17,8 @@ from typing import Final, NoReturn
 from twemproxy.ipc import descriptors
 from twemproxy.ipc.forking import MESSAGE_SIZE, TO_FORK_SERVER, Forked, ForkWorker, NotForked, Waiting, encode
 from twemproxy.process import set_name, set_title
+from twemproxy.protocol.memcache.codec import MemcacheCodec
+from twemproxy.protocol.redis.codec import RedisCodec
 from twemproxy.worker import main as worker
 
 _WAITING: Final = encode(Waiting())
@@ -26,6 +28,9 @@ def main() -> NoReturn:
     """Fork workers as the supervisor asks, until it closes the socket that is the standard input."""
     worker.ignore_signals()
     requests = socket.socket(fileno=worker.STANDARD_INPUT)
+    # The tables that codecs share are made at the first use.
+    for codec in (RedisCodec, MemcacheCodec):
+        codec()
     # No worker's garbage collector writes to the memory of the objects that exist now.
     gc.collect()
     gc.freeze()

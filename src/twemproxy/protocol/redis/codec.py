@@ -10,23 +10,17 @@ import cython
 
 from twemproxy.protocol.redis import planning
 from twemproxy.protocol.redis.command_discovery import Lookups
-from twemproxy.protocol.redis.command_reply import Available
 from twemproxy.protocol.redis.commands import (
     BY_NAME,
     COMMAND_INFO,
     COMMANDS,
-    REFUSED_CONTAINERS,
-    SUBCOMMANDS,
     denied_commands,
-    routing_table,
     with_categories,
 )
 from twemproxy.protocol.redis.empty_replies import missing_reply
 from twemproxy.protocol.redis.errors import (
     CROSS_SERVER,
-    DENIED,
     MANY_ARGUMENTS,
-    NOT_ALLOWED,
     PROTOCOL_ERRORS,
     REFUSALS,
     TOO_LARGE,
@@ -42,6 +36,7 @@ from twemproxy.protocol.redis.handshake import RedisHandshake
 from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, encode_line
 from twemproxy.protocol.redis.keys import MOST_LOOKED_UP, keys_of
 from twemproxy.protocol.redis.maintenance import moving
+from twemproxy.protocol.redis.permissions import permission_refusal, usable_commands
 from twemproxy.protocol.redis.pubsub_messages import RedisPubsubMessages
 from twemproxy.protocol.redis.scripts import LONGEST as LONGEST_SCRIPT
 from twemproxy.protocol.redis.scripts import ScriptMemory
@@ -58,8 +53,6 @@ if not cython.compiled:
 
 # framing.MAX_BULK.
 MAX_BULK = cython.declare(cython.const[cython.Py_ssize_t], 512 * 1024 * 1024)
-# commands.Routing, for C.
-REFUSED = cython.declare(cython.const[cython.int], 7)
 # Most digits of a number of keys: a request has up to framing.MAX_ARGUMENTS.
 MOST_COUNT = cython.declare(cython.const[cython.Py_ssize_t], 10)
 # Positions in errors.REFUSALS.
@@ -92,6 +85,9 @@ def put_token(
     return at + 23
 
 
+READONLY = array("i", [command.readonly for command in COMMANDS])
+
+
 @cython.final
 @cython.cclass
 class RedisCodec(RespFraming):
@@ -113,25 +109,13 @@ class RedisCodec(RespFraming):
         self.versions = Versions()
         self.handshake = RedisHandshake(self)
         self.pubsub = RedisPubsubMessages()
-        self.readonly = array("i", [command.readonly for command in COMMANDS])
+        self.readonly = READONLY
         self.permit(permitted, denied)
 
     def permit(self, permitted: Collection[str], denied: Collection[str]) -> None:
-        row: cython.Py_ssize_t
-        available: list[str] = []
         self.permitted = with_categories(permitted)
         self.denied = denied_commands(denied)
-        self.routing = routing_table()
-        for row in range(len(COMMANDS)):
-            command = COMMANDS[row]
-            if self.permission_refusal(command.name, command.permission):
-                self.routing[row] = REFUSED
-            elif self.routing[row] != REFUSED and command.name not in REFUSED_CONTAINERS:
-                available.append(command.name)
-        self.available = Available(
-            tuple(available),
-            frozenset(sub.name for sub in SUBCOMMANDS.values() if self.permission_refusal(sub.name, sub.permission)),
-        )
+        self.routing, self.available = usable_commands(self.permitted, self.denied)
 
     # --- sending again ---------------------------------------------------------------------------------------
 
@@ -487,12 +471,7 @@ class RedisCodec(RespFraming):
 
         ``needed``: whether the command is available only with permission.
         """
-        container = name.split("|")[0]
-        if name in self.denied or container in self.denied:
-            return DENIED.format(name=name)
-        if needed and name not in self.permitted and container not in self.permitted:
-            return NOT_ALLOWED.format(name=name)
-        return ""
+        return permission_refusal(name, needed, self.permitted, self.denied)
 
     def large_refusal(self, request: Request, limit: int) -> bytes:
         return error_reply(TOO_LARGE.format(limit=limit))

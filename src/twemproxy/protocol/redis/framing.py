@@ -131,6 +131,27 @@ def is_resp3(kind: cython.uchar) -> cython.bint:
     )
 
 
+# The table of commands, column by column, for compiled code. All codecs of a process share it, so it never changes.
+for command in COMMANDS:
+    if max(command.first_key, command.numkeys) >= LOOKED_AT:
+        raise ValueError(f"the first key of {command.name} is out of reach")
+NAMES = NameTable([command.name for command in COMMANDS], any_case=True)
+ROUTING = routing_table()
+ARITY = array("i", [command.arity for command in COMMANDS])
+FIRST_KEY = array("i", [command.first_key for command in COMMANDS])
+NUMKEYS = array("i", [command.numkeys for command in COMMANDS])
+BEHIND_KEYS = array("i", [command.behind_keys for command in COMMANDS])
+ONE_KEY = array("i", [command.one_key for command in COMMANDS])
+CONTAINER = array("i", [bool(COMMAND_INFO[command.name].subcommands) for command in COMMANDS])
+SCRIPT_FORM = array("i", [SCRIPT_FORMS.get(command.name, 0) for command in COMMANDS])
+NEEDS = array("i", [SCRIPTS_PROFILE * (command.name in SHAPES_REPLIES) for command in COMMANDS])
+PLACES = [places_of_keys(command, COMMAND_INFO[command.name]) for command in COMMANDS]
+KEYS_FIRST = array("i", [place.first for place in PLACES])
+KEYS_LAST = array("i", [place.last for place in PLACES])
+KEYS_STEP = array("i", [place.step for place in PLACES])
+COUNTED_FIRST = array("i", [place.counted for place in PLACES])
+
+
 @cython.cclass
 class RespFraming(Codec):
     """``number``: the last length or count read, -1 for a null. ``inner``: see ``read_value``.
@@ -146,24 +167,20 @@ class RespFraming(Codec):
         self.needed = 0
         self.problem = 0
         self.found = 0
-        self.names = NameTable([command.name for command in COMMANDS], any_case=True)
-        for command in COMMANDS:
-            if max(command.first_key, command.numkeys) >= LOOKED_AT:
-                raise ValueError(f"the first key of {command.name} is out of reach")
-        self.arity = array("i", [command.arity for command in COMMANDS])
-        self.routing = routing_table()
-        self.first_key = array("i", [command.first_key for command in COMMANDS])
-        self.numkeys = array("i", [command.numkeys for command in COMMANDS])
-        self.behind_keys = array("i", [command.behind_keys for command in COMMANDS])
-        self.one_key = array("i", [command.one_key for command in COMMANDS])
-        self.container = array("i", [bool(COMMAND_INFO[command.name].subcommands) for command in COMMANDS])
-        self.script_form = array("i", [SCRIPT_FORMS.get(command.name, 0) for command in COMMANDS])
-        self.needs = array("i", [SCRIPTS_PROFILE * (command.name in SHAPES_REPLIES) for command in COMMANDS])
-        places = [places_of_keys(command, COMMAND_INFO[command.name]) for command in COMMANDS]
-        self.keys_first = array("i", [place.first for place in places])
-        self.keys_last = array("i", [place.last for place in places])
-        self.keys_step = array("i", [place.step for place in places])
-        self.counted_first = array("i", [place.counted for place in places])
+        self.names = NAMES
+        self.arity = ARITY
+        self.routing = ROUTING
+        self.first_key = FIRST_KEY
+        self.numkeys = NUMKEYS
+        self.behind_keys = BEHIND_KEYS
+        self.one_key = ONE_KEY
+        self.container = CONTAINER
+        self.script_form = SCRIPT_FORM
+        self.needs = NEEDS
+        self.keys_first = KEYS_FIRST
+        self.keys_last = KEYS_LAST
+        self.keys_step = KEYS_STEP
+        self.counted_first = COUNTED_FIRST
 
     # --- requests --------------------------------------------------------------------------------------------
 
