@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from twemproxy.supervisor.open_files import raise_limit
+from twemproxy.supervisor.open_files import passed_descriptors, raise_limit
 
 INHERITANCE: Final = "NUTCRACKER_INHERITANCE"
 """The environment variable of ``supervisor.inheritance``."""
@@ -99,6 +99,10 @@ class EarlyWorker:
             signal.signal(number, signal.SIG_IGN)
         # The worker inherits it.
         raise_limit()
+        # These the supervisor has for itself.
+        for descriptor in passed_descriptors():
+            with suppress(OSError):  # it is not open, as the supervisor will say
+                os.set_inheritable(descriptor, False)
         kind = socket.SOCK_SEQPACKET if self.is_fork_server else socket.SOCK_STREAM
         self.control, theirs = socket.socketpair(type=kind)
         with theirs:

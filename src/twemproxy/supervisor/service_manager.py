@@ -10,25 +10,17 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
 
 from twemproxy import log
-
-_FIRST_DESCRIPTOR: Final = 3
+from twemproxy.supervisor.open_files import passed_descriptors
 
 _logger = log.get_logger(__name__)
 
 
 def passed_sockets(environment: Mapping[str, str] = os.environ) -> list[socket.socket]:
     """Return the listening sockets that the manager has passed to this process, none without a manager."""
-    if environment.get("LISTEN_PID") != str(os.getpid()):
-        return []
-    try:
-        count = int(environment.get("LISTEN_FDS", "0"))
-    except ValueError:
-        return []
     sockets = []
-    for descriptor in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + count):
+    for descriptor in passed_descriptors(environment):
         try:
             os.set_inheritable(descriptor, False)
             listening = socket.socket(fileno=descriptor)

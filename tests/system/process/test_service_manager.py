@@ -17,7 +17,7 @@ import pytest
 
 from harness.connection import connect
 from harness.ports import free_port
-from harness.proc import is_listening
+from harness.proc import descriptors, is_listening
 from harness.proxy import Proxy, redis_pool, under_test
 from harness.resp import OK, bulk
 from harness.servers import RedisServer
@@ -132,6 +132,8 @@ def test_a_passed_socket_that_no_pool_uses_is_named(server: RedisServer) -> None
     with Proxy(redis_pool(server), command=command) as proxy:
         assert proxy.client().ask("PING") == b"+PONG\r\n"
         assert f"no pool listens on ('127.0.0.1', {port})" in proxy.log()
+        supervisor, worker = proxy.processes()
+        assert os.readlink(f"/proc/{supervisor}/fd/3") not in descriptors(worker)
 
 
 def test_new_clients_are_served_during_the_drain_delay(server: RedisServer) -> None:
