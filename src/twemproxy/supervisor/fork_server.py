@@ -50,6 +50,7 @@ class _Process:
         self._requests = requests
         self._requests.setblocking(False)
         self._is_waiting = False
+        self._is_asked = False
         self.ended = asyncio.Event()
         """Set when it has exited and was reaped."""
 
@@ -68,10 +69,15 @@ class _Process:
             self.kill()
             await self.ended.wait()
 
-    def close(self) -> bool:
-        """Close the socket of a process that has ended; returns whether it had loaded."""
-        with suppress(OSError), self._requests:
-            self._is_waiting = self._is_waiting or bool(self._requests.recv(MESSAGE_SIZE))
+    def end(self) -> bool:
+        """The process has ended and was reaped; returns whether it had loaded."""
+        self.ended.set()
+        if not self._is_waiting:
+            with suppress(OSError):
+                self._is_waiting = bool(self._requests.recv(MESSAGE_SIZE, socket.MSG_PEEK))
+        # A worker that it has forked may still be announced.
+        if not self._is_asked:
+            self._requests.close()
         return self._is_waiting
 
     async def fork(self, request: ForkWorker, control: socket.socket) -> int:
@@ -79,21 +85,32 @@ class _Process:
 
         ``control``: the worker's end of its control socket. Raises _NotForked.
         """
+        self._is_asked = True
+        try:
+            return await self._fork(request, control)
+        finally:
+            self._is_asked = False
+            if self.ended.is_set():
+                self._requests.close()
+
+    async def _fork(self, request: ForkWorker, control: socket.socket) -> int:
         try:
             if not self._is_waiting:
                 async with asyncio.timeout(START_TIME):
                     await self._receive()
                 self._is_waiting = True
-            socket.send_fds(self._requests, [encode(request)], [control.fileno()])
         except TimeoutError:
             self.kill()
             raise _NotForked(f"it has not loaded within {START_TIME:.0f} s and is killed") from None
         except OSError as error:
-            raise _NotForked(f"it has ended ({error.strerror})") from error
+            raise _NotForked("it has ended before it had loaded") from error
         # Only while it forks: the orphans of other commands belong to init.
         adopt_orphans(True)
         try:
+            socket.send_fds(self._requests, [encode(request)], [control.fileno()])
             return await self._answer()
+        except OSError as error:
+            raise _NotForked("it has ended") from error
         finally:
             adopt_orphans(False)
 
@@ -163,7 +180,7 @@ class ForkServer:
         except OSError:
             process.kill()
             os.waitpid(pid, 0)
-            process.close()
+            process.end()
             raise
         self._process = process
         return process
@@ -200,8 +217,7 @@ class ForkServer:
                 await process.stop()
 
     def _ended(self, process: _Process, status: int) -> None:
-        process.ended.set()
-        has_loaded = process.close()
+        has_loaded = process.end()
         if process is not self._process:
             return
         self._process = None

@@ -39,7 +39,11 @@ def name(pid: int) -> str:
 
 
 def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    """The process id of the parent; 0 if the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def signals(pid: int) -> list[str]:
@@ -48,22 +52,32 @@ def signals(pid: int) -> list[str]:
     return [line for line in lines if line.startswith(("SigBlk", "SigIgn"))]
 
 
-def children(proxy: Proxy, beginning: str) -> dict[str, int]:
-    """The process ids of the children of the supervisor whose titles begin like this, by title."""
-    found = process_tree(proxy.process.pid)[1:]
-    return {title(pid): pid for pid in found if title(pid).startswith(beginning) and parent(pid) == proxy.process.pid}
+def children(proxy: Proxy, beginning: str) -> list[tuple[str, int]]:
+    """The title and the process id of each child of the supervisor whose title begins like this."""
+    found = [(title(pid), pid) for pid in proxy.processes()[1:]]
+    return [(text, pid) for text, pid in found if text.startswith(beginning) and parent(pid) == proxy.process.pid]
 
 
 def workers(proxy: Proxy, count: int = WORKERS) -> dict[str, int]:
     """The workers by title, when all of them run."""
     return wait_until(
-        lambda: found if len(found := children(proxy, "nutcracker: worker ")) == count else {}, "all workers run"
+        lambda: found if len(found := dict(children(proxy, "nutcracker: worker "))) == count else {}, "all workers run"
     )
 
 
-def fork_server(proxy: Proxy) -> int:
-    [found] = wait_until(lambda: list(children(proxy, FORK_SERVER).values()), "the fork server runs")
-    return found
+def fork_server(proxy: Proxy, former: int = 0) -> int:
+    """The fork server, when it is the only process that looks like one, and is not the ``former`` one."""
+
+    def only() -> int:
+        found = [pid for _, pid in children(proxy, FORK_SERVER)]
+        return found[0] if len(found) == 1 and found[0] != former else 0
+
+    return wait_until(only, "the fork server runs")
+
+
+def wait_replaced(proxy: Proxy, worker: str, former: int) -> None:
+    """Wait until the worker with this title is another process than the former one."""
+    wait_until(lambda: workers(proxy)[worker] != former, "another worker runs")
 
 
 def wait_ready(proxy: Proxy) -> None:
@@ -140,7 +154,7 @@ def test_a_worker_that_is_killed_is_forked_again(proxy: Proxy) -> None:
     proxy.expects_crash = True
     before = workers(proxy)
     os.kill(before["nutcracker: worker 2"], signal.SIGKILL)
-    wait_until(lambda: workers(proxy)["nutcracker: worker 2"] != before["nutcracker: worker 2"], "another worker runs")
+    wait_replaced(proxy, "nutcracker: worker 2", before["nutcracker: worker 2"])
     assert workers(proxy)["nutcracker: worker 1"] == before["nutcracker: worker 1"]
     assert "is not forked" not in proxy.log()
 
@@ -149,11 +163,11 @@ def test_the_fork_server_is_replaced_and_workers_survive_it(proxy: Proxy) -> Non
     proxy.expects_crash = True
     before, server = workers(proxy), fork_server(proxy)
     os.kill(server, signal.SIGKILL)
-    wait_until(lambda: children(proxy, FORK_SERVER) and fork_server(proxy) != server, "another fork server runs")
+    fork_server(proxy, former=server)
     assert "the fork server was killed by signal 9 (SIGKILL); another one starts" in proxy.log()
     assert workers(proxy) == before
     os.kill(before["nutcracker: worker 1"], signal.SIGKILL)
-    wait_until(lambda: workers(proxy)["nutcracker: worker 1"] != before["nutcracker: worker 1"], "another worker runs")
+    wait_replaced(proxy, "nutcracker: worker 1", before["nutcracker: worker 1"])
     assert "is not forked" not in proxy.log()
     assert state(server) == ""
 
@@ -163,10 +177,10 @@ def test_a_worker_is_started_when_the_fork_server_does_not_answer(proxy: Proxy) 
     before, server = workers(proxy), fork_server(proxy)
     os.kill(server, signal.SIGSTOP)
     os.kill(before["nutcracker: worker 2"], signal.SIGKILL)
-    wait_until(lambda: workers(proxy)["nutcracker: worker 2"] != before["nutcracker: worker 2"], "another worker runs")
+    wait_replaced(proxy, "nutcracker: worker 2", before["nutcracker: worker 2"])
     assert "worker 2 is not forked by the fork server" in proxy.log()
     assert "it has not answered within 1 s and is killed" in proxy.log()
-    wait_until(lambda: children(proxy, FORK_SERVER) and fork_server(proxy) != server, "another fork server runs")
+    fork_server(proxy, former=server)
     assert state(server) == ""
     assert len(proxy.processes()) == 1 + 1 + WORKERS
 
@@ -196,10 +210,10 @@ def test_after_an_upgrade_there_is_one_fork_server(proxy: Proxy) -> None:
     for _ in range(2):
         proxy.upgrade()
         wait_ended(list(before.values()))
-        assert fork_server(proxy) != server
+        following = fork_server(proxy, former=server)
         assert state(server) == ""
         assert not set(before.values()) & set(workers(proxy).values())
-        before, server = workers(proxy), fork_server(proxy)
+        before, server = workers(proxy), following
     assert client.ask("GET", "a") == bulk("1")
     assert len(proxy.processes()) == 1 + 1 + WORKERS
     assert "is not forked" not in proxy.log()
