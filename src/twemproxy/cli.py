@@ -270,13 +270,14 @@ def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
     if "t" in given:
         return _test_configuration(options.conf_file)
     from twemproxy.supervisor import early_worker
+    from twemproxy.supervisor.processors import processors
 
     program = early_worker.NATIVE_WORKER if native else early_worker.PYTHON_WORKER
     early = None
     # A daemon is another process, and an upgrade has workers already.
     if not options.daemonize and early_worker.INHERITANCE not in os.environ:
         with suppress(OSError):  # the supervisor tries again, and says why it fails
-            early = early_worker.EarlyWorker(program)
+            early = early_worker.EarlyWorker(program, options.workers or processors())
     # asyncio imports ssl if it can, which takes 4 MB of memory, and the supervisor does not use it.
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     from twemproxy.supervisor.supervisor import run

@@ -28,7 +28,7 @@ from twemproxy.supervisor.early_worker import WorkerProgram
 
 GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  timeout: 400\n  servers:\n    - 127.0.0.1:6379:1\n"
 BANNER = f"This is nutcracker-{__version__}\nasync event backend: epoll\n\n"
-LETTERS = "hVtdDvocsaipmTMCWL"
+LETTERS = "hVtdDvocsaipmTMCwWL"
 
 Captured = pytest.CaptureFixture[str]
 
@@ -55,7 +55,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Options]:
         return 7
 
     monkeypatch.setattr(supervisor, "run", run)
-    monkeypatch.setattr(early_worker, "EarlyWorker", lambda _: None)
+    monkeypatch.setattr(early_worker, "EarlyWorker", lambda *_: None)
     return runs
 
 
@@ -102,6 +102,9 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Options]:
         (["-M", "8388607"], "option -M value 8388607 must be 0 or at least 8mb"),
         (["-M", "8191kb"], "option -M value 8191kb must be 0 or at least 8mb"),
         (["-M", "9223372036854775807kb"], "option -M value 9223372036854775807kb is too large"),
+        (["-w", "0"], "option -w requires a number from 1 to 256, or auto"),
+        (["-w", "257"], "option -w requires a number from 1 to 256, or auto"),
+        (["--workers=all"], "option -w requires a number from 1 to 256, or auto"),
         (["-o"], "option -o requires a file name"),
         (["-c"], "option -c requires a file name"),
         (["--conf-file"], "option -c requires a file name"),
@@ -170,7 +173,7 @@ def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
         "off",
         "16384 bytes",
     ]
-    expected += ["10 sec", "no limit", "beside the pid file", "0 sec"]
+    expected += ["10 sec", "no limit", "beside the pid file", "1", "0 sec"]
     assert re.findall(r"default: ([^,)]+)", defaults) == expected
     assert max(map(len, lines)) <= 110
 

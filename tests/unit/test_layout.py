@@ -38,7 +38,7 @@ MAY_USE = {
     "protocol": set(),
     "hashing": set(),
     "net": {"libc"},
-    "stats": set(),
+    "stats": {"libc"},
     "config": {"hashing", "protocol"},
     "ipc": {"config"},
     "process": {"libc"},

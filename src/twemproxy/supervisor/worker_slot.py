@@ -40,7 +40,7 @@ from twemproxy.supervisor.statistics import Statistics
 from twemproxy.supervisor.worker_process import OnMessage, WorkerProcess
 
 FIRST_DELAY: Final = 0.1
-"""A worker that dies is replaced at once. If the next one dies soon, it is replaced after so many seconds, and the delay
+"""A worker that dies is replaced at once. If the next one dies soon, it is replaced after so many seconds. The delay
 doubles each time, up to LONGEST_DELAY.
 """
 LONGEST_DELAY: Final = 10.0

@@ -29,9 +29,9 @@ class Workers:
         start: Callable[[], tuple[Start, Sequence[int]]],
         early: EarlyWorker | None,
     ) -> None:
-        """None yet. ``program``: of a worker. ``early``: the first worker or the fork server, if it was started already.
+        """None yet. ``program``: of a worker. ``statistics``, ``start``: see ``WorkerSlot``.
 
-        ``statistics``, ``start``: see ``WorkerSlot``.
+        ``early``: the first worker or the fork server, if it was started already.
         """
         self._program = program
         self._statistics = statistics
@@ -54,7 +54,11 @@ class Workers:
         number = next(number for number in range(1, len(used) + 2) if number not in used)
         early, self._early = self._early, None
         try:
-            slot = WorkerSlot(self._program, number, self._statistics, self._start, self._resolver, early, self.slots)
+            slot = WorkerSlot(
+                *(self._program, number, self._statistics, self._start, self._resolver, early),
+                slots=self.slots,
+                fork_server=self._forking,
+            )
         except OSError as error:
             raise StartError(f"no memory for the counters: {error.strerror}") from error
         self.slots.append(slot)
