@@ -24,7 +24,8 @@ from harness.proc import anonymous_memory, is_listening, is_listening_on_path, p
 from harness.waiting import wait_until
 from twemproxy.demo.processes import Process, start
 
-_CRASHED = re.compile(r"\] ALERT .*|Traceback \(most recent call last\)(?s:.*)")
+CRASHED = re.compile(r"\] ALERT .*|Traceback \(most recent call last\)(?s:.*)")
+"""What a proxy writes when a part of it has crashed."""
 _TAKEN_OVER = "has taken over from version"
 _GRACE = 15.0
 """Seconds after which a proxy that was told to stop counts as hanging."""
@@ -125,64 +126,36 @@ def to_yaml(pools: Mapping[str, PoolDirectives]) -> str:
     return "\n".join(lines) + "\n"
 
 
-class Proxy:
-    """A running proxy. Leaving the context stops the proxy; it is an error if the proxy had ended unexpectedly."""
+def pools_by_name(pools: Mapping[str, PoolDirectives] | PoolDirectives) -> dict[str, PoolDirectives]:
+    """The directives of each pool. ``pools``: this already, or the directives of a single pool named alpha."""
+    if "servers" in pools:
+        return {"alpha": pools}
+    return {name: value for name, value in pools.items() if isinstance(value, Mapping)}
 
-    def __init__(
-        self, pools: Mapping[str, PoolDirectives] | PoolDirectives, *options: str, command: Sequence[str] = ()
-    ) -> None:
-        """``pools``: pools by name, or the directives of a single pool named alpha; ``listen`` may be left out.
 
-        ``options``: additional command-line options; they come last, so they override those of the harness.
-        ``command``: another proxy to run instead of the one under test.
-        """
-        self.command = command or under_test()
-        self.pools: dict[str, PoolDirectives]
-        if "servers" in pools:
-            self.pools = {"alpha": pools}
-        else:
-            self.pools = {name: value for name, value in pools.items() if isinstance(value, Mapping)}
-        self.options = options
-        self.directory = Path(tempfile.mkdtemp(prefix="proxy-"))
-        self.stats_port = 0
-        self.listens: dict[str, str] = {}
+class ServedPools:
+    """Pools that a running proxy serves: their clients, and what the statistics port and the log say about them."""
+
+    process: Process
+    """The first process of the proxy."""
+    directory: Path
+    """A directory that is removed with the proxy."""
+    stats_port: int
+    listens: dict[str, str]
+    """The ``listen`` of each pool."""
+
+    def __init__(self, pools: Mapping[str, PoolDirectives] | PoolDirectives) -> None:
+        """``pools``: pools by name, or the directives of a single pool named alpha; ``listen`` may be left out."""
+        self.pools = pools_by_name(pools)
         self._connections: list[Connection] = []
-        self._expected_end = False
-        self.expects_crash = False
-        """Set by a test that makes a worker crash; otherwise a crash in the log is a failure."""
-        try:
-            self.process = start(self._launch, self._is_ready)
-        except BaseException:
-            shutil.rmtree(self.directory, ignore_errors=True)
-            raise
-
-    @property
-    def log_path(self) -> Path:
-        """The path of the proxy's log file."""
-        return self.directory / "nutcracker.log"
-
-    @property
-    def stderr_path(self) -> Path:
-        """The path of the file with the proxy's standard error."""
-        return self.directory / "nutcracker.stderr"
-
-    @property
-    def control_socket(self) -> Path:
-        """The path of the control socket."""
-        return self.directory / "control.sock"
-
-    @property
-    def configuration(self) -> Path:
-        """The path of the configuration file."""
-        return self.directory / "nutcracker.yml"
 
     def log(self) -> str:
         """The contents of the log so far."""
-        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+        raise NotImplementedError
 
-    def output(self) -> str:
-        """The log and standard error, to explain a failure."""
-        return self.process.output()
+    def served_name(self, pool: str = "") -> str:
+        """The name under which the proxy serves a pool, by default the first pool."""
+        return pool or next(iter(self.listens))
 
     def client(self, pool: str = "") -> Connection:
         """A new connection to a pool, by default the first pool; the connection is closed with the proxy."""
@@ -218,19 +191,19 @@ class Proxy:
         assert isinstance(document, dict)
         return document
 
-    def pool_stats(self, pool: str = "alpha") -> dict[str, Any]:
-        """The document's part for a pool."""
-        part = self.stats()[pool]
+    def pool_stats(self, pool: str = "") -> dict[str, Any]:
+        """The document's part for a pool, by default the first pool."""
+        part = self.stats()[self.served_name(pool)]
         assert isinstance(part, dict)
         return part
 
-    def server_stats(self, server: str = "s00", pool: str = "alpha") -> dict[str, int]:
-        """The document's part for a server."""
+    def server_stats(self, server: str = "s00", pool: str = "") -> dict[str, int]:
+        """The document's part for a server of a pool, by default of the first pool."""
         part = self.pool_stats(pool)[server]
         assert isinstance(part, dict)
         return part
 
-    def wait_stats(self, condition: Callable[[dict[str, Any]], bool], what: str, pool: str = "alpha") -> None:
+    def wait_stats(self, condition: Callable[[dict[str, Any]], bool], what: str, pool: str = "") -> None:
         """Poll the statistics port until the part for the pool fulfils the condition."""
         wait_until(lambda: condition(self.pool_stats(pool)), what)
 
@@ -241,6 +214,60 @@ class Proxy:
     def memory(self) -> int:
         """Bytes of resident memory without shared files, for all processes of the proxy together."""
         return sum(map(anonymous_memory, self.processes()))
+
+
+class Proxy(ServedPools):
+    """A running proxy. Leaving the context stops the proxy; it is an error if the proxy had ended unexpectedly."""
+
+    def __init__(
+        self, pools: Mapping[str, PoolDirectives] | PoolDirectives, *options: str, command: Sequence[str] = ()
+    ) -> None:
+        """``pools``: as for ``ServedPools``.
+
+        ``options``: additional command-line options; they come last, so they override those of the harness.
+        ``command``: another proxy to run instead of the one under test.
+        """
+        super().__init__(pools)
+        self.command = command or under_test()
+        self.options = options
+        self.directory = Path(tempfile.mkdtemp(prefix="proxy-"))
+        self.stats_port = 0
+        self.listens = {}
+        self._expected_end = False
+        self.expects_crash = False
+        """Set by a test that makes a worker crash; otherwise a crash in the log is a failure."""
+        try:
+            self.process = start(self._launch, self._is_ready)
+        except BaseException:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
+
+    @property
+    def log_path(self) -> Path:
+        """The path of the proxy's log file."""
+        return self.directory / "nutcracker.log"
+
+    @property
+    def stderr_path(self) -> Path:
+        """The path of the file with the proxy's standard error."""
+        return self.directory / "nutcracker.stderr"
+
+    @property
+    def control_socket(self) -> Path:
+        """The path of the control socket."""
+        return self.directory / "control.sock"
+
+    @property
+    def configuration(self) -> Path:
+        """The path of the configuration file."""
+        return self.directory / "nutcracker.yml"
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def output(self) -> str:
+        """The log and standard error, to explain a failure."""
+        return self.process.output()
 
     def peak_memory(self) -> int:
         """The sum of the peaks of ``memory`` of each process."""
@@ -272,6 +299,17 @@ class Proxy:
         self.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: self._verdicts() > before, "the reload has ended")
         return self.stats()
+
+    def serve(self, pools: Mapping[str, PoolDirectives]) -> None:
+        """Write another configuration file as by ``write_configuration``, and return when the proxy serves it.
+
+        AssertionError with the reasons if the proxy refuses it.
+        """
+        self.write_configuration(pools)
+        with connect_unix(str(self.control_socket)) as connection:
+            connection.send(b'{"type":"reload"}\n')
+            answer = json.loads(connection.read_to_end())
+        assert answer["type"] == "reloaded", f"the reload is refused: {answer}"
 
     def upgrade(self) -> None:
         """Upgrade to the program that is installed now, and wait until the new workers accept clients."""
@@ -309,7 +347,7 @@ class Proxy:
             print(f"--- what the proxy said ---\n{output}")
         elif died is not None and not self._expected_end:
             raise AssertionError(f"the proxy had died with status {died}:\n{output}")
-        elif (crash := _CRASHED.search(output)) and not self.expects_crash:
+        elif (crash := CRASHED.search(output)) and not self.expects_crash:
             raise AssertionError(f"a part of the proxy had crashed: {crash[0]}")
 
     def _stop(self) -> None:

@@ -11,7 +11,7 @@ from typing import Self
 from harness.connection import Connection
 from harness.memcache import GREETING
 from harness.ports import free_port
-from harness.proxy import Proxy
+from harness.proxy import ServedPools
 from harness.resp import NULL, bulk, command
 from harness.waiting import DEADLINE
 
@@ -109,7 +109,7 @@ class ScriptedServer:
         return bool(select.select([self._listener], [], [], seconds)[0])
 
 
-def take_most(peer: Connection, proxy: Proxy) -> None:
+def take_most(peer: Connection, proxy: ServedPools) -> None:
     """Read a large request of ``x`` until the proxy's queue is short enough to take further requests for the server."""
     while not 0 < proxy.server_stats()["in_queue_bytes"] < SMALL_REST:
         peer.read_until(b"x" * 65536)

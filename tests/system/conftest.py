@@ -7,6 +7,7 @@ import pytest
 from harness.connection import Connection
 from harness.proxy import Proxy, memcached_pool, redis_pool
 from harness.servers import MemcachedServer, RedisServer, missing_programs
+from harness.shared_proxy import Configure, SharedProxy
 from harness.stage import Stage, as_new, scripted_pool
 
 
@@ -14,6 +15,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = missing_programs()
     if items and missing:
         pytest.exit(f"the system tests need these programs on the PATH: {', '.join(missing)}", returncode=1)
+
+
+@pytest.fixture(scope="session")
+def configured() -> Iterator[Configure]:
+    """``with configured(pools) as proxy``: a running proxy serves these pools until the end of the context.
+
+    Use it in place of ``Proxy(pools)`` in every test that is not about the process of the proxy.
+    """
+    shared = SharedProxy()
+    try:
+        yield shared.configured
+    finally:
+        shared.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,112 @@
+"""One proxy for many tests: a reload adds the pools of a test to its configuration, another one removes them.
+
+A reload takes milliseconds, the start of a proxy takes tenths of a second. A test needs a ``Proxy`` of its own when it
+starts, stops, signals or upgrades the proxy, sets options of the command line, or measures its memory.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+from pathlib import Path
+
+from harness.proxy import CRASHED, PoolDirectives, Proxy, ServedPools, pools_by_name
+
+_IDLE = {"servers": ["127.0.0.1:1:1"]}
+"""A pool without clients: a configuration has at least one pool."""
+
+
+class ConfiguredPools(ServedPools):
+    """The pools of one test, while a shared proxy serves them.
+
+    The proxy serves each pool under a name that no other test has, so its counters begin at 0; the test names it as in
+    its configuration. The counters of the process are those of all tests.
+    """
+
+    def __init__(
+        self, pools: Mapping[str, PoolDirectives] | PoolDirectives, proxy: Proxy, served_names: Mapping[str, str]
+    ) -> None:
+        """``proxy``: serves ``pools`` under ``served_names``."""
+        super().__init__(pools)
+        self.process = proxy.process
+        self.directory = proxy.directory
+        self.stats_port = proxy.stats_port
+        self.listens = {name: proxy.listens[served_names[name]] for name in self.pools}
+        self._served_names = served_names
+        self._log = _Growth(proxy.log_path)
+        self._stderr = _Growth(proxy.stderr_path)
+
+    def log(self) -> str:
+        """What the proxy has logged since it serves the pools."""
+        return self._log.text()
+
+    def output(self) -> str:
+        """The log and standard error since then, to explain a failure."""
+        return self._log.text() + self._stderr.text()
+
+    def served_name(self, pool: str = "") -> str:
+        return self._served_names[super().served_name(pool)]
+
+
+Configure = Callable[[Mapping[str, PoolDirectives] | PoolDirectives], AbstractContextManager[ConfiguredPools]]
+"""``SharedProxy.configured``."""
+
+
+class SharedProxy:
+    """A proxy that starts when the first pools are to be served, and again after a crash; ``stop`` stops it."""
+
+    def __init__(self) -> None:
+        self._proxy: Proxy | None = None
+        self._pools: dict[str, PoolDirectives] = {"idle": _IDLE}
+        self._numbers = count(1)
+
+    @contextmanager
+    def configured(self, pools: Mapping[str, PoolDirectives] | PoolDirectives) -> Iterator[ConfiguredPools]:
+        """Serve these pools besides all others until the context ends; ``pools``: as for ``Proxy``.
+
+        At the end their clients are closed. It is an error if a part of the proxy has crashed in the meantime.
+        """
+        if self._proxy is None:
+            self._proxy = Proxy({"idle": _IDLE})
+        proxy = self._proxy
+        number = next(self._numbers)
+        served_names = {name: f"{name}-{number}" for name in pools_by_name(pools)}
+        self._pools |= {served_names[name]: directives for name, directives in pools_by_name(pools).items()}
+        try:
+            proxy.serve(self._pools)
+            configured = ConfiguredPools(pools, proxy, served_names)
+            try:
+                yield configured
+            except BaseException:
+                print(f"--- what the proxy said ---\n{configured.output()}")
+                raise
+            finally:
+                configured.close_clients()
+        finally:
+            for name in served_names.values():
+                del self._pools[name]
+            # A crash may have taken it, and its successor does not serve these pools.
+            if proxy is self._proxy:
+                if proxy.process.poll() is not None or CRASHED.search(proxy.output()):
+                    self.stop()
+                else:
+                    proxy.serve(self._pools)
+
+    def stop(self) -> None:
+        """Stop the proxy; harmless if it does not run. AssertionError if a part of it has crashed."""
+        if self._proxy is not None:
+            proxy, self._proxy = self._proxy, None
+            with proxy:
+                pass
+
+
+class _Growth:
+    """What is appended to a file from now on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._start = path.stat().st_size if path.exists() else 0
+
+    def text(self) -> str:
+        with self._path.open("rb") as file:
+            file.seek(self._start)
+            return file.read().decode(errors="replace")
