@@ -7,10 +7,11 @@ from typing import NamedTuple
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer, ValkeyServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 PONG, QUEUED, NO_ARRAY, NIL = b"+PONG\r\n", b"+QUEUED\r\n", b"*-1\r\n", b"_\r\n"
@@ -101,7 +102,7 @@ def test_pops_at_once(anybody: Connection, waiting: Waiting) -> None:
 
 @every_command
 def test_is_served_by_another_client(
-    any_proxy: Proxy, anybody: Connection, servers: list[RedisServer], waiting: Waiting
+    any_proxy: ServedPools, anybody: Connection, servers: list[RedisServer], waiting: Waiting
 ) -> None:
     if waiting.prepare:
         assert anybody.ask(*waiting.prepare) == OK
@@ -171,7 +172,7 @@ def test_arity(anybody: Connection) -> None:
 # --- with others -----------------------------------------------------------------------------------------------------
 
 
-def test_others_go_on(any_proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_others_go_on(any_proxy: ServedPools, servers: list[RedisServer]) -> None:
     blocking = [any_proxy.client() for _ in range(5)]
     for client in blocking:
         client.send(command("BLPOP", A1, A2, 0))
@@ -187,7 +188,7 @@ def test_others_go_on(any_proxy: Proxy, servers: list[RedisServer]) -> None:
         client.close()
 
 
-def test_many_clients_and_one_pusher(any_proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_many_clients_and_one_pusher(any_proxy: ServedPools, servers: list[RedisServer]) -> None:
     clients = [any_proxy.client() for _ in range(200)]
     for client in clients:
         client.send(command("BLPOP", A1, 0) + command("INCR", A3))
@@ -209,7 +210,7 @@ def test_many_clients_and_one_pusher(any_proxy: Proxy, servers: list[RedisServer
         client.close()
 
 
-def test_a_job_goes_round(any_proxy: Proxy) -> None:
+def test_a_job_goes_round(any_proxy: ServedPools) -> None:
     """Ten workers pass a number from list to list, and each worker adds one."""
     workers = [any_proxy.client() for _ in range(10)]
     queues = [f"{{q}}{number}" for number in range(11)]
@@ -229,7 +230,7 @@ def test_a_job_goes_round(any_proxy: Proxy) -> None:
 # --- in order --------------------------------------------------------------------------------------------------------
 
 
-def test_what_follows_waits(any_proxy: Proxy, anybody: Connection, servers: list[RedisServer]) -> None:
+def test_what_follows_waits(any_proxy: ServedPools, anybody: Connection, servers: list[RedisServer]) -> None:
     follows = command("GET", A2) + command("SET", A2, "mine") + command("GET", B1) + command("BLPOP", A1, 0)
     anybody.send(command("BLPOP", A1, 0) + follows + command("GET", A2))
     wait_blocked(servers[0])
@@ -243,7 +244,7 @@ def test_what_follows_waits(any_proxy: Proxy, anybody: Connection, servers: list
     anybody.expect(array(bulk(A1), bulk("2")) + bulk("mine"))
 
 
-def test_much_follows(any_proxy: Proxy, anybody: Connection, servers: list[RedisServer]) -> None:
+def test_much_follows(any_proxy: ServedPools, anybody: Connection, servers: list[RedisServer]) -> None:
     anybody.send(command("BLPOP", A1, 0))
     wait_blocked(servers[0])
     with any_proxy.client() as other:
@@ -262,8 +263,8 @@ def test_what_was_sent_before_is_done_before(anybody: Connection) -> None:
 # --- time ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_timeout_of_the_pool_is_not_for_them(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, timeout=TIMEOUT)) as proxy:
+def test_the_timeout_of_the_pool_is_not_for_them(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, timeout=TIMEOUT)) as proxy:
         client, other = proxy.client(), proxy.client()
         client.send(command("BLPOP", A1, 1) + command("GET", A1))
         wait_blocked(servers[0])
@@ -277,8 +278,8 @@ def test_the_timeout_of_the_pool_is_not_for_them(servers: list[RedisServer]) -> 
         assert (stats["server_timedout"], stats["server_err"]) == (1, 0)
 
 
-def test_a_server_that_cannot_be_reached() -> None:
-    with ScriptedServer(backlog=0) as full, full.fill_up(), Proxy(redis_pool(full, timeout=TIMEOUT)) as proxy:
+def test_a_server_that_cannot_be_reached(configured: Configure) -> None:
+    with ScriptedServer(backlog=0) as full, full.fill_up(), configured(redis_pool(full, timeout=TIMEOUT)) as proxy:
         client = proxy.client()
         client.send(command("BLPOP", A1, 0) + command("PING"))
         client.expect(TIMED_OUT + PONG)
@@ -289,7 +290,7 @@ def test_a_server_that_cannot_be_reached() -> None:
 # --- the state of the connection -------------------------------------------------------------------------------------
 
 
-def test_replies_are_not_wanted(any_proxy: Proxy, anybody: Connection) -> None:
+def test_replies_are_not_wanted(any_proxy: ServedPools, anybody: Connection) -> None:
     skip, off, on = (command("CLIENT", "REPLY", mode) for mode in ("SKIP", "OFF", "ON"))
     waiting = command("BLPOP", A1, 0)
     with any_proxy.client() as other:
@@ -300,8 +301,8 @@ def test_replies_are_not_wanted(any_proxy: Proxy, anybody: Connection) -> None:
             assert other.ask("LLEN", A1) == integer(0)
 
 
-def test_databases(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, databases=4)) as proxy:
+def test_databases(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, databases=4)) as proxy:
         client, other = proxy.client(), proxy.client()
         client.send(command("SELECT", 3) + command("BLPOP", A1, 0))
         wait_blocked(servers[0])
@@ -312,7 +313,7 @@ def test_databases(servers: list[RedisServer]) -> None:
         client.expect(OK + array(bulk(A1), bulk("in 0")))
 
 
-def test_while_keys_are_watched(any_proxy: Proxy, anybody: Connection, servers: list[RedisServer]) -> None:
+def test_while_keys_are_watched(any_proxy: ServedPools, anybody: Connection, servers: list[RedisServer]) -> None:
     work = command("MULTI") + command("SET", A2, "1") + command("EXEC")
     with any_proxy.client() as other:
         for change in ("", A2):
@@ -329,7 +330,7 @@ def test_while_keys_are_watched(any_proxy: Proxy, anybody: Connection, servers: 
         anybody.expect(OK + array(bulk(A1), bulk("x")) + OK + QUEUED + NO_ARRAY)
 
 
-def test_inline(any_proxy: Proxy, anybody: Connection, servers: list[RedisServer]) -> None:
+def test_inline(any_proxy: ServedPools, anybody: Connection, servers: list[RedisServer]) -> None:
     anybody.send(f"BLPOP {A1} 0\r\nPING\r\n".encode())
     wait_blocked(servers[0])
     with any_proxy.client() as other:
@@ -337,8 +338,8 @@ def test_inline(any_proxy: Proxy, anybody: Connection, servers: list[RedisServer
     anybody.expect(array(bulk(A1), bulk("x")) + PONG)
 
 
-def test_connections_are_used_again(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers)) as proxy:
+def test_connections_are_used_again(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers)) as proxy:
         client, other = proxy.client(), proxy.client()
         for connection in [client, other] * 20:
             connection.send(command("RPUSH", A1, "x") + command("BLPOP", A1, 0) + command("BLPOP", A2, "0.001"))
@@ -357,15 +358,15 @@ def test_connections_are_used_again(servers: list[RedisServer]) -> None:
         assert proxy.server_stats()["server_eof"] == proxy.server_stats()["server_err"] == 0
 
 
-def test_the_cap(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, blocking_connections=2)) as proxy:
+def test_the_cap(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, blocking_connections=2)) as proxy:
         first, second, third = (proxy.client() for _ in range(3))
         for client in (first, second):
             client.send(command("BLPOP", A1, 0))
         wait_blocked(servers[0], 2)
         full = error(
-            "ERR all 2 private server connections of pool alpha are in use: 'blocking_connections' in its configuration"
-            " allows more"
+            f"ERR all 2 private server connections of pool {proxy.served_name()} are in use: 'blocking_connections' in"
+            " its configuration allows more"
         )
         third.send(
             command("BLPOP", A1, 0) + command("WAIT", 0, 0) + command("SET", A2, "1") + command("RPUSH", A1, "x")
@@ -393,7 +394,7 @@ def is_linked(replica: RedisServer) -> bool:
 
 
 @pytest.fixture(scope="module")
-def replicated() -> Iterator[tuple[Proxy, list[RedisServer], list[RedisServer]]]:
+def replicated(configured: Configure) -> Iterator[tuple[ServedPools, list[RedisServer], list[RedisServer]]]:
     """A proxy in front of three servers with an append-only file and a replica each."""
     servers: list[RedisServer] = []
     replicas: list[RedisServer] = []
@@ -403,14 +404,14 @@ def replicated() -> Iterator[tuple[Proxy, list[RedisServer], list[RedisServer]]]
             replicas.append(ValkeyServer("--replicaof", f"127.0.0.1 {servers[-1].port}", "--appendonly", "yes"))
         for replica in replicas:
             wait_until(partial(is_linked, replica), "the replica is synchronised")
-        with Proxy(redis_pool(*servers)) as proxy:
+        with configured(redis_pool(*servers)) as proxy:
             yield proxy, servers, replicas
     finally:
         for server in [*servers, *replicas]:
             server.__exit__(None, None, None)
 
 
-Replicated = tuple[Proxy, list[RedisServer], list[RedisServer]]
+Replicated = tuple[ServedPools, list[RedisServer], list[RedisServer]]
 
 
 def test_wait(replicated: Replicated) -> None:

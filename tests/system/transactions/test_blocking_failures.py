@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import Proxy, ServedPools, keys_of, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 PONG, QUEUED = b"+PONG\r\n", b"+QUEUED\r\n"
@@ -42,14 +43,14 @@ def wait_blocked(server: RedisServer, count: int = 1) -> None:
     wait_until(lambda: blocked(server) == count, f"{count} clients are blocked")
 
 
-def kill(proxy: Proxy, client: Connection) -> None:
+def kill(proxy: ServedPools, client: Connection) -> None:
     """Let another client kill this client."""
     with proxy.client() as killer:
         host, port = client.sock.getsockname()
         assert killer.ask("CLIENT", "KILL", "ADDR", f"{host}:{port}") == integer(1)
 
 
-ENDINGS: dict[str, Callable[[Proxy, Connection], None]] = {
+ENDINGS: dict[str, Callable[[ServedPools, Connection], None]] = {
     "close": lambda _, client: client.close(),
     "half-close": lambda _, client: client.half_close(),
     "reset": lambda _, client: client.reset(),
@@ -58,14 +59,14 @@ ENDINGS: dict[str, Callable[[Proxy, Connection], None]] = {
 
 
 @pytest.fixture(scope="module")
-def scripted() -> Iterator[tuple[Proxy, ScriptedServer]]:
+def scripted(configured: Configure) -> Iterator[tuple[ServedPools, ScriptedServer]]:
     """A proxy in front of a scripted server."""
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         yield proxy, server
 
 
 @pytest.fixture
-def scene(scripted: tuple[Proxy, ScriptedServer]) -> Iterator[tuple[Proxy, ScriptedServer, Connection]]:
+def scene(scripted: tuple[ServedPools, ScriptedServer]) -> Iterator[tuple[ServedPools, ScriptedServer, Connection]]:
     """``scripted`` and a client; at the end all connections are closed."""
     proxy, server = scripted
     with proxy.client() as client:
@@ -80,7 +81,7 @@ def scene(scripted: tuple[Proxy, ScriptedServer]) -> Iterator[tuple[Proxy, Scrip
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 @pytest.mark.parametrize("waiting", WAITING.values(), ids=WAITING)
 def test_nothing_is_popped_for_nobody(
-    proxy: Proxy, client: Connection, servers: list[RedisServer], waiting: bytes, ending: Callable[..., None]
+    proxy: ServedPools, client: Connection, servers: list[RedisServer], waiting: bytes, ending: Callable[..., None]
 ) -> None:
     clients = servers[0].ask("CLIENT", "LIST").count(b"id=")
     client.send(waiting)
@@ -99,7 +100,7 @@ def test_nothing_is_popped_for_nobody(
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 @pytest.mark.parametrize("sent_together", [True, False])
 def test_what_follows_is_not_done(
-    proxy: Proxy, client: Connection, servers: list[RedisServer], sent_together: bool, ending: Callable[..., None]
+    proxy: ServedPools, client: Connection, servers: list[RedisServer], sent_together: bool, ending: Callable[..., None]
 ) -> None:
     client.send(command("SET", A3, "before") + BLPOP + command("SET", A3, "after") * sent_together)
     client.expect(OK)
@@ -114,10 +115,10 @@ def test_what_follows_is_not_done(
 
 
 @pytest.mark.parametrize("ending", ["close", "half-close", "reset"])
-def test_leaves_at_once(servers: list[RedisServer], ending: str) -> None:
+def test_leaves_at_once(configured: Configure, servers: list[RedisServer], ending: str) -> None:
     """The end of the connection arrives together with the command, or just after it."""
     # The shared proxy may have clients of earlier tests, which may disconnect at any moment.
-    with Proxy(redis_pool(*servers)) as proxy:
+    with configured(redis_pool(*servers)) as proxy:
         for _ in range(30):
             client = proxy.client()
             client.send(BLPOP)
@@ -129,7 +130,7 @@ def test_leaves_at_once(servers: list[RedisServer], ending: str) -> None:
     assert servers[0].ask("LLEN", A1) == integer(1)
 
 
-def test_of_many_some_leave(proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_of_many_some_leave(proxy: ServedPools, servers: list[RedisServer]) -> None:
     clients = [proxy.client() for _ in range(60)]
     for client in clients:
         client.send(BLPOP)
@@ -149,7 +150,7 @@ def test_of_many_some_leave(proxy: Proxy, servers: list[RedisServer]) -> None:
         client.close()
 
 
-def test_leaves_before_it_waits(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
+def test_leaves_before_it_waits(scene: tuple[ServedPools, ScriptedServer, Connection]) -> None:
     """The blocking command still waits for the reply to an earlier request."""
     proxy, server, client = scene
     client.send(command("GET", A2) + BLPOP)
@@ -163,7 +164,7 @@ def test_leaves_before_it_waits(scene: tuple[Proxy, ScriptedServer, Connection])
 
 
 def test_a_half_closed_client_gets_what_it_waited_for_no_longer(
-    scene: tuple[Proxy, ScriptedServer, Connection],
+    scene: tuple[ServedPools, ScriptedServer, Connection],
 ) -> None:
     _, server, client = scene
     client.send(BLPOP)
@@ -174,7 +175,7 @@ def test_a_half_closed_client_gets_what_it_waited_for_no_longer(
     client.expect_closed()
 
 
-def test_a_half_closed_client_gets_what_its_server_had_already(proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_a_half_closed_client_gets_what_its_server_had_already(proxy: ServedPools, servers: list[RedisServer]) -> None:
     """The end of the client arrives together with a command that finds an element at once."""
     for round_ in range(100):
         assert servers[0].ask("RPUSH", A1, round_) == integer(1)
@@ -185,7 +186,7 @@ def test_a_half_closed_client_gets_what_its_server_had_already(proxy: Proxy, ser
     assert servers[0].ask("LLEN", A1) == integer(0)
 
 
-def test_a_server_that_says_nothing_is_not_waited_for(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
+def test_a_server_that_says_nothing_is_not_waited_for(scene: tuple[ServedPools, ScriptedServer, Connection]) -> None:
     proxy, server, client = scene
     client.send(BLPOP)
     private = server.accept()
@@ -195,7 +196,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(scene: tuple[Proxy, Script
     private.expect_closed()
 
 
-def test_quits_behind(proxy: Proxy, client: Connection, servers: list[RedisServer]) -> None:
+def test_quits_behind(proxy: ServedPools, client: Connection, servers: list[RedisServer]) -> None:
     client.send(BLPOP + command("QUIT") + command("SET", A2, "x"))
     wait_blocked(servers[0])
     assert servers[0].ask("RPUSH", A1, "x") == integer(1)
@@ -204,7 +205,7 @@ def test_quits_behind(proxy: Proxy, client: Connection, servers: list[RedisServe
     assert servers[0].ask("EXISTS", A2) == integer(0)
 
 
-def test_resets_behind(proxy: Proxy, client: Connection, servers: list[RedisServer]) -> None:
+def test_resets_behind(proxy: ServedPools, client: Connection, servers: list[RedisServer]) -> None:
     client.send(command("HELLO", 3) + BLPOP + command("RESET") + command("GET", A2))
     assert client.reply().startswith(b"%7\r\n")
     wait_blocked(servers[0])
@@ -212,7 +213,7 @@ def test_resets_behind(proxy: Proxy, client: Connection, servers: list[RedisServ
     client.expect(array(bulk(A1), bulk("x")) + b"+RESET\r\n" + NULL)
 
 
-def test_gets_messages_while_it_waits(proxy: Proxy, client: Connection, servers: list[RedisServer]) -> None:
+def test_gets_messages_while_it_waits(proxy: ServedPools, client: Connection, servers: list[RedisServer]) -> None:
     client.send(command("HELLO", 3) + command("SUBSCRIBE", "news") + BLPOP + command("PING"))
     assert client.reply().startswith(b"%7\r\n")
     client.expect(b">3\r\n" + bulk("subscribe") + bulk("news") + integer(1))
@@ -225,7 +226,7 @@ def test_gets_messages_while_it_waits(proxy: Proxy, client: Connection, servers:
     client.expect(array(bulk(A1), bulk("x")) + PONG)
 
 
-def test_is_listed_as_any_other(proxy: Proxy, client: Connection, servers: list[RedisServer]) -> None:
+def test_is_listed_as_any_other(proxy: ServedPools, client: Connection, servers: list[RedisServer]) -> None:
     client.send(command("CLIENT", "SETNAME", "waits") + BLPOP)
     wait_blocked(servers[0])
     with proxy.client() as other:
@@ -236,7 +237,7 @@ def test_is_listed_as_any_other(proxy: Proxy, client: Connection, servers: list[
 # --- a server that takes its time ------------------------------------------------------------------------------------
 
 
-def test_nothing_overtakes(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
+def test_nothing_overtakes(scene: tuple[ServedPools, ScriptedServer, Connection]) -> None:
     proxy, server, client = scene
     with proxy.client() as witness:
         client.send(command("RPUSH", A1, "x") + BLPOP + command("GET", A2))
@@ -260,7 +261,7 @@ def test_nothing_overtakes(scene: tuple[Proxy, ScriptedServer, Connection]) -> N
 # --- servers that fail -----------------------------------------------------------------------------------------------
 
 
-def test_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+def test_a_killed_server(mortal: tuple[ServedPools, list[RedisServer]]) -> None:
     proxy, servers = mortal
     clients = [proxy.client() for _ in range(20)]
     for client in clients:
@@ -285,7 +286,7 @@ def test_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
     waiting_elsewhere.expect(array(bulk(B1), bulk("x")))
 
 
-def test_connections_that_are_killed_at_any_moment(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+def test_connections_that_are_killed_at_any_moment(mortal: tuple[ServedPools, list[RedisServer]]) -> None:
     """Each element is popped by one client or is still in the list; only replies in flight may be lost."""
     proxy, servers = mortal
     clients = [proxy.client() for _ in range(8)]
@@ -315,7 +316,7 @@ def test_connections_that_are_killed_at_any_moment(mortal: tuple[Proxy, list[Red
         client.close()
 
 
-def test_wait_and_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+def test_wait_and_a_killed_server(mortal: tuple[ServedPools, list[RedisServer]]) -> None:
     proxy, servers = mortal
     client = proxy.client()
     client.send(command("WAIT", 5, 0) + command("PING"))
@@ -341,7 +342,7 @@ def blocked_client(server: RedisServer) -> int:
 
 
 @pytest.mark.parametrize("reply", [b"", b"*2\r\n$2\r\nk0\r\n", b"*2\r\n$2\r\nk0\r\n$1\r\nx"])
-def test_lost_before_all_of_the_reply(scene: tuple[Proxy, ScriptedServer, Connection], reply: bytes) -> None:
+def test_lost_before_all_of_the_reply(scene: tuple[ServedPools, ScriptedServer, Connection], reply: bytes) -> None:
     _, server, client = scene
     client.send(BLPOP + command("GET", A1))
     private = server.accept()
@@ -360,7 +361,7 @@ def test_lost_before_all_of_the_reply(scene: tuple[Proxy, ScriptedServer, Connec
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_an_idle_connection_is_lost(scene: tuple[Proxy, ScriptedServer, Connection], how: str) -> None:
+def test_an_idle_connection_is_lost(scene: tuple[ServedPools, ScriptedServer, Connection], how: str) -> None:
     proxy, server, client = scene
     client.send(BLPOP)
     private = server.accept()
@@ -376,7 +377,7 @@ def test_an_idle_connection_is_lost(scene: tuple[Proxy, ScriptedServer, Connecti
     client.expect(array(bulk(A1), bulk("x")))
 
 
-def test_a_reply_that_nobody_asked_for(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
+def test_a_reply_that_nobody_asked_for(scene: tuple[ServedPools, ScriptedServer, Connection]) -> None:
     """On an idle private connection: the reply must not reach the next client."""
     proxy, server, client = scene
     client.send(BLPOP)
@@ -394,7 +395,7 @@ def test_a_reply_that_nobody_asked_for(scene: tuple[Proxy, ScriptedServer, Conne
         other.expect(b"*-1\r\n")
 
 
-def test_not_reachable(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
+def test_not_reachable(scene: tuple[ServedPools, ScriptedServer, Connection]) -> None:
     _, server, client = scene
     server.refuse()
     client.send(BLPOP + command("WAIT", 0, 0) + BLPOP + command("PING"))
@@ -407,12 +408,12 @@ def test_not_reachable(scene: tuple[Proxy, ScriptedServer, Connection]) -> None:
     client.expect(b"*-1\r\n")
 
 
-def test_an_ejected_server() -> None:
+def test_an_ejected_server(configured: Configure) -> None:
     """Watched keys move to another server, as if they had changed; the next transaction is there."""
     with (
         RedisServer() as first,
         RedisServer() as second,
-        Proxy(
+        configured(
             redis_pool(first, second, auto_eject_hosts=True, server_failure_limit=1, server_retry_timeout=60000)
         ) as proxy,
     ):
@@ -434,8 +435,8 @@ def test_an_ejected_server() -> None:
         waiting.expect(array(bulk(key), bulk("x")))
 
 
-def test_behind_a_password() -> None:
-    with RedisServer(password="secret") as server, Proxy(redis_pool(server, redis_auth="secret")) as proxy:
+def test_behind_a_password(configured: Configure) -> None:
+    with RedisServer(password="secret") as server, configured(redis_pool(server, redis_auth="secret")) as proxy:
         client = proxy.client()
         no_auth = error("NOAUTH Authentication required")
         client.send(BLPOP + command("MULTI") + command("WATCH", A1) + command("EXEC") + command("AUTH", "secret"))

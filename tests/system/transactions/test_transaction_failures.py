@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 PONG, QUEUED = b"+PONG\r\n", b"+QUEUED\r\n"
 ABORTED = error("EXECABORT Transaction discarded because of previous errors.")
@@ -29,7 +30,7 @@ TIMEOUT = 200
 class Play:
     """A proxy whose pool is one scripted server, with a client and a second client that shows progress."""
 
-    def __init__(self, proxy: Proxy, server: ScriptedServer) -> None:
+    def __init__(self, proxy: ServedPools, server: ScriptedServer) -> None:
         self.proxy, self.server = proxy, server
         self.client, self._witness = proxy.client(), proxy.client()
 
@@ -70,26 +71,26 @@ class Play:
 
 
 @pytest.fixture(scope="module")
-def stages() -> Iterator[dict[str, tuple[Proxy, ScriptedServer]]]:
+def stages(configured: Configure) -> Iterator[dict[str, tuple[ServedPools, ScriptedServer]]]:
     """Two proxies with one scripted server each; the pool of ``short`` has a short ``timeout``."""
     with (
         ScriptedServer() as server,
         ScriptedServer() as other,
-        Proxy(redis_pool(server)) as proxy,
-        Proxy(redis_pool(other, timeout=TIMEOUT)) as short,
+        configured(redis_pool(server)) as proxy,
+        configured(redis_pool(other, timeout=TIMEOUT)) as short,
     ):
         yield {"long": (proxy, server), "short": (short, other)}
 
 
 @pytest.fixture
-def play(stages: dict[str, tuple[Proxy, ScriptedServer]]) -> Iterator[Play]:
+def play(stages: dict[str, tuple[ServedPools, ScriptedServer]]) -> Iterator[Play]:
     play = Play(*stages["long"])
     yield play
     play.end()
 
 
 @pytest.fixture
-def impatient(stages: dict[str, tuple[Proxy, ScriptedServer]]) -> Iterator[Play]:
+def impatient(stages: dict[str, tuple[ServedPools, ScriptedServer]]) -> Iterator[Play]:
     """A play whose pool has a short ``timeout``."""
     play = Play(*stages["short"])
     yield play
@@ -188,9 +189,9 @@ def test_multi_is_refused_where_something_is_watched(play: Play) -> None:
     play.works()
 
 
-def test_what_was_queued_without_keys_is_refused() -> None:
+def test_what_was_queued_without_keys_is_refused(configured: Configure) -> None:
     """In a pool of two servers the first key selects the server, which gets MULTI and the commands before this key."""
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+    with ScriptedServer() as first, ScriptedServer() as second, configured(redis_pool(first, second)) as proxy:
         client = proxy.client()
         key = keys_of(1, 2)[0]
         client.send(MULTI + command("ECHO", "x") + command("SET", key, "1") + EXEC)
@@ -312,7 +313,7 @@ def test_a_failed_watch_can_be_given_up(play: Play) -> None:
     play.works()
 
 
-def test_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+def test_a_killed_server(mortal: tuple[ServedPools, list[RedisServer]]) -> None:
     """The server is empty after its restart, so keys that exist later were set later."""
     proxy, servers = mortal
     watching, queueing, both = clients = [proxy.client() for _ in range(3)]
@@ -334,7 +335,7 @@ def test_a_killed_server(mortal: tuple[Proxy, list[RedisServer]]) -> None:
         client.expect(OK * 2 + QUEUED * 2 + array(OK, OK) + integer(2))
 
 
-def test_connections_that_are_killed_at_any_moment(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+def test_connections_that_are_killed_at_any_moment(mortal: tuple[ServedPools, list[RedisServer]]) -> None:
     """A transaction that EXEC confirms was executed completely; a transaction with EXECABORT was not executed."""
     proxy, servers = mortal
     work = MULTI + command("INCR", A1) + command("INCR", A2) + EXEC
@@ -430,7 +431,7 @@ def test_wait_is_not_prepared_in_time(impatient: Play) -> None:
     peer.expect_closed()
 
 
-def test_what_is_watched_survives_a_failed_wait(mortal: tuple[Proxy, list[RedisServer]]) -> None:
+def test_what_is_watched_survives_a_failed_wait(mortal: tuple[ServedPools, list[RedisServer]]) -> None:
     proxy, servers = mortal
     client, other = proxy.client(), proxy.client()
     servers[2].kill()
@@ -464,9 +465,9 @@ def test_every_wait_is_for_what_was_written_before_it(play: Play) -> None:
         play.client.expect(OK + integer(1))
 
 
-def test_a_watch_that_failed_can_be_tried_again() -> None:
+def test_a_watch_that_failed_can_be_tried_again(configured: Configure) -> None:
     """EXEC does nothing after that, as after a change of a key: what was watched before may have changed."""
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(command("WATCH", "k"))
         peer = server.accept()

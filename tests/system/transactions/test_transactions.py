@@ -3,9 +3,10 @@
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 PONG, QUEUED, NO_ARRAY = b"+PONG\r\n", b"+QUEUED\r\n", b"*-1\r\n"
@@ -41,7 +42,7 @@ def test_in_one_write(anybody: Connection) -> None:
     anybody.expect((DONE + integer(1)) * 50)
 
 
-def test_cut_at_any_byte(any_proxy: Proxy, anybody: Connection) -> None:
+def test_cut_at_any_byte(any_proxy: ServedPools, anybody: Connection) -> None:
     stream = command("WATCH", A1, A2) + MULTI + WORK + EXEC + command("DEL", A2) + command("PING")
     with any_proxy.client() as other:
         for cut in range(1, len(stream)):
@@ -52,7 +53,7 @@ def test_cut_at_any_byte(any_proxy: Proxy, anybody: Connection) -> None:
             anybody.expect(OK + DONE + integer(1) + PONG)
 
 
-def test_byte_by_byte(any_proxy: Proxy, anybody: Connection) -> None:
+def test_byte_by_byte(any_proxy: ServedPools, anybody: Connection) -> None:
     with any_proxy.client() as other:
         for byte in command("WATCH", A1) + MULTI + WORK + EXEC:
             anybody.send(bytes([byte]))
@@ -82,7 +83,7 @@ def test_more_requests_than_may_be_on_their_way(anybody: Connection) -> None:
     anybody.expect(OK + QUEUED * 5000 + array(*map(integer, range(1, 5001))) + bulk(5000))
 
 
-def test_watched_by_another_client(any_proxy: Proxy, anybody: Connection) -> None:
+def test_watched_by_another_client(any_proxy: ServedPools, anybody: Connection) -> None:
     with any_proxy.client() as other:
         anybody.send(command("WATCH", A2, A1) + command("GET", A1))
         anybody.expect(OK + NULL)
@@ -109,7 +110,7 @@ def test_own_reads_between_watch_and_multi(anybody: Connection) -> None:
 
 
 @pytest.mark.parametrize("undoing", [[UNWATCH], [MULTI, DISCARD], [MULTI, command("GET", A1), DISCARD]])
-def test_no_longer_watched(any_proxy: Proxy, anybody: Connection, undoing: list[bytes]) -> None:
+def test_no_longer_watched(any_proxy: ServedPools, anybody: Connection, undoing: list[bytes]) -> None:
     with any_proxy.client() as other:
         assert anybody.ask("WATCH", A1) == OK
         anybody.send(b"".join(undoing))
@@ -119,7 +120,7 @@ def test_no_longer_watched(any_proxy: Proxy, anybody: Connection, undoing: list[
         anybody.expect(DONE)
 
 
-def test_unwatch_in_a_transaction_is_queued(any_proxy: Proxy, anybody: Connection) -> None:
+def test_unwatch_in_a_transaction_is_queued(any_proxy: ServedPools, anybody: Connection) -> None:
     with any_proxy.client() as other:
         assert anybody.ask("WATCH", A1) == OK
         assert other.ask("SET", A1, "x") == OK
@@ -187,7 +188,7 @@ def test_scripts_and_blocking_commands_are_queued(anybody: Connection) -> None:
 # --- several clients -------------------------------------------------------------------------------------------------
 
 
-def test_a_reader_never_sees_half(any_proxy: Proxy, anybody: Connection) -> None:
+def test_a_reader_never_sees_half(any_proxy: ServedPools, anybody: Connection) -> None:
     """Writers set two keys to the same value in a transaction; a reader gets both with MGET, and in a transaction."""
     rounds = 150
     with any_proxy.client() as second, any_proxy.client() as third:
@@ -209,7 +210,7 @@ def test_a_reader_never_sees_half(any_proxy: Proxy, anybody: Connection) -> None
             writer.expect((OK + QUEUED * 2 + array(OK, OK)) * rounds)
 
 
-def test_counting_with_watch(any_proxy: Proxy) -> None:
+def test_counting_with_watch(any_proxy: ServedPools) -> None:
     """Eight clients increment a number until each has succeeded ten times: no increment is lost or counted twice."""
     clients = [any_proxy.client() for _ in range(8)]
     successes = [0] * len(clients)
@@ -233,7 +234,7 @@ def test_counting_with_watch(any_proxy: Proxy) -> None:
         connection.close()
 
 
-def test_shared_connections_are_not_in_the_transaction(any_proxy: Proxy, anybody: Connection) -> None:
+def test_shared_connections_are_not_in_the_transaction(any_proxy: ServedPools, anybody: Connection) -> None:
     with any_proxy.client() as other:
         anybody.send(MULTI + command("SET", A1, "mine"))
         anybody.expect(OK + QUEUED)
@@ -315,7 +316,7 @@ def test_what_the_server_refuses(anybody: Connection) -> None:
     anybody.expect(ABORTED + NULL)
 
 
-def test_watch_on_two_servers(proxy: Proxy, client: Connection) -> None:
+def test_watch_on_two_servers(proxy: ServedPools, client: Connection) -> None:
     other = proxy.client()
     client.send(command("WATCH", A1, B1) + command("WATCH", A1) + command("WATCH", B1) + command("WATCH", A2))
     client.expect(CROSS_SERVER + OK + CROSS_SERVER + OK)
@@ -334,9 +335,9 @@ def test_not_while_watching(client: Connection) -> None:
     client.expect(OK + error("ERR 'hello' is not available while keys are watched: UNWATCH first") + OK * 2)
 
 
-def test_keys_say_nothing_in_a_random_pool(servers: list[RedisServer]) -> None:
+def test_keys_say_nothing_in_a_random_pool(configured: Configure, servers: list[RedisServer]) -> None:
     """As for other requests with several keys: one draw of a server is for all of them."""
-    with Proxy(redis_pool(*servers, distribution="random")) as proxy:
+    with configured(redis_pool(*servers, distribution="random")) as proxy:
         client = proxy.client()
         for _ in range(10):
             client.send(command("WATCH", A1) + command("WATCH", B1, A2) + MULTI + command("SET", A1, "1"))
@@ -348,7 +349,7 @@ def test_keys_say_nothing_in_a_random_pool(servers: list[RedisServer]) -> None:
 
 
 @pytest.mark.parametrize("watched", [b"", command("WATCH", A1)])
-def test_reset(any_proxy: Proxy, anybody: Connection, watched: bytes) -> None:
+def test_reset(any_proxy: ServedPools, anybody: Connection, watched: bytes) -> None:
     with any_proxy.client() as other:
         anybody.send(watched + MULTI + command("SET", A1, "1") + command("RESET") + command("GET", A1) + EXEC)
         anybody.expect(OK * bool(watched) + OK + QUEUED + b"+RESET\r\n" + NULL + error("ERR EXEC without MULTI"))
@@ -359,7 +360,7 @@ def test_reset(any_proxy: Proxy, anybody: Connection, watched: bytes) -> None:
         anybody.expect(DONE)
 
 
-def test_quit(any_proxy: Proxy, anybody: Connection) -> None:
+def test_quit(any_proxy: ServedPools, anybody: Connection) -> None:
     anybody.send(command("WATCH", A2) + MULTI + command("SET", A1, "1") + command("QUIT") + EXEC)
     anybody.expect(OK * 2 + QUEUED + OK)
     anybody.expect_closed()
@@ -374,7 +375,9 @@ def private_connections(server: RedisServer) -> int:
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "half_close"])
-def test_leaving_in_the_middle(any_proxy: Proxy, anybody: Connection, servers: list[RedisServer], how: str) -> None:
+def test_leaving_in_the_middle(
+    any_proxy: ServedPools, anybody: Connection, servers: list[RedisServer], how: str
+) -> None:
     anybody.send(command("WATCH", A2) + MULTI + command("SET", A1, "1"))
     anybody.expect(OK * 2 + QUEUED)
     assert private_connections(servers[0]) == 1
@@ -390,7 +393,7 @@ def test_half_closed_after_exec(anybody: Connection) -> None:
     anybody.expect_closed()
 
 
-def test_version_3(any_proxy: Proxy, anybody: Connection) -> None:
+def test_version_3(any_proxy: ServedPools, anybody: Connection) -> None:
     assert anybody.ask("HELLO", "3").startswith(b"%7\r\n")
     work = command("HSET", A1, "f", "v") + command("HGETALL", A1) + command("GET", A2)
     anybody.send(command("WATCH", A1) + MULTI + work + EXEC + command("GET", A2))
@@ -416,7 +419,7 @@ def test_a_reply_is_skipped(anybody: Connection) -> None:
     anybody.expect((DONE[len(OK) :] + integer(2)) * 5)
 
 
-def test_a_watch_that_is_skipped_counts(any_proxy: Proxy, anybody: Connection) -> None:
+def test_a_watch_that_is_skipped_counts(any_proxy: ServedPools, anybody: Connection) -> None:
     anybody.send(command("CLIENT", "REPLY", "SKIP") + command("WATCH", A1) + command("PING"))
     anybody.expect(PONG)
     with any_proxy.client() as other:
@@ -425,8 +428,8 @@ def test_a_watch_that_is_skipped_counts(any_proxy: Proxy, anybody: Connection) -
     anybody.expect(OK + QUEUED * 3 + NO_ARRAY)
 
 
-def test_databases(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, databases=4)) as proxy:
+def test_databases(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, databases=4)) as proxy:
         client, other = proxy.client(), proxy.client()
         client.send(command("SELECT", 2) + command("WATCH", A1) + command("GET", A1))
         client.expect(OK * 2 + NULL)
@@ -450,8 +453,8 @@ def test_databases(servers: list[RedisServer]) -> None:
 # --- the server connections ------------------------------------------------------------------------------------------
 
 
-def test_connections_are_used_again(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers)) as proxy:
+def test_connections_are_used_again(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers)) as proxy:
         client, other = proxy.client(), proxy.client()
         for connection in [client, other] * 20:
             connection.send(command("WATCH", A1) + UNWATCH + MULTI + WORK + EXEC + command("DEL", A2))
@@ -472,15 +475,15 @@ def test_connections_are_used_again(servers: list[RedisServer]) -> None:
         assert proxy.server_stats()["server_err"] == proxy.server_stats()["server_eof"] == 0
 
 
-def test_the_cap(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, blocking_connections=2)) as proxy:
+def test_the_cap(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, blocking_connections=2)) as proxy:
         first, second, third = (proxy.client() for _ in range(3))
         assert first.ask("WATCH", A1) == OK
         second.send(MULTI + command("SET", B1, "1"))
         second.expect(OK + QUEUED)
         full = error(
-            "ERR all 2 private server connections of pool alpha are in use: 'blocking_connections' in its configuration"
-            " allows more"
+            f"ERR all 2 private server connections of pool {proxy.served_name()} are in use: 'blocking_connections' in"
+            " its configuration allows more"
         )
         third.send(command("SET", A2, "1") + MULTI + command("SET", A2, "2") + EXEC + command("WATCH", A2) + UNWATCH)
         third.expect(OK * 2 + full + ABORTED + full + OK)
