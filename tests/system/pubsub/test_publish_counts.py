@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import Proxy, ServedPools, redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.subscribing import channels, confirmation, message, subscribe, switch, wait_for_number
 
 [ON_FIRST, ON_SECOND, ON_THIRD] = CHANNELS = channels(3)
@@ -17,12 +18,12 @@ NAMES = [*CHANNELS, "", "c", "ch", "cha", "*", "\\", "[", "x", "channel*", "a\nb
 
 
 @pytest.fixture
-def publisher(proxy: Proxy) -> Iterator[Connection]:
+def publisher(proxy: ServedPools) -> Iterator[Connection]:
     with proxy.client() as client:
         yield client
 
 
-def test_clients_are_counted(proxy: Proxy, publisher: Connection, servers: list[RedisServer]) -> None:
+def test_clients_are_counted(proxy: ServedPools, publisher: Connection, servers: list[RedisServer]) -> None:
     assert publisher.ask("PUBLISH", ON_SECOND, "x") == integer(0)
     with proxy.client() as first, proxy.client() as second, proxy.client() as third:
         subscribe(first, ON_SECOND)
@@ -45,10 +46,17 @@ def test_clients_are_counted(proxy: Proxy, publisher: Connection, servers: list[
 
 
 @pytest.mark.parametrize("topics", [CHANNELS[:1], CHANNELS])
-def test_a_confirmed_unsubscribe_does_not_count(topics: list[str], servers: list[RedisServer]) -> None:
+def test_a_confirmed_unsubscribe_does_not_count(
+    configured: Configure, topics: list[str], servers: list[RedisServer]
+) -> None:
     """The server gets the PUBLISH on another connection than the end of the subscription, perhaps earlier."""
     first = RedisServer()
-    with first, Proxy(redis_pool(first, *servers[1:])) as proxy, proxy.client() as client, proxy.client() as publisher:
+    with (
+        first,
+        configured(redis_pool(first, *servers[1:])) as proxy,
+        proxy.client() as client,
+        proxy.client() as publisher,
+    ):
         subscribe(client, *topics)
         assert publisher.ask("PUBLISH", ON_FIRST, "x") == integer(1)
         client.expect(message(ON_FIRST, "x"))
@@ -61,7 +69,7 @@ def test_a_confirmed_unsubscribe_does_not_count(topics: list[str], servers: list
         assert publisher.ask("PUBLISH", ON_FIRST, "x") == integer(0)
 
 
-def test_shard_channels_are_counted_by_themselves(proxy: Proxy, publisher: Connection) -> None:
+def test_shard_channels_are_counted_by_themselves(proxy: ServedPools, publisher: Connection) -> None:
     with proxy.client() as first, proxy.client() as second, proxy.client() as other:
         subscribe(first, ON_SECOND, kind="ssubscribe")
         subscribe(second, ON_SECOND, kind="ssubscribe")
@@ -70,7 +78,7 @@ def test_shard_channels_are_counted_by_themselves(proxy: Proxy, publisher: Conne
         assert publisher.ask("PUBLISH", ON_SECOND, "x") == integer(1)
 
 
-def test_patterns_fit_as_at_the_server(proxy: Proxy, publisher: Connection, reference: RedisServer) -> None:
+def test_patterns_fit_as_at_the_server(proxy: ServedPools, publisher: Connection, reference: RedisServer) -> None:
     with proxy.client() as client, reference.connect() as direct:
         subscribe(client, *PATTERNS, kind="psubscribe")
         subscribe(direct, *PATTERNS, kind="psubscribe")
@@ -79,7 +87,7 @@ def test_patterns_fit_as_at_the_server(proxy: Proxy, publisher: Connection, refe
                 assert publisher.ask("PUBLISH", name, "x") == reference.ask("PUBLISH", name, "x"), name
 
 
-def test_notifications_of_keys_count_once(proxy: Proxy, publisher: Connection) -> None:
+def test_notifications_of_keys_count_once(proxy: ServedPools, publisher: Connection) -> None:
     """The notifications are subscribed at every server, but a message is published at one server only."""
     with proxy.client() as first, proxy.client() as second:
         for client in (first, second):
@@ -87,7 +95,7 @@ def test_notifications_of_keys_count_once(proxy: Proxy, publisher: Connection) -
         assert publisher.ask("PUBLISH", "__keyspace@0__:k", "set") == integer(2)
 
 
-def test_another_proxy_counts_as_one(proxy: Proxy, publisher: Connection, servers: list[RedisServer]) -> None:
+def test_another_proxy_counts_as_one(proxy: ServedPools, publisher: Connection, servers: list[RedisServer]) -> None:
     with Proxy(redis_pool(*servers)) as other:
         clients = [subscribe(each.client(), ON_FIRST) for each in (proxy, proxy, other, other, other)]
         assert publisher.ask("PUBLISH", ON_FIRST, "x") == integer(3)
@@ -96,7 +104,7 @@ def test_another_proxy_counts_as_one(proxy: Proxy, publisher: Connection, server
             client.close()
 
 
-def test_many_in_order_with_other_requests(proxy: Proxy, publisher: Connection) -> None:
+def test_many_in_order_with_other_requests(proxy: ServedPools, publisher: Connection) -> None:
     with proxy.client() as client:
         subscribe(client, *CHANNELS)
         publisher.send(b"".join(command("PUBLISH", name, "x") + command("GET", "k") for name in CHANNELS * 100))
@@ -105,7 +113,7 @@ def test_many_in_order_with_other_requests(proxy: Proxy, publisher: Connection) 
         assert sorted(got) == sorted(message(name, "x") for name in CHANNELS * 100)
 
 
-def test_who_wants_no_reply_gets_none(proxy: Proxy, publisher: Connection) -> None:
+def test_who_wants_no_reply_gets_none(proxy: ServedPools, publisher: Connection) -> None:
     with proxy.client() as client:
         subscribe(client, ON_SECOND)
         publisher.send(command("CLIENT", "REPLY", "OFF") + command("PUBLISH", ON_SECOND, "x"))
@@ -115,7 +123,7 @@ def test_who_wants_no_reply_gets_none(proxy: Proxy, publisher: Connection) -> No
         client.expect(message(ON_SECOND, "x") + message(ON_SECOND, "y") + message(ON_SECOND, "z"))
 
 
-def test_errors_are_the_servers(proxy: Proxy, publisher: Connection, servers: list[RedisServer]) -> None:
+def test_errors_are_the_servers(proxy: ServedPools, publisher: Connection, servers: list[RedisServer]) -> None:
     with proxy.client() as client:
         subscribe(client, ON_SECOND)
         assert publisher.ask("PUBLISH", ON_SECOND) == error("ERR wrong number of arguments for 'publish' command")
@@ -126,7 +134,7 @@ def test_errors_are_the_servers(proxy: Proxy, publisher: Connection, servers: li
             assert servers[1].ask("ACL", "SETUSER", "default", "+publish") == OK
 
 
-def test_in_a_transaction_the_servers_number_is_told(proxy: Proxy, publisher: Connection) -> None:
+def test_in_a_transaction_the_servers_number_is_told(proxy: ServedPools, publisher: Connection) -> None:
     with proxy.client() as first, proxy.client() as second:
         for client in (first, second):
             subscribe(client, ON_SECOND)

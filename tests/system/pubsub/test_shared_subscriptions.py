@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import Proxy, ServedPools, keys_of, redis_pool
 from harness.resp import OK, arguments, array, bulk, command, error, integer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.subscribing import (
     channels,
     confirmation,
@@ -87,7 +88,7 @@ def test_thousands_share_one_subscription(many_files: int, servers: list[RedisSe
         wait_for_silence(*servers)
 
 
-ENDS: dict[str, Callable[[Proxy, Connection], None]] = {
+ENDS: dict[str, Callable[[ServedPools, Connection], None]] = {
     "unsubscribe": lambda proxy, client: client.send(command("UNSUBSCRIBE")),
     "unsubscribe by name": lambda proxy, client: client.send(command("UNSUBSCRIBE", ON_SECOND)),
     "reset": lambda proxy, client: client.send(command("RESET")),
@@ -100,7 +101,7 @@ ENDS: dict[str, Callable[[Proxy, Connection], None]] = {
 }
 
 
-def _kill(proxy: Proxy, client: Connection) -> None:
+def _kill(proxy: ServedPools, client: Connection) -> None:
     host, port = client.sock.getsockname()
     with proxy.client() as other:
         assert other.ask("CLIENT", "KILL", "ADDR", f"{host}:{port}") == integer(1)
@@ -112,7 +113,7 @@ def connections_to(server: RedisServer) -> int:
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_the_last_subscriber_ends_it(proxy: Proxy, servers: list[RedisServer], end: Callable[..., None]) -> None:
+def test_the_last_subscriber_ends_it(proxy: ServedPools, servers: list[RedisServer], end: Callable[..., None]) -> None:
     wait_for_silence(*servers)
     before = connections_to(servers[1])
     first, last, other = (proxy.client() for _ in range(3))
@@ -135,7 +136,7 @@ def test_the_last_subscriber_ends_it(proxy: Proxy, servers: list[RedisServer], e
     last.close()
 
 
-def test_patterns_end_at_every_server(proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_patterns_end_at_every_server(proxy: ServedPools, servers: list[RedisServer]) -> None:
     with proxy.client() as client, proxy.client() as other:
         subscribe(client, "a*", "b*", kind="psubscribe")
         subscribe(other, "b*", kind="psubscribe")
@@ -145,7 +146,7 @@ def test_patterns_end_at_every_server(proxy: Proxy, servers: list[RedisServer]) 
         wait_until(lambda: [server.ask("PUBSUB", "NUMPAT") for server in servers] == [integer(1)] * 3, "one is left")
 
 
-def test_what_pubsub_says(proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_what_pubsub_says(proxy: ServedPools, servers: list[RedisServer]) -> None:
     with proxy.client() as first, proxy.client() as second, proxy.client() as asking:
         subscribe(first, *CHANNELS, "__keyspace@0__:k")
         subscribe(second, ON_FIRST)
@@ -174,8 +175,8 @@ def test_what_pubsub_says(proxy: Proxy, servers: list[RedisServer]) -> None:
             connection.close()
 
 
-def test_pubsub_of_one_server(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0])) as proxy:
+def test_pubsub_of_one_server(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0])) as proxy:
         clients = [subscribe(proxy.client(), "news") for _ in range(3)]
         subscribe(proxy.client(), "n*", kind="psubscribe")
         client = proxy.client()
@@ -188,7 +189,7 @@ def test_pubsub_of_one_server(servers: list[RedisServer]) -> None:
             subscriber.expect(message("news", "x"))
 
 
-def test_numbers_are_never_less_than_nothing(proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_numbers_are_never_less_than_nothing(proxy: ServedPools, servers: list[RedisServer]) -> None:
     """The reply of the server can be older than a subscription that the proxy has already begun."""
     with proxy.client() as client, proxy.client() as asking, servers[1].paused():
         asking.send(command("PUBSUB", "NUMSUB", ON_SECOND))
@@ -201,7 +202,7 @@ def test_numbers_are_never_less_than_nothing(proxy: Proxy, servers: list[RedisSe
         client.expect(confirmation("subscribe", ON_SECOND, 1))
 
 
-def test_shard_channels_are_apart(proxy: Proxy) -> None:
+def test_shard_channels_are_apart(proxy: ServedPools) -> None:
     with proxy.client() as client, proxy.client() as other, proxy.client() as publisher:
         subscribe(client, *CHANNELS, kind="ssubscribe")
         subscribe(other, *CHANNELS)
@@ -212,8 +213,8 @@ def test_shard_channels_are_apart(proxy: Proxy) -> None:
             other.expect(message(name, "usual"))
 
 
-def test_passwords(servers: list[RedisServer]) -> None:
-    with RedisServer(password="secret") as server, Proxy(redis_pool(server, redis_auth="secret")) as proxy:
+def test_passwords(configured: Configure, servers: list[RedisServer]) -> None:
+    with RedisServer(password="secret") as server, configured(redis_pool(server, redis_auth="secret")) as proxy:
         client, publisher = proxy.client(), proxy.client()
         assert client.ask("SUBSCRIBE", "news").startswith(b"-NOAUTH")
         assert client.ask("UNSUBSCRIBE").startswith(b"-NOAUTH")
@@ -227,8 +228,8 @@ def test_passwords(servers: list[RedisServer]) -> None:
         wait_until(lambda: listeners(server) == 0, "no connection is subscribed")
 
 
-def test_a_wrong_password_at_the_server_is_an_error() -> None:
-    with RedisServer(password="secret") as server, Proxy(redis_pool(server, redis_auth="other")) as proxy:
+def test_a_wrong_password_at_the_server_is_an_error(configured: Configure) -> None:
+    with RedisServer(password="secret") as server, configured(redis_pool(server, redis_auth="other")) as proxy:
         client = proxy.client()
         assert client.ask("AUTH", "other") == OK
         assert client.ask("SUBSCRIBE", "news") == error("ERR no connection to server 's00' for subscriptions")
@@ -236,7 +237,7 @@ def test_a_wrong_password_at_the_server_is_an_error() -> None:
         assert client.ask("PSUBSCRIBE", "news").startswith(b"-ERR no connection to server 's00'")
 
 
-def test_permissions_of_the_server(proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_permissions_of_the_server(proxy: ServedPools, servers: list[RedisServer]) -> None:
     """The server permits only one channel: a client that asks for another one gets the error, other clients do not."""
     other = subscribe(proxy.client(), ON_SECOND)
     assert servers[1].ask("ACL", "SETUSER", "default", "resetchannels", f"&{ON_SECOND}") == OK
@@ -255,12 +256,14 @@ def test_permissions_of_the_server(proxy: Proxy, servers: list[RedisServer]) -> 
 
 
 @pytest.mark.parametrize("directives", [{"databases": 16}, {"redis_db": 3}])
-def test_notifications_come_from_every_server(servers: list[RedisServer], directives: dict[str, object]) -> None:
+def test_notifications_come_from_every_server(
+    configured: Configure, servers: list[RedisServer], directives: dict[str, object]
+) -> None:
     database = int(str(directives.get("redis_db", 0)))
     for server in servers:
         assert server.ask("CONFIG", "SET", "notify-keyspace-events", "KEA") == OK
     try:
-        with Proxy(redis_pool(*servers, **directives)) as proxy:
+        with configured(redis_pool(*servers, **directives)) as proxy:
             keyspace = [f"__keyspace@{database}__:{key}" for key in CHANNELS]
             keyevent = f"__keyevent@{database}__:set"
             exact = subscribe(proxy.client(), *keyspace, keyevent)
@@ -281,7 +284,7 @@ def test_notifications_come_from_every_server(servers: list[RedisServer], direct
             server.ask("CONFIG", "SET", "notify-keyspace-events", "")
 
 
-def test_notifications_of_hash_fields_come_from_every_server(proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_notifications_of_hash_fields_come_from_every_server(proxy: ServedPools, servers: list[RedisServer]) -> None:
     """Servers before redis 8.8 do not send these notifications, so the test publishes them at each server."""
     names = ["__subkeyspace@0__:h", "__subkeyevent@0__:hset", "__subkeyspaceitem@0__:h\nf"]
     names.append("__subkeyspaceevent@0__:hset|h")
@@ -293,11 +296,11 @@ def test_notifications_of_hash_fields_come_from_every_server(proxy: Proxy, serve
                 client.expect(message(name, "1:f"))
 
 
-def test_many_thousand_channels_in_one_request(servers: list[RedisServer]) -> None:
+def test_many_thousand_channels_in_one_request(configured: Configure, servers: list[RedisServer]) -> None:
     """No server is ejected because the proxy takes long, and other clients are served meanwhile."""
     names = [f"many:{number}" for number in range(30_000)]
     directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "timeout": 1000}
-    with Proxy(redis_pool(*servers, **directives)) as proxy:
+    with configured(redis_pool(*servers, **directives)) as proxy:
         client, other = proxy.client(), proxy.client()
         client.send_until_stalled(command("SUBSCRIBE", *names))
         answered = 0
@@ -317,8 +320,8 @@ def test_many_thousand_channels_in_one_request(servers: list[RedisServer]) -> No
         assert proxy.pool_stats()["server_ejects"] == 0
 
 
-def test_a_server_dies_with_many_thousand_channels(servers: list[RedisServer]) -> None:
-    with RedisServer() as mortal, Proxy(redis_pool(mortal, servers[1])) as proxy:
+def test_a_server_dies_with_many_thousand_channels(configured: Configure, servers: list[RedisServer]) -> None:
+    with RedisServer() as mortal, configured(redis_pool(mortal, servers[1])) as proxy:
         client, other = proxy.client(), subscribe(proxy.client(), channels(2)[1])
         names = [f"many:{number}" for number in range(20_000)]
         client.send_until_stalled(command("SUBSCRIBE", *names))
@@ -368,7 +371,7 @@ def test_a_message_is_in_memory_once(servers: list[RedisServer]) -> None:
             client.expect(message(ON_FIRST, MEGABYTE, version) * count)
 
 
-def test_nothing_comes_after_quit(proxy: Proxy) -> None:
+def test_nothing_comes_after_quit(proxy: ServedPools) -> None:
     """Also if the connection stays open for a while, because the client has not read earlier messages."""
     part = b"y" * 100_000
     client, reader, publisher = proxy.client(), proxy.client(), proxy.client()
@@ -403,7 +406,7 @@ def test_the_proxy_stops_with_subscribers(servers: list[RedisServer]) -> None:
             client.expect_closed()
 
 
-def test_what_client_list_says(proxy: Proxy) -> None:
+def test_what_client_list_says(proxy: ServedPools) -> None:
     with proxy.client() as asking, proxy.client() as client, RedisServer() as server:
         direct, twin = server.connect(), server.connect()
         for connection in (client, twin):

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.subscribing import (
     channels,
     confirmation,
@@ -34,21 +35,23 @@ LONG, SHORT = 3600_000, 700
 
 
 @pytest.fixture
-def mortal(servers: list[RedisServer]) -> Iterator[tuple[Proxy, RedisServer, RedisServer]]:
+def mortal(configured: Configure, servers: list[RedisServer]) -> Iterator[tuple[ServedPools, RedisServer, RedisServer]]:
     """A pool of two servers, of which a test may kill the first."""
-    with RedisServer() as first, Proxy(redis_pool(first, servers[1], timeout=2000)) as proxy:
+    with RedisServer() as first, configured(redis_pool(first, servers[1], timeout=2000)) as proxy:
         yield proxy, first, servers[1]
     wait_for_silence(servers[1])
 
 
 @pytest.fixture(scope="module")
-def shared_scripted(running_servers: list[RedisServer]) -> Iterator[tuple[Proxy, ScriptedServer]]:
-    with ScriptedServer() as first, Proxy(redis_pool(first, running_servers[1])) as proxy:
+def shared_scripted(
+    configured: Configure, running_servers: list[RedisServer]
+) -> Iterator[tuple[ServedPools, ScriptedServer]]:
+    with ScriptedServer() as first, configured(redis_pool(first, running_servers[1])) as proxy:
         yield proxy, first
 
 
 @pytest.fixture
-def scripted(shared_scripted: tuple[Proxy, ScriptedServer]) -> Iterator[tuple[Proxy, ScriptedServer]]:
+def scripted(shared_scripted: tuple[ServedPools, ScriptedServer]) -> Iterator[tuple[ServedPools, ScriptedServer]]:
     """A pool of a scripted server, which has no connections, and a real one; other tests use the pool, too."""
     proxy, first = shared_scripted
     yield proxy, first
@@ -57,7 +60,7 @@ def scripted(shared_scripted: tuple[Proxy, ScriptedServer]) -> Iterator[tuple[Pr
     proxy.wait_stats(lambda pool: pool["s00"]["server_connections"] == 0, "the server connections are closed")
 
 
-def test_who_may_have_missed_something_is_cut_off(mortal: tuple[Proxy, RedisServer, RedisServer]) -> None:
+def test_who_may_have_missed_something_is_cut_off(mortal: tuple[ServedPools, RedisServer, RedisServer]) -> None:
     proxy, first, second = mortal
     gone = [
         subscribe(proxy.client(), ON_FIRST),
@@ -87,7 +90,7 @@ def test_who_may_have_missed_something_is_cut_off(mortal: tuple[Proxy, RedisServ
     subscribe(publisher, "*", kind="psubscribe")
 
 
-def test_a_server_that_hangs(mortal: tuple[Proxy, RedisServer, RedisServer]) -> None:
+def test_a_server_that_hangs(mortal: tuple[ServedPools, RedisServer, RedisServer]) -> None:
     """A client that subscribes gets an error after the timeout; other clients are not delayed."""
     proxy, first, _ = mortal
     client, other, publisher = proxy.client(), proxy.client(), proxy.client()
@@ -104,7 +107,7 @@ def test_a_server_that_hangs(mortal: tuple[Proxy, RedisServer, RedisServer]) -> 
     client.expect(message(ON_FIRST, "y"))
 
 
-def test_a_server_that_hangs_and_goes_on(mortal: tuple[Proxy, RedisServer, RedisServer]) -> None:
+def test_a_server_that_hangs_and_goes_on(mortal: tuple[ServedPools, RedisServer, RedisServer]) -> None:
     proxy, first, _ = mortal
     clients = [proxy.client() for _ in range(10)]
     with first.paused():
@@ -118,7 +121,7 @@ def test_a_server_that_hangs_and_goes_on(mortal: tuple[Proxy, RedisServer, Redis
     assert number_of(first, ON_FIRST) == 1
 
 
-def test_who_leaves_while_it_waits(mortal: tuple[Proxy, RedisServer, RedisServer]) -> None:
+def test_who_leaves_while_it_waits(mortal: tuple[ServedPools, RedisServer, RedisServer]) -> None:
     proxy, first, second = mortal
     stays = proxy.client()
     with first.paused():
@@ -135,7 +138,7 @@ def test_who_leaves_while_it_waits(mortal: tuple[Proxy, RedisServer, RedisServer
 
 
 @pytest.mark.parametrize("said", [error("ERR unknown command 'ssubscribe'"), error("NOPERM no")])
-def test_only_who_asked_gets_the_error(scripted: tuple[Proxy, ScriptedServer], said: bytes) -> None:
+def test_only_who_asked_gets_the_error(scripted: tuple[ServedPools, ScriptedServer], said: bytes) -> None:
     proxy, server = scripted
     client, other = proxy.client(), proxy.client()
     other.send(command("SUBSCRIBE", ON_FIRST))
@@ -155,7 +158,7 @@ def test_only_who_asked_gets_the_error(scripted: tuple[Proxy, ScriptedServer], s
     assert client.ask("PING") == b"+PONG\r\n"
 
 
-def test_a_server_that_lets_nobody_in(scripted: tuple[Proxy, ScriptedServer]) -> None:
+def test_a_server_that_lets_nobody_in(scripted: tuple[ServedPools, ScriptedServer]) -> None:
     proxy, server = scripted
     client = proxy.client()
     client.send(command("SUBSCRIBE", ON_FIRST))
@@ -180,7 +183,9 @@ GARBAGE = {
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 @pytest.mark.parametrize("asking", [False, True])
-def test_garbage_costs_the_connection(scripted: tuple[Proxy, ScriptedServer], garbage: bytes, asking: bool) -> None:
+def test_garbage_costs_the_connection(
+    scripted: tuple[ServedPools, ScriptedServer], garbage: bytes, asking: bool
+) -> None:
     proxy, server = scripted
     before = proxy.server_stats("s00")["server_err"]
     client, elsewhere, asker = proxy.client(), subscribe(proxy.client(), ON_SECOND), proxy.client()
@@ -202,7 +207,7 @@ def test_garbage_costs_the_connection(scripted: tuple[Proxy, ScriptedServer], ga
     assert proxy.server_stats("s00")["server_err"] == before + 1
 
 
-def test_messages_cut_anywhere(scripted: tuple[Proxy, ScriptedServer]) -> None:
+def test_messages_cut_anywhere(scripted: tuple[ServedPools, ScriptedServer]) -> None:
     """Messages without a subscriber, and pushes of version 3, have no effect."""
     proxy, server = scripted
     client = proxy.client()
@@ -220,10 +225,12 @@ def test_messages_cut_anywhere(scripted: tuple[Proxy, ScriptedServer]) -> None:
     assert client.ask("PING") == array(bulk("pong"), bulk(""))
 
 
-def test_servers_on_unix_sockets_that_are_down(servers: list[RedisServer], tmp_path: Path) -> None:
+def test_servers_on_unix_sockets_that_are_down(
+    configured: Configure, servers: list[RedisServer], tmp_path: Path
+) -> None:
     """Connections to missing unix sockets fail at once."""
     pool = redis_pool(str(tmp_path / "nobody"), servers[1].path, servers[2].path)
-    with Proxy(pool) as proxy:
+    with configured(pool) as proxy:
         [first, second, _] = channels(3)
         other, client = subscribe(proxy.client(), second), proxy.client()
         for _ in range(3):
@@ -240,10 +247,10 @@ def test_servers_on_unix_sockets_that_are_down(servers: list[RedisServer], tmp_p
 # --- ejection ------------------------------------------------------------------------------------------------------
 
 
-def test_channels_move_and_come_back(servers: list[RedisServer]) -> None:
+def test_channels_move_and_come_back(configured: Configure, servers: list[RedisServer]) -> None:
     """A request times out and ejects the server, so channels move before their server connection is lost."""
     directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": SHORT, "timeout": 300}
-    with RedisServer() as first, Proxy(redis_pool(first, servers[1], **directives)) as proxy:
+    with RedisServer() as first, configured(redis_pool(first, servers[1], **directives)) as proxy:
         client, client3, other = proxy.client(), switch(proxy.client(), 3), subscribe(proxy.client(), ON_SECOND)
         publisher = proxy.client()
         subscribe(client, ON_FIRST)
@@ -267,10 +274,10 @@ def test_channels_move_and_come_back(servers: list[RedisServer]) -> None:
         assert other.ask("PING") == array(bulk("pong"), bulk(""))
 
 
-def test_a_lost_connection_ejects(servers: list[RedisServer]) -> None:
+def test_a_lost_connection_ejects(configured: Configure, servers: list[RedisServer]) -> None:
     """The connection for subscriptions is lost: its clients are closed, and the channel is on another server."""
     directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": LONG}
-    with ScriptedServer() as first, Proxy(redis_pool(first, servers[1], **directives)) as proxy:
+    with ScriptedServer() as first, configured(redis_pool(first, servers[1], **directives)) as proxy:
         client, other = proxy.client(), subscribe(proxy.client(), ON_SECOND)
         client.send(command("SUBSCRIBE", ON_FIRST))
         peer = first.accept()
@@ -289,12 +296,12 @@ def test_a_lost_connection_ejects(servers: list[RedisServer]) -> None:
         assert proxy.server_stats("s00")["server_connections"] == 0
 
 
-def test_an_ejected_server_gets_the_rest_of_a_subscription(servers: list[RedisServer]) -> None:
+def test_an_ejected_server_gets_the_rest_of_a_subscription(configured: Configure, servers: list[RedisServer]) -> None:
     """The proxy answers requests in the place of an ejected server, but a subscription is no request."""
     directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": LONG}
     with (
         ScriptedServer() as first,
-        Proxy(redis_pool(first, servers[1], on_server_down="error", **directives)) as proxy,
+        configured(redis_pool(first, servers[1], on_server_down="error", **directives)) as proxy,
         proxy.client() as other,
     ):
         subscribers = {letter: proxy.client() for letter in "abc"}
@@ -308,7 +315,9 @@ def test_an_ejected_server_gets_the_rest_of_a_subscription(servers: list[RedisSe
         assert failing.request() == [b"GET", ON_FIRST.encode()]
         failing.reset()
         other.expect(error("ERR Connection reset by peer"))
-        assert other.ask("GET", ON_FIRST).startswith(b"-ERR server s00 of pool alpha is ejected")
+        assert other.ask("GET", ON_FIRST).startswith(
+            f"-ERR server s00 of pool {proxy.served_name()} is ejected".encode()
+        )
         for _ in subscribers:
             for topic in peer.request()[1:]:
                 peer.send(confirmation("subscribe", topic, 1))
@@ -317,9 +326,9 @@ def test_an_ejected_server_gets_the_rest_of_a_subscription(servers: list[RedisSe
                 subscriber.expect(confirmation("subscribe", name, number))
 
 
-def test_a_killed_server_ejects(servers: list[RedisServer]) -> None:
+def test_a_killed_server_ejects(configured: Configure, servers: list[RedisServer]) -> None:
     directives = {"auto_eject_hosts": True, "server_failure_limit": 2, "server_retry_timeout": SHORT}
-    with RedisServer() as first, Proxy(redis_pool(first, servers[1], **directives)) as proxy:
+    with RedisServer() as first, configured(redis_pool(first, servers[1], **directives)) as proxy:
         client, other, publisher = subscribe(proxy.client(), ON_FIRST), proxy.client(), proxy.client()
         subscribe(other, ON_SECOND)
         first.kill()
@@ -343,10 +352,10 @@ def test_a_killed_server_ejects(servers: list[RedisServer]) -> None:
             other.expect(message(ON_SECOND, "z"))
 
 
-def test_patterns_while_a_server_is_ejected(servers: list[RedisServer]) -> None:
+def test_patterns_while_a_server_is_ejected(configured: Configure, servers: list[RedisServer]) -> None:
     """Patterns are subscribed at the remaining servers, and at the ejected server when it is up again."""
     directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": SHORT}
-    with RedisServer() as first, Proxy(redis_pool(first, servers[1], **directives)) as proxy:
+    with RedisServer() as first, configured(redis_pool(first, servers[1], **directives)) as proxy:
         publisher = proxy.client()
         first.kill()
         assert publisher.ask("GET", ON_FIRST) == error("ERR Connection refused")
@@ -370,11 +379,11 @@ def test_patterns_while_a_server_is_ejected(servers: list[RedisServer]) -> None:
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_storms_end_in_the_right_state(servers: list[RedisServer], version: int) -> None:
+def test_storms_end_in_the_right_state(configured: Configure, servers: list[RedisServer], version: int) -> None:
     """Many clients subscribe, disconnect and reconnect at random; in the end each client has its subscriptions."""
     source = random.Random(version)
     names = [*channels(3, "storm"), "storm:x"]
-    with Proxy(redis_pool(*servers)) as proxy, ExitStack() as stack:
+    with configured(redis_pool(*servers)) as proxy, ExitStack() as stack:
         clients = [stack.enter_context(switch(proxy.client(), version)) for _ in range(40)]
         has: list[set[str]] = [set() for _ in clients]
         answers = [0] * len(clients)

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import OK, arguments, array, bulk, command, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.subscribing import (
     channels,
     confirmation,
@@ -77,7 +78,7 @@ def version(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def twins(proxy: Proxy, reference: RedisServer, version: int) -> Iterator[tuple[Pair, Pair]]:
+def twins(proxy: ServedPools, reference: RedisServer, version: int) -> Iterator[tuple[Pair, Pair]]:
     """A pair of clients at a server, and a pair of clients at the proxy."""
     with ExitStack() as stack:
         connections = [reference.connect(), reference.connect(), proxy.client(), proxy.client()]
@@ -165,7 +166,7 @@ def test_in_version_2_subscribers_leave_with_quit(twins: tuple[Pair, Pair]) -> N
     assert twins[1].subscriber.read_to_end() == twins[0].subscriber.read_to_end()
 
 
-def test_in_version_3_subscribers_may_do_anything(proxy: Proxy) -> None:
+def test_in_version_3_subscribers_may_do_anything(proxy: ServedPools) -> None:
     with proxy.client() as client, proxy.client() as publisher:
         subscribe(switch(client, 3), *CHANNELS, version=3)
         for key in CHANNELS:
@@ -183,7 +184,7 @@ def test_in_version_3_subscribers_may_do_anything(proxy: Proxy) -> None:
         assert {client.reply(), client.reply()} == {message(ON_THIRD, "to myself", 3), integer(1)}
 
 
-def test_messages_come_while_a_client_blocks(proxy: Proxy) -> None:
+def test_messages_come_while_a_client_blocks(proxy: ServedPools) -> None:
     with proxy.client() as client, proxy.client() as other:
         subscribe(switch(client, 3), ON_FIRST, version=3)
         client.send(command("BLPOP", ON_SECOND, 0) + command("PING"))
@@ -194,7 +195,7 @@ def test_messages_come_while_a_client_blocks(proxy: Proxy) -> None:
         client.expect(array(bulk(ON_SECOND), bulk("item")) + b"+PONG\r\n")
 
 
-def test_subscribing_in_a_transaction_is_refused(proxy: Proxy, version: int) -> None:
+def test_subscribing_in_a_transaction_is_refused(proxy: ServedPools, version: int) -> None:
     with proxy.client() as client:
         switch(client, version)
         for kind in ("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE"):
@@ -204,7 +205,7 @@ def test_subscribing_in_a_transaction_is_refused(proxy: Proxy, version: int) -> 
         assert client.ask("PUBSUB", "NUMSUB", ON_FIRST) == array(bulk(ON_FIRST), integer(0))
 
 
-def test_versions_change_with_subscriptions(proxy: Proxy) -> None:
+def test_versions_change_with_subscriptions(proxy: ServedPools) -> None:
     with proxy.client() as client, proxy.client() as publisher:
         subscribe(switch(client, 3), ON_FIRST, version=3)
         publish(publisher, ON_FIRST, "three")
@@ -221,16 +222,16 @@ def test_versions_change_with_subscriptions(proxy: Proxy) -> None:
 
 
 @pytest.fixture
-def slow(servers: list[RedisServer]) -> Iterator[tuple[Proxy, ScriptedServer]]:
+def slow(configured: Configure, servers: list[RedisServer]) -> Iterator[tuple[ServedPools, ScriptedServer]]:
     """A pool of a scripted server and a real server."""
-    with ScriptedServer() as scripted, Proxy(redis_pool(scripted, servers[0])) as proxy:
+    with ScriptedServer() as scripted, configured(redis_pool(scripted, servers[0])) as proxy:
         yield proxy, scripted
 
 
 [SLOW], [FAST] = keys_of(0, 2), keys_of(1, 2)
 
 
-def test_messages_are_never_inside_or_instead_of_replies(slow: tuple[Proxy, ScriptedServer]) -> None:
+def test_messages_are_never_inside_or_instead_of_replies(slow: tuple[ServedPools, ScriptedServer]) -> None:
     proxy, scripted = slow
     client, publisher = proxy.client(), proxy.client()
     client.send(command("HELLO", 3))
@@ -253,7 +254,7 @@ def test_messages_are_never_inside_or_instead_of_replies(slow: tuple[Proxy, Scri
     assert [reply for reply in came if reply.startswith(b">")] == told
 
 
-def test_version_2_waits_for_replies_before_it_subscribes(slow: tuple[Proxy, ScriptedServer]) -> None:
+def test_version_2_waits_for_replies_before_it_subscribes(slow: tuple[ServedPools, ScriptedServer]) -> None:
     proxy, scripted = slow
     client, other, publisher = proxy.client(), subscribe(proxy.client(), FAST), proxy.client()
     client.send(command("GET", SLOW) + command("SUBSCRIBE", FAST) + command("PING"))
@@ -269,7 +270,7 @@ def test_version_2_waits_for_replies_before_it_subscribes(slow: tuple[Proxy, Scr
     client.expect(message(FAST, "late"))
 
 
-def test_version_3_changes_after_the_replies(slow: tuple[Proxy, ScriptedServer]) -> None:
+def test_version_3_changes_after_the_replies(slow: tuple[ServedPools, ScriptedServer]) -> None:
     proxy, scripted = slow
     client, publisher = proxy.client(), proxy.client()
     client.send(command("HELLO", 3))
@@ -290,7 +291,7 @@ def test_version_3_changes_after_the_replies(slow: tuple[Proxy, ScriptedServer])
     client.expect(message(FAST, "y", 2))
 
 
-def test_the_confirmation_comes_before_the_first_message(slow: tuple[Proxy, ScriptedServer]) -> None:
+def test_the_confirmation_comes_before_the_first_message(slow: tuple[ServedPools, ScriptedServer]) -> None:
     """The client gets nothing before the server has confirmed the subscription."""
     proxy, scripted = slow
     client, late = proxy.client(), proxy.client()
@@ -309,8 +310,10 @@ def test_the_confirmation_comes_before_the_first_message(slow: tuple[Proxy, Scri
 
 
 @pytest.mark.parametrize("distribution", ["ketama", "random"])
-def test_what_is_published_after_the_confirmation_is_delivered(servers: list[RedisServer], distribution: str) -> None:
-    with Proxy(redis_pool(*servers, distribution=distribution)) as proxy:
+def test_what_is_published_after_the_confirmation_is_delivered(
+    configured: Configure, servers: list[RedisServer], distribution: str
+) -> None:
+    with configured(redis_pool(*servers, distribution=distribution)) as proxy:
         publisher = proxy.client()
         for number in range(40):
             with proxy.client() as client:
@@ -321,9 +324,11 @@ def test_what_is_published_after_the_confirmation_is_delivered(servers: list[Red
 
 
 @pytest.mark.parametrize("distribution", ["modula", "random"])
-def test_every_message_comes_once_and_in_order(servers: list[RedisServer], distribution: str) -> None:
+def test_every_message_comes_once_and_in_order(
+    configured: Configure, servers: list[RedisServer], distribution: str
+) -> None:
     rounds, names = 40, [f"c:{number}" for number in range(12)]
-    with Proxy(redis_pool(*servers, distribution=distribution)) as proxy:
+    with configured(redis_pool(*servers, distribution=distribution)) as proxy:
         by_name = subscribe(proxy.client(), *names)
         by_pattern = subscribe(proxy.client(), "c:*", kind="psubscribe")
         by_patterns = subscribe(proxy.client(), "c*", "*:*", kind="psubscribe")
