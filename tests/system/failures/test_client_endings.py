@@ -1,12 +1,13 @@
 """Clients that half-close, vanish or reset, and the replies that other clients get."""
 
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import ServedPools, redis_pool
 from harness.resp import OK, array, bulk, command
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 
-def test_half_close_gets_its_replies_first(servers: list[RedisServer], proxy: Proxy) -> None:
+def test_half_close_gets_its_replies_first(servers: list[RedisServer], proxy: ServedPools) -> None:
     client = proxy.client()
     client.send(command("SET", "a", "1") + command("MGET", "a", "b", "c", "d") + command("PING"))
     client.half_close()
@@ -14,8 +15,8 @@ def test_half_close_gets_its_replies_first(servers: list[RedisServer], proxy: Pr
     client.expect_closed()
 
 
-def test_half_close_waits_for_a_slow_server() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_half_close_waits_for_a_slow_server(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a"))
         client.half_close()
@@ -27,8 +28,8 @@ def test_half_close_waits_for_a_slow_server() -> None:
         proxy.wait_stats(lambda pool: pool["client_eof"] == 1 and pool["client_connections"] == 0, "the end is counted")
 
 
-def test_half_a_request_is_dropped() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_half_a_request_is_dropped(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a") + command("SET", "b", "2")[:-3])
         client.half_close()
@@ -40,24 +41,24 @@ def test_half_a_request_is_dropped() -> None:
         assert peer.collect() == b""
 
 
-def test_idle_clients_come_and_go() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_idle_clients_come_and_go(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         for _ in range(50):
             proxy.client().close()
         proxy.wait_stats(lambda pool: pool["client_connections"] == 0 and pool["client_eof"] == 50, "no client is left")
         assert proxy.pool_stats()["client_err"] == 0
 
 
-def test_reset_is_an_error() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_reset_is_an_error(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         assert client.ask("PING") == b"+PONG\r\n"
         client.reset()
         proxy.wait_stats(lambda pool: pool["client_err"] == 1 and pool["client_connections"] == 0, "the reset counts")
 
 
-def test_replies_for_a_vanished_client_reach_nobody() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_replies_for_a_vanished_client_reach_nobody(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         vanishing, staying = proxy.client(), proxy.client()
         vanishing.send(command("GET", "a") + command("GET", "b"))
         peer = server.accept()
@@ -74,8 +75,8 @@ def test_replies_for_a_vanished_client_reach_nobody() -> None:
         staying.expect(bulk("d"))
 
 
-def test_split_command_of_a_vanished_client() -> None:
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+def test_split_command_of_a_vanished_client(configured: Configure) -> None:
+    with ScriptedServer() as first, ScriptedServer() as second, configured(redis_pool(first, second)) as proxy:
         keys = [f"k{i}" for i in range(10)]
         vanishing, staying = proxy.client(), proxy.client()
         vanishing.send(command("MGET", *keys) + command("MGET", *keys))
@@ -90,8 +91,8 @@ def test_split_command_of_a_vanished_client() -> None:
         staying.expect(array(*map(bulk, keys)))
 
 
-def test_partial_reply_for_a_vanished_client() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_partial_reply_for_a_vanished_client(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         vanishing, staying = proxy.client(), proxy.client()
         vanishing.send(command("GET", "a"))
         peer = server.accept()
@@ -105,8 +106,8 @@ def test_partial_reply_for_a_vanished_client() -> None:
         staying.expect(bulk("b"))
 
 
-def test_clients_that_reset_at_every_byte(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers)) as proxy:
+def test_clients_that_reset_at_every_byte(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers)) as proxy:
         stream = command("MSET", "k0", "1", "k1", "2", "k2", "3") + command("GET", "k0")
         for cut in range(1, len(stream) + 1):
             with proxy.client() as client:

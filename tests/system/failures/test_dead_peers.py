@@ -3,9 +3,10 @@
 import pytest
 
 from harness.proc import tcp_rows
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import redis_pool
 from harness.resp import OK, array, bulk, command, integer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 IDLE = 300
@@ -27,9 +28,11 @@ def is_keepalive(timer: str) -> bool:
 
 
 @pytest.mark.parametrize("keepalive", [True, False])
-def test_keepalive_is_on_for_clients_and_servers(servers: list[RedisServer], keepalive: bool) -> None:
+def test_keepalive_is_on_for_clients_and_servers(
+    configured: Configure, servers: list[RedisServer], keepalive: bool
+) -> None:
     directives = {"tcpkeepalive": True, "tcpkeepalive_idle": 600, "tcpkeepalive_interval": 10, "tcpkeepalive_count": 3}
-    with Proxy(redis_pool(servers[0], **(directives if keepalive else {}))) as proxy:
+    with configured(redis_pool(servers[0], **(directives if keepalive else {}))) as proxy:
         client = proxy.client()
         assert client.ask("SET", "a", "1") == OK
         [own] = timers(proxy.port(), of_server=False)
@@ -38,8 +41,8 @@ def test_keepalive_is_on_for_clients_and_servers(servers: list[RedisServer], kee
         assert any(is_keepalive(timer) for timer in timers(port, of_server=True)) == keepalive
 
 
-def test_an_idle_client_is_closed(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0], client_idle_timeout=IDLE)) as proxy:
+def test_an_idle_client_is_closed(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0], client_idle_timeout=IDLE)) as proxy:
         silent, speaking = proxy.client(), proxy.client()
         assert speaking.ask("SET", "a", "1") == OK
 
@@ -53,8 +56,8 @@ def test_an_idle_client_is_closed(servers: list[RedisServer]) -> None:
         assert proxy.pool_stats()["client_eof"] == 2
 
 
-def test_clients_that_wait_are_not_idle(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0], client_idle_timeout=IDLE)) as proxy:
+def test_clients_that_wait_are_not_idle(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0], client_idle_timeout=IDLE)) as proxy:
         blocked, subscribed, waiting, silent = (proxy.client() for _ in range(4))
         blocked.send(command("BLPOP", "q", "0"))
         assert subscribed.ask("SUBSCRIBE", "c") == array(bulk("subscribe"), bulk("c"), integer(1))

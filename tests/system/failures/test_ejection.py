@@ -7,10 +7,11 @@ from typing import NamedTuple
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 REFUSED = error("ERR Connection refused")
@@ -24,30 +25,30 @@ ON_DEAD = keys_of(1, 2, 10)
 class Stage(NamedTuple):
     """A pool of a live server and a server that refuses connections until the test lets it listen."""
 
-    proxy: Proxy
+    proxy: ServedPools
     client: Connection
     live: RedisServer
     dead: ScriptedServer
 
 
-def staged(live: RedisServer, **directives: object) -> Iterator[Stage]:
+def staged(configured: Configure, live: RedisServer, **directives: object) -> Iterator[Stage]:
     with (
         ScriptedServer(listening=False) as dead,
-        Proxy(redis_pool(live, dead, auto_eject_hosts=True, **directives)) as proxy,
+        configured(redis_pool(live, dead, auto_eject_hosts=True, **directives)) as proxy,
     ):
         yield Stage(proxy, proxy.client(), live, dead)
 
 
 @pytest.fixture
-def ejecting(servers: list[RedisServer]) -> Iterator[Stage]:
+def ejecting(configured: Configure, servers: list[RedisServer]) -> Iterator[Stage]:
     """A pool that ejects at the second failure, for the rest of the test."""
-    yield from staged(servers[0], server_failure_limit=2, server_retry_timeout=LONG)
+    yield from staged(configured, servers[0], server_failure_limit=2, server_retry_timeout=LONG)
 
 
 @pytest.fixture
-def retrying(servers: list[RedisServer]) -> Iterator[Stage]:
+def retrying(configured: Configure, servers: list[RedisServer]) -> Iterator[Stage]:
     """A pool that ejects at the first failure and soon sends probes."""
-    yield from staged(servers[0], server_failure_limit=1, server_retry_timeout=SHORT)
+    yield from staged(configured, servers[0], server_failure_limit=1, server_retry_timeout=SHORT)
 
 
 def test_keys_move_after_the_limit(ejecting: Stage) -> None:
@@ -97,10 +98,10 @@ def test_a_reply_forgives_earlier_failures(ejecting: Stage) -> None:
     assert ejecting.proxy.pool_stats()["server_ejects"] == 0
 
 
-def test_without_auto_eject_nothing_moves(servers: list[RedisServer]) -> None:
+def test_without_auto_eject_nothing_moves(configured: Configure, servers: list[RedisServer]) -> None:
     with (
         ScriptedServer(listening=False) as dead,
-        Proxy(redis_pool(servers[0], dead, server_failure_limit=1)) as proxy,
+        configured(redis_pool(servers[0], dead, server_failure_limit=1)) as proxy,
     ):
         client = proxy.client()
         client.send(command("GET", ON_DEAD[0]))
@@ -109,9 +110,9 @@ def test_without_auto_eject_nothing_moves(servers: list[RedisServer]) -> None:
         assert proxy.server_stats("s01")["server_ejected_at"] == 0
 
 
-def test_no_live_server_is_refused_without_trying() -> None:
+def test_no_live_server_is_refused_without_trying(configured: Configure) -> None:
     directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": LONG}
-    with ScriptedServer() as only, Proxy(redis_pool(only, **directives)) as proxy:
+    with ScriptedServer() as only, configured(redis_pool(only, **directives)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a"))
         peer = only.accept()
@@ -170,9 +171,13 @@ def test_clients_do_not_notice_probes_of_a_dead_server(retrying: Stage) -> None:
     assert retrying.proxy.pool_stats()["forward_error"] == 1
 
 
-def test_every_kind_of_failure_counts() -> None:
+def test_every_kind_of_failure_counts(configured: Configure) -> None:
     directives = {"auto_eject_hosts": True, "server_failure_limit": 2, "server_retry_timeout": LONG, "timeout": 200}
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second, **directives)) as proxy:
+    with (
+        ScriptedServer() as first,
+        ScriptedServer() as second,
+        configured(redis_pool(first, second, **directives)) as proxy,
+    ):
         client = proxy.client()
         client.send(command("GET", ON_DEAD[0]))
         peer = second.accept()
@@ -192,11 +197,11 @@ def test_every_kind_of_failure_counts() -> None:
         proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
 
 
-def test_ketama_moves_only_the_keys_of_the_ejected(servers: list[RedisServer]) -> None:
+def test_ketama_moves_only_the_keys_of_the_ejected(configured: Configure, servers: list[RedisServer]) -> None:
     with RedisServer() as failing:
         directives = {"distribution": "ketama", "hash": "md5", "auto_eject_hosts": True, "server_failure_limit": 1}
         pool = redis_pool(servers[0], servers[1], failing, server_retry_timeout=LONG, **directives)
-        with Proxy(pool) as proxy:
+        with configured(pool) as proxy:
             client = proxy.client()
             keys = [f"ring:{i}" for i in range(200)]
             assert client.ask("MSET", *(word for key in keys for word in (key, "v"))) == OK

@@ -5,6 +5,7 @@ import pytest
 from harness.proxy import Proxy, redis_pool
 from harness.resp import OK, command, error
 from harness.scripted_server import ScriptedServer
+from harness.shared_proxy import Configure
 
 TIMED_OUT = error("ERR Connection timed out")
 INVALID = error("ERR Invalid argument")
@@ -16,8 +17,8 @@ MEBIBYTE = 1 << 20
     [(b"*1000000000\r\n", b":1\r\n"), (b"$1000000000\r\n", b"x"), (b"", b"*1\r\n"), (b"", b"|1\r\n+a\r\n+b\r\n")],
     ids=["array", "string", "nested", "attributes"],
 )
-def test_one_that_drips_is_ended_after_a_second_timeout(beginning: bytes, piece: bytes) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=200)) as proxy, proxy.client() as client:
+def test_one_that_drips_is_ended_after_a_second_timeout(configured: Configure, beginning: bytes, piece: bytes) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=200)) as proxy, proxy.client() as client:
         client.send(command("GET", "a"))
         peer = server.accept()
         peer.request()
@@ -34,8 +35,8 @@ def test_one_that_drips_is_ended_after_a_second_timeout(beginning: bytes, piece:
 @pytest.mark.parametrize(
     "beginning", [b"*2147483648\r\n", b"%9999999999\r\n", b"$4294967297\r\n", b"|2147483648\r\n", b">2147483648\r\n"]
 )
-def test_one_that_no_server_has_is_ended_at_once(beginning: bytes) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy, proxy.client() as client:
+def test_one_that_no_server_has_is_ended_at_once(configured: Configure, beginning: bytes) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy, proxy.client() as client:
         client.send(command("GET", "a"))
         peer = server.answer(beginning)
         client.expect(INVALID)

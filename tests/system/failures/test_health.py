@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool
+from harness.proxy import keys_of, memcached_pool, redis_pool
 from harness.resp import NULL, OK, command
 from harness.scripted_server import ScriptedServer
 from harness.servers import MemcachedServer, RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 EJECTING = {"auto_eject_hosts": True, "server_failure_limit": 2, "server_retry_timeout": 300}
@@ -22,8 +23,10 @@ def own_servers() -> Iterator[list[RedisServer]]:
         yield [first, second, third]
 
 
-def test_a_killed_server_costs_each_client_no_more_than_the_limit(own_servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*own_servers, **EJECTING)) as proxy:
+def test_a_killed_server_costs_each_client_no_more_than_the_limit(
+    configured: Configure, own_servers: list[RedisServer]
+) -> None:
+    with configured(redis_pool(*own_servers, **EJECTING)) as proxy:
         clients = [proxy.client() for _ in range(5)]
         for client in clients:
             for key in KEYS:
@@ -44,9 +47,9 @@ def test_a_killed_server_costs_each_client_no_more_than_the_limit(own_servers: l
         assert proxy.pool_stats()["forward_error"] == errors
 
 
-def test_idle_ends_are_no_failures(own_servers: list[RedisServer]) -> None:
+def test_idle_ends_are_no_failures(configured: Configure, own_servers: list[RedisServer]) -> None:
     directives = {**EJECTING, "server_failure_limit": 1, "server_retry_timeout": LONG}
-    with Proxy(redis_pool(*own_servers, **directives)) as proxy:
+    with configured(redis_pool(*own_servers, **directives)) as proxy:
         client = proxy.client()
         for round_ in range(1, 4):
             for key in KEYS:
@@ -61,8 +64,8 @@ def test_idle_ends_are_no_failures(own_servers: list[RedisServer]) -> None:
         assert proxy.pool_stats()["server_ejects"] == 0
 
 
-def test_an_end_instead_of_the_greeting_is_a_failure() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, redis_auth="pw", **EJECTING)) as proxy:
+def test_an_end_instead_of_the_greeting_is_a_failure(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, redis_auth="pw", **EJECTING)) as proxy:
         client = proxy.client()
         assert client.ask("AUTH", "pw") == OK
         for _ in range(2):
@@ -76,11 +79,11 @@ def test_an_end_instead_of_the_greeting_is_a_failure() -> None:
         proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
 
 
-def test_probes_authenticate() -> None:
+def test_probes_authenticate(configured: Configure) -> None:
     with (
         RedisServer(password="pw") as server,
         ScriptedServer(listening=False) as dead,
-        Proxy(redis_pool(server, dead, redis_auth="pw", **{**EJECTING, "server_failure_limit": 1})) as proxy,
+        configured(redis_pool(server, dead, redis_auth="pw", **{**EJECTING, "server_failure_limit": 1})) as proxy,
     ):
         client = proxy.client()
         assert client.ask("AUTH", "pw") == OK
@@ -95,12 +98,12 @@ def test_probes_authenticate() -> None:
         probe.expect_closed()
 
 
-def test_several_probes_have_to_succeed() -> None:
+def test_several_probes_have_to_succeed(configured: Configure) -> None:
     directives = {**EJECTING, "server_failure_limit": 1, "probe_successes": 3, "server_retry_timeout": 50}
     with (
         RedisServer() as server,
         ScriptedServer(listening=False) as dead,
-        Proxy(redis_pool(server, dead, **directives)) as proxy,
+        configured(redis_pool(server, dead, **directives)) as proxy,
     ):
         client = proxy.client()
         [key] = keys_of(1, 2)
@@ -116,9 +119,9 @@ def test_several_probes_have_to_succeed() -> None:
         assert dead.accept().request() == [b"GET", key.encode()]
 
 
-def test_checks_find_a_dead_server_before_a_request_does(own_servers: list[RedisServer]) -> None:
+def test_checks_find_a_dead_server_before_a_request_does(configured: Configure, own_servers: list[RedisServer]) -> None:
     directives = {**EJECTING, "health_check_interval": 100, "server_retry_timeout": LONG}
-    with Proxy(redis_pool(*own_servers, **directives)) as proxy:
+    with configured(redis_pool(*own_servers, **directives)) as proxy:
         client = proxy.client()
         for key in KEYS:
             assert client.ask("SET", key, "v") == OK
@@ -129,9 +132,9 @@ def test_checks_find_a_dead_server_before_a_request_does(own_servers: list[Redis
         assert proxy.pool_stats()["forward_error"] == 0
 
 
-def test_checks_find_a_server_that_stands_still(own_servers: list[RedisServer]) -> None:
+def test_checks_find_a_server_that_stands_still(configured: Configure, own_servers: list[RedisServer]) -> None:
     directives = {**EJECTING, "health_check_interval": 100, "timeout": 200}
-    with Proxy(redis_pool(*own_servers, **directives)) as proxy:
+    with configured(redis_pool(*own_servers, **directives)) as proxy:
         client = proxy.client()
         with own_servers[0].paused():
             proxy.wait_stats(lambda pool: pool["server_ejects"] == 1, "the server is ejected")
@@ -140,12 +143,12 @@ def test_checks_find_a_server_that_stands_still(own_servers: list[RedisServer]) 
         wait_until(lambda: "server 's00' is back" in proxy.log(), "the server is back")
 
 
-def test_memcached_servers_are_probed_by_their_version() -> None:
+def test_memcached_servers_are_probed_by_their_version(configured: Configure) -> None:
     directives = {**EJECTING, "server_failure_limit": 1}
     with (
         MemcachedServer() as first,
         MemcachedServer() as second,
-        Proxy(memcached_pool(first, second, **directives)) as proxy,
+        configured(memcached_pool(first, second, **directives)) as proxy,
     ):
         client = proxy.client()
         [key] = keys_of(1, 2)

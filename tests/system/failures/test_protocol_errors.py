@@ -3,10 +3,11 @@
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import keys_of, redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 ANSWERED = {
     "unknown": command("NOSUCHCOMMAND"),
@@ -83,8 +84,8 @@ def test_framing_error_is_answered_as_redis_does_then_closed(
     client.expect_closed()
 
 
-def test_requests_before_a_framing_error_are_answered_first() -> None:
-    with ScriptedServer() as slow, Proxy(redis_pool(slow)) as proxy:
+def test_requests_before_a_framing_error_are_answered_first(configured: Configure) -> None:
+    with ScriptedServer() as slow, configured(redis_pool(slow)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a") + b"*1\r\n$x\r\n" + command("SET", "after", "1"))
         peer = slow.accept()
@@ -97,8 +98,8 @@ def test_requests_before_a_framing_error_are_answered_first() -> None:
         assert peer.collect() == b"", "a request after a framing error was forwarded"
 
 
-def test_nothing_of_a_request_with_a_framing_error_is_forwarded() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_nothing_of_a_request_with_a_framing_error_is_forwarded(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         broken, other = proxy.client(), proxy.client()
         broken.send(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$x\r\n")
         broken.expect(error("ERR Protocol error: invalid bulk length"))
@@ -143,8 +144,8 @@ def test_refused_command_gets_one_error_that_names_it(
     client.expect(bulk("kept"))
 
 
-def test_errors_of_the_proxy_are_counted_on_no_server() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_errors_of_the_proxy_are_counted_on_no_server(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(command("MONITOR") + ANSWERED["get-without-key"])
         assert all(reply.startswith(b"-ERR ") for reply in client.replies(2))

@@ -7,9 +7,10 @@ import pytest
 
 from harness.connection import Connection
 from harness.memcache import END, STORED, meta_set, server_error, store, value
-from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool
+from harness.proxy import keys_of, memcached_pool, redis_pool
 from harness.resp import OK, array, bulk, command, error
 from harness.scripted_server import ScriptedMemcached, ScriptedServer, take_most
+from harness.shared_proxy import Configure
 
 ENDED = error("ERR unknown")
 """The error of a request whose server closed the connection, as in nutcracker."""
@@ -26,8 +27,8 @@ def greeted(server: ScriptedServer) -> Connection:
     return peer
 
 
-def test_what_reached_no_server_is_sent_on_a_fresh_connection() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, redis_db=3)) as proxy:
+def test_what_reached_no_server_is_sent_on_a_fresh_connection(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, redis_db=3)) as proxy:
         first, second = proxy.client(), proxy.client()
         first.send(command("SET", "a", "1") + command("GET", "a"))
         second.send(command("INCR", "b"))
@@ -47,8 +48,8 @@ def test_what_reached_no_server_is_sent_on_a_fresh_connection() -> None:
         assert (pool["forward_error"], pool["s00"]["requests"], pool["s00"]["requests_resent"]) == (0, 3, 3)
 
 
-def test_memcached_requests_that_reached_no_server_too() -> None:
-    with ScriptedMemcached() as server, Proxy(memcached_pool(server)) as proxy:
+def test_memcached_requests_that_reached_no_server_too(configured: Configure) -> None:
+    with ScriptedMemcached() as server, configured(memcached_pool(server)) as proxy:
         client = proxy.client()
         client.send(store("set", "a", "1") + meta_set("b", "2"))
         peer = server.accept_ungreeted()
@@ -69,9 +70,9 @@ def test_memcached_requests_that_reached_no_server_too() -> None:
     ids=["what reached no server", "a read"],
 )
 def test_nothing_is_sent_a_third_time(
-    directives: dict[str, object], request_words: tuple[str, ...], seen: list[bytes]
+    configured: Configure, directives: dict[str, object], request_words: tuple[str, ...], seen: list[bytes]
 ) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, **directives)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server, **directives)) as proxy:
         client = proxy.client()
         client.send(command(*request_words))
         for _ in range(2):
@@ -82,15 +83,15 @@ def test_nothing_is_sent_a_third_time(
         assert not server.has_connection()
 
 
-def test_a_refused_connection_is_tried_twice() -> None:
-    with ScriptedServer(listening=False) as server, Proxy(redis_pool(server)) as proxy:
+def test_a_refused_connection_is_tried_twice(configured: Configure) -> None:
+    with ScriptedServer(listening=False) as server, configured(redis_pool(server)) as proxy:
         assert proxy.client().ask("SET", "a", "1") == REFUSED
         assert proxy.server_stats()["server_err"] == 2
 
 
-def test_what_was_written_in_part_is_not_sent_again() -> None:
+def test_what_was_written_in_part_is_not_sent_again(configured: Configure) -> None:
     big = "x" * (32 * MEBIBYTE)
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         first, second = proxy.client(), proxy.client()
         first.send(command("SET", "big", big))
         peer = server.accept()
@@ -105,8 +106,8 @@ def test_what_was_written_in_part_is_not_sent_again() -> None:
         second.expect(OK)
 
 
-def test_reads_that_were_written_fail_without_permission() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_reads_that_were_written_fail_without_permission(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a"))
         peer = server.accept()
@@ -116,8 +117,8 @@ def test_reads_that_were_written_fail_without_permission() -> None:
         assert not server.has_connection()
 
 
-def test_reads_are_repeated_with_permission_and_writes_are_not() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, retry_reads=True)) as proxy:
+def test_reads_are_repeated_with_permission_and_writes_are_not(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, retry_reads=True)) as proxy:
         reader, writer = proxy.client(), proxy.client()
         reader.send(command("GET", "a") + command("STRLEN", "b"))
         peer = server.accept()
@@ -135,8 +136,8 @@ def test_reads_are_repeated_with_permission_and_writes_are_not() -> None:
         assert proxy.server_stats()["requests_resent"] == 2
 
 
-def test_a_read_does_not_see_what_its_client_wrote_behind_it() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, retry_reads=True)) as proxy:
+def test_a_read_does_not_see_what_its_client_wrote_behind_it(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, retry_reads=True)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a") + command("SET", "a", "2") + command("GET", "a"))
         peer = server.accept()
@@ -148,9 +149,9 @@ def test_a_read_does_not_see_what_its_client_wrote_behind_it() -> None:
         client.expect(ENDED * 2 + bulk("2"))
 
 
-def test_reads_are_repeated_in_front_of_what_was_not_sent_yet() -> None:
+def test_reads_are_repeated_in_front_of_what_was_not_sent_yet(configured: Configure) -> None:
     big = "x" * (32 * MEBIBYTE)
-    with ScriptedServer() as server, Proxy(redis_pool(server, retry_reads=True)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server, retry_reads=True)) as proxy:
         reader, writer = proxy.client(), proxy.client()
         reader.send(command("GET", "a"))
         peer = server.accept()
@@ -167,11 +168,11 @@ def test_reads_are_repeated_in_front_of_what_was_not_sent_yet() -> None:
         reader.expect(bulk("1") + OK)
 
 
-def test_parts_of_a_split_read_are_repeated() -> None:
+def test_parts_of_a_split_read_are_repeated(configured: Configure) -> None:
     with (
         ScriptedServer() as first,
         ScriptedServer() as second,
-        Proxy(redis_pool(first, second, retry_reads=True)) as proxy,
+        configured(redis_pool(first, second, retry_reads=True)) as proxy,
     ):
         [a], [b] = keys_of(0, 2), keys_of(1, 2)
         client = proxy.client()
@@ -187,9 +188,9 @@ def test_parts_of_a_split_read_are_repeated() -> None:
 
 
 @contextmanager
-def lost_with(request: bytes) -> Iterator[tuple[ScriptedMemcached, Connection]]:
+def lost_with(configured: Configure, request: bytes) -> Iterator[tuple[ScriptedMemcached, Connection]]:
     """A server that closed the connection after it had read this request, and the client that waits for the reply."""
-    with ScriptedMemcached() as server, Proxy(memcached_pool(server, retry_reads=True)) as proxy:
+    with ScriptedMemcached() as server, configured(memcached_pool(server, retry_reads=True)) as proxy:
         client = proxy.client()
         client.send(request)
         peer = server.accept()
@@ -202,9 +203,9 @@ def lost_with(request: bytes) -> Iterator[tuple[ScriptedMemcached, Connection]]:
     ("request_line", "reply"),
     [("get a", value("a", "1") + END), ("gets a", value("a", "1", 0, 7) + END)],
 )
-def test_memcached_reads_are_repeated(request_line: str, reply: bytes) -> None:
+def test_memcached_reads_are_repeated(configured: Configure, request_line: str, reply: bytes) -> None:
     request = request_line.encode() + b"\r\n"
-    with lost_with(request) as (server, client):
+    with lost_with(configured, request) as (server, client):
         peer = server.accept()
         assert peer.text_request() == request
         peer.send(reply)
@@ -212,7 +213,7 @@ def test_memcached_reads_are_repeated(request_line: str, reply: bytes) -> None:
 
 
 @pytest.mark.parametrize("request_line", ["gat 60 a", "mg a v t", "mg a v T60", "touch a 60", "incr a 1", "md a"])
-def test_memcached_requests_that_change_something_are_not(request_line: str) -> None:
-    with lost_with(request_line.encode() + b"\r\n") as (server, client):
+def test_memcached_requests_that_change_something_are_not(configured: Configure, request_line: str) -> None:
+    with lost_with(configured, request_line.encode() + b"\r\n") as (server, client):
         client.expect(server_error("unknown"))
         assert not server.has_connection()

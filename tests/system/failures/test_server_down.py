@@ -7,10 +7,11 @@ import pytest
 
 from harness.connection import Connection
 from harness.memcache import EN, END, GREETING, MN, STORED, server_error, store, value
-from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool
+from harness.proxy import ServedPools, keys_of, memcached_pool, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedMemcached, ScriptedServer, take_most
 from harness.servers import MemcachedServer, RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 from twemproxy.protocol.redis.empty_replies import COMMANDS_WITH_MISSES
 
@@ -20,20 +21,20 @@ MEBIBYTE = 1024 * 1024
 EJECTING = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": 3600_000}
 
 
-def down(policy: str, server: str = "s01") -> str:
-    where = f"server {server} of pool alpha"
+def down(proxy: ServedPools, policy: str, server: str = "s01") -> str:
+    where = f"server {server} of pool {proxy.served_name()}"
     return f"{where} is ejected (on_server_down: {policy}), it gets requests again when it answers probes"
 
 
 @contextmanager
 def ejected(
-    live: RedisServer | MemcachedServer, policy: str, **directives: object
-) -> Iterator[tuple[Proxy, Connection]]:
+    configured: Configure, live: RedisServer | MemcachedServer, policy: str, **directives: object
+) -> Iterator[tuple[ServedPools, Connection]]:
     """A proxy in front of a live server and a server that has just been ejected, and a client."""
     pool_of = redis_pool if isinstance(live, RedisServer) else memcached_pool
     with ScriptedServer(listening=False) as dead:
         pool = pool_of(live, dead, on_server_down=policy, **{**EJECTING, **directives})
-        with Proxy(pool) as proxy:
+        with configured(pool) as proxy:
             client = proxy.client()
             if isinstance(live, RedisServer):
                 assert client.ask("SET", ON_DEAD[0], "1") == error("ERR Connection refused")
@@ -43,9 +44,9 @@ def ejected(
             yield proxy, client
 
 
-def test_error(servers: list[RedisServer]) -> None:
-    with ejected(servers[0], "error") as (proxy, client):
-        refused = error("ERR " + down("error"))
+def test_error(configured: Configure, servers: list[RedisServer]) -> None:
+    with ejected(configured, servers[0], "error") as (proxy, client):
+        refused = error("ERR " + down(proxy, "error"))
         client.send(
             command("SET", ON_DEAD[0], "1")
             + command("SET", ON_LIVE, "1")
@@ -61,9 +62,9 @@ def test_error(servers: list[RedisServer]) -> None:
         assert stats["s01"]["server_err"] == 2
 
 
-def test_miss(servers: list[RedisServer]) -> None:
-    with ejected(servers[0], "miss") as (_, client):
-        refused = error("ERR " + down("miss"))
+def test_miss(configured: Configure, servers: list[RedisServer]) -> None:
+    with ejected(configured, servers[0], "miss") as (proxy, client):
+        refused = error("ERR " + down(proxy, "miss"))
         client.send(
             command("SET", ON_LIVE, "1")
             + command("GET", ON_DEAD[0])
@@ -80,37 +81,39 @@ def test_miss(servers: list[RedisServer]) -> None:
         )
 
 
-def test_rehash_is_the_default(servers: list[RedisServer]) -> None:
-    with ejected(servers[0], "rehash") as (_, client):
+def test_rehash_is_the_default(configured: Configure, servers: list[RedisServer]) -> None:
+    with ejected(configured, servers[0], "rehash") as (_, client):
         assert client.ask("SET", ON_DEAD[0], "1") == OK
         assert servers[0].ask("GET", ON_DEAD[0]) == bulk("1")
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_requests_without_a_key_go_to_a_live_server(servers: list[RedisServer], index: int) -> None:
+def test_requests_without_a_key_go_to_a_live_server(
+    configured: Configure, servers: list[RedisServer], index: int
+) -> None:
     """Also if their usual server is ejected; the test ejects each of the two servers in turn."""
     with ScriptedServer(listening=False) as dead:
         pair: tuple[ScriptedServer | RedisServer, ...]
         pair = (dead, servers[0]) if index == 0 else (servers[0], dead)
-        with Proxy(redis_pool(*pair, on_server_down="error", **EJECTING)) as proxy:
+        with configured(redis_pool(*pair, on_server_down="error", **EJECTING)) as proxy:
             client = proxy.client()
             assert client.ask("GET", keys_of(index, 2)[0]) == error("ERR Connection refused")
             proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
             assert client.ask("TIME").startswith(b"*2\r\n")
 
 
-def test_blocking_reads_and_transactions_get_the_error(servers: list[RedisServer]) -> None:
-    with ejected(servers[0], "miss") as (_, client):
-        refused = error("ERR " + down("miss"))
+def test_blocking_reads_and_transactions_get_the_error(configured: Configure, servers: list[RedisServer]) -> None:
+    with ejected(configured, servers[0], "miss") as (proxy, client):
+        refused = error("ERR " + down(proxy, "miss"))
         assert client.ask("BLPOP", ON_DEAD[0], "1") == refused
         assert client.ask("WATCH", ON_DEAD[0]) == refused
         assert client.ask("SET", ON_LIVE, "1") == OK
 
 
-def test_random_always_rehashes(servers: list[RedisServer]) -> None:
+def test_random_always_rehashes(configured: Configure, servers: list[RedisServer]) -> None:
     with ScriptedServer(listening=False) as dead:
         pool = redis_pool(servers[0], dead, on_server_down="error", distribution="random", **EJECTING)
-        with Proxy(pool) as proxy:
+        with configured(pool) as proxy:
             client = proxy.client()
             while proxy.pool_stats()["server_ejects"] == 0:
                 client.ask("PFCOUNT", "a")
@@ -118,9 +121,9 @@ def test_random_always_rehashes(servers: list[RedisServer]) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["2", "3"])
-def test_misses_are_what_a_server_says(servers: list[RedisServer], protocol: str) -> None:
+def test_misses_are_what_a_server_says(configured: Configure, servers: list[RedisServer], protocol: str) -> None:
     """Every command that has a reply for a missing key: the reply is that of a real server without the key."""
-    with ejected(servers[0], "miss") as (proxy, _), servers[0].connect() as direct:
+    with ejected(configured, servers[0], "miss") as (proxy, _), servers[0].connect() as direct:
         client = proxy.client()
         for connection in (client, direct):
             assert connection.ask("HELLO", protocol)
@@ -160,9 +163,9 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
 """The arguments after the key."""
 
 
-def test_memcached_error(memcached_servers: list[MemcachedServer]) -> None:
-    with ejected(memcached_servers[0], "error") as (_, client):
-        refused = server_error(down("error"))
+def test_memcached_error(configured: Configure, memcached_servers: list[MemcachedServer]) -> None:
+    with ejected(configured, memcached_servers[0], "error") as (proxy, client):
+        refused = server_error(down(proxy, "error"))
         client.send(
             store("set", ON_LIVE, "1")
             + store("set", ON_DEAD[0], "1")
@@ -171,9 +174,9 @@ def test_memcached_error(memcached_servers: list[MemcachedServer]) -> None:
         client.expect(STORED + refused * 2 + value(ON_LIVE, "1") + END + refused)
 
 
-def test_memcached_miss(memcached_servers: list[MemcachedServer]) -> None:
-    with ejected(memcached_servers[0], "miss") as (_, client):
-        refused = server_error(down("miss"))
+def test_memcached_miss(configured: Configure, memcached_servers: list[MemcachedServer]) -> None:
+    with ejected(configured, memcached_servers[0], "miss") as (proxy, client):
+        refused = server_error(down(proxy, "miss"))
         dead = ON_DEAD[0]
         client.send(
             store("set", ON_LIVE, "1")
@@ -183,13 +186,15 @@ def test_memcached_miss(memcached_servers: list[MemcachedServer]) -> None:
         client.expect(STORED + END * 2 + value(ON_LIVE, "1") + END + EN + MN + refused * 3)
 
 
-def test_the_server_comes_back() -> None:
+def test_the_server_comes_back(configured: Configure) -> None:
     directives = {**EJECTING, "server_retry_timeout": 300, "on_server_down": "miss"}
-    with ScriptedMemcached(listening=False) as server, Proxy(memcached_pool(server, **directives)) as proxy:
+    with ScriptedMemcached(listening=False) as server, configured(memcached_pool(server, **directives)) as proxy:
         client = proxy.client()
         assert client.ask_text(b"get a\r\n") == server_error("Connection refused")
         assert client.ask_text(b"get a\r\n") == END
-        assert client.ask_text(store("set", "a", "1")).startswith(b"SERVER_ERROR server s00 of pool alpha is ejected")
+        assert client.ask_text(store("set", "a", "1")).startswith(
+            f"SERVER_ERROR server s00 of pool {proxy.served_name()} is ejected".encode()
+        )
         server.listen()
         probe = server.accept()
         probe.expect(GREETING)
@@ -200,11 +205,11 @@ def test_the_server_comes_back() -> None:
         client.expect(value("a", "1") + END)
 
 
-def test_what_waits_for_the_server_when_it_is_ejected() -> None:
+def test_what_waits_for_the_server_when_it_is_ejected(configured: Configure) -> None:
     """Requests that were not sent are answered by the proxy; a request that was sent in part is completed."""
     big = "x" * (32 * MEBIBYTE)
     directives = {**EJECTING, "on_server_down": "miss", "server_connections": 2}
-    with ScriptedServer() as server, Proxy(redis_pool(server, **directives)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server, **directives)) as proxy:
         writer, other, reader = [proxy.client() for _ in range(3)]
         writer.send(command("SET", "big", big))
         peer = server.accept()
@@ -212,22 +217,22 @@ def test_what_waits_for_the_server_when_it_is_ejected() -> None:
         reader.send(command("GET", "a") + command("INCR", "a"))
         server.refuse()
         assert other.ask("GET", "a") == error("ERR Connection refused")
-        reader.expect(NULL + error("ERR " + down("miss", "s00")))
+        reader.expect(NULL + error("ERR " + down(proxy, "miss", "s00")))
         peer.read_until(b"x\r\n")
         peer.send(OK)
         writer.expect(OK)
 
 
-def test_a_transaction_does_not_run_in_part_nor_stay_open() -> None:
+def test_a_transaction_does_not_run_in_part_nor_stay_open(configured: Configure) -> None:
     """The server is ejected while its connections are intact: it says that it loads its data."""
     queued = b"+QUEUED\r\n"
     lost = error("EXECABORT Transaction discarded because its server connection was lost, nothing of it was executed")
-    refused = error("ERR " + down("error", "s00"))
     for later in ("EXEC", "SET"):
         with (
             ScriptedServer() as server,
-            Proxy(redis_pool(server, on_server_down="error", **EJECTING)) as proxy,
+            configured(redis_pool(server, on_server_down="error", **EJECTING)) as proxy,
         ):
+            refused = error("ERR " + down(proxy, "error", "s00"))
             client, other = proxy.client(), proxy.client()
             client.send(command("MULTI") + command("SET", "k", "1"))
             private = server.accept()

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import Proxy, ServedPools, keys_of, redis_pool
 from harness.resp import OK, bulk, command, error
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 GARBAGE = {
     "letters": b"hello\r\n",
@@ -31,7 +32,7 @@ GARBAGE = {
 class Stage(NamedTuple):
     """A proxy, a client, and the scripted server of the pool."""
 
-    proxy: Proxy
+    proxy: ServedPools
     client: Connection
     server: ScriptedServer
 
@@ -44,8 +45,8 @@ class Stage(NamedTuple):
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def stage(configured: Configure) -> Iterator[Stage]:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         yield Stage(proxy, proxy.client(), server)
 
 
@@ -153,58 +154,60 @@ def test_stray_reply_costs_the_connection_only(stage: Stage) -> None:
     stage.client.expect(bulk("b"))
 
 
-def test_endless_status_line_takes_no_memory(stage: Stage) -> None:
-    peer = stage.asked("GET", "a")
-    before = stage.proxy.memory()
-    peer.send(b"+")
-    for _ in range(256):
-        peer.send(b"x" * 65536)
-        stage.client.collect()
-    assert stage.proxy.memory() - before < 8 << 20
+def test_endless_status_line_takes_no_memory() -> None:
+    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+        stage = Stage(proxy, proxy.client(), server)
+        peer = stage.asked("GET", "a")
+        before = proxy.memory()
+        peer.send(b"+")
+        for _ in range(256):
+            peer.send(b"x" * 65536)
+            stage.client.collect()
+        assert proxy.memory() - before < 8 << 20
 
 
-def test_unix_socket_is_missing(tmp_path: Path) -> None:
-    with Proxy(redis_pool(str(tmp_path / "none.sock"))) as proxy:
+def test_unix_socket_is_missing(configured: Configure, tmp_path: Path) -> None:
+    with configured(redis_pool(str(tmp_path / "none.sock"))) as proxy:
         client = proxy.client()
         client.send(command("GET", "a") + command("MGET", "a", "b") + command("PING"))
         client.expect(error("ERR No such file or directory") * 2 + b"+PONG\r\n")
 
 
-def test_unix_socket_refuses(tmp_path: Path) -> None:
-    with ScriptedServer(tmp_path / "dead.sock", listening=False) as server, Proxy(redis_pool(server)) as proxy:
+def test_unix_socket_refuses(configured: Configure, tmp_path: Path) -> None:
+    with ScriptedServer(tmp_path / "dead.sock", listening=False) as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         assert client.ask("GET", "a") == error("ERR Connection refused")
 
 
-def test_unix_socket_serves(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0].path, servers[1].path)) as proxy:
+def test_unix_socket_serves(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0].path, servers[1].path)) as proxy:
         client = proxy.client()
         assert client.ask("MSET", *(f"k{i // 2}" for i in range(40))) == OK
         assert client.ask("EXISTS", *(f"k{i}" for i in range(20))) == b":20\r\n"
 
 
-def test_host_name_does_not_resolve() -> None:
-    with Proxy(redis_pool("nosuchhost.invalid:6379")) as proxy:
+def test_host_name_does_not_resolve(configured: Configure) -> None:
+    with configured(redis_pool("nosuchhost.invalid:6379")) as proxy:
         client = proxy.client()
         client.send(command("GET", "a") + command("PING"))
         reply = client.reply()
         assert reply.startswith(b"-ERR Host is down: ")
-        assert reply.endswith(b" (server nosuchhost.invalid:6379:1 of pool alpha)\r\n")
+        assert reply.endswith(f" (server nosuchhost.invalid:6379:1 of pool {proxy.served_name()})\r\n".encode())
         client.expect(b"+PONG\r\n")
         assert client.ask("MGET", "a", "b") == reply
 
 
-def test_host_name_resolves(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(f"localhost:{servers[0].port}")) as proxy:
+def test_host_name_resolves(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(f"localhost:{servers[0].port}")) as proxy:
         client = proxy.client()
         assert client.ask("SET", "a", "1") == OK
         assert servers[0].ask("GET", "a") == bulk("1")
 
 
-def test_one_dead_server_leaves_the_others_alone(servers: list[RedisServer]) -> None:
+def test_one_dead_server_leaves_the_others_alone(configured: Configure, servers: list[RedisServer]) -> None:
     with (
         ScriptedServer(listening=False) as dead,
-        Proxy(redis_pool(servers[0], dead, servers[2])) as proxy,
+        configured(redis_pool(servers[0], dead, servers[2])) as proxy,
     ):
         client = proxy.client()
         stream = [(command("SET", f"k{i}", i), f"k{i}") for i in range(300)]
@@ -221,8 +224,8 @@ def test_passing_troubles_of_a_server_are_errors_for_the_client(stage: Stage, wo
     assert stage.client.ask("PING") == b"+PONG\r\n"
 
 
-def test_killed_server_comes_back(servers: list[RedisServer]) -> None:
-    with RedisServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_killed_server_comes_back(configured: Configure, servers: list[RedisServer]) -> None:
+    with RedisServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         assert client.ask("SET", "a", "1") == OK
         server.kill()

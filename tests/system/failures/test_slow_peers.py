@@ -8,6 +8,7 @@ from harness.proxy import Proxy, keys_of, redis_pool
 from harness.resp import OK, bulk, command
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 KILO, MEGA = 1 << 10, 1 << 20
@@ -87,8 +88,8 @@ def test_server_that_does_not_read(servers: list[RedisServer]) -> None:
         client.expect(OK * count)
 
 
-def test_stopped_server_holds_up_only_its_own_keys(servers: list[RedisServer]) -> None:
-    with RedisServer() as stopped, Proxy(redis_pool(stopped, servers[1])) as proxy:
+def test_stopped_server_holds_up_only_its_own_keys(configured: Configure, servers: list[RedisServer]) -> None:
+    with RedisServer() as stopped, configured(redis_pool(stopped, servers[1])) as proxy:
         [on_stopped], [on_other] = keys_of(0, 2), keys_of(1, 2)
         client, other = proxy.client(), proxy.client()
         assert client.ask("SET", on_stopped, "1") == OK
@@ -100,9 +101,9 @@ def test_stopped_server_holds_up_only_its_own_keys(servers: list[RedisServer]) -
         client.expect(bulk("1") * 1000)
 
 
-def test_large_reply_trickles_to_a_slow_reader(servers: list[RedisServer]) -> None:
+def test_large_reply_trickles_to_a_slow_reader(configured: Configure, servers: list[RedisServer]) -> None:
     value = bytes(range(256)) * (20 * KILO)
-    with Proxy(redis_pool(servers[0])) as proxy:
+    with configured(redis_pool(servers[0])) as proxy:
         slow, other = proxy.client(), proxy.client()
         assert other.ask("SET", "large", value) == OK
         slow.send(command("GET", "large") * 4)

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
+from harness.shared_proxy import Configure
 
 [A1, A2] = keys_of(0, 2, 2)
 [B1, B2] = keys_of(1, 2, 2)
@@ -36,15 +37,15 @@ REFUSED = error("ERR Connection refused")
 class Stage(NamedTuple):
     """A proxy, a client, and two scripted servers of the pool."""
 
-    proxy: Proxy
+    proxy: ServedPools
     client: Connection
     first: ScriptedServer
     second: ScriptedServer
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+def stage(configured: Configure) -> Iterator[Stage]:
+    with ScriptedServer() as first, ScriptedServer() as second, configured(redis_pool(first, second)) as proxy:
         yield Stage(proxy, proxy.client(), first, second)
 
 

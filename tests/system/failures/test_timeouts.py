@@ -1,10 +1,11 @@
 """Requests that a server does not answer in time."""
 
 from harness.memcache import END, server_error, value
-from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool
+from harness.proxy import keys_of, memcached_pool, redis_pool
 from harness.resp import OK, array, bulk, command, error
 from harness.scripted_server import ScriptedMemcached, ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 TIMED_OUT = error("ERR Connection timed out")
 TIMEOUT = 200
@@ -13,8 +14,8 @@ PATIENT = 1000
 LONG = 60000
 
 
-def test_silent_server() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=TIMEOUT)) as proxy:
+def test_silent_server(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=TIMEOUT)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a") + command("PING"))
         peer = server.accept()
@@ -30,8 +31,8 @@ def test_silent_server() -> None:
         assert proxy.server_stats()["server_timedout"] == 2
 
 
-def test_late_replies_are_passed_over() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=PATIENT)) as proxy:
+def test_late_replies_are_passed_over(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=PATIENT)) as proxy:
         first, second = proxy.client(), proxy.client()
         first.send(command("GET", "a") + command("GET", "b"))
         peer = server.accept()
@@ -49,9 +50,9 @@ def test_late_replies_are_passed_over() -> None:
         assert proxy.server_stats()["server_timedout"] == 2
 
 
-def test_a_request_fails_alone_on_a_connection_that_makes_progress() -> None:
+def test_a_request_fails_alone_on_a_connection_that_makes_progress(configured: Configure) -> None:
     """Other requests keep the connection open: only overdue requests fail, each at its own deadline."""
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=PATIENT)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=PATIENT)) as proxy:
         slow, other = proxy.client(), proxy.client()
         slow.send(command("GET", "slow"))
         peer = server.accept()
@@ -67,10 +68,10 @@ def test_a_request_fails_alone_on_a_connection_that_makes_progress() -> None:
         assert not server.has_connection()
 
 
-def test_a_silent_server_is_sent_nothing_until_it_speaks() -> None:
+def test_a_silent_server_is_sent_nothing_until_it_speaks(configured: Configure) -> None:
     with ScriptedServer() as server, ScriptedServer() as clock:
         pools = {"alpha": redis_pool(server, timeout=PATIENT), "clock": redis_pool(clock, timeout=PATIENT // 2)}
-        with Proxy(pools) as proxy:
+        with configured(pools) as proxy:
             client, other = proxy.client("alpha"), proxy.client("alpha")
             client.send(command("GET", "a"))
             peer = server.accept()
@@ -90,14 +91,16 @@ def test_a_silent_server_is_sent_nothing_until_it_speaks() -> None:
             assert proxy.server_stats()["server_timedout"] == 2
 
 
-def test_a_server_that_was_slow_to_begin_is_sent_nothing_when_it_is_silent_for_long_enough() -> None:
+def test_a_server_that_was_slow_to_begin_is_sent_nothing_when_it_is_silent_for_long_enough(
+    configured: Configure,
+) -> None:
     """Its silence began after the request, with the reply to SELECT."""
     with ScriptedServer() as server, ScriptedServer() as clock:
         pools = {
             "alpha": redis_pool(server, timeout=PATIENT, redis_db=3),
             "clock": redis_pool(clock, timeout=PATIENT // 4),
         }
-        with Proxy(pools) as proxy:
+        with configured(pools) as proxy:
             client, timer = proxy.client("alpha"), proxy.client("clock")
             client.send(command("GET", "a"))
             peer = server.accept()
@@ -118,10 +121,10 @@ def test_a_server_that_was_slow_to_begin_is_sent_nothing_when_it_is_silent_for_l
             client.expect(OK)
 
 
-def test_what_failed_before_it_was_sent_is_never_sent() -> None:
+def test_what_failed_before_it_was_sent_is_never_sent(configured: Configure) -> None:
     """The client would not learn that the request ran."""
     directives = {"timeout": PATIENT, "connect_timeout": LONG, "redis_db": 3}
-    with ScriptedServer() as server, Proxy(redis_pool(server, **directives)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server, **directives)) as proxy:
         client = proxy.client()
         client.send(command("SET", "a", "1") + command("SET", "b", "1"))
         peer = server.accept()
@@ -134,8 +137,8 @@ def test_what_failed_before_it_was_sent_is_never_sent() -> None:
         client.expect(bulk("c"))
 
 
-def test_requests_that_wait_for_a_connection_have_their_own_deadline() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=PATIENT, redis_db=3)) as proxy:
+def test_requests_that_wait_for_a_connection_have_their_own_deadline(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=PATIENT, redis_db=3)) as proxy:
         first, second = proxy.client(), proxy.client()
         first.send(command("SET", "a", "1"))
         peer = server.accept()
@@ -151,8 +154,8 @@ def test_requests_that_wait_for_a_connection_have_their_own_deadline() -> None:
         second.expect(OK)
 
 
-def test_memcached_late_replies_are_passed_over() -> None:
-    with ScriptedMemcached() as server, Proxy(memcached_pool(server, timeout=PATIENT)) as proxy:
+def test_memcached_late_replies_are_passed_over(configured: Configure) -> None:
+    with ScriptedMemcached() as server, configured(memcached_pool(server, timeout=PATIENT)) as proxy:
         client = proxy.client()
         client.send(b"set a 0 0 1\r\n1\r\nget b\r\n")
         peer = server.accept()
@@ -165,8 +168,8 @@ def test_memcached_late_replies_are_passed_over() -> None:
         client.expect(value("c", "2") + END)
 
 
-def test_half_a_reply_is_no_reply() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=TIMEOUT)) as proxy:
+def test_half_a_reply_is_no_reply(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=TIMEOUT)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a"))
         peer = server.accept()
@@ -176,11 +179,11 @@ def test_half_a_reply_is_no_reply() -> None:
         peer.expect_closed()
 
 
-def test_split_command_times_out_once() -> None:
+def test_split_command_times_out_once(configured: Configure) -> None:
     with (
         ScriptedServer() as quick,
         ScriptedServer() as silent,
-        Proxy(redis_pool(quick, silent, timeout=TIMEOUT)) as proxy,
+        configured(redis_pool(quick, silent, timeout=TIMEOUT)) as proxy,
     ):
         [a], [b] = keys_of(0, 2), keys_of(1, 2)
         client = proxy.client()
@@ -190,8 +193,8 @@ def test_split_command_times_out_once() -> None:
         client.expect(TIMED_OUT + b"+PONG\r\n")
 
 
-def test_stopped_server() -> None:
-    with RedisServer() as server, Proxy(redis_pool(server, timeout=TIMEOUT)) as proxy:
+def test_stopped_server(configured: Configure) -> None:
+    with RedisServer() as server, configured(redis_pool(server, timeout=TIMEOUT)) as proxy:
         client = proxy.client()
         assert client.ask("SET", "a", "1") == OK
         server.pause()
@@ -200,9 +203,9 @@ def test_stopped_server() -> None:
         assert client.ask("GET", "a") == bulk("1")
 
 
-def test_answers_in_time_never_time_out() -> None:
+def test_answers_in_time_never_time_out(configured: Configure) -> None:
     """Each request has its own deadline: a connection that is in use for longer than the timeout stays open."""
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=LONG)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=LONG)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a"))
         peer = server.accept()
@@ -215,10 +218,10 @@ def test_answers_in_time_never_time_out() -> None:
         assert proxy.server_stats()["server_timedout"] == 0
 
 
-def test_no_timeout_waits() -> None:
+def test_no_timeout_waits(configured: Configure) -> None:
     with ScriptedServer() as server, ScriptedServer() as other:
         pools = {"alpha": redis_pool(server, timeout=0), "beta": redis_pool(other, timeout=TIMEOUT)}
-        with Proxy(pools) as proxy:
+        with configured(pools) as proxy:
             waiting, timed = proxy.client("alpha"), proxy.client("beta")
             waiting.send(command("GET", "a"))
             timed.send(command("GET", "a"))
@@ -230,22 +233,22 @@ def test_no_timeout_waits() -> None:
             waiting.expect(bulk("late"))
 
 
-def test_servers_that_take_no_connection_time_out() -> None:
+def test_servers_that_take_no_connection_time_out(configured: Configure) -> None:
     # The accept queue is full, so the kernel drops further SYNs, and a connection is never established.
-    with ScriptedServer(backlog=0) as full, full.fill_up(), Proxy(redis_pool(full, timeout=TIMEOUT)) as proxy:
+    with ScriptedServer(backlog=0) as full, full.fill_up(), configured(redis_pool(full, timeout=TIMEOUT)) as proxy:
         assert proxy.client().ask("GET", "a") == TIMED_OUT
 
 
-def test_connecting_has_a_timeout_of_its_own() -> None:
+def test_connecting_has_a_timeout_of_its_own(configured: Configure) -> None:
     directives = {"timeout": LONG, "connect_timeout": TIMEOUT}
-    with ScriptedServer(backlog=0) as full, full.fill_up(), Proxy(redis_pool(full, **directives)) as proxy:
+    with ScriptedServer(backlog=0) as full, full.fill_up(), configured(redis_pool(full, **directives)) as proxy:
         assert proxy.client().ask("GET", "a") == TIMED_OUT
         assert proxy.server_stats()["server_timedout"] == 2
 
 
-def test_a_greeting_takes_no_longer_than_connecting_may() -> None:
+def test_a_greeting_takes_no_longer_than_connecting_may(configured: Configure) -> None:
     directives = {"timeout": LONG, "connect_timeout": TIMEOUT, "redis_db": 3}
-    with ScriptedServer() as server, Proxy(redis_pool(server, **directives)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server, **directives)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a"))
         for _ in range(2):
@@ -255,8 +258,8 @@ def test_a_greeting_takes_no_longer_than_connecting_may() -> None:
         client.expect(TIMED_OUT)
 
 
-def test_handshake_is_timed_too() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=TIMEOUT, redis_db=3)) as proxy:
+def test_handshake_is_timed_too(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=TIMEOUT, redis_db=3)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a"))
         peer = server.accept()
