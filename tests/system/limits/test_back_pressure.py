@@ -7,6 +7,7 @@ from harness.connection import Connection
 from harness.proxy import Proxy, redis_pool
 from harness.resp import OK, bulk, command
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 CLIENTS = 60
@@ -23,10 +24,10 @@ def write_all(client: Connection, number: int, failures: list[BaseException]) ->
         failures.append(failure)
 
 
-def test_clients_that_waited_for_a_full_server_all_go_on() -> None:
+def test_clients_that_waited_for_a_full_server_all_go_on(configured: Configure) -> None:
     """The clients send many times what a server takes at once, so many clients wait and are woken together."""
     failures: list[BaseException] = []
-    with RedisServer() as server, Proxy(redis_pool(server)) as proxy:
+    with RedisServer() as server, configured(redis_pool(server)) as proxy:
         threads = [
             threading.Thread(target=write_all, args=(proxy.client(), number, failures)) for number in range(CLIENTS)
         ]

@@ -5,9 +5,10 @@ from contextlib import suppress
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import redis_pool
 from harness.resp import OK, bulk, command, integer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.subscribing import publish, subscribe
 from harness.waiting import wait_until
 
@@ -21,23 +22,23 @@ def port_of(client: Connection) -> int:
     return int(client.sock.getsockname()[1])
 
 
-def test_a_client_that_leaves_replies_lying_is_closed(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0], client_output_limit=LIMIT)) as proxy:
+def test_a_client_that_leaves_replies_lying_is_closed(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0], client_output_limit=LIMIT)) as proxy:
         lazy, other = proxy.client(), proxy.client()
         assert other.ask("SET", "large", b"v" * MEGA) == OK
         lazy.send(command("GET", "large") * 100)
         proxy.wait_stats(lambda pool: pool["client_err"] == 1, "the client is closed")
         line = next(line for line in proxy.log().splitlines() if "client_output_limit" in line)
         assert " WARN " in line
-        assert "alpha: client " in line and f"from 127.0.0.1:{port_of(lazy)} is closed: " in line
+        assert f"{proxy.served_name()}: client " in line and f"from 127.0.0.1:{port_of(lazy)} is closed: " in line
         assert line.endswith(f"bytes, 'client_output_limit' is {LIMIT}")
         assert int(line.split("it has not read ")[1].split()[0]) > LIMIT
         assert other.ask("STRLEN", "large") == integer(MEGA)
 
 
-def test_one_reply_may_be_larger_than_the_limit(servers: list[RedisServer]) -> None:
+def test_one_reply_may_be_larger_than_the_limit(configured: Configure, servers: list[RedisServer]) -> None:
     value = b"v" * (32 * MEGA)
-    with Proxy(redis_pool(servers[0], client_output_limit=1000)) as proxy:
+    with configured(redis_pool(servers[0], client_output_limit=1000)) as proxy:
         client = proxy.client()
         assert client.ask("SET", "large", value) == OK
         client.send(command("GET", "large") + command("PING"))
@@ -46,9 +47,9 @@ def test_one_reply_may_be_larger_than_the_limit(servers: list[RedisServer]) -> N
         assert proxy.pool_stats()["client_err"] == 0
 
 
-def test_a_slow_reader_within_the_limit_is_only_paused(servers: list[RedisServer]) -> None:
+def test_a_slow_reader_within_the_limit_is_only_paused(configured: Configure, servers: list[RedisServer]) -> None:
     value = b"v" * 10_000
-    with Proxy(redis_pool(servers[0], client_output_limit=8 * MEGA)) as proxy:
+    with configured(redis_pool(servers[0], client_output_limit=8 * MEGA)) as proxy:
         lazy, other = proxy.client(), proxy.client()
         assert other.ask("SET", "k", value) == OK
         requests = command("GET", "k") * 3000
@@ -57,9 +58,9 @@ def test_a_slow_reader_within_the_limit_is_only_paused(servers: list[RedisServer
 
 
 @pytest.mark.parametrize("limit", [0, 1000])
-def test_messages_that_are_not_taken(servers: list[RedisServer], limit: int) -> None:
+def test_messages_that_are_not_taken(configured: Configure, servers: list[RedisServer], limit: int) -> None:
     text = b"x" * MEGA
-    with Proxy(redis_pool(servers[0], client_output_limit=limit)) as proxy:
+    with configured(redis_pool(servers[0], client_output_limit=limit)) as proxy:
         lazy = subscribe(proxy.client(), "c")
         publisher = proxy.client()
         count = 0
@@ -72,8 +73,8 @@ def test_messages_that_are_not_taken(servers: list[RedisServer], limit: int) -> 
         lazy.read_to_end()
 
 
-def test_who_takes_nothing_is_closed_in_time(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0], client_idle_timeout=IDLE // 5)) as proxy:
+def test_who_takes_nothing_is_closed_in_time(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0], client_idle_timeout=IDLE // 5)) as proxy:
         # A client of the proxy might be idle for too long between two of its requests.
         direct = servers[0].connect()
         assert direct.ask("SET", "large", b"v" * (20 * MEGA)) == OK
@@ -87,8 +88,8 @@ def test_who_takes_nothing_is_closed_in_time(servers: list[RedisServer]) -> None
         subscriber.read_to_end()
 
 
-def test_who_takes_little_by_little_is_not_idle(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0], client_idle_timeout=IDLE)) as proxy:
+def test_who_takes_little_by_little_is_not_idle(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0], client_idle_timeout=IDLE)) as proxy:
         slow, other = proxy.client(), proxy.client()
         assert other.ask("SET", "large", b"v" * (8 * MEGA)) == OK
         slow.send(command("GET", "large") * 16)

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool
+from harness.proxy import Proxy, ServedPools, keys_of, memcached_pool, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedMemcached, ScriptedServer
 from harness.servers import MemcachedServer, RedisServer
+from harness.shared_proxy import Configure
 
 MEGA = 1 << 20
 COUNTS = [16, 17, 100, 1023, 1025, 5000]
@@ -15,9 +16,11 @@ TIMED_OUT = error("ERR Connection timed out")
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one-server", "three-servers"])
-def pool(request: pytest.FixtureRequest, running_servers: list[RedisServer]) -> Iterator[Proxy]:
+def pool(
+    configured: Configure, request: pytest.FixtureRequest, running_servers: list[RedisServer]
+) -> Iterator[ServedPools]:
     """A proxy in front of one server or of three servers."""
-    with Proxy(redis_pool(*running_servers[: request.param])) as proxy:
+    with configured(redis_pool(*running_servers[: request.param])) as proxy:
         yield proxy
 
 
@@ -28,7 +31,7 @@ def keys_and_values(count: int) -> tuple[list[str], list[bytes]]:
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_many_keys_are_answered_as_few(pool: Proxy, servers: list[RedisServer], count: int) -> None:
+def test_many_keys_are_answered_as_few(pool: ServedPools, servers: list[RedisServer], count: int) -> None:
     client = pool.client()
     keys, values = keys_and_values(count)
     pairs = [part for key, value in zip(keys, values, strict=True) if value for part in (key, value)]
@@ -42,7 +45,7 @@ def test_many_keys_are_answered_as_few(pool: Proxy, servers: list[RedisServer], 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_many_keys_of_memcached_are_answered_as_few(
-    memcached_proxy: Proxy, memcached_servers: list[MemcachedServer], count: int
+    memcached_proxy: ServedPools, memcached_servers: list[MemcachedServer], count: int
 ) -> None:
     client = memcached_proxy.client()
     keys, values = keys_and_values(count)
@@ -59,8 +62,8 @@ def test_many_keys_of_memcached_are_answered_as_few(
     client.expect(items + b"END\r\nMN\r\n")
 
 
-def test_pieces_grow_with_what_is_known_of_values() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_pieces_grow_with_what_is_known_of_values(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(command("MGET", *(f"k{number}" for number in range(100))) + command("PING"))
         peer = server.accept()
@@ -76,9 +79,9 @@ def test_pieces_grow_with_what_is_known_of_values() -> None:
         client.expect(array(*[bulk("v")] * 300))
 
 
-def test_pieces_shrink_when_values_are_large() -> None:
+def test_pieces_shrink_when_values_are_large(configured: Configure) -> None:
     value = b"v" * (2 * MEGA - 1000)
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(command("MGET", *(f"k{number}" for number in range(20))))
         peer = server.accept()
@@ -132,8 +135,8 @@ def test_several_requests_of_large_values_wait_for_each_other(servers: list[Redi
             assert proxy.memory() - before < 64 * MEGA
 
 
-def test_a_piece_that_fails_early_fails_the_request() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=300)) as proxy:
+def test_a_piece_that_fails_early_fails_the_request(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=300)) as proxy:
         client = proxy.client()
         client.send(command("MGET", *(f"k{number}" for number in range(100))) + command("PING"))
         peer = server.accept()
@@ -142,9 +145,9 @@ def test_a_piece_that_fails_early_fails_the_request() -> None:
         client.expect(TIMED_OUT + b"+PONG\r\n")
 
 
-def test_a_piece_that_fails_late_ends_the_connection() -> None:
+def test_a_piece_that_fails_late_ends_the_connection(configured: Configure) -> None:
     value = b"v" * MEGA
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=1000)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=1000)) as proxy:
         client = proxy.client()
         client.send(command("MGET", *(f"k{number}" for number in range(100))) + command("PING"))
         peer = server.accept()
@@ -154,9 +157,9 @@ def test_a_piece_that_fails_late_ends_the_connection() -> None:
         client.expect_closed()
 
 
-def test_a_piece_of_memcached_that_fails_late_is_an_error_behind_values() -> None:
+def test_a_piece_of_memcached_that_fails_late_is_an_error_behind_values(configured: Configure) -> None:
     item = b"VALUE k 0 900000\r\n%s\r\n" % (b"v" * 900_000)
-    with ScriptedMemcached() as server, Proxy(memcached_pool(server, timeout=1000)) as proxy:
+    with ScriptedMemcached() as server, configured(memcached_pool(server, timeout=1000)) as proxy:
         client = proxy.client()
         client.send(b"get" + b" k" * 100 + b"\r\nmn\r\n")
         peer = server.accept()
@@ -165,8 +168,11 @@ def test_a_piece_of_memcached_that_fails_late_is_an_error_behind_values() -> Non
         client.expect(item * 16 + b"SERVER_ERROR Connection timed out\r\nMN\r\n")
 
 
-def test_missing_pieces_are_missing_values(servers: list[RedisServer]) -> None:
-    with ScriptedServer() as silent, Proxy(redis_pool(servers[0], silent, timeout=300, partial_reads="miss")) as proxy:
+def test_missing_pieces_are_missing_values(configured: Configure, servers: list[RedisServer]) -> None:
+    with (
+        ScriptedServer() as silent,
+        configured(redis_pool(servers[0], silent, timeout=300, partial_reads="miss")) as proxy,
+    ):
         client = proxy.client()
         keys = keys_of(0, 2, 50) + keys_of(1, 2, 50)
         assert servers[0].ask("MSET", *(part for key in keys[:50] for part in (key, "v"))) == OK
@@ -174,7 +180,7 @@ def test_missing_pieces_are_missing_values(servers: list[RedisServer]) -> None:
         client.expect(array(*[bulk("v")] * 50, *[NULL] * 50) + b"+PONG\r\n")
 
 
-def test_no_reply_is_wanted(pool: Proxy, servers: list[RedisServer]) -> None:
+def test_no_reply_is_wanted(pool: ServedPools, servers: list[RedisServer]) -> None:
     client = pool.client()
     many = command("MGET", *(f"k{number}" for number in range(100)))
     client.send(command("CLIENT", "REPLY", "SKIP") + many + command("PING"))
@@ -182,7 +188,7 @@ def test_no_reply_is_wanted(pool: Proxy, servers: list[RedisServer]) -> None:
     client.expect(b"+PONG\r\n" + OK + array(*[NULL] * 100))
 
 
-def test_version_3_and_a_client_that_ends_its_side(pool: Proxy, servers: list[RedisServer]) -> None:
+def test_version_3_and_a_client_that_ends_its_side(pool: ServedPools, servers: list[RedisServer]) -> None:
     client = pool.client()
     assert client.ask("HELLO", "3").startswith(b"%")
     client.send(command("MGET", *(f"k{number}" for number in range(100))) + command("PING"))

@@ -10,6 +10,7 @@ from harness.proxy import Proxy, memcached_pool, redis_pool
 from harness.resp import OK, array, bulk, command, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import MemcachedServer, RedisServer
+from harness.shared_proxy import Configure
 
 KILO, MEGA = 1 << 10, 1 << 20
 LIMIT = 1000
@@ -31,8 +32,8 @@ def set_of(size: int, key: str = "k") -> bytes:
     return request
 
 
-def test_the_limit_is_exact(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
+def test_the_limit_is_exact(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
         client = proxy.client()
         client.send(set_of(LIMIT) + set_of(LIMIT + 1) + command("PING"))
         client.expect(OK + TOO_LARGE + b"+PONG\r\n")
@@ -50,8 +51,8 @@ def test_a_large_request_is_refused_in_its_place(servers: list[RedisServer], siz
         assert other.ask("GET", "a") == bulk("1")
 
 
-def test_it_is_refused_as_soon_as_it_is_announced(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
+def test_it_is_refused_as_soon_as_it_is_announced(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
         client = proxy.client()
         client.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\n")
         client.expect(TOO_LARGE)
@@ -70,8 +71,8 @@ def test_many_small_arguments(servers: list[RedisServer]) -> None:
         assert proxy.memory() - before < 2 * MEGA
 
 
-def test_every_cut(servers: list[RedisServer], tmp_path: Path) -> None:
-    with Proxy(redis_pool(*servers, max_request_bytes=40, listen=tmp_path / "s")) as proxy:
+def test_every_cut(configured: Configure, servers: list[RedisServer], tmp_path: Path) -> None:
+    with configured(redis_pool(*servers, max_request_bytes=40, listen=tmp_path / "s")) as proxy:
         request = command("SADD", "k", "one", "two", "three", "four")
         error = TOO_LARGE.replace(b"1000", b"40")
         client = proxy.client()
@@ -80,8 +81,8 @@ def test_every_cut(servers: list[RedisServer], tmp_path: Path) -> None:
             client.expect(error + b"+PONG\r\n")
 
 
-def test_a_request_that_breaks_while_it_is_dropped(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
+def test_a_request_that_breaks_while_it_is_dropped(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
         client = proxy.client()
         client.send(b"*4\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000\r\n")
         client.expect(TOO_LARGE)
@@ -90,15 +91,15 @@ def test_a_request_that_breaks_while_it_is_dropped(servers: list[RedisServer]) -
         client.expect_closed()
 
 
-def test_inline_requests(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
+def test_inline_requests(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
         client = proxy.client()
         client.send(b"SET k " + b"v" * LIMIT + b"\r\nPING\r\n")
         client.expect(TOO_LARGE + b"+PONG\r\n")
 
 
-def test_a_transaction_with_a_large_request_fails(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
+def test_a_transaction_with_a_large_request_fails(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
         client = proxy.client()
         client.send(command("MULTI") + command("SET", "k", "1") + set_of(100 * KILO) + command("EXEC"))
         client.expect(OK + b"+QUEUED\r\n" + TOO_LARGE)
@@ -107,8 +108,8 @@ def test_a_transaction_with_a_large_request_fails(servers: list[RedisServer]) ->
         client.expect(OK + b"+QUEUED\r\n" + array(OK) + bulk("2"))
 
 
-def test_a_client_that_wants_no_replies(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
+def test_a_client_that_wants_no_replies(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, max_request_bytes=LIMIT)) as proxy:
         client = proxy.client()
         client.send(command("CLIENT", "REPLY", "SKIP") + set_of(2 * LIMIT) + command("PING"))
         client.send(command("CLIENT", "REPLY", "OFF") + set_of(2 * LIMIT) + command("CLIENT", "REPLY", "ON"))
@@ -127,23 +128,23 @@ def test_large_objects_of_memcached() -> None:
         assert proxy.memory() - before < 2 * MEGA
 
 
-def test_long_lines_of_memcached() -> None:
-    with MemcachedServer() as server, Proxy(memcached_pool(server, max_request_bytes=LIMIT)) as proxy:
+def test_long_lines_of_memcached(configured: Configure) -> None:
+    with MemcachedServer() as server, configured(memcached_pool(server, max_request_bytes=LIMIT)) as proxy:
         client = proxy.client()
         client.send(b"get " + b" ".join(b"key:%d" % i for i in range(100_000)) + b"\r\nget a\r\n")
         client.expect(LONG_LINE + memcache.END)
 
 
-def test_a_line_that_announces_a_block_is_never_dropped_without_it() -> None:
-    with MemcachedServer() as server, Proxy(memcached_pool(server, max_request_bytes=10)) as proxy:
+def test_a_line_that_announces_a_block_is_never_dropped_without_it(configured: Configure) -> None:
+    with MemcachedServer() as server, configured(memcached_pool(server, max_request_bytes=10)) as proxy:
         client = proxy.client()
         client.send_pieces(b"set something 0 0 1", b"1\r\nflush_all\r\n\r\n", b"get a\r\n")
         client.expect(LARGE_OBJECT.replace(b"1000", b"10") + memcache.END)
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_requests_beyond_the_pipeline_wait_unread(most: int) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, max_pipeline=most)) as proxy:
+def test_requests_beyond_the_pipeline_wait_unread(configured: Configure, most: int) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, max_pipeline=most)) as proxy:
         client, other = proxy.client(), proxy.client()
         client.send(b"".join(command("GET", f"k{i}") for i in range(4)))
         peer = server.accept()
@@ -161,8 +162,8 @@ def test_requests_beyond_the_pipeline_wait_unread(most: int) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 7, 65_536])
-def test_nothing_fails_beyond_the_pipeline(servers: list[RedisServer], most: int) -> None:
-    with Proxy(redis_pool(*servers, max_pipeline=most)) as proxy:
+def test_nothing_fails_beyond_the_pipeline(configured: Configure, servers: list[RedisServer], most: int) -> None:
+    with configured(redis_pool(*servers, max_pipeline=most)) as proxy:
         client = proxy.client()
         client.send(b"".join(command("SET", f"k{i}", i) + command("MGET", f"k{i}", "none") for i in range(3000)))
         client.expect(b"".join(OK + array(bulk(i), b"$-1\r\n") for i in range(3000)))

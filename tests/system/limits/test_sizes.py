@@ -8,6 +8,7 @@ from harness.connection import Connection
 from harness.proxy import Proxy, redis_pool
 from harness.resp import OK, array, bulk, command, integer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 KILO, MEGA = 1 << 10, 1 << 20
 
@@ -68,8 +69,8 @@ def test_small_and_large_alternate(client: Connection) -> None:
     client.expect(b"".join(expected))
 
 
-def test_client_that_sends_byte_by_byte(servers: list[RedisServer], tmp_path: Path) -> None:
-    with Proxy(redis_pool(*servers, listen=tmp_path / "proxy.sock")) as proxy:
+def test_client_that_sends_byte_by_byte(configured: Configure, servers: list[RedisServer], tmp_path: Path) -> None:
+    with configured(redis_pool(*servers, listen=tmp_path / "proxy.sock")) as proxy:
         client = proxy.client()
         stream = command("SET", "slow", "v" * 50) + command("MGET", "slow", "none") + command("DEL", "slow", "none")
         client.send_pieces(*(stream[i : i + 1] for i in range(len(stream))))

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import Proxy, ServedPools, redis_pool
 from harness.resp import OK, array, bulk, command, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 MEGA = 1 << 20
 VALUE = b"v" * 500
@@ -30,13 +31,13 @@ def send_all(client: Connection, requests: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def deep(running_servers: list[RedisServer]) -> Iterator[Proxy]:
+def deep(configured: Configure, running_servers: list[RedisServer]) -> Iterator[ServedPools]:
     """A proxy in front of three servers."""
-    with Proxy(redis_pool(*running_servers)) as proxy:
+    with configured(redis_pool(*running_servers)) as proxy:
         yield proxy
 
 
-def test_a_pipeline_of_gets_is_written_before_it_is_read(deep: Proxy, servers: list[RedisServer]) -> None:
+def test_a_pipeline_of_gets_is_written_before_it_is_read(deep: ServedPools, servers: list[RedisServer]) -> None:
     client = deep.client()
     assert client.ask("SET", KEY, VALUE) == OK
     send_all(client, command("GET", KEY) * COUNT)
@@ -50,7 +51,9 @@ def test_the_same_with_memcached(memcached_client: Connection) -> None:
     memcached_client.expect(b"VALUE %s 0 500\r\n%s\r\nEND\r\n" % (KEY.encode(), VALUE) * COUNT)
 
 
-def test_every_request_of_a_mixed_pipeline_is_answered_in_its_place(deep: Proxy, servers: list[RedisServer]) -> None:
+def test_every_request_of_a_mixed_pipeline_is_answered_in_its_place(
+    deep: ServedPools, servers: list[RedisServer]
+) -> None:
     """Requests of all sizes, so that many requests are split between two blocks of input that was read ahead."""
     source = random.Random(12)
     client = deep.client()
@@ -63,7 +66,7 @@ def test_every_request_of_a_mixed_pipeline_is_answered_in_its_place(deep: Proxy,
     client.expect(b"".join(replies))
 
 
-def test_a_client_that_ends_its_side_gets_every_reply(deep: Proxy, servers: list[RedisServer]) -> None:
+def test_a_client_that_ends_its_side_gets_every_reply(deep: ServedPools, servers: list[RedisServer]) -> None:
     client = deep.client()
     assert client.ask("SET", KEY, VALUE) == OK
     send_all(client, command("GET", KEY) * COUNT)
@@ -72,8 +75,8 @@ def test_a_client_that_ends_its_side_gets_every_reply(deep: Proxy, servers: list
     client.expect_closed()
 
 
-def test_more_than_may_wait_is_an_error_and_an_end(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, client_input_limit=MEGA)) as proxy:
+def test_more_than_may_wait_is_an_error_and_an_end(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, client_input_limit=MEGA)) as proxy:
         client, other = proxy.client(), proxy.client()
         assert other.ask("SET", KEY, VALUE) == OK
         send_all(client, command("GET", KEY) * COUNT)
@@ -83,16 +86,18 @@ def test_more_than_may_wait_is_an_error_and_an_end(servers: list[RedisServer]) -
         assert error + rest == WRITES_ON
         [line] = [line for line in proxy.log().splitlines() if "client_input_limit" in line]
         assert re.search(
-            r"alpha: client \d+ from 127\.0\.0\.1:\d+ is closed: it sent \d+ bytes without reading replies,"
-            r" 'client_input_limit' is 1048576$",
+            rf"{proxy.served_name()}: client \d+ from 127\.0\.0\.1:\d+ is closed: it sent \d+ bytes without reading"
+            r" replies, 'client_input_limit' is 1048576$",
             line,
         )
         assert other.ask("GET", KEY) == bulk(VALUE)
 
 
-def test_more_than_may_wait_behind_a_reply_that_is_made_in_steps(servers: list[RedisServer], tmp_path: Path) -> None:
+def test_more_than_may_wait_behind_a_reply_that_is_made_in_steps(
+    configured: Configure, servers: list[RedisServer], tmp_path: Path
+) -> None:
     """The client has got a part of the reply, so it gets no error, which would be inside the reply."""
-    with Proxy(redis_pool(*servers, listen=tmp_path / "proxy", client_input_limit=MEGA)) as proxy:
+    with configured(redis_pool(*servers, listen=tmp_path / "proxy", client_input_limit=MEGA)) as proxy:
         client = proxy.client()
         reply = array(*[client.ask("COMMAND", "INFO", "xgroup").removeprefix(b"*1\r\n")] * 3000)
         came = write_on(client, command("COMMAND", "INFO", *["xgroup"] * 3000))
@@ -100,9 +105,11 @@ def test_more_than_may_wait_behind_a_reply_that_is_made_in_steps(servers: list[R
         assert 0 < len(came) < len(reply)
 
 
-def test_more_than_may_wait_behind_confirmations(servers: list[RedisServer], tmp_path: Path) -> None:
+def test_more_than_may_wait_behind_confirmations(
+    configured: Configure, servers: list[RedisServer], tmp_path: Path
+) -> None:
     """The error comes after a whole confirmation, and nothing comes after the error."""
-    with Proxy(redis_pool(*servers, listen=tmp_path / "proxy", client_input_limit=MEGA)) as proxy:
+    with configured(redis_pool(*servers, listen=tmp_path / "proxy", client_input_limit=MEGA)) as proxy:
         confirmation = array(bulk("subscribe"), bulk("channel"), integer(1))
         came = write_on(proxy.client(), command("SUBSCRIBE", *["channel"] * 100_000))
         taken, error, rest = came.partition(b"-ERR ")
@@ -148,8 +155,10 @@ def test_a_client_that_takes_its_replies_is_not_read_ahead() -> None:
         assert proxy.memory() - before < 16 * MEGA
 
 
-def test_a_fresh_client_gets_few_replies_at_once_until_their_size_is_known(servers: list[RedisServer]) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_a_fresh_client_gets_few_replies_at_once_until_their_size_is_known(
+    configured: Configure, servers: list[RedisServer]
+) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(command("GET", "k") * 400)
         peer = server.accept()
@@ -161,12 +170,13 @@ def test_a_fresh_client_gets_few_replies_at_once_until_their_size_is_known(serve
             client.expect(bulk("small") * window)
 
 
-def test_large_replies_to_a_fresh_client_take_little_memory(deep: Proxy, servers: list[RedisServer]) -> None:
-    lazy, other = deep.client(), deep.client()
-    assert other.ask("SET", "large", b"v" * MEGA) == OK
-    before = deep.memory()
-    lazy.send(command("GET", "large") * 200)
-    requests = deep.pool_stats()["s00"]["requests"]
-    while (now := deep.pool_stats()["s00"]["requests"]) > requests:
-        requests = now
-    assert deep.memory() - before < 32 * MEGA
+def test_large_replies_to_a_fresh_client_take_little_memory(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*servers)) as proxy:
+        lazy, other = proxy.client(), proxy.client()
+        assert other.ask("SET", "large", b"v" * MEGA) == OK
+        before = proxy.memory()
+        lazy.send(command("GET", "large") * 200)
+        requests = proxy.server_stats()["requests"]
+        while (now := proxy.server_stats()["requests"]) > requests:
+            requests = now
+        assert proxy.memory() - before < 32 * MEGA
