@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import ServedPools, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 PASSWORD = "sekret word"
 NO_AUTH = error("NOAUTH Authentication required")
@@ -25,13 +26,13 @@ def protected_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-def protected_proxy(protected_server: RedisServer) -> Iterator[Proxy]:
-    with Proxy(redis_pool(protected_server, redis_auth=f'"{PASSWORD}"')) as proxy:
+def protected_proxy(configured: Configure, protected_server: RedisServer) -> Iterator[ServedPools]:
+    with configured(redis_pool(protected_server, redis_auth=f'"{PASSWORD}"')) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def stranger(protected_proxy: Proxy) -> Iterator[Connection]:
+def stranger(protected_proxy: ServedPools) -> Iterator[Connection]:
     """A client that has not authenticated."""
     with protected_proxy.client() as connection:
         yield connection
@@ -122,7 +123,7 @@ def test_the_limits_of_strangers_end_with_the_password(stranger: Connection) -> 
     stranger.expect_closed()
 
 
-def test_the_limits_of_strangers_are_no_limits_of_others(stranger: Connection, protected_proxy: Proxy) -> None:
+def test_the_limits_of_strangers_are_no_limits_of_others(stranger: Connection, protected_proxy: ServedPools) -> None:
     with protected_proxy.client() as known:
         assert known.ask("AUTH", PASSWORD) == OK
         pieces = command("SET", "k", "x" * 100_000)
@@ -137,8 +138,8 @@ def test_a_line_of_a_stranger_may_have_many_words(stranger: Connection) -> None:
     stranger.expect(NO_AUTH + OK)
 
 
-def test_wrong_passwords_end_the_connection(protected_server: RedisServer) -> None:
-    with Proxy(redis_pool(protected_server, redis_auth=f'"{PASSWORD}"')) as proxy:
+def test_wrong_passwords_end_the_connection(configured: Configure, protected_server: RedisServer) -> None:
+    with configured(redis_pool(protected_server, redis_auth=f'"{PASSWORD}"')) as proxy:
         for _ in range(3):
             guesser = proxy.client()
             guesser.send(command("AUTH", "wrong") * 9 + command("AUTH", PASSWORD) + command("AUTH", "bob", "x"))
@@ -150,19 +151,19 @@ def test_wrong_passwords_end_the_connection(protected_server: RedisServer) -> No
             guesser.expect_closed()
         assert proxy.log().count("wrong passwords") == 1
         first = next(line for line in proxy.log().splitlines() if "wrong passwords" in line)
-        assert first.endswith(" of pool alpha is closed after 10 wrong passwords")
+        assert first.endswith(f" of pool {proxy.served_name()} is closed after 10 wrong passwords")
         assert "client 127.0.0.1:" in first
 
 
-def test_authentication_is_per_connection(protected_proxy: Proxy) -> None:
+def test_authentication_is_per_connection(protected_proxy: ServedPools) -> None:
     with protected_proxy.client() as first, protected_proxy.client() as second:
         assert first.ask("AUTH", PASSWORD) == OK
         assert second.ask("PING") == NO_AUTH
         assert first.ask("PING") == PONG
 
 
-def test_nothing_of_a_stranger_is_forwarded() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, redis_auth="pw")) as proxy:
+def test_nothing_of_a_stranger_is_forwarded(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, redis_auth="pw")) as proxy:
         client = proxy.client()
         assert client.ask("SET", "a", "1") == NO_AUTH
         assert client.ask("AUTH", "pw") == OK
@@ -188,12 +189,12 @@ def test_auth_with_too_many_words(client: Connection) -> None:
 @pytest.mark.parametrize("transport", ["tcp", "unix"])
 @pytest.mark.parametrize("password", ["", PASSWORD], ids=["open", "password"])
 def test_data_lands_in_the_database(
-    protected_server: RedisServer, servers: list[RedisServer], transport: str, password: str
+    configured: Configure, protected_server: RedisServer, servers: list[RedisServer], transport: str, password: str
 ) -> None:
     server = protected_server if password else servers[0]
     server.ask("FLUSHALL")
     directives: dict[str, object] = {"redis_db": 7} | ({"redis_auth": f'"{password}"'} if password else {})
-    with Proxy(redis_pool(server.path if transport == "unix" else server, **directives)) as proxy:
+    with configured(redis_pool(server.path if transport == "unix" else server, **directives)) as proxy:
         client = proxy.client()
         assert client.ask("AUTH", PASSWORD) == (OK if password else NO_PASSWORD_SET)
         assert client.ask("MSET", "a", "1", "b", "2") == OK
@@ -203,9 +204,9 @@ def test_data_lands_in_the_database(
 
 
 @pytest.mark.parametrize("transport", ["tcp", "unix"])
-def test_auth_then_select_then_request(tmp_path: Path, transport: str) -> None:
+def test_auth_then_select_then_request(configured: Configure, tmp_path: Path, transport: str) -> None:
     path = tmp_path / "server.sock" if transport == "unix" else None
-    with ScriptedServer(path) as server, Proxy(redis_pool(server, redis_auth="pw", redis_db=12)) as proxy:
+    with ScriptedServer(path) as server, configured(redis_pool(server, redis_auth="pw", redis_db=12)) as proxy:
         client = proxy.client()
         assert client.ask("AUTH", "pw") == OK
         client.send(command("GET", "a"))
@@ -223,9 +224,11 @@ def test_auth_then_select_then_request(tmp_path: Path, transport: str) -> None:
 
 @pytest.mark.parametrize("step", ["AUTH", "SELECT"])
 @pytest.mark.parametrize("transport", ["tcp", "unix"])
-def test_failed_handshake_is_an_error_and_never_database_0(tmp_path: Path, transport: str, step: str) -> None:
+def test_failed_handshake_is_an_error_and_never_database_0(
+    configured: Configure, tmp_path: Path, transport: str, step: str
+) -> None:
     path = tmp_path / "server.sock" if transport == "unix" else None
-    with ScriptedServer(path) as server, Proxy(redis_pool(server, redis_auth="pw", redis_db=12)) as proxy:
+    with ScriptedServer(path) as server, configured(redis_pool(server, redis_auth="pw", redis_db=12)) as proxy:
         client = proxy.client()
         assert client.ask("AUTH", "pw") == OK
         client.send(command("SET", "a", "1") + command("PING"))
@@ -242,8 +245,8 @@ def test_failed_handshake_is_an_error_and_never_database_0(tmp_path: Path, trans
         assert b"SET" not in peer.collect()
 
 
-def test_failed_handshake_fails_split_commands_once(protected_server: RedisServer) -> None:
-    with Proxy(redis_pool(protected_server, protected_server, redis_auth="wrong")) as proxy:
+def test_failed_handshake_fails_split_commands_once(configured: Configure, protected_server: RedisServer) -> None:
+    with configured(redis_pool(protected_server, protected_server, redis_auth="wrong")) as proxy:
         client = proxy.client()
         assert client.ask("AUTH", "wrong") == OK
         for _ in range(3):
@@ -253,9 +256,9 @@ def test_failed_handshake_fails_split_commands_once(protected_server: RedisServe
         assert protected_server.ask("EXISTS", *(f"k{i}" for i in range(8))) == b":0\r\n"
 
 
-def test_wrong_password_of_the_pool(protected_server: RedisServer) -> None:
+def test_wrong_password_of_the_pool(configured: Configure, protected_server: RedisServer) -> None:
     protected_server.ask("FLUSHALL")
-    with Proxy(redis_pool(protected_server, redis_auth="wrong", redis_db=3)) as proxy:
+    with configured(redis_pool(protected_server, redis_auth="wrong", redis_db=3)) as proxy:
         client = proxy.client()
         assert client.ask("AUTH", "wrong") == OK
         assert client.ask("PING") == PONG
@@ -264,33 +267,33 @@ def test_wrong_password_of_the_pool(protected_server: RedisServer) -> None:
         assert protected_server.ask("DBSIZE") == protected_server.ask("DBSIZE", db=3) == b":0\r\n"
 
 
-def test_database_out_of_range(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0], redis_db=1000)) as proxy:
+def test_database_out_of_range(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0], redis_db=1000)) as proxy:
         client = proxy.client()
         assert client.ask("SET", "a", "1").startswith(b"-")
         assert client.ask("MGET", "a", "b").startswith(b"-")
         assert servers[0].ask("DBSIZE") == b":0\r\n"
 
 
-def test_password_of_the_server_only(protected_server: RedisServer) -> None:
-    with Proxy(redis_pool(protected_server)) as proxy:
+def test_password_of_the_server_only(configured: Configure, protected_server: RedisServer) -> None:
+    with configured(redis_pool(protected_server)) as proxy:
         client = proxy.client()
         assert client.ask("PING") == PONG
         assert client.ask("GET", "a") == error("NOAUTH Authentication required.")
 
 
-def test_password_the_server_does_not_want(servers: list[RedisServer]) -> None:
+def test_password_the_server_does_not_want(configured: Configure, servers: list[RedisServer]) -> None:
     """As in nutcracker, a server without a password is accepted, because it protects nothing."""
-    with Proxy(redis_pool(servers[0], redis_auth="unwanted", redis_db=5)) as proxy:
+    with configured(redis_pool(servers[0], redis_auth="unwanted", redis_db=5)) as proxy:
         client = proxy.client()
         assert client.ask("AUTH", "unwanted") == OK
         assert client.ask("SET", "a", "1") == OK
         assert servers[0].ask("GET", "a", db=5) == bulk("1")
 
 
-def test_long_password() -> None:
+def test_long_password(configured: Configure) -> None:
     password = "p" * 300
-    with RedisServer(password=password) as server, Proxy(redis_pool(server, redis_auth=password)) as proxy:
+    with RedisServer(password=password) as server, configured(redis_pool(server, redis_auth=password)) as proxy:
         client = proxy.client()
         assert client.ask("AUTH", password) == OK
         assert client.ask("SET", "a", "1") == OK

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import ServedPools, redis_pool
 from harness.resp import OK, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 ENDLESS = "while true do end"
@@ -30,9 +31,9 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def runner(server: RedisServer) -> Iterator[tuple[Proxy, Connection]]:
+def runner(configured: Configure, server: RedisServer) -> Iterator[tuple[ServedPools, Connection]]:
     """A proxy in front of this server only, and a client of the proxy."""
-    with Proxy(redis_pool(server, allow_commands='"@scripting"')) as proxy, proxy.client() as client:
+    with configured(redis_pool(server, allow_commands='"@scripting"')) as proxy, proxy.client() as client:
         yield proxy, client
 
 
@@ -47,7 +48,7 @@ def is_busy(client: Connection) -> bool:
     return wait_until(lambda: client.ask("PING").startswith(b"-BUSY "), "PING says that the server is busy")
 
 
-def test_ping_says_that_the_only_server_is_busy(runner: tuple[Proxy, Connection], server: RedisServer) -> None:
+def test_ping_says_that_the_only_server_is_busy(runner: tuple[ServedPools, Connection], server: RedisServer) -> None:
     proxy, client = runner
     run_endless(client, server)
     with proxy.client() as other:
@@ -62,9 +63,9 @@ def test_ping_says_that_the_only_server_is_busy(runner: tuple[Proxy, Connection]
 
 
 @pytest.mark.parametrize("hello", [2, 3])
-def test_clients_that_have_run_scripts_get_busy_as_well(server: RedisServer, hello: int) -> None:
+def test_clients_that_have_run_scripts_get_busy_as_well(configured: Configure, server: RedisServer, hello: int) -> None:
     """Their requests would wait on the connection of the script; the later ones go to other connections."""
-    with Proxy(redis_pool(server, auto_eject_hosts=True, server_failure_limit=1)) as proxy:
+    with configured(redis_pool(server, auto_eject_hosts=True, server_failure_limit=1)) as proxy:
         client, before, later = proxy.client(), proxy.client(), proxy.client()
         for each in (client, before, later):
             each.ask("HELLO", hello)
@@ -84,7 +85,7 @@ def test_clients_that_have_run_scripts_get_busy_as_well(server: RedisServer, hel
 
 
 def test_a_client_that_waits_for_its_own_script_is_told_nothing_of_it(
-    runner: tuple[Proxy, Connection], server: RedisServer
+    runner: tuple[ServedPools, Connection], server: RedisServer
 ) -> None:
     proxy, client = runner
     client.send(command("EVAL", ENDLESS, 0) + command("PING"))
@@ -96,7 +97,7 @@ def test_a_client_that_waits_for_its_own_script_is_told_nothing_of_it(
 
 
 def test_what_runs_can_be_seen_by_clients_that_run_scripts(
-    runner: tuple[Proxy, Connection], server: RedisServer
+    runner: tuple[ServedPools, Connection], server: RedisServer
 ) -> None:
     proxy, client = runner
     with proxy.client() as other:
@@ -120,8 +121,8 @@ def server_stats(server: RedisServer, hello: tuple[str | int, ...]) -> bytes:
         return direct.ask("FUNCTION", "STATS")
 
 
-def test_ping_is_the_proxys_own_where_the_server_says_nothing() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_ping_is_the_proxys_own_where_the_server_says_nothing(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client, other = proxy.client(), proxy.client()
         client.send(command("EVAL", ENDLESS, 0))
         assert server.accept_scripts().request()[0] == b"EVAL"
@@ -133,8 +134,8 @@ def test_ping_is_the_proxys_own_where_the_server_says_nothing() -> None:
         assert other.ask("PING") == PONG
 
 
-def test_ping_is_the_proxys_own_in_a_pool_of_several(server: RedisServer) -> None:
-    with Proxy(redis_pool(server, server)) as proxy:
+def test_ping_is_the_proxys_own_in_a_pool_of_several(configured: Configure, server: RedisServer) -> None:
+    with configured(redis_pool(server, server)) as proxy:
         client, other = proxy.client(), proxy.client()
         client.send(command("EVAL", ENDLESS, 1, "k"))
         wait_until(lambda: server.ask("PING") == BUSY, "the server is busy")

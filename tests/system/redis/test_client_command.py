@@ -3,9 +3,10 @@
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import keys_of, redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 PONG = b"+PONG\r\n"
@@ -25,8 +26,8 @@ def listed(client: Connection, *arguments: str | int) -> list[dict[str, str]]:
     return [dict(field.split("=", 1) for field in line.split(" ")) for line in text.splitlines()]
 
 
-def test_clients_of_a_pool_see_each_other(servers: list[RedisServer]) -> None:
-    with Proxy({"alpha": redis_pool(*servers), "beta": redis_pool(*servers)}) as proxy:
+def test_clients_of_a_pool_see_each_other(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured({"alpha": redis_pool(*servers), "beta": redis_pool(*servers)}) as proxy:
         first, second, other = proxy.client("alpha"), proxy.client("alpha"), proxy.client("beta")
         first.send(command("CLIENT", "SETNAME", "first") + command("CLIENT", "SETINFO", "lib-name", "lib"))
         first.expect(OK * 2)
@@ -45,8 +46,8 @@ def test_clients_of_a_pool_see_each_other(servers: list[RedisServer]) -> None:
         assert len(listed(other)) == 1
 
 
-def test_what_clients_are_doing(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers)) as proxy:
+def test_what_clients_are_doing(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers)) as proxy:
         first, second = proxy.client(), proxy.client()
         assert list(listed(second)[0]) == [name for name in fields_of_redis(servers[0]) if name != "lib-name"] + [
             *("lib-name", "lib-ver")
@@ -76,8 +77,8 @@ def fields_of_redis(server: RedisServer) -> list[str]:
 
 
 @pytest.mark.parametrize("by", ["id", "addr", "old form", "laddr"])
-def test_killing_another(servers: list[RedisServer], by: str) -> None:
-    with Proxy(redis_pool(*servers, allow_commands="client|kill")) as proxy:
+def test_killing_another(configured: Configure, servers: list[RedisServer], by: str) -> None:
+    with configured(redis_pool(*servers, allow_commands="client|kill")) as proxy:
         victim, killer = proxy.client(), proxy.client()
         number = number_of(victim)
         address = "{}:{}".format(*victim.sock.getsockname())
@@ -91,8 +92,8 @@ def test_killing_another(servers: list[RedisServer], by: str) -> None:
 
 
 @pytest.mark.parametrize("reason", [(), ("TIMEOUT",), ("error",)])
-def test_unblocking(servers: list[RedisServer], reason: tuple[str, ...]) -> None:
-    with Proxy(redis_pool(*servers, allow_commands="client|unblock")) as proxy:
+def test_unblocking(configured: Configure, servers: list[RedisServer], reason: tuple[str, ...]) -> None:
+    with configured(redis_pool(*servers, allow_commands="client|unblock")) as proxy:
         waiting, other = proxy.client(), proxy.client()
         number = number_of(waiting)
         for _ in range(3):
@@ -104,10 +105,10 @@ def test_unblocking(servers: list[RedisServer], reason: tuple[str, ...]) -> None
             assert other.ask("CLIENT", "UNBLOCK", number) == integer(0), "the client is not blocked"
 
 
-def test_who_cannot_be_unblocked(servers: list[RedisServer], client: Connection) -> None:
+def test_who_cannot_be_unblocked(configured: Configure, servers: list[RedisServer], client: Connection) -> None:
     refused = "ERR 'client|unblock' is not allowed in this pool: 'allow_commands: client|unblock' in its configuration"
     assert client.ask("CLIENT", "UNBLOCK", 1) == error(f"{refused} allows it")
-    with Proxy(redis_pool(*servers, allow_commands="client|unblock")) as proxy:
+    with configured(redis_pool(*servers, allow_commands="client|unblock")) as proxy:
         client = proxy.client()
         for words in ((), ("x",), (1, "x"), (1, "TIMEOUT", "x"), (99999,), (-1,), (number_of(client),)):
             answer = servers[0].ask("CLIENT", "UNBLOCK", *words)
@@ -190,8 +191,8 @@ def test_reset_turns_replies_on(client: Connection) -> None:
     client.expect(b"+RESET\r\n" + PONG)
 
 
-def test_a_stranger_gets_no_replies_it_does_not_want() -> None:
-    with RedisServer(password="pw") as server, Proxy(redis_pool(server, redis_auth="pw")) as proxy:
+def test_a_stranger_gets_no_replies_it_does_not_want(configured: Configure) -> None:
+    with RedisServer(password="pw") as server, configured(redis_pool(server, redis_auth="pw")) as proxy:
         client = proxy.client()
         assert client.ask("AUTH", "pw") == OK
         client.send(OFF + command("AUTH", "wrong") + command("GET", "a") + command("AUTH", "pw") + ON)

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, owner, redis_pool
+from harness.proxy import Proxy, ServedPools, keys_of, owner, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from twemproxy.upstream.profiles import MOST_PROFILES
 
 PONG = b"+PONG\r\n"
@@ -41,13 +42,13 @@ def connections(server: RedisServer) -> list[tuple[int, int]]:
 
 
 @pytest.fixture(scope="module")
-def four(running_servers: list[RedisServer]):  # type: ignore[no-untyped-def]
-    with Proxy(redis_pool(*running_servers, databases=4)) as proxy:
+def four(configured: Configure, running_servers: list[RedisServer]):  # type: ignore[no-untyped-def]
+    with configured(redis_pool(*running_servers, databases=4)) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def client(four: Proxy, servers: list[RedisServer]):  # type: ignore[no-untyped-def]
+def client(four: ServedPools, servers: list[RedisServer]):  # type: ignore[no-untyped-def]
     """A client of a pool of three servers and four databases, which are empty."""
     with four.client() as connection:
         yield connection
@@ -56,7 +57,7 @@ def client(four: Proxy, servers: list[RedisServer]):  # type: ignore[no-untyped-
 # --- isolation -------------------------------------------------------------------------------------------------------
 
 
-def test_databases_have_nothing_in_common(four: Proxy, client: Connection, servers: list[RedisServer]) -> None:
+def test_databases_have_nothing_in_common(four: ServedPools, client: Connection, servers: list[RedisServer]) -> None:
     clients = [four.client() for _ in range(4)]
     for database, one in enumerate(clients):
         one.send(command("SELECT", database) + command("MSET", A1, database, B1, database, C1, database))
@@ -98,8 +99,8 @@ def test_scripts_run_in_the_database(client: Connection, servers: list[RedisServ
     assert servers[0].ask("GET", A1, db=2) == bulk("x")
 
 
-def test_a_lost_connection_is_opened_in_the_same_database() -> None:
-    with RedisServer() as server, Proxy(redis_pool(server, databases=4)) as proxy:
+def test_a_lost_connection_is_opened_in_the_same_database(configured: Configure) -> None:
+    with RedisServer() as server, configured(redis_pool(server, databases=4)) as proxy:
         client = proxy.client()
         client.send(command("SELECT", 3) + command("SET", "k", "x"))
         client.expect(OK + OK)
@@ -125,8 +126,8 @@ def test_what_cannot_be_selected(client: Connection, servers: list[RedisServer])
     assert client.ask("SELECT", 1, 2) == error("ERR wrong number of arguments for 'select' command")
 
 
-def test_servers_that_have_fewer_databases() -> None:
-    with RedisServer("--databases", "2") as server, Proxy(redis_pool(server, databases=16)) as proxy:
+def test_servers_that_have_fewer_databases(configured: Configure) -> None:
+    with RedisServer("--databases", "2") as server, configured(redis_pool(server, databases=16)) as proxy:
         for version in (2, 3):
             client = proxy.client()
             client.ask("HELLO", version)
@@ -151,9 +152,13 @@ def test_as_many_databases_as_there_can_be(servers: list[RedisServer]) -> None:
         assert proxy.memory() - memory < 4 * 1024 * 1024
 
 
-def test_a_server_that_has_fewer_databases_than_another() -> None:
+def test_a_server_that_has_fewer_databases_than_another(configured: Configure) -> None:
     """SELECT succeeds if one server accepts it; requests to a server that refuses it get an error and do not run."""
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second, databases=4)) as proxy:
+    with (
+        ScriptedServer() as first,
+        ScriptedServer() as second,
+        configured(redis_pool(first, second, databases=4)) as proxy,
+    ):
         client = proxy.client()
         client.send(command("SELECT", 3) + command("GET", RIGHT) + command("PING"))
         poor = second.accept()
@@ -167,8 +172,8 @@ def test_a_server_that_has_fewer_databases_than_another() -> None:
         poor.expect_closed()
 
 
-def test_select_waits_for_what_was_sent_before() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, databases=4)) as proxy:
+def test_select_waits_for_what_was_sent_before(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, databases=4)) as proxy:
         client = proxy.client()
         client.send(command("SET", "k", "zero") + command("SELECT", 1) + command("GET", "k") + command("PING"))
         zero = server.accept()
@@ -193,8 +198,8 @@ def test_select_waits_for_what_was_sent_before() -> None:
         client.expect(bulk("one") + OK + bulk("zero"))
 
 
-def test_a_client_that_leaves_while_servers_are_asked() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, databases=4)) as proxy:
+def test_a_client_that_leaves_while_servers_are_asked(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, databases=4)) as proxy:
         first, second = proxy.client(), proxy.client()
         first.send(command("SELECT", 1))
         peer = server.accept()
@@ -209,9 +214,9 @@ def test_a_client_that_leaves_while_servers_are_asked() -> None:
         second.expect(NULL)
 
 
-def test_when_no_server_can_be_reached() -> None:
+def test_when_no_server_can_be_reached(configured: Configure) -> None:
     """Requests get an error while the server is down, and use the selected database when it is up again."""
-    with RedisServer() as server, Proxy(redis_pool(server, databases=4)) as proxy:
+    with RedisServer() as server, configured(redis_pool(server, databases=4)) as proxy:
         server.kill()
         client = proxy.client()
         client.send(command("SELECT", 3) + command("SET", "k", "x") + command("PING"))
@@ -256,7 +261,7 @@ def test_watched_keys_stay_those_of_their_database(
         client.expect(OK + b"+QUEUED\r\n" * 2 + b"*-1\r\n" + bulk(2))
 
 
-def test_who_gets_a_turned_connection_next_is_in_its_own_database(client: Connection, four: Proxy) -> None:
+def test_who_gets_a_turned_connection_next_is_in_its_own_database(client: Connection, four: ServedPools) -> None:
     for ending in ("UNWATCH", "EXEC"):
         client.send(command("SELECT", 0) + command("SET", A1, "zero") + command("WATCH", A1) + command("SELECT", 3))
         client.send(command("SET", A1, "three") + (command("MULTI") + command("GET", A1) if ending == "EXEC" else b""))
@@ -282,7 +287,7 @@ def test_reset_and_hello(client: Connection) -> None:
     client.expect(bulk("three") + b"+RESET\r\n" + bulk("zero") + NULL)
 
 
-def test_client_list_and_config_get(four: Proxy, client: Connection) -> None:
+def test_client_list_and_config_get(four: ServedPools, client: Connection) -> None:
     client.send(command("SELECT", 3) + command("CLIENT", "SETNAME", "me") + command("CONFIG", "GET", "databases"))
     client.expect(OK + OK + array(bulk("databases"), bulk(4)))
     assert b" db=3 " in client.ask("CLIENT", "INFO")
@@ -291,8 +296,8 @@ def test_client_list_and_config_get(four: Proxy, client: Connection) -> None:
 # --- the pool's own database -----------------------------------------------------------------------------------------
 
 
-def test_clients_begin_in_the_pools_own_database(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, databases=4, redis_db=2)) as proxy:
+def test_clients_begin_in_the_pools_own_database(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, databases=4, redis_db=2)) as proxy:
         client = proxy.client()
         client.send(command("SET", B1, "two") + command("SELECT", 0) + command("GET", B1) + command("SET", B1, "zero"))
         client.expect(OK + OK + NULL + OK)
@@ -304,11 +309,11 @@ def test_clients_begin_in_the_pools_own_database(servers: list[RedisServer]) -> 
 
 
 @pytest.mark.parametrize("password", ["", "secret"])
-def test_greetings(password: str) -> None:
+def test_greetings(configured: Configure, password: str) -> None:
     directives = {"redis_auth": password} if password else {}
     with (
         RedisServer(password=password) as server,
-        Proxy(redis_pool(server, databases=4, redis_db=1, **directives)) as proxy,
+        configured(redis_pool(server, databases=4, redis_db=1, **directives)) as proxy,
     ):
         client = proxy.client()
         if password:
@@ -325,8 +330,8 @@ def test_greetings(password: str) -> None:
 # --- connections -----------------------------------------------------------------------------------------------------
 
 
-def test_all_clients_of_a_profile_share_a_connection() -> None:
-    with RedisServer() as server, Proxy(redis_pool(server, databases=4)) as proxy:
+def test_all_clients_of_a_profile_share_a_connection(configured: Configure) -> None:
+    with RedisServer() as server, configured(redis_pool(server, databases=4)) as proxy:
         before = connections(server)
         clients = [proxy.client() for _ in range(48)]
         for i, client in enumerate(clients):
@@ -384,8 +389,8 @@ def test_move_and_copy(client: Connection, servers: list[RedisServer]) -> None:
         assert client.ask(*text.split()) == direct.ask(*text.split())
 
 
-def test_swapping(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, databases=4, allow_commands="swapdb")) as proxy:
+def test_swapping(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, databases=4, allow_commands="swapdb")) as proxy:
         client = proxy.client()
         client.send(command("MSET", A1, "x", B1, "x") + command("SWAPDB", 0, 3) + command("MGET", A1, B1))
         client.expect(OK + OK + array(NULL, NULL))
@@ -395,17 +400,17 @@ def test_swapping(servers: list[RedisServer]) -> None:
             assert client.ask("SWAPDB", *words) == out_of_range(4)
         assert client.ask("SWAPDB", "x", 1) == error("ERR invalid first DB index")
         assert client.ask("SWAPDB", 1, -1) == error("ERR DB index is out of range")
-    with Proxy(redis_pool(servers[0], databases=4, allow_commands="swapdb")) as proxy:
+    with configured(redis_pool(servers[0], databases=4, allow_commands="swapdb")) as proxy:
         client = proxy.client()
         client.send(command("MULTI") + command("SWAPDB", 0, 9))
         client.expect(OK + out_of_range(4))
 
 
-def test_a_pool_of_one_database(servers: list[RedisServer]) -> None:
+def test_a_pool_of_one_database(configured: Configure, servers: list[RedisServer]) -> None:
     only = error(
         "ERR DB index is out of range: this pool serves database 5 only, 'databases' in its configuration allows more"
     )
-    with Proxy(redis_pool(servers[0], redis_db=5)) as proxy:
+    with configured(redis_pool(servers[0], redis_db=5)) as proxy:
         client = proxy.client()
         client.send(command("SET", "k", "x") + command("SELECT", 0) + command("GET", "k") + command("SELECT", 5))
         client.expect(OK + OK + bulk("x") + OK)
@@ -415,7 +420,7 @@ def test_a_pool_of_one_database(servers: list[RedisServer]) -> None:
         assert client.ask("MOVE", "k", 5) == error("ERR source and destination objects are the same")
 
 
-def test_a_pool_that_says_nothing_has_sixteen_as_redis(proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_a_pool_that_says_nothing_has_sixteen_as_redis(proxy: ServedPools, servers: list[RedisServer]) -> None:
     with proxy.client() as client:
         client.send(command("SET", A1, "zero") + command("SELECT", 15) + command("SET", A1, "fifteen"))
         client.expect(OK * 3)
@@ -426,9 +431,9 @@ def test_a_pool_that_says_nothing_has_sixteen_as_redis(proxy: Proxy, servers: li
 
 @pytest.mark.parametrize("directives", [{"redis_db": 0}, {"redis_db": 3}])
 def test_where_the_database_is_set_it_is_the_only_one(
-    servers: list[RedisServer], directives: dict[str, object]
+    configured: Configure, servers: list[RedisServer], directives: dict[str, object]
 ) -> None:
-    with Proxy(redis_pool(servers[0], **directives)) as proxy, proxy.client() as client:
+    with configured(redis_pool(servers[0], **directives)) as proxy, proxy.client() as client:
         assert client.ask("SELECT", 1).startswith(b"-ERR DB index is out of range")
         assert client.ask("SELECT", 0) == OK
 
@@ -436,8 +441,8 @@ def test_where_the_database_is_set_it_is_the_only_one(
 # --- number of connections -------------------------------------------------------------------------------------------
 
 
-def test_thousands_of_databases_take_few_connections() -> None:
-    with RedisServer("--databases", "2000") as server, Proxy(redis_pool(server, databases=2000)) as proxy:
+def test_thousands_of_databases_take_few_connections(configured: Configure) -> None:
+    with RedisServer("--databases", "2000") as server, configured(redis_pool(server, databases=2000)) as proxy:
         client = proxy.client()
         for database in range(1, 2000):
             client.send(command("SELECT", database) + command("SET", "k", database))
@@ -449,10 +454,12 @@ def test_thousands_of_databases_take_few_connections() -> None:
         assert proxy.server_stats()["server_err"] == proxy.server_stats()["server_eof"] == 0
 
 
-def test_a_database_is_selected_while_servers_are_away_and_used_when_they_are_back(tmp_path: Path) -> None:
+def test_a_database_is_selected_while_servers_are_away_and_used_when_they_are_back(
+    configured: Configure, tmp_path: Path
+) -> None:
     """With unix sockets a connection to a server that does not listen fails at once."""
     paths = [tmp_path / "first.sock", tmp_path / "second.sock"]
-    with Proxy(redis_pool(*map(str, paths))) as proxy:
+    with configured(redis_pool(*map(str, paths))) as proxy:
         early = proxy.client()
         early.send(command("SELECT", 3) + command("GET", LEFT) + command("GET", RIGHT))
         early.expect(OK)

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.scripted_server import FencedPeer, ScriptedServer, take_most
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 UNFIT = (
@@ -56,8 +57,8 @@ SAID = {
 
 
 @pytest.mark.parametrize("cut", [None, 1, 5, -1, -20])
-def test_what_a_server_says_before_a_fence_is_for_one_client(cut: int | None) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_what_a_server_says_before_a_fence_is_for_one_client(configured: Configure, cut: int | None) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         before, attacker, after = clients = [proxy.client() for _ in range(3)]
         peer = join(server, *clients)
         peer.answers_urgent = True
@@ -80,8 +81,8 @@ def test_what_a_server_says_before_a_fence_is_for_one_client(cut: int | None) ->
         assert not server.has_connection()
 
 
-def test_bytes_one_by_one() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_bytes_one_by_one(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         attacker, other = proxy.client(), proxy.client()
         peer = join(server, attacker, other)
         for client in (attacker, other):
@@ -95,8 +96,8 @@ def test_bytes_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("size", [100, 5_000, 300_000, 3_000_000])
-def test_values_of_any_size(size: int) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_values_of_any_size(configured: Configure, size: int) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client, other = proxy.client(), proxy.client()
         peer = join(server, client, other)
         client.send(command("GET", "a") * 3)
@@ -113,8 +114,8 @@ def test_values_of_any_size(size: int) -> None:
         other.expect(bulk("b"))
 
 
-def test_a_fence_stands_between_clients_and_after_many_requests_of_one() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_a_fence_stands_between_clients_and_after_many_requests_of_one(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         peer = join(server, client)
         peer.widen_window(client)
@@ -139,8 +140,8 @@ def test_a_fence_stands_between_clients_and_after_many_requests_of_one() -> None
         assert len(tokens) == 200
 
 
-def test_fences_are_no_requests_in_the_statistics() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_fences_are_no_requests_in_the_statistics(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client, other = proxy.client(), proxy.client()
         peer = join(server, client, other)
         for sender in (client, other):
@@ -159,8 +160,8 @@ def test_fences_are_no_requests_in_the_statistics() -> None:
         assert proxy.server_stats()["responses"] == 6
 
 
-def test_clients_that_run_no_scripts_share_no_connection_with_those_that_do() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_clients_that_run_no_scripts_share_no_connection_with_those_that_do(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         plain, client = proxy.client(), proxy.client()
         plain.send(command("GET", "k"))
         ordinary = server.answer(bulk("v"))
@@ -179,8 +180,8 @@ def test_clients_that_run_no_scripts_share_no_connection_with_those_that_do() ->
         assert ordinary.request() == [b"GET", b"k"]
 
 
-def test_the_first_script_waits_for_what_came_before() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_the_first_script_waits_for_what_came_before(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(command("SET", "k", "v") + RUN + command("GET", "k"))
         ordinary = server.accept()
@@ -199,8 +200,8 @@ def test_the_first_script_waits_for_what_came_before() -> None:
 
 
 @pytest.mark.parametrize("reply", [error("ERR unknown command 'ECHO'"), error("NOPERM this user has no permissions")])
-def test_servers_without_echo_run_no_scripts(reply: bytes) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_servers_without_echo_run_no_scripts(configured: Configure, reply: bytes) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(RUN + command("GET", "k"))
         peer = server.accept()
@@ -216,9 +217,9 @@ def test_servers_without_echo_run_no_scripts(reply: bytes) -> None:
         client.expect(bulk("v"))
 
 
-def test_a_busy_server_is_asked_in_another_way() -> None:
+def test_a_busy_server_is_asked_in_another_way(configured: Configure) -> None:
     busy = error("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.")
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client, other = proxy.client(), proxy.client()
         peer = join(server, client, other)
         for sender in (client, other):
@@ -238,8 +239,8 @@ def test_a_busy_server_is_asked_in_another_way() -> None:
         assert not server.has_connection()
 
 
-def test_a_fence_that_comes_late_is_good_enough() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_a_fence_that_comes_late_is_good_enough(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client, other = proxy.client(), proxy.client()
         peer = join(server, client, other)
         for sender in (client, other):
@@ -263,8 +264,8 @@ def test_a_fence_that_comes_late_is_good_enough() -> None:
 # --- servers that close the connection ---------------------------------------------------------------------------
 
 
-def test_requests_that_were_not_written_are_sent_once_more_between_fences() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_requests_that_were_not_written_are_sent_once_more_between_fences(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         first, second, third = (proxy.client() for _ in range(3))
         peer = join(server, first, second, third)
         first.send(command("SET", "large", b"x" * (24 << 20)))
@@ -286,8 +287,8 @@ def test_requests_that_were_not_written_are_sent_once_more_between_fences() -> N
         assert proxy.server_stats()["requests_resent"] == 2
 
 
-def test_waiting_requests_of_several_clients_survive_a_lost_connection() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_waiting_requests_of_several_clients_survive_a_lost_connection(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         clients = [proxy.client() for _ in range(3)]
         for client in clients:
             client.send(RUN)
@@ -303,8 +304,8 @@ def test_waiting_requests_of_several_clients_survive_a_lost_connection() -> None
         assert sorted(client.reply() for client in clients) == [integer(n) for n in range(3)]
 
 
-def test_reads_that_were_written_are_sent_once_more_between_fences() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, retry_reads="true")) as proxy:
+def test_reads_that_were_written_are_sent_once_more_between_fences(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, retry_reads="true")) as proxy:
         clients = [proxy.client() for _ in range(3)]
         peer = join(server, *clients)
         for client in clients:
@@ -322,8 +323,8 @@ def test_reads_that_were_written_are_sent_once_more_between_fences() -> None:
         assert proxy.server_stats()["requests_resent"] == 3
 
 
-def test_an_overdue_reply_is_passed_over_within_its_slice() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=300)) as proxy:
+def test_an_overdue_reply_is_passed_over_within_its_slice(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=300)) as proxy:
         client, other = proxy.client(), proxy.client()
         peer = join(server, client, other)
         client.send(command("GET", "a") + command("GET", "b"))
@@ -339,9 +340,9 @@ def test_an_overdue_reply_is_passed_over_within_its_slice() -> None:
         assert not server.has_connection()
 
 
-def test_a_script_cannot_say_that_the_server_fails() -> None:
+def test_a_script_cannot_say_that_the_server_fails(configured: Configure) -> None:
     directives = {"auto_eject_hosts": "true", "server_failure_limit": 1, "timeout": 5000}
-    with ScriptedServer() as server, Proxy(redis_pool(server, **directives)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server, **directives)) as proxy:
         client = proxy.client()
         peer = join(server, client)
         for text in ("LOADING x", "BUSY x", "OOM x"):
@@ -352,8 +353,8 @@ def test_a_script_cannot_say_that_the_server_fails() -> None:
         assert proxy.pool_stats()["server_ejects"] == 0
 
 
-def test_replies_of_several_servers_are_merged() -> None:
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+def test_replies_of_several_servers_are_merged(configured: Configure) -> None:
+    with ScriptedServer() as first, ScriptedServer() as second, configured(redis_pool(first, second)) as proxy:
         client = proxy.client()
         client.send(command("SCRIPT", "LOAD", "return 1"))
         peers = [server.accept_scripts() for server in (first, second)]
@@ -374,14 +375,14 @@ def test_replies_of_several_servers_are_merged() -> None:
 # --- servers that are ejected ------------------------------------------------------------------------------------
 
 
-def test_the_fence_of_a_request_that_was_sent_in_part(tmp_path: Path) -> None:
+def test_the_fence_of_a_request_that_was_sent_in_part(configured: Configure, tmp_path: Path) -> None:
     """It is sent although the server is ejected and keeps its keys; requests behind it get the proxy's error."""
     large = command("SET", "large", b"x" * (4 << 20))
     directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": 3600_000}
     with (
         # The buffers of a unix socket are far smaller than the rest of the request.
         ScriptedServer(tmp_path / "server") as server,
-        Proxy(redis_pool(server, on_server_down="error", **directives)) as proxy,
+        configured(redis_pool(server, on_server_down="error", **directives)) as proxy,
     ):
         writer, reader, other = (proxy.client() for _ in range(3))
         peer = join(server, writer, reader)
@@ -391,7 +392,9 @@ def test_the_fence_of_a_request_that_was_sent_in_part(tmp_path: Path) -> None:
         server.answer(error("LOADING the data"))
         other.expect(error("LOADING the data"))
         proxy.wait_stats(lambda stats: stats["server_ejects"] == 1, "the ejection")
-        assert reader.ask("GET", "k").startswith(b"-ERR server s00 of pool alpha is ejected (on_server_down: error)")
+        assert reader.ask("GET", "k").startswith(
+            f"-ERR server s00 of pool {proxy.served_name()} is ejected (on_server_down: error)".encode()
+        )
         stats = proxy.server_stats()
         assert (stats["in_queue"], stats["out_queue"]) == (1, 0), "fences are not counted"
         peer.expect(large[2 << 20 :])

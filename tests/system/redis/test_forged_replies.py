@@ -11,9 +11,10 @@ from typing import NamedTuple
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import ServedPools, redis_pool
 from harness.resp import OK, array, bulk, command, integer
 from harness.servers import RedisServer, ValkeyServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 from twemproxy.protocol.redis.commands import COMMANDS, PERMITTED_BY_DIRECTIVE, SUBCOMMANDS, Command
 
@@ -28,7 +29,7 @@ EXPECTED = OK + bulk(SECRET)
 class Scene(NamedTuple):
     """A pool of one server."""
 
-    proxy: Proxy
+    proxy: ServedPools
     server: RedisServer
     pool: str
 
@@ -42,12 +43,12 @@ class Scene(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def scenes() -> Iterator[dict[str, Scene]]:
+def scenes(configured: Configure) -> Iterator[dict[str, Scene]]:
     with ExitStack() as stack:
         servers = {name: stack.enter_context(kind()) for name, kind in SERVERS.items()}
         allowed = f'"{" ".join(name for name in PERMITTED_BY_DIRECTIVE if name != "shutdown")}"'
         pools = {name: redis_pool(server, allow_commands=allowed) for name, server in servers.items()}
-        proxy = stack.enter_context(Proxy(pools))
+        proxy = stack.enter_context(configured(pools))
         yield {name: Scene(proxy, server, name) for name, server in servers.items()}
 
 
@@ -189,10 +190,12 @@ EJECTING = {
 
 @pytest.mark.parametrize("script", EJECTING.values(), ids=EJECTING)
 @pytest.mark.parametrize("kind", [RedisServer, ValkeyServer])
-def test_a_script_in_a_transaction_ejects_no_server(kind: type[RedisServer], script: str) -> None:
+def test_a_script_in_a_transaction_ejects_no_server(
+    configured: Configure, kind: type[RedisServer], script: str
+) -> None:
     with kind() as server:
         directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "timeout": 5000}
-        with Proxy(redis_pool(server, **directives)) as proxy:
+        with configured(redis_pool(server, **directives)) as proxy:
             victim = proxy.client()
             for _ in range(3):
                 with proxy.client() as attacker:

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 PONG = b"+PONG\r\n"
 NIL = b"_\r\n"
@@ -56,9 +57,9 @@ def test_reset_leads_back_to_version_2(client3: Connection) -> None:
     client3.expect(NIL + b"+RESET\r\n" + NULL)
 
 
-def test_requests_may_follow_at_once(servers: list[RedisServer]) -> None:
+def test_requests_may_follow_at_once(configured: Configure, servers: list[RedisServer]) -> None:
     """With a new proxy, which first asks its servers whether they support version 3."""
-    with Proxy(redis_pool(*servers)) as proxy:
+    with configured(redis_pool(*servers)) as proxy:
         client = proxy.client()
         sets = b"".join(command("HSET", key, "f", "v") for key in (A1, B1, C1))
         maps = b"".join(command("HGETALL", key) for key in (A1, B1, C1))
@@ -70,7 +71,7 @@ def test_requests_may_follow_at_once(servers: list[RedisServer]) -> None:
         client.expect((b"*2\r\n" + FIELD) * 3)
 
 
-def test_both_versions_side_by_side(proxy: Proxy, client3: Connection) -> None:
+def test_both_versions_side_by_side(proxy: ServedPools, client3: Connection) -> None:
     client2 = proxy.client()
     client2.ask("HSET", A1, "f", "v")
     for _ in range(50):
@@ -89,10 +90,12 @@ def test_split_requests_in_version_3(client3: Connection) -> None:
 
 
 @pytest.mark.parametrize(("version", "null"), [(2, NULL), (3, NIL)])
-def test_keys_of_a_server_that_fails_are_missing(servers: list[RedisServer], version: int, null: bytes) -> None:
+def test_keys_of_a_server_that_fails_are_missing(
+    configured: Configure, servers: list[RedisServer], version: int, null: bytes
+) -> None:
     with (
         ScriptedServer(listening=False) as down,
-        Proxy(redis_pool(servers[0], down, servers[2], partial_reads="miss")) as proxy,
+        configured(redis_pool(servers[0], down, servers[2], partial_reads="miss")) as proxy,
     ):
         client = proxy.client()
         assert is_greeting(client.ask("HELLO", version), version)
@@ -103,8 +106,8 @@ def test_keys_of_a_server_that_fails_are_missing(servers: list[RedisServer], ver
 # --- servers ---------------------------------------------------------------------------------------------------------
 
 
-def test_two_clients_wait_for_one_answer() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_two_clients_wait_for_one_answer(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         clients = [proxy.client(), proxy.client()]
         clients[0].send(HELLO_3 + command("GET", "a"))
         peer = server.accept()
@@ -122,8 +125,8 @@ def test_two_clients_wait_for_one_answer() -> None:
 
 
 @pytest.mark.parametrize("reply", [NO_PROTOCOL, error("ERR unknown command `HELLO`, with args beginning with: `3`, ")])
-def test_a_server_that_refuses(reply: bytes) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_a_server_that_refuses(configured: Configure, reply: bytes) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(HELLO_3 + command("PING") + command("GET", "a"))
         asked = server.accept()
@@ -137,10 +140,10 @@ def test_a_server_that_refuses(reply: bytes) -> None:
         assert is_greeting(client.ask("HELLO", "2"), 2)
 
 
-def test_a_refusal_ejects_no_server() -> None:
+def test_a_refusal_ejects_no_server(configured: Configure) -> None:
     with (
         ScriptedServer() as server,
-        Proxy(redis_pool(server, auto_eject_hosts=True, server_failure_limit=1)) as proxy,
+        configured(redis_pool(server, auto_eject_hosts=True, server_failure_limit=1)) as proxy,
     ):
         client = proxy.client()
         client.send(HELLO_3)
@@ -151,8 +154,8 @@ def test_a_refusal_ejects_no_server() -> None:
         client.expect(bulk("1"))
 
 
-def test_a_client_that_leaves_while_servers_are_asked() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_a_client_that_leaves_while_servers_are_asked(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         leaving, staying = proxy.client(), proxy.client()
         leaving.send(HELLO_3)
         peer = server.accept()
@@ -165,11 +168,11 @@ def test_a_client_that_leaves_while_servers_are_asked() -> None:
         assert is_greeting(staying.reply(), 3)
 
 
-def test_no_server_can_be_reached() -> None:
+def test_no_server_can_be_reached(configured: Configure) -> None:
     with (
         ScriptedServer(listening=False) as first,
         ScriptedServer(listening=False) as second,
-        Proxy(redis_pool(first, second)) as proxy,
+        configured(redis_pool(first, second)) as proxy,
     ):
         client = proxy.client()
         client.send(HELLO_3 + command("GET", "a") + command("PING"))
@@ -178,12 +181,12 @@ def test_no_server_can_be_reached() -> None:
         client.expect(PONG)
 
 
-def test_a_server_that_is_away_does_not_speak_for_one_that_refuses(tmp_path: Path) -> None:
+def test_a_server_that_is_away_does_not_speak_for_one_that_refuses(configured: Configure, tmp_path: Path) -> None:
     """With unix sockets, where the connection to the first server fails at once."""
     with (
         ScriptedServer(tmp_path / "first.sock", listening=False) as first,
         ScriptedServer(tmp_path / "second.sock") as second,
-        Proxy(redis_pool(first, second)) as proxy,
+        configured(redis_pool(first, second)) as proxy,
     ):
         client = proxy.client()
         client.send(HELLO_3)
@@ -191,9 +194,9 @@ def test_a_server_that_is_away_does_not_speak_for_one_that_refuses(tmp_path: Pat
         client.expect(NO_PROTOCOL)
 
 
-def test_push_messages_are_dropped() -> None:
+def test_push_messages_are_dropped(configured: Configure) -> None:
     push = b">2\r\n" + bulk("invalidate") + array(bulk("a"))
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(HELLO_3 + command("GET", "a") + command("GET", "b"))
         peer = server.answer(push + GREETED)
@@ -210,8 +213,8 @@ def test_push_messages_are_dropped() -> None:
 # --- passwords and databases -----------------------------------------------------------------------------------------
 
 
-def test_hello_with_a_password() -> None:
-    with RedisServer(password="pw") as server, Proxy(redis_pool(server, redis_auth="pw", redis_db=5)) as proxy:
+def test_hello_with_a_password(configured: Configure) -> None:
+    with RedisServer(password="pw") as server, configured(redis_pool(server, redis_auth="pw", redis_db=5)) as proxy:
         client = proxy.client()
         client.send(HELLO_3 + command("HELLO") + command("GET", "a"))
         client.expect(HELLO_NEEDS_AUTH * 2 + NO_AUTH)
@@ -227,8 +230,8 @@ def test_hello_with_a_password() -> None:
         assert client.ask("GET", "a") == NO_AUTH
 
 
-def test_what_servers_are_told_first() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, redis_auth="pw", redis_db=5)) as proxy:
+def test_what_servers_are_told_first(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, redis_auth="pw", redis_db=5)) as proxy:
         client = proxy.client()
         client.send(command("HELLO", "3", "AUTH", "default", "pw") + command("GET", "a"))
         peer = server.accept()

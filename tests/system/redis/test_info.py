@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer, ValkeyServer
+from harness.shared_proxy import Configure
 from twemproxy.protocol.redis.errors import NOT_ALLOWED
 
 READ_BY = {
@@ -62,10 +63,12 @@ def valkey() -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture(scope="module")
-def mixed_proxy(running_servers: list[RedisServer], valkey: ValkeyServer) -> Iterator[Proxy]:
+def mixed_proxy(
+    configured: Configure, running_servers: list[RedisServer], valkey: ValkeyServer
+) -> Iterator[ServedPools]:
     """A proxy with a pool of redis and valkey, and a pool of valkey only."""
     pools = {"mixed": redis_pool(running_servers[0], valkey), "valkeys": redis_pool(valkey, valkey)}
-    with Proxy(pools) as proxy:
+    with configured(pools) as proxy:
         yield proxy
 
 
@@ -92,8 +95,10 @@ def test_figures_are_the_servers_added_up(client: Connection, servers: list[Redi
     assert int(told["uptime_in_seconds"]) <= min(int(server["uptime_in_seconds"]) for server in by_server)
 
 
-def test_figures_of_one_server_are_its_own(running_servers: list[RedisServer], any_proxy: Proxy) -> None:
-    with Proxy(redis_pool(running_servers[0])) as proxy:
+def test_figures_of_one_server_are_its_own(
+    configured: Configure, running_servers: list[RedisServer], any_proxy: ServedPools
+) -> None:
+    with configured(redis_pool(running_servers[0])) as proxy:
         told = fields(proxy.client().ask("INFO", "everything"))
     theirs = fields(running_servers[0].ask("INFO", "everything"))
     assert theirs.keys() <= told.keys() | {"redis_build_id"}
@@ -108,7 +113,7 @@ def test_the_executable_is_that_of_the_process(client: Connection) -> None:
     assert told["executable"] == str(Path(f"/proc/{told['process_id']}/exe").readlink())
 
 
-def test_the_run_id_stays(proxy: Proxy, client: Connection) -> None:
+def test_the_run_id_stays(proxy: ServedPools, client: Connection) -> None:
     found = {fields(connection.ask("INFO", "server"))["run_id"] for connection in (client, proxy.client(), client)}
     assert len(found) == 1
 
@@ -154,7 +159,7 @@ def test_sections(client: Connection) -> None:
 
 
 def test_the_version_is_the_oldest(
-    mixed_proxy: Proxy, running_servers: list[RedisServer], valkey: ValkeyServer
+    mixed_proxy: ServedPools, running_servers: list[RedisServer], valkey: ValkeyServer
 ) -> None:
     ours, theirs = fields(running_servers[0].ask("INFO", "server")), fields(valkey.ask("INFO", "server"))
     mixed, valkeys = mixed_proxy.client("mixed"), mixed_proxy.client("valkeys")
@@ -175,8 +180,8 @@ def test_the_version_is_the_oldest(
         assert f"\n{name.capitalize()} ver. {version}\n".encode() in client.ask("LOLWUT")
 
 
-def test_a_server_that_is_down_leaves_a_mark(servers: list[RedisServer]) -> None:
-    with ScriptedServer(listening=False) as down, Proxy(redis_pool(servers[0], down)) as proxy:
+def test_a_server_that_is_down_leaves_a_mark(configured: Configure, servers: list[RedisServer]) -> None:
+    with ScriptedServer(listening=False) as down, configured(redis_pool(servers[0], down)) as proxy:
         client = proxy.client()
         told = fields(client.ask("INFO"))
         assert told["servers_failed"] == "1"
@@ -186,8 +191,8 @@ def test_a_server_that_is_down_leaves_a_mark(servers: list[RedisServer]) -> None
         assert bulk("version") + bulk(told["redis_version"]) in client.ask("HELLO")
 
 
-def test_a_server_that_says_nothing_is_not_waited_for(servers: list[RedisServer]) -> None:
-    with ScriptedServer() as silent, Proxy(redis_pool(servers[0], silent)) as proxy:
+def test_a_server_that_says_nothing_is_not_waited_for(configured: Configure, servers: list[RedisServer]) -> None:
+    with ScriptedServer() as silent, configured(redis_pool(servers[0], silent)) as proxy:
         client, other = proxy.client(), proxy.client()
         client.send(command("INFO"))
         assert other.ask("SET", keys_of(0, 2)[0], "v") == OK
@@ -196,16 +201,16 @@ def test_a_server_that_says_nothing_is_not_waited_for(servers: list[RedisServer]
         assert told["server1"].startswith("name=s01,state=silent")
 
 
-def test_no_server_at_all() -> None:
-    with ScriptedServer(listening=False) as down, Proxy(redis_pool(down)) as proxy:
+def test_no_server_at_all(configured: Configure) -> None:
+    with ScriptedServer(listening=False) as down, configured(redis_pool(down)) as proxy:
         client = proxy.client()
         told = fields(client.ask("INFO"))
         assert (told["redis_version"], told["role"], told["servers_failed"]) == ("7.0.0", "master", "1")
         assert bulk("version") + bulk("7.0.0") in client.ask("HELLO")
 
 
-def test_in_a_transaction_of_one_server(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0])) as proxy:
+def test_in_a_transaction_of_one_server(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0])) as proxy:
         client = proxy.client()
         client.send(command("MULTI") + command("SET", "k", "v") + command("INFO", "keyspace") + command("EXEC"))
         client.expect(OK + b"+QUEUED\r\n" * 2)
@@ -215,14 +220,14 @@ def test_in_a_transaction_of_one_server(servers: list[RedisServer]) -> None:
 # --- with permission -------------------------------------------------------------------------------------------------
 
 
-def test_parameters_are_those_that_servers_agree_on(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, allow_commands="config|get")) as proxy:
+def test_parameters_are_those_that_servers_agree_on(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, allow_commands="config|get")) as proxy:
         client = proxy.client()
         assert client.ask("CONFIG", "GET", "hz") == servers[0].ask("CONFIG", "GET", "hz")
         assert client.ask("CONFIG", "GET", "port") == array(), "the servers' ports differ"
         assert client.ask("HELLO", 3).startswith(b"%")
         assert client.ask("CONFIG", "GET", "maxmemory", "port") == b"%1\r\n" + bulk("maxmemory") + bulk("0")
-    with Proxy(redis_pool(servers[0], allow_commands="config|get")) as proxy:
+    with configured(redis_pool(servers[0], allow_commands="config|get")) as proxy:
         assert proxy.client().ask("CONFIG", "GET", "*") == servers[0].ask("CONFIG", "GET", "*")
 
 
@@ -236,7 +241,7 @@ def client_port(client: Connection) -> tuple[bytes, bytes]:
     return bulk("port"), bulk(str(client.sock.getpeername()[1]))
 
 
-def test_killing_others_needs_permission(any_proxy: Proxy) -> None:
+def test_killing_others_needs_permission(any_proxy: ServedPools) -> None:
     client, other = any_proxy.client(), any_proxy.client()
     number = int(other.ask("CLIENT", "ID")[1:-2])
     refused = error(NOT_ALLOWED.format(name="client|kill"))
@@ -246,8 +251,8 @@ def test_killing_others_needs_permission(any_proxy: Proxy) -> None:
     assert client.ask("CLIENT", "KILL", *["TYPE", "normal"] * 100_000, "ADDR", "1.1.1.1:1") == refused
 
 
-def test_many_filters(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0], allow_commands="client|kill")) as proxy:
+def test_many_filters(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0], allow_commands="client|kill")) as proxy:
         client, other = proxy.client(), proxy.client()
         assert other.ask("PING") == b"+PONG\r\n"
         assert client.ask("CLIENT", "KILL", *["TYPE", "normal"] * 100_000, "ADDR", "1.1.1.1:1") == integer(0)

@@ -3,10 +3,11 @@
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import redis_pool
 from harness.resp import OK, bulk, command, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 LINES = {
     "ping": b"PING\r\n",
@@ -50,8 +51,8 @@ def test_line_arrives_byte_by_byte(client: Connection) -> None:
     client.expect(OK + bulk("a b"))
 
 
-def test_servers_get_lines_as_arrays() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_servers_get_lines_as_arrays(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         proxy.client().send(b"SET k 'a b' EX 10\r\n")
         server.accept().expect(command("SET", "k", "a b", "EX", "10"))
 

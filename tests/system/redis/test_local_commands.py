@@ -3,10 +3,11 @@
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import redis_pool
 from harness.resp import OK, bulk, command, error, message_end
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 
 @pytest.mark.parametrize(
@@ -21,8 +22,8 @@ from harness.servers import RedisServer
     ],
     ids=["ping", "ping-message", "ping-empty", "echo-binary", "echo-long", "select-0"],
 )
-def test_answer_without_any_server(request_bytes: bytes, answer: bytes) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_answer_without_any_server(configured: Configure, request_bytes: bytes, answer: bytes) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(request_bytes)
         client.expect(answer)
@@ -35,8 +36,8 @@ def test_quit_is_answered_then_closed(client: Connection) -> None:
     client.expect_closed()
 
 
-def test_what_follows_quit_is_not_executed() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_what_follows_quit_is_not_executed(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a") + command("QUIT") + command("SET", "a", "2"))
         peer = server.accept()
@@ -56,8 +57,8 @@ def test_another_database_is_refused(client: Connection, number: str) -> None:
     client.expect(b"+PONG\r\n")
 
 
-def test_the_database_of_the_pool_is_selected_already(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0], redis_db=7)) as proxy:
+def test_the_database_of_the_pool_is_selected_already(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0], redis_db=7)) as proxy:
         client = proxy.client()
         assert client.ask("SELECT", "7") == OK
         assert client.ask("SELECT", "0") == OK, "clients select 0 when they mean the pool's only database"

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, owner, redis_pool
+from harness.proxy import Proxy, ServedPools, keys_of, owner, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import FencedPeer, ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 PONG = b"+PONG\r\n"
@@ -64,13 +65,13 @@ def renaming() -> Iterator[list[RedisServer]]:
 
 
 @pytest.fixture(scope="module")
-def renaming_proxy(renaming: list[RedisServer]) -> Iterator[Proxy]:
-    with Proxy(redis_pool(*renaming)) as proxy:
+def renaming_proxy(configured: Configure, renaming: list[RedisServer]) -> Iterator[ServedPools]:
+    with configured(redis_pool(*renaming)) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def odd(renaming_proxy: Proxy, renaming: list[RedisServer]) -> Iterator[Connection]:
+def odd(renaming_proxy: ServedPools, renaming: list[RedisServer]) -> Iterator[Connection]:
     """A client in front of three servers with renamed commands."""
     for server in renaming:
         assert server.ask("WIPE") == OK
@@ -103,7 +104,7 @@ def test_errors_of_the_server_are_relayed(odd: Connection, renaming: list[RedisS
     assert odd.ask("FETCH", A1) == renaming[0].ask("FETCH", A1)
 
 
-def test_blocking(odd: Connection, renaming_proxy: Proxy) -> None:
+def test_blocking(odd: Connection, renaming_proxy: ServedPools) -> None:
     other = renaming_proxy.client()
     odd.send(command("AWAIT", B1, 0))
     other.send(command("FETCH", B1) + command("LPUSH", B1, "x"))
@@ -111,9 +112,13 @@ def test_blocking(odd: Connection, renaming_proxy: Proxy) -> None:
     odd.expect(array(bulk(B1), bulk("x")))
 
 
-def test_in_a_transaction_with_the_usual_name(servers: list[RedisServer]) -> None:
+def test_in_a_transaction_with_the_usual_name(configured: Configure, servers: list[RedisServer]) -> None:
     options = ["--rename-command", "GET", "FETCH"]
-    with RedisServer(*options) as first, RedisServer(*options) as second, Proxy(redis_pool(first, second)) as proxy:
+    with (
+        RedisServer(*options) as first,
+        RedisServer(*options) as second,
+        configured(redis_pool(first, second)) as proxy,
+    ):
         client = proxy.client()
         client.send(command("MULTI") + command("FETCH", LEFT) + command("SET", LEFT, "x") + command("FETCH", LEFT))
         client.send(command("FETCH", RIGHT) + command("DISCARD") + command("FETCH", LEFT))
@@ -125,9 +130,11 @@ def test_in_a_transaction_with_the_usual_name(servers: list[RedisServer]) -> Non
         client.expect(OK + QUEUED * 2 + array(OK, bulk("y")))
 
 
-def test_what_is_about_the_connection_is_refused(renaming: list[RedisServer], odd: Connection) -> None:
+def test_what_is_about_the_connection_is_refused(
+    configured: Configure, renaming: list[RedisServer], odd: Connection
+) -> None:
     """Also in a pool of one server, because all clients share the server connection."""
-    with Proxy(redis_pool(renaming[0])) as proxy:
+    with configured(redis_pool(renaming[0])) as proxy:
         one, other = proxy.client(), proxy.client()
         for client in (odd, one):
             for text in ("BEGIN", "USE 1", "HEAR news", f"MIND {A1}", "SELF REPLY OFF", "SPY", "CLOCK"):
@@ -140,7 +147,7 @@ def test_what_is_about_the_connection_is_refused(renaming: list[RedisServer], od
         other.expect(OK + bulk("x"))
 
 
-def test_permissions_are_for_every_name(renaming: list[RedisServer], odd: Connection) -> None:
+def test_permissions_are_for_every_name(configured: Configure, renaming: list[RedisServer], odd: Connection) -> None:
     assert odd.ask("SET", A1, "x") == OK
     for text, name in [("WIPE", "flushall"), ("NAMES *", "keys"), ("SETTINGS SET a b", "config|set")]:
         assert odd.ask(*text.split()) == error(
@@ -149,7 +156,7 @@ def test_permissions_are_for_every_name(renaming: list[RedisServer], odd: Connec
     assert odd.ask("CLONE", A1, A2, "DB", 16).startswith(b"-ERR DB index is out of range: this pool ")
     assert odd.ask("CLONE", A1, A2) == integer(1)
     directives = {"allow_commands": "flushall keys config", "deny_commands": "get"}
-    with Proxy(redis_pool(*renaming, **directives)) as proxy:
+    with configured(redis_pool(*renaming, **directives)) as proxy:
         client = proxy.client()
         assert client.ask("FETCH", A1).startswith(b"-ERR 'get' is not available in this pool: 'deny_commands' ")
         assert client.ask("SETTINGS", "SET", "slowlog-max-len", 128) == OK
@@ -165,11 +172,11 @@ def test_containers(odd: Connection) -> None:
     assert odd.ask("THING") == error("ERR wrong number of arguments for 'thing' command")
 
 
-def test_servers_are_asked_once(renaming: list[RedisServer]) -> None:
+def test_servers_are_asked_once(configured: Configure, renaming: list[RedisServer]) -> None:
     for server in renaming:
         server.ask("WIPE")
         server.ask("SETTINGS", "RESETSTAT")
-    with Proxy(redis_pool(*renaming)) as proxy:
+    with configured(redis_pool(*renaming)) as proxy:
         clients = [proxy.client() for _ in range(20)]
         for _ in range(5):
             for client in clients:
@@ -201,15 +208,17 @@ def test_the_error_is_that_of_redis(
         client.expect(servers[0].ask(name, *arguments) + PONG)
 
 
-def test_thousands_of_names(proxy: Proxy, client: Connection) -> None:
+def test_thousands_of_names(servers: list[RedisServer]) -> None:
     source = random.Random(1)
     names = [f"name{number}-{'x' * source.randrange(50)}" for number in range(3000)]
-    client.send(b"".join(command(name) + command("PING") for name in names))
-    client.expect(b"".join(unknown(name) + PONG for name in names))
-    memory = proxy.memory()
-    client.send(b"".join(command(name + "y") for name in names))
-    client.expect(b"".join(unknown(name + "y") for name in names))
-    assert proxy.memory() - memory < 4 * 1024 * 1024
+    with Proxy(redis_pool(*servers)) as proxy:
+        client = proxy.client()
+        client.send(b"".join(command(name) + command("PING") for name in names))
+        client.expect(b"".join(unknown(name) + PONG for name in names))
+        memory = proxy.memory()
+        client.send(b"".join(command(name + "y") for name in names))
+        client.expect(b"".join(unknown(name + "y") for name in names))
+        assert proxy.memory() - memory < 4 * 1024 * 1024
 
 
 def test_clients_that_want_no_replies(client: Connection) -> None:
@@ -234,8 +243,8 @@ def described(name: str, first: int, last: int, step: int, *more: bytes, flags: 
 
 
 @pytest.mark.parametrize("more", [[], [words("@write")]], ids=["6 fields", "7 fields"])
-def test_servers_before_redis_7(more: list[bytes]) -> None:
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+def test_servers_before_redis_7(configured: Configure, more: list[bytes]) -> None:
+    with ScriptedServer() as first, ScriptedServer() as second, configured(redis_pool(first, second)) as proxy:
         client = proxy.client()
         client.send(command("GET", LEFT) + command("GET", RIGHT))
         peers = [first.answer(NULL), second.answer(NULL)]
@@ -270,13 +279,13 @@ def asked_peer(peers: list[Connection]) -> Connection:
 
 
 @pytest.fixture(scope="module")
-def scripted() -> Iterator[tuple[ScriptedServer, Proxy]]:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def scripted(configured: Configure) -> Iterator[tuple[ScriptedServer, ServedPools]]:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         yield server, proxy
 
 
 @pytest.fixture
-def stage(scripted: tuple[ScriptedServer, Proxy]) -> Iterator[tuple[Proxy, Connection, Connection]]:
+def stage(scripted: tuple[ScriptedServer, ServedPools]) -> Iterator[tuple[ServedPools, Connection, Connection]]:
     """A proxy, a client, and the connection to the only server."""
     server, proxy = scripted
     with proxy.client() as client:
@@ -288,7 +297,7 @@ def stage(scripted: tuple[ScriptedServer, Proxy]) -> Iterator[tuple[Proxy, Conne
     proxy.wait_stats(lambda pool: pool["s00"]["server_connections"] == 0, "the connection is closed")
 
 
-def test_subcommands_of_a_module() -> None:
+def test_subcommands_of_a_module(configured: Configure) -> None:
     spec = array(
         *(bulk("flags"), words("RO"), bulk("begin_search")),
         *(array(bulk("type"), bulk("index"), bulk("spec"), array(bulk("index"), integer(3))), bulk("find_keys")),
@@ -301,7 +310,7 @@ def test_subcommands_of_a_module() -> None:
     third = array(bulk("mod|third"), integer(-2), words("write"), *nothing, words(), words(), array(spec), words())
     none = array(bulk("mod|none"), integer(-2), words("write"), *nothing, words(), words(), words(), words())
     info = array(array(bulk("mod"), integer(-2), words(), *nothing, words(), words(), words(), array(third, none)))
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+    with ScriptedServer() as first, ScriptedServer() as second, configured(redis_pool(first, second)) as proxy:
         client = proxy.client()
         client.send(command("GET", LEFT) + command("GET", RIGHT))
         peers = [first.answer(NULL), second.answer(NULL)]
@@ -319,7 +328,7 @@ def test_subcommands_of_a_module() -> None:
 
 
 def test_many_clients_wait_for_one_answer(
-    stage: tuple[Proxy, Connection, Connection], scripted: tuple[ScriptedServer, Proxy]
+    stage: tuple[ServedPools, Connection, Connection], scripted: tuple[ScriptedServer, ServedPools]
 ) -> None:
     proxy, _, peer = stage
     clients = [proxy.client() for _ in range(100)]
@@ -341,7 +350,7 @@ def test_many_clients_wait_for_one_answer(
 
 
 def test_replies_keep_their_order(
-    stage: tuple[Proxy, Connection, Connection], scripted: tuple[ScriptedServer, Proxy]
+    stage: tuple[ServedPools, Connection, Connection], scripted: tuple[ScriptedServer, ServedPools]
 ) -> None:
     _, client, peer = stage
     client.send(command("GET", "k") + command("IN.ORDER", "k") + command("PING") + command("NOT.THERE"))
@@ -377,7 +386,7 @@ def test_replies_keep_their_order(
     ],
 )
 def test_what_else_a_server_may_say(
-    stage: tuple[Proxy, Connection, Connection], name: str, reply: bytes, answer: bytes | None
+    stage: tuple[ServedPools, Connection, Connection], name: str, reply: bytes, answer: bytes | None
 ) -> None:
     _, client, peer = stage
     client.send(command(name, "k") + command("PING") + command(name, "k"))
@@ -388,7 +397,7 @@ def test_what_else_a_server_may_say(
     assert peer.collect() == b"", "the server is asked only once"
 
 
-def test_a_server_that_goes_away_while_it_is_asked(stage: tuple[Proxy, Connection, Connection]) -> None:
+def test_a_server_that_goes_away_while_it_is_asked(stage: tuple[ServedPools, Connection, Connection]) -> None:
     _, client, peer = stage
     client.send(command("GONE.AWAY", "k") + command("PING"))
     assert peer.request() == [b"COMMAND", b"INFO", b"gone.away"]
@@ -397,15 +406,15 @@ def test_a_server_that_goes_away_while_it_is_asked(stage: tuple[Proxy, Connectio
     client.expect(PONG)
 
 
-def test_a_server_that_does_not_answer() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=100)) as proxy:
+def test_a_server_that_does_not_answer(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=100)) as proxy:
         client = proxy.client()
         client.send(command("NO.ANSWER", "k") + command("PING"))
         client.expect(error("ERR Connection timed out") + PONG)
 
 
-def test_a_server_that_is_down() -> None:
-    with RedisServer("--rename-command", "GET", "FETCH") as server, Proxy(redis_pool(server)) as proxy:
+def test_a_server_that_is_down(configured: Configure) -> None:
+    with RedisServer("--rename-command", "GET", "FETCH") as server, configured(redis_pool(server)) as proxy:
         server.kill()
         client = proxy.client()
         for _ in range(3):
@@ -416,17 +425,17 @@ def test_a_server_that_is_down() -> None:
         assert wait_until(lambda: client.ask("FETCH", "k") == NULL, "the server is asked again")
 
 
-def test_a_pool_whose_servers_are_all_ejected() -> None:
+def test_a_pool_whose_servers_are_all_ejected(configured: Configure) -> None:
     directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": 600_000}
-    with ScriptedServer(listening=False) as server, Proxy(redis_pool(server, **directives)) as proxy:
+    with ScriptedServer(listening=False) as server, configured(redis_pool(server, **directives)) as proxy:
         client = proxy.client()
         for _ in range(2):
             client.send(command("GET", "k") + command("NO.SERVER", "k") + command("PING"))
             client.expect(error("ERR Connection refused") * 2 + PONG)
 
 
-def test_a_client_that_may_not(servers: list[RedisServer]) -> None:
-    with RedisServer(password="secret") as server, Proxy(redis_pool(server, redis_auth="secret")) as proxy:
+def test_a_client_that_may_not(configured: Configure, servers: list[RedisServer]) -> None:
+    with RedisServer(password="secret") as server, configured(redis_pool(server, redis_auth="secret")) as proxy:
         client = proxy.client()
         client.send(command("NOSUCH") + command("AUTH", "secret") + command("NOSUCH"))
         client.expect(error("NOAUTH Authentication required") + OK + unknown("NOSUCH"))

@@ -4,9 +4,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from harness.proxy import Proxy, owner, redis_pool
+from harness.proxy import owner, redis_pool
 from harness.resp import NULL
 from harness.servers import RedisServer, ValkeyServer
+from harness.shared_proxy import Configure
 
 FURNITURE: tuple[tuple[str | int, ...], ...] = (
     *(("SET", "text", "x" * 5000), ("SET", "number", 12345), ("SET", "\r\n", ""), ("SETBIT", "bits", 8_000_000, 1)),
@@ -21,10 +22,10 @@ OPTIONS: tuple[tuple[str | int, ...], ...] = (
 
 
 @pytest.mark.parametrize(("kind", "count"), [(RedisServer, 1), (RedisServer, 3), (ValkeyServer, 3)])
-def test_memory_usage_is_that_of_the_keys_server(kind: type[RedisServer], count: int) -> None:
+def test_memory_usage_is_that_of_the_keys_server(configured: Configure, kind: type[RedisServer], count: int) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(kind()) for _ in range(count)]
-        client = stack.enter_context(Proxy(redis_pool(*servers))).client()
+        client = stack.enter_context(configured(redis_pool(*servers))).client()
         for words in FURNITURE:
             assert client.ask(*words)[:1] in b"+:$"
         told = set()

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.servers import RedisServer, ValkeyServer
+from harness.shared_proxy import Configure
 
 [A1, A2], [B1, B2] = keys_of(0, 2, 2), keys_of(1, 2, 2)
 CROSS_SERVER = error("CROSSSLOT Keys in request don't hash to the same server (use a hash tag)")
@@ -20,13 +21,13 @@ def valkeys() -> Iterator[list[ValkeyServer]]:
 
 
 @pytest.fixture(scope="module")
-def valkey_proxy(valkeys: list[ValkeyServer]) -> Iterator[Proxy]:
-    with Proxy(redis_pool(*valkeys)) as proxy:
+def valkey_proxy(configured: Configure, valkeys: list[ValkeyServer]) -> Iterator[ServedPools]:
+    with configured(redis_pool(*valkeys)) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def pair(valkey_proxy: Proxy, valkeys: list[ValkeyServer]) -> Iterator[Connection]:
+def pair(valkey_proxy: ServedPools, valkeys: list[ValkeyServer]) -> Iterator[Connection]:
     """A client in front of two empty servers."""
     for server in valkeys:
         assert server.ask("FLUSHALL") == OK
@@ -73,8 +74,10 @@ def test_many_keys_in_order_with_other_requests(pair: Connection, valkeys: list[
     pair.expect(OK + integer(1) + bulk("x") + integer(20_001))
 
 
-def test_a_server_that_does_not_know_it(servers: list[RedisServer], valkeys: list[ValkeyServer]) -> None:
-    with Proxy(redis_pool(servers[0], valkeys[1])) as proxy:
+def test_a_server_that_does_not_know_it(
+    configured: Configure, servers: list[RedisServer], valkeys: list[ValkeyServer]
+) -> None:
+    with configured(redis_pool(servers[0], valkeys[1])) as proxy:
         client = proxy.client()
         assert client.ask("MSETEX", 2, A1, "a", B1, "b").startswith(b"-ERR unknown command 'MSETEX'")
         assert client.ask("PING") == b"+PONG\r\n"

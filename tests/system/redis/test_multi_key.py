@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 CROSS_SERVER = error("CROSSSLOT Keys in request don't hash to the same server (use a hash tag)")
 [A1, A2, A3], [B1] = keys_of(0, 3, 3), keys_of(1, 3)
@@ -63,20 +64,20 @@ def alone(reference: RedisServer) -> RedisServer:
 
 
 @pytest.fixture
-def tagging(tagging_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Connection]:
+def tagging(tagging_proxy: ServedPools, servers: list[RedisServer]) -> Iterator[Connection]:
     """A client of a pool with a hash tag; its ``servers`` are empty."""
     with tagging_proxy.client() as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def first_only_proxy(running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    with Proxy(redis_pool(running_servers[0])) as proxy:
+def first_only_proxy(configured: Configure, running_servers: list[RedisServer]) -> Iterator[ServedPools]:
+    with configured(redis_pool(running_servers[0])) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def first_only(first_only_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Connection]:
+def first_only(first_only_proxy: ServedPools, servers: list[RedisServer]) -> Iterator[Connection]:
     """A client of a pool with only the first of ``servers``, which are empty."""
     with first_only_proxy.client() as client:
         yield client

@@ -8,10 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import ServedPools, keys_of, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 KEYS = [f"k{number}" for number in range(24)]
 
@@ -87,16 +88,18 @@ def _is_redis_integer(text: bytes) -> bool:
 
 
 @pytest.fixture(params=[1, 3], ids=["one-connection", "three-connections"], scope="module")
-def busy_proxy(request: pytest.FixtureRequest, running_servers: list[RedisServer]) -> Iterator[Proxy]:
+def busy_proxy(
+    configured: Configure, request: pytest.FixtureRequest, running_servers: list[RedisServer]
+) -> Iterator[ServedPools]:
     """The proxy answers these, or sends them to connections for scripts: see test_client_command, test_whole_pool."""
-    with Proxy(redis_pool(*running_servers, server_connections=request.param)) as proxy:
+    with configured(redis_pool(*running_servers, server_connections=request.param)) as proxy:
         yield proxy
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(work=operations, cuts=st.lists(st.integers(1, 3000), max_size=6))
 def test_any_mixture_answers_as_one_redis_would(
-    busy_proxy: Proxy, running_servers: list[RedisServer], work: list[tuple[object, ...]], cuts: list[int]
+    busy_proxy: ServedPools, running_servers: list[RedisServer], work: list[tuple[object, ...]], cuts: list[int]
 ) -> None:
     for server in running_servers:
         server.ask("FLUSHALL")
@@ -129,8 +132,8 @@ def test_deep_pipeline_of_everything(client: Connection) -> None:
     assert client.replies(len(exchanges)) == [reply for _, reply in exchanges]
 
 
-def test_local_replies_and_later_servers_wait_for_a_slow_server() -> None:
-    with ScriptedServer() as slow, ScriptedServer() as quick, Proxy(redis_pool(slow, quick)) as proxy:
+def test_local_replies_and_later_servers_wait_for_a_slow_server(configured: Configure) -> None:
+    with ScriptedServer() as slow, ScriptedServer() as quick, configured(redis_pool(slow, quick)) as proxy:
         client = proxy.client()
         [a], [b] = keys_of(0, 2), keys_of(1, 2)
         client.send(
@@ -153,8 +156,8 @@ def test_local_replies_and_later_servers_wait_for_a_slow_server() -> None:
         client.expect(bulk("slow") + b"+PONG\r\n" + bulk("quick") + refused + array(bulk("s"), bulk("q")))
 
 
-def test_replies_of_two_clients_on_one_connection_do_not_mix() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_replies_of_two_clients_on_one_connection_do_not_mix(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         first, second = proxy.client(), proxy.client()
         first.send(command("GET", "a"))
         peer = server.accept()
@@ -168,8 +171,10 @@ def test_replies_of_two_clients_on_one_connection_do_not_mix() -> None:
         first.expect(bulk("A") + bulk("C"))
 
 
-def test_many_clients_read_their_own_writes_over_several_connections(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, server_connections=3)) as proxy:
+def test_many_clients_read_their_own_writes_over_several_connections(
+    configured: Configure, servers: list[RedisServer]
+) -> None:
+    with configured(redis_pool(*servers, server_connections=3)) as proxy:
         clients = [proxy.client() for _ in range(12)]
         for number, client in enumerate(clients):
             work = [command("SET", f"c{number}:{i}", i) + command("GET", f"c{number}:{i}") for i in range(400)]

@@ -8,11 +8,12 @@ import pytest
 
 from harness import resp
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool, run
+from harness.proxy import ServedPools, keys_of, redis_pool, run
 from harness.redis_replies import tree
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from twemproxy.protocol.redis.commands import COMMANDS, PERMITTED_BY_DIRECTIVE, SUBCOMMANDS
 
 PONG = b"+PONG\r\n"
@@ -52,8 +53,8 @@ def subcommands(client: Connection, container: str) -> set[str]:
 # --- allow_commands --------------------------------------------------------------------------------------------------
 
 
-def test_what_needs_permission_is_refused_and_reaches_nobody() -> None:
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+def test_what_needs_permission_is_refused_and_reaches_nobody(configured: Configure) -> None:
+    with ScriptedServer() as first, ScriptedServer() as second, configured(redis_pool(first, second)) as proxy:
         client = proxy.client()
         for name in NEEDY:
             client.send(command(*sample(name)) + command(*map(str.upper, sample(name))) + command("PING"))
@@ -64,8 +65,8 @@ def test_what_needs_permission_is_refused_and_reaches_nobody() -> None:
         assert not second.has_connection()
 
 
-def test_in_a_pool_of_one_server_and_in_transactions(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0])) as proxy:
+def test_in_a_pool_of_one_server_and_in_transactions(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0])) as proxy:
         client = proxy.client()
         assert client.ask("SET", "k", "1") == OK
         for name in NEEDY:
@@ -77,10 +78,13 @@ def test_in_a_pool_of_one_server_and_in_transactions(servers: list[RedisServer])
 
 
 @pytest.mark.parametrize("by", ["name", "container"])
-def test_what_is_allowed_reaches_the_server(by: str) -> None:
+def test_what_is_allowed_reaches_the_server(configured: Configure, by: str) -> None:
     """In a pool of one server, which can serve all of these commands."""
     allowed = NEEDY if by == "name" else sorted({name.split("|")[0] for name in NEEDY})
-    with ScriptedServer() as server, Proxy(redis_pool(server, databases=2, allow_commands=" ".join(allowed))) as proxy:
+    with (
+        ScriptedServer() as server,
+        configured(redis_pool(server, databases=2, allow_commands=" ".join(allowed))) as proxy,
+    ):
         client = proxy.client()
         client.send(command("GET", "k"))
         peer = server.answer(NULL)
@@ -109,8 +113,8 @@ def test_what_is_allowed_reaches_the_server(by: str) -> None:
             client.expect(OK)
 
 
-def test_a_permission_is_for_nothing_else(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, allow_commands="config|set flushdb")) as proxy:
+def test_a_permission_is_for_nothing_else(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, allow_commands="config|set flushdb")) as proxy:
         client = proxy.client()
         assert client.ask("CONFIG", "SET", "slowlog-max-len", 128) == OK
         assert client.ask("FLUSHDB") == OK
@@ -119,8 +123,8 @@ def test_a_permission_is_for_nothing_else(servers: list[RedisServer]) -> None:
             assert client.ask(*text.split()) == error(NOT_ALLOWED.format(name))
 
 
-def test_migrating(servers: list[RedisServer]) -> None:
-    with RedisServer() as target, Proxy(redis_pool(*servers, allow_commands="migrate")) as proxy:
+def test_migrating(configured: Configure, servers: list[RedisServer]) -> None:
+    with RedisServer() as target, configured(redis_pool(*servers, allow_commands="migrate")) as proxy:
         client = proxy.client()
         first, second, third = keys_of(1, 3, 3)
         client.send(command("MSET", first, 1, second, 2, third, 3, A1, 4))
@@ -138,14 +142,14 @@ def test_migrating(servers: list[RedisServer]) -> None:
 
 
 @pytest.fixture(scope="module")
-def denying_proxy(running_servers: list[RedisServer]) -> Iterator[Proxy]:
+def denying_proxy(configured: Configure, running_servers: list[RedisServer]) -> Iterator[ServedPools]:
     directives = {"deny_commands": f"{DENIALS} {MORE_DENIALS}", "allow_commands": "flushall keys function"}
-    with Proxy(redis_pool(*running_servers, **directives)) as proxy:
+    with configured(redis_pool(*running_servers, **directives)) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def denied(denying_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Connection]:
+def denied(denying_proxy: ServedPools, servers: list[RedisServer]) -> Iterator[Connection]:
     with denying_proxy.client() as client:
         yield client
 
@@ -199,15 +203,15 @@ def test_what_is_not_denied_works(denied: Connection) -> None:
     assert denied.ask("SCRIPT", "EXISTS", "x") == array(integer(0))
 
 
-def test_a_denied_subcommand_of_client_does_nothing(denying_proxy: Proxy, denied: Connection) -> None:
+def test_a_denied_subcommand_of_client_does_nothing(denying_proxy: ServedPools, denied: Connection) -> None:
     other = denying_proxy.client()
     assert other.ask("ECHO", "x") == bulk("x")
     assert denied.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no") == error(DENIED.format("client|kill"))
     assert other.ask("ECHO", "x") == bulk("x")
 
 
-def test_in_a_transaction(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, deny_commands="get client|kill exec")) as proxy:
+def test_in_a_transaction(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, deny_commands="get client|kill exec")) as proxy:
         client = proxy.client()
         client.send(command("MULTI") + command("SET", A1, "a") + command("GET", A1) + command("CLIENT", "KILL", "x"))
         client.expect(OK + b"+QUEUED\r\n" + error(DENIED.format("get")) + error(DENIED.format("client|kill")))
@@ -227,8 +231,8 @@ RUNNERS: list[list[str | int]] = [
 ]
 
 
-def test_eval_stands_for_every_way_to_run_a_script(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, deny_commands="eval", allow_commands="function")) as proxy:
+def test_eval_stands_for_every_way_to_run_a_script(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, deny_commands="eval", allow_commands="function")) as proxy:
         client = proxy.client()
         for words in RUNNERS:
             assert client.ask(*words) == error(DENIED.format(str(words[0]).lower()))
@@ -238,9 +242,9 @@ def test_eval_stands_for_every_way_to_run_a_script(servers: list[RedisServer]) -
         assert client.ask("FUNCTION", "FLUSH") == OK
 
 
-def test_a_category_stands_for_all_its_commands(servers: list[RedisServer]) -> None:
+def test_a_category_stands_for_all_its_commands(configured: Configure, servers: list[RedisServer]) -> None:
     directives = {"deny_commands": '"@scripting @pubsub @hash object"', "allow_commands": '"@admin function script"'}
-    with Proxy(redis_pool(*servers, **directives)) as proxy:
+    with configured(redis_pool(*servers, **directives)) as proxy:
         client = proxy.client()
         others: list[list[str | int]] = [["HGET", A1, "f"], ["hMGet", A1, "f"], ["SUBSCRIBE", "c"], ["PUBLISH", "c", 1]]
         for words in RUNNERS + others:
@@ -261,15 +265,17 @@ def test_a_category_stands_for_all_its_commands(servers: list[RedisServer]) -> N
         assert client.ask("SET", A1, 1) == OK
 
 
-def test_a_category_of_subcommands_that_are_not_told_apart_denies_their_container(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, deny_commands='"@keyspace"')) as proxy:
+def test_a_category_of_subcommands_that_are_not_told_apart_denies_their_container(
+    configured: Configure, servers: list[RedisServer]
+) -> None:
+    with configured(redis_pool(*servers, deny_commands='"@keyspace"')) as proxy:
         client = proxy.client()
         assert client.ask("OBJECT", "ENCODING", A1) == error(DENIED.format("object"))
         assert client.ask("XINFO", "STREAM", A1) == error("ERR no such key")
 
 
-def test_scripts_can_be_ended_without_permission(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers)) as proxy:
+def test_scripts_can_be_ended_without_permission(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers)) as proxy:
         client = proxy.client()
         assert client.ask("SCRIPT", "KILL") == error("NOTBUSY No scripts in execution right now.")
         assert client.ask("FUNCTION", "KILL") == error("NOTBUSY No scripts in execution right now.")
@@ -292,8 +298,10 @@ def test_command_knows_what_is_denied(denied: Connection, client: Connection) ->
     assert denied.ask("COMMAND", "GETKEYS", "SET", "k", "v") == array(bulk("k"))
 
 
-def test_command_knows_what_needs_permission(client: Connection, servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, allow_commands=f'"{" ".join(PERMITTED_BY_DIRECTIVE)}"')) as proxy:
+def test_command_knows_what_needs_permission(
+    configured: Configure, client: Connection, servers: list[RedisServer]
+) -> None:
+    with configured(redis_pool(*servers, allow_commands=f'"{" ".join(PERMITTED_BY_DIRECTIVE)}"')) as proxy:
         allowed = proxy.client()
         everything, plain = names_in(allowed.ask("COMMAND", "LIST")), names_in(client.ask("COMMAND", "LIST"))
         assert everything - plain == {name for name in NEEDY if "|" not in name}
@@ -306,7 +314,9 @@ def test_command_knows_what_needs_permission(client: Connection, servers: list[R
         assert allowed.ask("COMMAND", "GETKEYS", "MIGRATE", "h", 1, "k", 0, 0) == array(bulk("k"))
 
 
-def test_command_knows_the_subcommands(denied: Connection, client: Connection, servers: list[RedisServer]) -> None:
+def test_command_knows_the_subcommands(
+    configured: Configure, denied: Connection, client: Connection, servers: list[RedisServer]
+) -> None:
     assert subcommands(client, "config") == {"config|get", "config|help"}
     assert subcommands(denied, "config") == {"config|help"}
     assert "script|load" in subcommands(client, "script")
@@ -315,7 +325,7 @@ def test_command_knows_the_subcommands(denied: Connection, client: Connection, s
     assert subcommands(denied, "command") == subcommands(client, "command") - {"command|docs"}
     assert denied.ask("COMMAND", "INFO", "script|load") == array(NULL)
     assert client.ask("COMMAND", "INFO", "script|load") != array(NULL)
-    with Proxy(redis_pool(*servers, allow_commands="config|set")) as proxy:
+    with configured(redis_pool(*servers, allow_commands="config|set")) as proxy:
         allowed = proxy.client()
         assert subcommands(allowed, "config") == {"config|get", "config|help", "config|set"}
         assert bulk("config|set") in allowed.ask("COMMAND", "DOCS", "config")

@@ -7,11 +7,12 @@ import pytest
 import redis
 import redis.asyncio
 
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import ServedPools, redis_pool
 from harness.servers import RedisServer, ValkeyServer
+from harness.shared_proxy import Configure
 
 
-def redis_py(proxy: Proxy, db: int = 0, username: str | None = None, password: str | None = None) -> redis.Redis:
+def redis_py(proxy: ServedPools, db: int = 0, username: str | None = None, password: str | None = None) -> redis.Redis:
     """A redis-py client that uses RESP2 and does not send the name of its library."""
     address = ("127.0.0.1", proxy.port(), db, password)
     return redis.Redis(*address, username=username, protocol=2, driver_info=None)
@@ -54,12 +55,12 @@ def exercise(client: redis.Redis) -> None:
     assert client.get("s") == b"42"
 
 
-def test_redis_py(proxy: Proxy) -> None:
+def test_redis_py(proxy: ServedPools) -> None:
     with redis_py(proxy) as client:
         exercise(client)
 
 
-def test_redis_py_as_it_comes(proxy: Proxy) -> None:
+def test_redis_py_as_it_comes(proxy: ServedPools) -> None:
     """With default settings, redis-py sends HELLO 3 and the name of its library."""
     with redis.Redis(port=proxy.port()) as client:
         exercise(client)
@@ -67,7 +68,7 @@ def test_redis_py_as_it_comes(proxy: Proxy) -> None:
         assert client.info("server")["redis_mode"] == "standalone"
 
 
-def test_asyncio_redis_py_as_it_comes(proxy: Proxy) -> None:
+def test_asyncio_redis_py_as_it_comes(proxy: ServedPools) -> None:
     async def run() -> None:
         async with redis.asyncio.Redis(port=proxy.port()) as client:
             assert await client.ping()
@@ -90,8 +91,8 @@ def test_asyncio_redis_py_as_it_comes(proxy: Proxy) -> None:
     asyncio.run(run())
 
 
-def test_redis_py_with_a_password(servers: list[RedisServer]) -> None:
-    with RedisServer(password="pw") as server, Proxy(redis_pool(server, redis_auth="pw", redis_db=2)) as proxy:
+def test_redis_py_with_a_password(configured: Configure, servers: list[RedisServer]) -> None:
+    with RedisServer(password="pw") as server, configured(redis_pool(server, redis_auth="pw", redis_db=2)) as proxy:
         for user in (None, "default"):
             with redis_py(proxy, 2, user, "pw") as client:
                 assert client.set("a", "1")
@@ -100,17 +101,17 @@ def test_redis_py_with_a_password(servers: list[RedisServer]) -> None:
         assert server.ask("GET", "a", db=2) == b"$1\r\n1\r\n"
 
 
-def test_valkey_behind() -> None:
+def test_valkey_behind(configured: Configure) -> None:
     with (
         ValkeyServer() as first,
         ValkeyServer() as second,
-        Proxy(redis_pool(first, second.path)) as proxy,
+        configured(redis_pool(first, second.path)) as proxy,
         redis_py(proxy) as client,
     ):
         exercise(client)
 
 
-def test_redis_cli(proxy: Proxy) -> None:
+def test_redis_cli(proxy: ServedPools) -> None:
     def cli(*words: str, typed: str | None = None) -> str:
         command = ["redis-cli", "-p", str(proxy.port()), *words]
         return subprocess.run(command, input=typed, capture_output=True, text=True, check=True, timeout=30).stdout
@@ -122,7 +123,7 @@ def test_redis_cli(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("pipeline", [1, 16])
-def test_redis_benchmark(proxy: Proxy, servers: list[RedisServer], pipeline: int) -> None:
+def test_redis_benchmark(proxy: ServedPools, servers: list[RedisServer], pipeline: int) -> None:
     tests = ["set", "get", "incr", "lpush", "rpop", "sadd", "hset", "zadd", "mset"]
     arguments = ["-p", str(proxy.port()), "-n", "2000", "-c", "20", "-P", str(pipeline), "-r", "100", "-q"]
     result = subprocess.run(

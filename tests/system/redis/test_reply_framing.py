@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import ServedPools, redis_pool
 from harness.resp import OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
+from harness.shared_proxy import Configure
 
 SHAPES = {
     "status": b"+OK\r\n",
@@ -53,15 +54,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScriptedServer]
 
 
 @pytest.fixture(scope="module")
-def framing_proxy(server: ScriptedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def framing_proxy(
+    configured: Configure, server: ScriptedServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedPools]:
     # With unix sockets the kernel tells cheaply whether the proxy has read the bytes.
     listen = tmp_path_factory.mktemp("framing") / "proxy.sock"
-    with Proxy(redis_pool(server, listen=listen)) as proxy:
+    with configured(redis_pool(server, listen=listen)) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="module")
-def peer(framing_proxy: Proxy, server: ScriptedServer) -> Connection:
+def peer(framing_proxy: ServedPools, server: ScriptedServer) -> Connection:
     """The server's end of the connection that all tests share: a framing mistake breaks all later tests."""
     with framing_proxy.client() as client:
         client.send(command("GET", "first"))
@@ -73,7 +76,7 @@ def peer(framing_proxy: Proxy, server: ScriptedServer) -> Connection:
 
 
 @pytest.fixture
-def framing_client(framing_proxy: Proxy, peer: Connection) -> Iterator[Connection]:
+def framing_client(framing_proxy: ServedPools, peer: Connection) -> Iterator[Connection]:
     with framing_proxy.client() as client:
         yield client
 
@@ -112,12 +115,12 @@ def test_all_shapes_byte_by_byte(framing_client: Connection, peer: Connection) -
     framing_client.expect(replies)
 
 
-def test_split_replies_byte_by_byte(tmp_path: Path) -> None:
+def test_split_replies_byte_by_byte(configured: Configure, tmp_path: Path) -> None:
     paths = [tmp_path / "a.sock", tmp_path / "b.sock"]
     with (
         ScriptedServer(paths[0]) as first,
         ScriptedServer(paths[1]) as second,
-        Proxy(redis_pool(first, second)) as proxy,
+        configured(redis_pool(first, second)) as proxy,
     ):
         client = proxy.client()
         client.send(command("MGET", *(f"k{i}" for i in range(16))))

@@ -7,10 +7,11 @@ from itertools import groupby
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, owner, redis_pool
+from harness.proxy import Proxy, ServedPools, keys_of, owner, redis_pool
 from harness.redis_replies import tree
 from harness.resp import OK, command, error, integer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 INVALID = error("ERR invalid cursor")
 
@@ -51,11 +52,13 @@ def fill(client: Connection, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_every_key_is_found(seven: list[RedisServer], servers: list[RedisServer], count: int) -> None:
+def test_every_key_is_found(
+    configured: Configure, seven: list[RedisServer], servers: list[RedisServer], count: int
+) -> None:
     for server in seven:
         server.ask("FLUSHALL")
     names = [f"key{number}" for number in range(500)]
-    with Proxy(redis_pool(*seven[:count])) as proxy:
+    with configured(redis_pool(*seven[:count])) as proxy:
         client = proxy.client()
         assert walk(client) == []
         fill(client, names)
@@ -114,7 +117,7 @@ def test_a_walk_ends_while_keys_are_added_all_the_time(client: Connection) -> No
     assert {f"key{number}" for number in range(100)} <= set(walk(client, meanwhile=meanwhile))
 
 
-def test_two_clients_at_a_time(proxy: Proxy, client: Connection) -> None:
+def test_two_clients_at_a_time(proxy: ServedPools, client: Connection) -> None:
     names = {f"key{number}" for number in range(200)}
     fill(client, sorted(names))
     other = proxy.client()
@@ -132,7 +135,7 @@ def test_two_clients_at_a_time(proxy: Proxy, client: Connection) -> None:
     assert {key.decode() for key in found} == names
 
 
-def test_any_client_can_go_on(proxy: Proxy, client: Connection) -> None:
+def test_any_client_can_go_on(proxy: ServedPools, client: Connection) -> None:
     """A cursor belongs to no client: a different client can send each step."""
     names = {f"key{number}" for number in range(60)}
     fill(client, sorted(names))
@@ -167,8 +170,8 @@ def test_errors_of_servers_are_the_reply(client: Connection, servers: list[Redis
     assert client.ask("SCAN") == error("ERR wrong number of arguments for 'scan' command")
 
 
-def test_another_database(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, databases=4)) as proxy:
+def test_another_database(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, databases=4)) as proxy:
         client, other = proxy.client(), proxy.client()
         assert other.ask("SELECT", 3) == OK
         fill(client, [f"zero{number}" for number in range(50)])
@@ -179,8 +182,8 @@ def test_another_database(servers: list[RedisServer]) -> None:
         assert set(walk(other)) == {f"three{number}" for number in range(50)}
 
 
-def test_a_walk_goes_on_when_a_server_is_back() -> None:
-    with RedisServer() as first, RedisServer() as second, Proxy(redis_pool(first, second)) as proxy:
+def test_a_walk_goes_on_when_a_server_is_back(configured: Configure) -> None:
+    with RedisServer() as first, RedisServer() as second, configured(redis_pool(first, second)) as proxy:
         client = proxy.client()
         [left], [right] = keys_of(0, 2), keys_of(1, 2)
         fill(client, [left, right])
@@ -205,7 +208,9 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("before", "after"), CHANGES.values(), ids=CHANGES)
-def test_no_server_is_left_out_when_servers_come_and_go(seven: list[RedisServer], before: str, after: str) -> None:
+def test_no_server_is_left_out_when_servers_come_and_go(
+    configured: Configure, seven: list[RedisServer], before: str, after: str
+) -> None:
     """A walk that begins with one configuration can continue with the other one, after any number of steps."""
     for index, server in enumerate(seven):
         server.ask("FLUSHALL")
@@ -216,7 +221,7 @@ def test_no_server_is_left_out_when_servers_come_and_go(seven: list[RedisServer]
         for servers in (before, after)
     ]
     stay = {f"{index}:{number}" for index in {*before} & {*after} for number in range(60)}
-    with Proxy(pools[0]) as proxy, Proxy(pools[1]) as changed:
+    with configured(pools[0]) as proxy, Proxy(pools[1]) as changed:
         client, other = proxy.client(), changed.client()
         cursor, seen = step(client, b"0", "COUNT", 25)
         steps = 1

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import Proxy, ServedPools, keys_of, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import MOST_IN_SLICE, FencedPeer, ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 NOSCRIPT = error("NOSCRIPT No matching script. Please use EVAL.")
 PONG = b"+PONG\r\n"
@@ -42,13 +43,13 @@ def forget(*servers: RedisServer) -> None:
 
 
 @pytest.fixture(scope="module")
-def script_proxy(running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    with Proxy(redis_pool(*running_servers, databases=4, allow_commands="script|flush")) as proxy:
+def script_proxy(configured: Configure, running_servers: list[RedisServer]) -> Iterator[ServedPools]:
+    with configured(redis_pool(*running_servers, databases=4, allow_commands="script|flush")) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def fresh(script_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Connection]:
+def fresh(script_proxy: ServedPools, servers: list[RedisServer]) -> Iterator[Connection]:
     """A client of a proxy that has seen no script, in front of servers that have no script."""
     with script_proxy.client() as client:
         assert client.ask("SCRIPT", "FLUSH") == OK
@@ -127,8 +128,8 @@ def test_an_error_of_a_script_that_looks_like_noscript_does_not_run_it_again(
     assert fresh.ask("GET", A1) == bulk("1")
 
 
-def test_a_server_that_was_restarted() -> None:
-    with RedisServer() as first, RedisServer() as second, Proxy(redis_pool(first, second)) as proxy:
+def test_a_server_that_was_restarted(configured: Configure) -> None:
+    with RedisServer() as first, RedisServer() as second, configured(redis_pool(first, second)) as proxy:
         client, [key] = proxy.client(), keys_of(1, 2)
         assert client.ask("SCRIPT", "LOAD", BODY) == bulk(SHA)
         second.kill()
@@ -138,8 +139,8 @@ def test_a_server_that_was_restarted() -> None:
         client.expect(integer(1) + integer(2) + integer(3))
 
 
-def test_without_keys_in_a_pool_of_one_server(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0])) as proxy:
+def test_without_keys_in_a_pool_of_one_server(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0])) as proxy:
         client = proxy.client()
         assert client.ask("EVAL", "return 7", 0) == integer(7)
         forget(servers[0])
@@ -245,8 +246,8 @@ def test_where_it_cannot_go(fresh: Connection) -> None:
     assert fresh.ask("EVALSHA", SHA, 2, A1, A2) == integer(1)
 
 
-def test_a_script_is_sent_once() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_a_script_is_sent_once(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         client.send(command("SCRIPT", "LOAD", BODY))
         peer = server.accept_scripts()
@@ -282,8 +283,8 @@ def see_script(server: ScriptedServer, client: Connection, body: str) -> FencedP
     return peer
 
 
-def test_a_server_that_goes_away_in_between() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_a_server_that_goes_away_in_between(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         peer = see_script(server, client, BODY)
         client.send(command("EVALSHA", SHA, 1, "k") + command("PING"))
@@ -300,8 +301,8 @@ def test_a_server_that_goes_away_in_between() -> None:
         client.expect(integer(2))
 
 
-def test_a_client_that_goes_away_in_between() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_a_client_that_goes_away_in_between(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client, other = proxy.client(), proxy.client()
         peer = see_script(server, client, BODY)
         client.send(command("EVALSHA", SHA, 1, "k"))
@@ -329,10 +330,10 @@ def test_only_so_many_scripts_are_remembered(fresh: Connection, servers: list[Re
     assert fresh.ask("EVALSHA", digest(bodies[269]), 1, A1) == integer(269)
 
 
-def test_only_so_many_scripts_are_on_their_way() -> None:
+def test_only_so_many_scripts_are_on_their_way(configured: Configure) -> None:
     """Short requests must not become an unlimited number of long requests."""
     body = f"return 1 --{LONG}"
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         client = proxy.client()
         peer = see_script(server, client, body)
         peer.widen_window(client)

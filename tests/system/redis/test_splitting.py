@@ -3,10 +3,11 @@
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, owner, redis_pool
+from harness.proxy import keys_of, owner, redis_pool
 from harness.resp import NULL, OK, array, bulk, command, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 [A1, A2] = keys_of(0, 3, 2)
 [B1, B2] = keys_of(1, 3, 2)
@@ -14,12 +15,12 @@ from harness.servers import RedisServer
 
 
 @pytest.mark.parametrize("name", ["mget", "del", "unlink", "touch", "exists"])
-def test_each_server_gets_one_request_with_its_keys_in_request_order(name: str) -> None:
+def test_each_server_gets_one_request_with_its_keys_in_request_order(configured: Configure, name: str) -> None:
     with (
         ScriptedServer() as first,
         ScriptedServer() as second,
         ScriptedServer() as third,
-        Proxy(redis_pool(first, second, third)) as proxy,
+        configured(redis_pool(first, second, third)) as proxy,
     ):
         proxy.client().send(command(name.upper(), C1, A2, B1, A1, A2))
         first.accept().expect(command(name, A2, A1, A2))
@@ -27,8 +28,8 @@ def test_each_server_gets_one_request_with_its_keys_in_request_order(name: str) 
         third.accept().expect(command(name, C1))
 
 
-def test_mset_sends_each_server_its_pairs() -> None:
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+def test_mset_sends_each_server_its_pairs(configured: Configure) -> None:
+    with ScriptedServer() as first, ScriptedServer() as second, configured(redis_pool(first, second)) as proxy:
         [a, also_a], [b] = keys_of(0, 2, 2), keys_of(1, 2)
         client = proxy.client()
         client.send(command("MSet", a, "1", b, "two\r\n", also_a, "", a, "again"))
@@ -40,11 +41,11 @@ def test_mset_sends_each_server_its_pairs() -> None:
         client.expect(OK)
 
 
-def test_servers_are_asked_in_index_order() -> None:
+def test_servers_are_asked_in_index_order(configured: Configure) -> None:
     with ScriptedServer() as server:
         # Three servers with one address: the order of their connections is the order of sending.
         pool = redis_pool(server, server, server)
-        with Proxy(pool) as proxy:
+        with configured(pool) as proxy:
             proxy.client().send(command("DEL", C1, B1, A1))
             peers = [server.accept() for _ in range(3)]
             assert [peer.request() for peer in peers] == [[b"del", key.encode()] for key in (A1, B1, C1)]
@@ -61,8 +62,8 @@ def test_servers_are_asked_in_index_order() -> None:
         command("SeT", A1, "", "eX", "10"),
     ],
 )
-def test_a_single_key_goes_as_the_client_wrote_it(request_bytes: bytes) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as proxy:
+def test_a_single_key_goes_as_the_client_wrote_it(configured: Configure, request_bytes: bytes) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as proxy:
         proxy.client().send(request_bytes)
         server.accept().expect(request_bytes)
 
@@ -91,8 +92,8 @@ def test_integer_replies_are_added(client: Connection) -> None:
     assert client.ask("EXISTS", A1, B1, C1, C2) == integer(0)
 
 
-def test_sums_do_not_wrap() -> None:
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+def test_sums_do_not_wrap(configured: Configure) -> None:
+    with ScriptedServer() as first, ScriptedServer() as second, configured(redis_pool(first, second)) as proxy:
         [a], [b] = keys_of(0, 2), keys_of(1, 2)
         client = proxy.client()
         client.send(command("DEL", a, b))
@@ -122,17 +123,17 @@ def test_thousands_of_keys(client: Connection, count: int) -> None:
     assert client.ask("DEL", *names) == integer(count)
 
 
-def test_ten_servers(servers: list[RedisServer]) -> None:
+def test_ten_servers(configured: Configure, servers: list[RedisServer]) -> None:
     addresses = [server.address for server in (servers * 4)[:10]]
-    with Proxy(redis_pool(*addresses)) as proxy:
+    with configured(redis_pool(*addresses)) as proxy:
         client = proxy.client()
         names = [f"ten:{i}" for i in range(100)]
         assert client.ask("MSET", *(part for name in names for part in (name, name))) == OK
         assert client.ask("MGET", *reversed(names)) == array(*(bulk(name) for name in reversed(names)))
 
 
-def test_pool_of_one_server(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0])) as proxy:
+def test_pool_of_one_server(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0])) as proxy:
         client = proxy.client()
         assert client.ask("MSET", "a", "1", "b", "2") == OK
         assert client.ask("MGET", "b", "none", "a") == array(bulk("2"), NULL, bulk("1"))
@@ -152,8 +153,8 @@ def test_counted_keys_of_one_server_are_combined_there(client: Connection, name:
         assert reply == expected
 
 
-def test_hash_tags_keep_keys_together(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers, hash_tag='"{}"')) as proxy:
+def test_hash_tags_keep_keys_together(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers, hash_tag='"{}"')) as proxy:
         client = proxy.client()
         names = [f"{{{A1}}}:{i}" for i in range(20)]
         assert client.ask("MSET", *(part for name in names for part in (name, "v"))) == OK

@@ -8,11 +8,12 @@ import pytest
 
 from harness import resp
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import Proxy, ServedPools, keys_of, redis_pool
 from harness.redis_replies import tree
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer, ValkeyServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 from twemproxy.protocol.redis.commands import COMMANDS, SHAPES_REPLIES, SUBCOMMANDS, Routing
 from twemproxy.protocol.redis.resp_decoder import parse
@@ -32,13 +33,15 @@ SECOND_SERVER = 126470297 << 34
 
 
 @pytest.fixture(scope="module")
-def allowing_proxy(running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    with Proxy(redis_pool(*running_servers, allow_commands=ALLOWED, databases=4)) as proxy:
+def allowing_proxy(configured: Configure, running_servers: list[RedisServer]) -> Iterator[ServedPools]:
+    with configured(redis_pool(*running_servers, allow_commands=ALLOWED, databases=4)) as proxy:
         yield proxy
 
 
 @pytest.fixture(params=[2, 3])
-def allowed(request: pytest.FixtureRequest, allowing_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Connection]:
+def allowed(
+    request: pytest.FixtureRequest, allowing_proxy: ServedPools, servers: list[RedisServer]
+) -> Iterator[Connection]:
     """A client of either protocol version, in a pool that allows all commands."""
     with allowing_proxy.client() as client:
         assert client.ask("HELLO", request.param)[:1] in b"*%"
@@ -220,13 +223,13 @@ def test_latency_is_that_of_the_pool(allowed: Connection, servers: list[RedisSer
     assert b"ask one server directly" in allowed.ask("LATENCY", "DOCTOR")
 
 
-def test_a_script_is_killed_where_it_runs() -> None:
+def test_a_script_is_killed_where_it_runs(configured: Configure) -> None:
     """The server reads nothing from the connection on which the script runs."""
     endless = "#!lua name=lib\nredis.register_function('f', function() while true do end end)"
     with (
         RedisServer() as first,
         RedisServer("--lua-time-limit", "1") as second,
-        Proxy(redis_pool(first, second, databases=4, allow_commands="script function")) as proxy,
+        configured(redis_pool(first, second, databases=4, allow_commands="script function")) as proxy,
     ):
         client, other = proxy.client(), proxy.client()
         for kill, run, database in [("SCRIPT", "EVAL", 0), ("FUNCTION", "FCALL", 0), ("SCRIPT", "EVAL", 3)]:
@@ -261,17 +264,17 @@ def test_saving_and_shutting_down() -> None:
         assert client.ask("DBSIZE").startswith(b"-ERR ")
 
 
-def test_what_only_newer_servers_have(servers: list[RedisServer]) -> None:
+def test_what_only_newer_servers_have(configured: Configure, servers: list[RedisServer]) -> None:
     with (
         ValkeyServer() as first,
         ValkeyServer() as second,
-        Proxy(redis_pool(first, second, allow_commands="commandlog|reset")) as proxy,
+        configured(redis_pool(first, second, allow_commands="commandlog|reset")) as proxy,
     ):
         client = proxy.client()
         client.send(command("COMMANDLOG", "RESET", "slow") + command("WAITAOF", 0, 0, 0) + command("WAIT", 0, 0))
         client.expect(OK + array(integer(0), integer(0)) + integer(0))
         assert client.ask("COMMANDLOG", "RESET", "x").startswith(b"-ERR ")
-    with Proxy(redis_pool(*servers, allow_commands="commandlog|reset")) as proxy:
+    with configured(redis_pool(*servers, allow_commands="commandlog|reset")) as proxy:
         assert proxy.client().ask("COMMANDLOG", "RESET", "slow").startswith(b"-ERR unknown command 'COMMANDLOG'")
 
 
@@ -279,18 +282,18 @@ def test_what_only_newer_servers_have(servers: list[RedisServer]) -> None:
 
 
 @pytest.fixture(scope="module")
-def scripted() -> Iterator[tuple[ScriptedServer, ScriptedServer, Proxy]]:
+def scripted(configured: Configure) -> Iterator[tuple[ScriptedServer, ScriptedServer, ServedPools]]:
     with (
         ScriptedServer() as first,
         ScriptedServer() as second,
-        Proxy(redis_pool(first, second, allow_commands=ALLOWED, databases=4)) as proxy,
+        configured(redis_pool(first, second, allow_commands=ALLOWED, databases=4)) as proxy,
     ):
         yield first, second, proxy
 
 
 @pytest.fixture
 def stage(
-    scripted: tuple[ScriptedServer, ScriptedServer, Proxy],
+    scripted: tuple[ScriptedServer, ScriptedServer, ServedPools],
 ) -> Iterator[tuple[Connection, Connection, Connection]]:
     """A client, and the proxy's connections to two scripted servers."""
     first, second, proxy = scripted
@@ -382,8 +385,8 @@ def test_a_server_that_goes_away(stage: tuple[Connection, Connection, Connection
     client.expect(bulk("left") + reply + PONG)
 
 
-def test_a_server_that_is_down(servers: list[RedisServer]) -> None:
-    with ScriptedServer(listening=False) as down, Proxy(redis_pool(servers[0], down, servers[2])) as proxy:
+def test_a_server_that_is_down(configured: Configure, servers: list[RedisServer]) -> None:
+    with ScriptedServer(listening=False) as down, configured(redis_pool(servers[0], down, servers[2])) as proxy:
         client = proxy.client()
         refused = error("ERR Connection refused")
         for text in (
@@ -400,18 +403,22 @@ def test_a_server_that_is_down(servers: list[RedisServer]) -> None:
         assert client.ask("SCAN", 0)[:2] == b"*2"
 
 
-def test_an_ejected_server_is_asked_as_well(servers: list[RedisServer]) -> None:
+def test_an_ejected_server_is_asked_as_well(configured: Configure, servers: list[RedisServer]) -> None:
     """A command for all servers is sent to ejected servers, too, and fails if they fail."""
     directives = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": 600_000}
-    with ScriptedServer(listening=False) as down, Proxy(redis_pool(servers[0], down, **directives)) as proxy:
+    with ScriptedServer(listening=False) as down, configured(redis_pool(servers[0], down, **directives)) as proxy:
         client = proxy.client()
         assert client.ask("GET", RIGHT) == error("ERR Connection refused")
         assert client.ask("GET", RIGHT) == NULL
         assert client.ask("SCRIPT", "LOAD", BODY) == error("ERR Connection refused")
 
 
-def test_a_reply_that_takes_too_long() -> None:
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second, timeout=100)) as proxy:
+def test_a_reply_that_takes_too_long(configured: Configure) -> None:
+    with (
+        ScriptedServer() as first,
+        ScriptedServer() as second,
+        configured(redis_pool(first, second, timeout=100)) as proxy,
+    ):
         client = proxy.client()
         client.send(command("DBSIZE") + command("PING"))
         first.answer(integer(1))
