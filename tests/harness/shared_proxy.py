@@ -4,7 +4,7 @@ A reload takes milliseconds, the start of a proxy takes tenths of a second. A te
 starts, stops, signals or upgrades the proxy, sets options of the command line, or measures its memory.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
@@ -23,25 +23,28 @@ class ConfiguredPools(ServedPools):
     """
 
     def __init__(
-        self, pools: Mapping[str, PoolDirectives] | PoolDirectives, proxy: Proxy, served_names: Mapping[str, str]
+        self,
+        pools: Mapping[str, PoolDirectives] | PoolDirectives,
+        proxy: Proxy,
+        served_names: Mapping[str, str],
+        output: Sequence["_Growth"],
     ) -> None:
-        """``proxy``: serves ``pools`` under ``served_names``."""
+        """``proxy``: serves ``pools`` under ``served_names``. ``output``: its log and standard error for them."""
         super().__init__(pools)
         self.process = proxy.process
         self.directory = proxy.directory
         self.stats_port = proxy.stats_port
         self.listens = {name: proxy.listens[served_names[name]] for name in self.pools}
         self._served_names = served_names
-        self._log = _Growth(proxy.log_path)
-        self._stderr = _Growth(proxy.stderr_path)
+        self._output = output
 
     def log(self) -> str:
-        """What the proxy has logged since it serves the pools."""
-        return self._log.text()
+        """What the proxy has logged since the beginning of the reload that has added the pools."""
+        return self._output[0].text()
 
     def output(self) -> str:
         """The log and standard error since then, to explain a failure."""
-        return self._log.text() + self._stderr.text()
+        return "".join(each.text() for each in self._output)
 
     def served_name(self, pool: str = "") -> str:
         return self._served_names[super().served_name(pool)]
@@ -54,7 +57,9 @@ Configure = Callable[[Mapping[str, PoolDirectives] | PoolDirectives], AbstractCo
 class SharedProxy:
     """A proxy that starts when the first pools are to be served, and again after a crash; ``stop`` stops it."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = ()) -> None:
+        """``command``: this instead of the command under test, with the same options."""
+        self._command = command
         self._proxy: Proxy | None = None
         self._pools: dict[str, PoolDirectives] = {"idle": _IDLE}
         self._numbers = count(1)
@@ -66,14 +71,16 @@ class SharedProxy:
         At the end their clients are closed. It is an error if a part of the proxy has crashed in the meantime.
         """
         if self._proxy is None:
-            self._proxy = Proxy({"idle": _IDLE})
+            # In its directory, as ``Proxy.control_socket``.
+            self._proxy = Proxy({"idle": _IDLE}, "-C", "control.sock", command=self._command)
         proxy = self._proxy
         number = next(self._numbers)
         served_names = {name: f"{name}-{number}" for name in pools_by_name(pools)}
         self._pools |= {served_names[name]: directives for name, directives in pools_by_name(pools).items()}
+        output = [_Growth(proxy.log_path), _Growth(proxy.stderr_path)]
         try:
             proxy.serve(self._pools)
-            configured = ConfiguredPools(pools, proxy, served_names)
+            configured = ConfiguredPools(pools, proxy, served_names, output)
             try:
                 yield configured
             except BaseException:
