@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.proxy import Proxy
+from harness.proxy import ServedPools
 from twemproxy.demo.processes import Process
 
 _ROOT = Path(__file__).parents[2]
@@ -45,7 +45,9 @@ class Job(NamedTuple):
     """A text that the job's output must contain."""
 
 
-def run(job: Job, proxy: Proxy, servers: int, settings: Mapping[str, str] | None = None, *, port: int = 0) -> None:
+def run(
+    job: Job, proxy: ServedPools, servers: int, settings: Mapping[str, str] | None = None, *, port: int = 0
+) -> None:
     """Run a job to its end; AssertionError with its output if it fails.
 
     ``servers``: the number of servers of the pool. ``settings``: additional environment variables. ``port``: where the

@@ -211,10 +211,6 @@ class ServedPools:
         """The process ids of the proxy: its first process and every descendant."""
         return process_tree(self.process.pid)
 
-    def memory(self) -> int:
-        """Bytes of resident memory without shared files, for all processes of the proxy together."""
-        return sum(map(anonymous_memory, self.processes()))
-
 
 class Proxy(ServedPools):
     """A running proxy. Leaving the context stops the proxy; it is an error if the proxy had ended unexpectedly."""
@@ -268,6 +264,10 @@ class Proxy(ServedPools):
     def output(self) -> str:
         """The log and standard error, to explain a failure."""
         return self.process.output()
+
+    def memory(self) -> int:
+        """Bytes of resident memory without shared files, for all processes of the proxy together."""
+        return sum(map(anonymous_memory, self.processes()))
 
     def peak_memory(self) -> int:
         """The sum of the peaks of ``memory`` of each process."""

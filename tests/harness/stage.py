@@ -5,26 +5,27 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from harness.connection import Connection
-from harness.proxy import Proxy, memcached_pool
+from harness.proxy import ServedPools, memcached_pool
 from harness.scripted_server import ScriptedMemcached
+from harness.shared_proxy import Configure
 
 
 class Stage(NamedTuple):
     """A proxy, a client, and two scripted servers without connections."""
 
-    proxy: Proxy
+    proxy: ServedPools
     client: Connection
     first: ScriptedMemcached
     second: ScriptedMemcached
 
 
 @contextmanager
-def scripted_pool(**directives: object) -> Iterator[Stage]:
-    """A stage for several tests, each of which uses ``as_new``; starting a proxy for every test would take too long."""
+def scripted_pool(configured: Configure, **directives: object) -> Iterator[Stage]:
+    """A stage for several tests, each of which uses ``as_new``. ``configured``: the fixture."""
     with (
         ScriptedMemcached() as first,
         ScriptedMemcached() as second,
-        Proxy(memcached_pool(first, second, **directives)) as proxy,
+        configured(memcached_pool(first, second, **directives)) as proxy,
     ):
         yield Stage(proxy, proxy.client(), first, second)
 

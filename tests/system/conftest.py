@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, memcached_pool, redis_pool
+from harness.proxy import ServedPools, memcached_pool, redis_pool
 from harness.servers import MemcachedServer, RedisServer, missing_programs
 from harness.shared_proxy import Configure, SharedProxy
 from harness.stage import Stage, as_new, scripted_pool
@@ -45,13 +45,13 @@ def servers(running_servers: list[RedisServer]) -> list[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def shared_proxy(running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    with Proxy(redis_pool(*running_servers, allow_commands="client|kill")) as proxy:
+def shared_proxy(configured: Configure, running_servers: list[RedisServer]) -> Iterator[ServedPools]:
+    with configured(redis_pool(*running_servers, allow_commands="client|kill")) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def proxy(shared_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Proxy]:
+def proxy(shared_proxy: ServedPools, servers: list[RedisServer]) -> Iterator[ServedPools]:
     """A proxy in front of ``servers``, which are empty; its clients may use CLIENT KILL.
 
     Other tests use the proxy too: the clients of a test, and their subscriptions, end with the test.
@@ -61,16 +61,16 @@ def proxy(shared_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def client(proxy: Proxy) -> Iterator[Connection]:
+def client(proxy: ServedPools) -> Iterator[Connection]:
     """A new client of ``proxy``."""
     with proxy.client() as connection:
         yield connection
 
 
 @pytest.fixture(scope="session")
-def tagging_proxy(running_servers: list[RedisServer]) -> Iterator[Proxy]:
+def tagging_proxy(configured: Configure, running_servers: list[RedisServer]) -> Iterator[ServedPools]:
     """A proxy in front of ``running_servers`` whose pool has a hash tag. Other tests use the proxy too."""
-    with Proxy(redis_pool(*running_servers, hash_tag='"{}"')) as proxy:
+    with configured(redis_pool(*running_servers, hash_tag='"{}"')) as proxy:
         yield proxy
 
 
@@ -82,22 +82,24 @@ def reference() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(params=["one-server", "three-servers"], scope="module")
-def every_proxy(request: pytest.FixtureRequest, running_servers: list[RedisServer]) -> Iterator[Proxy]:
+def every_proxy(
+    configured: Configure, request: pytest.FixtureRequest, running_servers: list[RedisServer]
+) -> Iterator[ServedPools]:
     """A proxy in front of one server, or a proxy in front of three servers with two connections each."""
     servers, connections = (running_servers[:1], 1) if request.param == "one-server" else (running_servers, 2)
-    with Proxy(redis_pool(*servers, server_connections=connections)) as proxy:
+    with configured(redis_pool(*servers, server_connections=connections)) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def any_proxy(every_proxy: Proxy, servers: list[RedisServer]) -> Iterator[Proxy]:
+def any_proxy(every_proxy: ServedPools, servers: list[RedisServer]) -> Iterator[ServedPools]:
     """``every_proxy`` with empty servers; the clients of a test end with the test."""
     yield every_proxy
     every_proxy.close_clients()
 
 
 @pytest.fixture
-def anybody(any_proxy: Proxy) -> Iterator[Connection]:
+def anybody(any_proxy: ServedPools) -> Iterator[Connection]:
     """A client of ``any_proxy``."""
     with any_proxy.client() as client:
         yield client
@@ -118,13 +120,15 @@ def memcached_servers(running_memcached: list[MemcachedServer]) -> list[Memcache
 
 
 @pytest.fixture(scope="session")
-def shared_memcached_proxy(running_memcached: list[MemcachedServer]) -> Iterator[Proxy]:
-    with Proxy(memcached_pool(*running_memcached)) as proxy:
+def shared_memcached_proxy(configured: Configure, running_memcached: list[MemcachedServer]) -> Iterator[ServedPools]:
+    with configured(memcached_pool(*running_memcached)) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def memcached_proxy(shared_memcached_proxy: Proxy, memcached_servers: list[MemcachedServer]) -> Iterator[Proxy]:
+def memcached_proxy(
+    shared_memcached_proxy: ServedPools, memcached_servers: list[MemcachedServer]
+) -> Iterator[ServedPools]:
     """A proxy with default directives in front of ``memcached_servers``, which are empty.
 
     Other tests use the proxy too: the clients of a test end with the test.
@@ -134,15 +138,15 @@ def memcached_proxy(shared_memcached_proxy: Proxy, memcached_servers: list[Memca
 
 
 @pytest.fixture
-def memcached_client(memcached_proxy: Proxy) -> Iterator[Connection]:
+def memcached_client(memcached_proxy: ServedPools) -> Iterator[Connection]:
     """A new client of ``memcached_proxy``."""
     with memcached_proxy.client() as connection:
         yield connection
 
 
 @pytest.fixture(scope="session")
-def shared_stage() -> Iterator[Stage]:
-    with scripted_pool() as stage:
+def shared_stage(configured: Configure) -> Iterator[Stage]:
+    with scripted_pool(configured) as stage:
         yield stage
 
 

@@ -6,7 +6,7 @@ In all other respects as ``test_client_languages.py``.
 import pytest
 
 from harness.jobs import Job, run
-from harness.proxy import Proxy
+from harness.proxy import ServedPools
 from harness.servers import MemcachedServer, RedisServer
 
 REDIS = [
@@ -22,11 +22,11 @@ MEMCACHED = [
 
 
 @pytest.mark.parametrize("job", REDIS, ids=lambda job: job.name)
-def test_redis(job: Job, tagging_proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_redis(job: Job, tagging_proxy: ServedPools, servers: list[RedisServer]) -> None:
     run(job, tagging_proxy, 3)
     assert all(server.ask("DBSIZE") != b":0\r\n" for server in servers)
 
 
 @pytest.mark.parametrize("job", MEMCACHED, ids=lambda job: job.name)
-def test_memcached(job: Job, memcached_proxy: Proxy, memcached_servers: list[MemcachedServer]) -> None:
+def test_memcached(job: Job, memcached_proxy: ServedPools, memcached_servers: list[MemcachedServer]) -> None:
     run(job, memcached_proxy, 3)

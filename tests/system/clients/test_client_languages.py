@@ -6,8 +6,9 @@
 import pytest
 
 from harness.jobs import Job, run
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import ServedPools, redis_pool
 from harness.servers import MemcachedServer, RedisServer
+from harness.shared_proxy import Configure
 
 REDIS = [
     Job("C: hiredis", "hiredis.c"),
@@ -33,17 +34,17 @@ MEMCACHED = [
 
 
 @pytest.mark.parametrize("job", REDIS, ids=lambda job: job.name)
-def test_redis(job: Job, tagging_proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_redis(job: Job, tagging_proxy: ServedPools, servers: list[RedisServer]) -> None:
     run(job, tagging_proxy, 3)
     assert all(server.ask("DBSIZE") != b":0\r\n" for server in servers)
 
 
 @pytest.mark.parametrize("job", MEMCACHED, ids=lambda job: job.name)
-def test_memcached(job: Job, memcached_proxy: Proxy, memcached_servers: list[MemcachedServer]) -> None:
+def test_memcached(job: Job, memcached_proxy: ServedPools, memcached_servers: list[MemcachedServer]) -> None:
     run(job, memcached_proxy, 3)
 
 
-def test_sidekiq(servers: list[RedisServer]) -> None:
+def test_sidekiq(configured: Configure, servers: list[RedisServer]) -> None:
     """The keys of Sidekiq have no hash tag, so it needs a pool of one server."""
-    with Proxy(redis_pool(servers[0])) as proxy:
+    with configured(redis_pool(servers[0])) as proxy:
         run(Job("Ruby: Sidekiq", "sidekiq.rb"), proxy, 1)

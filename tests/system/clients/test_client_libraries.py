@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from harness.jobs import Job, run
-from harness.proxy import Proxy, redis_pool
+from harness.proxy import ServedPools, redis_pool
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 
 ALL = [
     Job("redis-py 5", "redis_py.py", ["redis-5"], says="redis 5."),
@@ -31,23 +32,23 @@ PREFIXES = {"rq": {"RQ_KEY_PREFIX": "{rq}"}, "celery": {"PREFIX": "{celery}"}}
 
 
 @pytest.fixture(scope="module")
-def one_server(running_servers: list[RedisServer]) -> Iterator[Proxy]:
-    with Proxy(redis_pool(running_servers[0], hash_tag='"{}"', allow_commands="flushdb keys")) as proxy:
+def one_server(configured: Configure, running_servers: list[RedisServer]) -> Iterator[ServedPools]:
+    with configured(redis_pool(running_servers[0], hash_tag='"{}"', allow_commands="flushdb keys")) as proxy:
         yield proxy
 
 
 @pytest.mark.parametrize("job", ALL, ids=lambda job: job.name)
-def test_with_tagging_proxy(job: Job, tagging_proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_with_tagging_proxy(job: Job, tagging_proxy: ServedPools, servers: list[RedisServer]) -> None:
     run(job, tagging_proxy, 3)
 
 
 @pytest.mark.parametrize("job", ALL, ids=lambda job: job.name)
-def test_with_one_server(job: Job, one_server: Proxy, servers: list[RedisServer]) -> None:
+def test_with_one_server(job: Job, one_server: ServedPools, servers: list[RedisServer]) -> None:
     run(job, one_server, 1)
 
 
 @pytest.mark.parametrize("job", [job for job in ALL if job.name in PREFIXES], ids=lambda job: job.name)
-def test_with_tagging_proxy_and_one_hash_tag(job: Job, tagging_proxy: Proxy, servers: list[RedisServer]) -> None:
+def test_with_tagging_proxy_and_one_hash_tag(job: Job, tagging_proxy: ServedPools, servers: list[RedisServer]) -> None:
     run(job, tagging_proxy, 3, PREFIXES[job.name])
     in_use = [server for server in servers if server.ask("DBSIZE") != b":0\r\n"]
     assert len(in_use) == 1

@@ -5,9 +5,9 @@ from statistics import median
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy
+from harness.proxy import Proxy, ServedPools, redis_pool
 from harness.resp import OK, array, bulk, command
-from harness.waiting import wait_until
+from harness.servers import RedisServer
 
 MEGA = 1 << 20
 NAMES = 20_000
@@ -40,28 +40,29 @@ def test_documentation_of_many_names_tells_each_once(client: Connection) -> None
     client.expect(once)
 
 
-def test_a_client_that_does_not_read_holds_little(proxy: Proxy, client: Connection, element: bytes) -> None:
+def test_a_client_that_does_not_read_holds_little(servers: list[RedisServer], element: bytes) -> None:
     """The rest of the reply of 100 MB is made when the client has read the first part."""
-    lazy = proxy.client()
-    before = proxy.memory()
     assert len(element) * 3 * NAMES > 90 * MEGA
-    lazy.send_until_stalled(MANY_NAMES * 3)
-    for _ in range(100):
+    with Proxy(redis_pool(*servers)) as proxy:
+        lazy, client = proxy.client(), proxy.client()
         assert client.ask("PING") == b"+PONG\r\n"
-        assert proxy.memory() - before < 32 * MEGA
-    for _ in range(3):
-        lazy.expect(array(*[element] * NAMES))
+        before = proxy.memory()
+        lazy.send_until_stalled(MANY_NAMES * 3)
+        for _ in range(100):
+            assert client.ask("PING") == b"+PONG\r\n"
+            assert proxy.memory() - before < 32 * MEGA
+        for _ in range(3):
+            lazy.expect(array(*[element] * NAMES))
 
 
-def test_a_client_may_leave_meanwhile(proxy: Proxy, client: Connection) -> None:
-    before = proxy.stats()["curr_connections"]
+def test_a_client_may_leave_meanwhile(proxy: ServedPools, client: Connection) -> None:
     with proxy.client() as leaving:
         leaving.send_until_stalled(MANY_NAMES * 10)
-    wait_until(lambda: proxy.stats()["curr_connections"] == before, "the client's connection is closed")
+    proxy.wait_stats(lambda pool: pool["client_connections"] == 1, "the client's connection is closed")
     assert client.ask("PING") == b"+PONG\r\n"
 
 
-def test_a_client_that_sends_no_more_gets_all(proxy: Proxy, element: bytes) -> None:
+def test_a_client_that_sends_no_more_gets_all(proxy: ServedPools, element: bytes) -> None:
     client = proxy.client()
     client.send(MANY_NAMES)
     client.half_close()
@@ -76,7 +77,7 @@ def test_a_client_that_wants_no_replies_gets_none(client: Connection) -> None:
     client.expect(bulk("behind"))
 
 
-def test_a_message_comes_behind_the_reply(proxy: Proxy, client: Connection) -> None:
+def test_a_message_comes_behind_the_reply(proxy: ServedPools, client: Connection) -> None:
     subscriber = proxy.client()
     assert subscriber.ask("HELLO", "3").startswith(b"%")
     assert subscriber.ask("SUBSCRIBE", "c").startswith(b">3")
@@ -94,7 +95,7 @@ def test_a_message_comes_behind_the_reply(proxy: Proxy, client: Connection) -> N
     assert came.replace(reply, b"") == message * told
 
 
-def test_many_small_requests_are_spread_over_turns(proxy: Proxy, client: Connection) -> None:
+def test_many_small_requests_are_spread_over_turns(proxy: ServedPools, client: Connection) -> None:
     """While the proxy answers some of 100,000 requests of one client, another client gets its replies."""
     flood = proxy.client()
     total = 100_000
@@ -110,7 +111,7 @@ def test_many_small_requests_are_spread_over_turns(proxy: Proxy, client: Connect
     assert median(steps) < 1000
 
 
-def test_inline_commands_are_spread_over_turns(proxy: Proxy, client: Connection) -> None:
+def test_inline_commands_are_spread_over_turns(proxy: ServedPools, client: Connection) -> None:
     """While the proxy rewrites and refuses some of 200,000 lines of one client, another client gets its replies."""
     flood = proxy.client()
     total = 200_000

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from harness.memcache import END, MN, STORED, server_error, store, value
-from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool
+from harness.proxy import keys_of, memcached_pool, redis_pool
 from harness.resp import array, bulk, command, error
 from harness.scripted_server import ScriptedServer
 from harness.servers import MemcachedServer, RedisServer
+from harness.shared_proxy import Configure
 from harness.stage import Stage, as_new, scripted_pool
 
 [A1, A2, A3] = keys_of(0, 2, 3)
@@ -29,8 +30,8 @@ def stage(memcached_stage: Stage) -> Stage:
 
 
 @pytest.fixture(scope="module")
-def shared_missing_stage() -> Iterator[Stage]:
-    with scripted_pool(partial_reads="miss") as stage:
+def shared_missing_stage(configured: Configure) -> Iterator[Stage]:
+    with scripted_pool(configured, partial_reads="miss") as stage:
         yield stage
 
 
@@ -117,10 +118,12 @@ def test_nothing_is_answered_before_every_part_is_settled(stage: Stage) -> None:
     stage.client.expect(REFUSED)
 
 
-def test_paused_server_times_out_and_serves_again(memcached_servers: list[MemcachedServer]) -> None:
+def test_paused_server_times_out_and_serves_again(
+    configured: Configure, memcached_servers: list[MemcachedServer]
+) -> None:
     with (
         MemcachedServer() as paused,
-        Proxy(memcached_pool(memcached_servers[0], paused, timeout=300)) as proxy,
+        configured(memcached_pool(memcached_servers[0], paused, timeout=300)) as proxy,
     ):
         client, other = proxy.client(), proxy.client()
         assert client.ask_text(store("set", A1, "a1")) == client.ask_text(store("set", B1, "b1")) == STORED
@@ -132,8 +135,8 @@ def test_paused_server_times_out_and_serves_again(memcached_servers: list[Memcac
         assert client.ask_text(GET) == value(A1, "a1") + value(B1, "b1") + END
 
 
-def test_killed_server_comes_back(memcached_servers: list[MemcachedServer]) -> None:
-    with MemcachedServer() as killed, Proxy(memcached_pool(memcached_servers[0], killed)) as proxy:
+def test_killed_server_comes_back(configured: Configure, memcached_servers: list[MemcachedServer]) -> None:
+    with MemcachedServer() as killed, configured(memcached_pool(memcached_servers[0], killed)) as proxy:
         client = proxy.client()
         assert client.ask_text(store("set", A1, "a1")) == client.ask_text(store("set", B1, "b1")) == STORED
         killed.kill()
@@ -273,10 +276,12 @@ def test_pool_may_count_the_only_server_of_several_keys_as_misses(missing_stage:
     missing_stage.client.expect(END + REFUSED * 2 + MN)
 
 
-def test_pool_may_count_a_paused_server_as_misses(memcached_servers: list[MemcachedServer]) -> None:
+def test_pool_may_count_a_paused_server_as_misses(
+    configured: Configure, memcached_servers: list[MemcachedServer]
+) -> None:
     with (
         MemcachedServer() as paused,
-        Proxy(memcached_pool(memcached_servers[0], paused, timeout=300, partial_reads="miss")) as proxy,
+        configured(memcached_pool(memcached_servers[0], paused, timeout=300, partial_reads="miss")) as proxy,
     ):
         client = proxy.client()
         assert client.ask_text(store("set", A1, "a1")) == client.ask_text(store("set", B1, "b1")) == STORED
@@ -292,10 +297,10 @@ def test_writes_fail_where_reads_may_miss(missing_stage: Stage) -> None:
     missing_stage.client.expect(REFUSED * 2 + MN)
 
 
-def test_redis_pool_may_count_a_refusing_server_as_misses(servers: list[RedisServer]) -> None:
+def test_redis_pool_may_count_a_refusing_server_as_misses(configured: Configure, servers: list[RedisServer]) -> None:
     with (
         ScriptedServer(listening=False) as dead,
-        Proxy(redis_pool(servers[0], dead, partial_reads="miss")) as proxy,
+        configured(redis_pool(servers[0], dead, partial_reads="miss")) as proxy,
     ):
         client = proxy.client()
         client.send(command("SET", A1, "a1") + command("MGET", A1, B1, A2, B2, A1) + command("DEL", A1, B1))

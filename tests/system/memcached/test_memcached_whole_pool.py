@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from harness.memcache import END, ERROR, MN, OK, client_error, server_error, store
-from harness.proxy import Proxy, keys_of, memcached_pool
+from harness.proxy import ServedPools, keys_of, memcached_pool
 from harness.servers import MemcachedServer
+from harness.shared_proxy import Configure
 from harness.stage import Stage, as_new, scripted_pool
 
 MARK = b"mn\r\n"
@@ -17,8 +18,10 @@ NOT_ALLOWED = client_error(
 
 
 @pytest.fixture(scope="module")
-def shared_permitting_stage() -> Iterator[Stage]:
-    with scripted_pool(allow_commands="flush_all verbosity stats|cachedump stats|detail stats|reset") as stage:
+def shared_permitting_stage(configured: Configure) -> Iterator[Stage]:
+    with scripted_pool(
+        configured, allow_commands="flush_all verbosity stats|cachedump stats|detail stats|reset"
+    ) as stage:
         yield stage
 
 
@@ -89,7 +92,7 @@ def test_one_server_that_fails_is_the_reply(stage: Stage, request_bytes: bytes) 
 
 
 def test_flush_is_refused_unless_the_pool_allows_it(
-    memcached_proxy: Proxy, memcached_servers: list[MemcachedServer]
+    memcached_proxy: ServedPools, memcached_servers: list[MemcachedServer]
 ) -> None:
     [key] = keys_of(2, 3)
     with memcached_proxy.client() as client:
@@ -99,9 +102,11 @@ def test_flush_is_refused_unless_the_pool_allows_it(
         assert memcached_servers[2].get(key) == b"kept"
 
 
-def test_flush_forgets_what_every_real_server_has(memcached_servers: list[MemcachedServer]) -> None:
+def test_flush_forgets_what_every_real_server_has(
+    configured: Configure, memcached_servers: list[MemcachedServer]
+) -> None:
     names = [key for index in range(3) for key in keys_of(index, 3, 5)]
-    with Proxy(
+    with configured(
         memcached_pool(
             *memcached_servers, allow_commands="flush_all verbosity stats|cachedump stats|detail stats|reset"
         )
@@ -138,8 +143,10 @@ def test_server_that_closes_is_an_error_among_the_statistics(stage: Stage) -> No
     stage.client.expect(b"STAT s00:error unknown\r\nSTAT s01:b 2\r\nEND\r\n" + MN)
 
 
-def test_server_that_times_out_is_an_error_among_the_statistics(memcached_servers: list[MemcachedServer]) -> None:
-    with MemcachedServer() as paused, Proxy(memcached_pool(paused, memcached_servers[1], timeout=300)) as proxy:
+def test_server_that_times_out_is_an_error_among_the_statistics(
+    configured: Configure, memcached_servers: list[MemcachedServer]
+) -> None:
+    with MemcachedServer() as paused, configured(memcached_pool(paused, memcached_servers[1], timeout=300)) as proxy:
         client = proxy.client()
         assert client.ask_text(b"stats conns\r\n").endswith(END)
         paused.pause()
@@ -183,7 +190,7 @@ def test_statistics_of_the_proxy_ask_no_server(memcached_stage: Stage) -> None:
 def test_statistics_of_the_proxy_count(memcached_stage: Stage) -> None:
     def figure(name: str) -> int:
         lines = memcached_stage.client.ask_text(b"stats proxy\r\n").decode().splitlines()
-        return int(dict(line.split(" ")[1:] for line in lines[:-1])[name])
+        return int(dict(line.split(" ", 2)[1:] for line in lines[:-1])[name])
 
     [key] = keys_of(0, 2)
     requests, answered = figure("requests"), figure("responses")
@@ -196,9 +203,9 @@ def test_statistics_of_the_proxy_count(memcached_stage: Stage) -> None:
     assert figure("server_connections") == 1
 
 
-def test_ejected_server_is_shown_as_ejected(memcached_servers: list[MemcachedServer]) -> None:
+def test_ejected_server_is_shown_as_ejected(configured: Configure, memcached_servers: list[MemcachedServer]) -> None:
     ejecting: dict[str, object] = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": 60_000}
-    with MemcachedServer() as killed, Proxy(memcached_pool(killed, memcached_servers[1], **ejecting)) as proxy:
+    with MemcachedServer() as killed, configured(memcached_pool(killed, memcached_servers[1], **ejecting)) as proxy:
         client = proxy.client()
         killed.kill()
         assert client.ask_text(f"get {keys_of(0, 2)[0]}\r\n".encode()) == REFUSED

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.connection import Connection, connect, connect_unix
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import Proxy, ServedPools, keys_of, redis_pool
 from harness.resp import OK, array, bulk, command, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 from twemproxy.stats.catalogue import PROCESS_FACTS
 
@@ -58,7 +59,7 @@ def test_layout_to_the_byte(servers: list[RedisServer]) -> None:
         assert [list(full["longer"][server])[-1] for server in ("a", "b")] == ["requests_resent"] * 2
 
 
-def test_exporters_and_http_clients(proxy: Proxy) -> None:
+def test_exporters_and_http_clients(proxy: ServedPools) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", proxy.stats_port, timeout=10)
     connection.request("GET", "/stats.json")
     with connection.getresponse() as response:
@@ -72,7 +73,8 @@ def test_exporters_and_http_clients(proxy: Proxy) -> None:
         connection.getresponse()
     connection.close()
     (line,) = caught.value.args
-    assert [*json.loads(line)["alpha"], "subscriptions_moved", "ring_fingerprint"] == list(full["alpha"])
+    pool = proxy.served_name()
+    assert [*json.loads(line)[pool], "subscriptions_moved", "ring_fingerprint"] == list(full[pool])
     assert "memory_held" not in line
 
 
@@ -103,8 +105,8 @@ def test_connections_are_counted() -> None:
         assert (stats["client_connections"], stats["client_eof"], stats["client_err"]) == (1, 1, 0)
 
 
-def test_requests_responses_and_their_bytes() -> None:
-    with ScriptedServer() as first, ScriptedServer() as second, Proxy(redis_pool(first, second)) as proxy:
+def test_requests_responses_and_their_bytes(configured: Configure) -> None:
+    with ScriptedServer() as first, ScriptedServer() as second, configured(redis_pool(first, second)) as proxy:
         client = proxy.client()
         [a1, a2], [b] = keys_of(0, 2, 2), keys_of(1, 2)
         client.send(command("GET", a1) + command("MGET", a1, b, a2) + command("PING") + command("MONITOR"))
@@ -150,8 +152,8 @@ def test_requests_responses_and_their_bytes() -> None:
         assert stats["client_connections"] == 1
 
 
-def test_requests_that_wait_for_the_connection_are_in_the_incoming_queue() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, redis_db=3)) as proxy:
+def test_requests_that_wait_for_the_connection_are_in_the_incoming_queue(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, redis_db=3)) as proxy:
         client = proxy.client()
         client.send(command("GET", "a") * 3)
         peer = server.accept()
@@ -168,8 +170,8 @@ def test_requests_that_wait_for_the_connection_are_in_the_incoming_queue() -> No
         assert (stats["in_queue"], stats["in_queue_bytes"]) == (0, 0)
 
 
-def test_fragments_of_an_mset_are_counted_once(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(*servers)) as proxy:
+def test_fragments_of_an_mset_are_counted_once(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(*servers)) as proxy:
         client = proxy.client()
         [a], [b], [c] = keys_of(0, 3), keys_of(1, 3), keys_of(2, 3)
         assert client.ask("MSET", a, "v", b, "v", c, "v") == OK
@@ -180,16 +182,16 @@ def test_fragments_of_an_mset_are_counted_once(servers: list[RedisServer]) -> No
         assert [stats["s00"]["request_bytes"], stats["s02"]["request_bytes"]] == expected
 
 
-def test_values_are_fresh_at_every_poll(servers: list[RedisServer]) -> None:
-    with Proxy(redis_pool(servers[0])) as proxy:
+def test_values_are_fresh_at_every_poll(configured: Configure, servers: list[RedisServer]) -> None:
+    with configured(redis_pool(servers[0])) as proxy:
         client = proxy.client()
         for number in range(1, 30):
             client.ask("SET", "a", number)
             assert proxy.server_stats()["responses"] == number
 
 
-def test_kinds_of_endings() -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server, timeout=200)) as proxy:
+def test_kinds_of_endings(configured: Configure) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server, timeout=200)) as proxy:
         client = proxy.client()
 
         def ask() -> Connection:
@@ -216,8 +218,8 @@ def test_kinds_of_endings() -> None:
         assert (server_stats["requests"], server_stats["responses"]) == (4, 0)
 
 
-def test_protocol_errors_of_clients_are_errors(proxy: Proxy) -> None:
-    with ScriptedServer() as server, Proxy(redis_pool(server)) as own:
+def test_protocol_errors_of_clients_are_errors(configured: Configure, proxy: ServedPools) -> None:
+    with ScriptedServer() as server, configured(redis_pool(server)) as own:
         client = own.client()
         client.send(b"*1\r\n$x\r\n")
         client.reply()
@@ -229,8 +231,8 @@ def test_protocol_errors_of_clients_are_errors(proxy: Proxy) -> None:
         own.wait_stats(lambda pool: pool["client_eof"] == 1, "the end is counted")
 
 
-def test_gauges_of_a_unix_socket_server_are_never_negative(servers: list[RedisServer]) -> None:
-    with RedisServer() as server, Proxy(redis_pool(server.path)) as proxy:
+def test_gauges_of_a_unix_socket_server_are_never_negative(configured: Configure, servers: list[RedisServer]) -> None:
+    with RedisServer() as server, configured(redis_pool(server.path)) as proxy:
         client = proxy.client()
         assert client.ask("SET", "a", "1") == OK
         assert proxy.server_stats()["server_connections"] == 1
@@ -264,17 +266,18 @@ def test_stats_on_a_unix_socket(tmp_path: Path) -> None:
         b"x" * 100_000,
     ],
 )
-def test_what_a_reader_sends_is_ignored(proxy: Proxy, input_bytes: bytes) -> None:
+def test_what_a_reader_sends_is_ignored(proxy: ServedPools, input_bytes: bytes) -> None:
     client = proxy.client()
     assert client.ask("SET", "k", "v") == OK
-    pool = json.loads(proxy.stats_text())["alpha"]
+    pool = proxy.served_name()
+    before = json.loads(proxy.stats_text())[pool]
     document = json.loads(proxy.stats_text(input_bytes))
     assert document["service"] == "nutcracker"
-    assert document["alpha"] == pool
+    assert document[pool] == before
     assert client.ask("GET", "k") == bulk("v")
 
 
-def test_readers_that_do_not_read_hold_nobody_up(proxy: Proxy) -> None:
+def test_readers_that_do_not_read_hold_nobody_up(proxy: ServedPools) -> None:
     idle = [connect("127.0.0.1", proxy.stats_port) for _ in range(20)]
     assert proxy.stats()["service"] == "nutcracker"
     for connection in idle:
