@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from harness import memcache
-from harness.proxy import Proxy, memcached_pool
+from harness.proxy import ServedPools, memcached_pool
 from harness.servers import MemcachedServer
+from harness.shared_proxy import Configure
 from twemproxy.protocol.memcache.commands import COMMANDS
 
 SECRET = b"secret"
@@ -33,8 +34,8 @@ EXPECTED = memcache.STORED + memcache.value("victim", SECRET) + memcache.END + m
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[tuple[Proxy, MemcachedServer]]:
-    with MemcachedServer() as server, Proxy(memcached_pool(server)) as proxy:
+def scene(configured: Configure) -> Iterator[tuple[ServedPools, MemcachedServer]]:
+    with MemcachedServer() as server, configured(memcached_pool(server)) as proxy:
         yield proxy, server
 
 
@@ -58,7 +59,7 @@ def requests_of(name: str) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "quit"])
-def test_no_command_says_anything_to_others(scene: tuple[Proxy, MemcachedServer], name: str) -> None:
+def test_no_command_says_anything_to_others(scene: tuple[ServedPools, MemcachedServer], name: str) -> None:
     proxy, server = scene
     attacker, others = proxy.client(), [proxy.client(), proxy.client()]
     with server.paused():

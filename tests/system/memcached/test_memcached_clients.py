@@ -12,8 +12,9 @@ from pymemcache import MemcacheClientError, MemcacheIllegalInputError, MemcacheS
 from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.hash import HashClient
 
-from harness.proxy import Proxy, memcached_pool
+from harness.proxy import ServedPools, memcached_pool
 from harness.servers import MemcachedServer, installed
+from harness.shared_proxy import Configure
 from harness.waiting import DEADLINE
 
 KEYS = [f"key:{number}" for number in range(200)]
@@ -76,13 +77,13 @@ def exercise(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", PYMEMCACHE)
-def test_pymemcache(memcached_proxy: Proxy, name: str) -> None:
+def test_pymemcache(memcached_proxy: ServedPools, name: str) -> None:
     with closing(PYMEMCACHE[name](memcached_proxy.port())) as client:
         exercise(client)
 
 
 @pytest.mark.parametrize("name", ["default", "pooled"])
-def test_pymemcache_asks_about_the_server(memcached_proxy: Proxy, name: str) -> None:
+def test_pymemcache_asks_about_the_server(memcached_proxy: ServedPools, name: str) -> None:
     with closing(PYMEMCACHE[name](memcached_proxy.port())) as client:
         assert client.version() == b"1.6.18"
         assert client.stats()
@@ -90,14 +91,14 @@ def test_pymemcache_asks_about_the_server(memcached_proxy: Proxy, name: str) -> 
         assert settings[b"maxbytes"] == 3 * 67108864
 
 
-def test_pymemcache_speaks_meta_commands(memcached_proxy: Proxy) -> None:
+def test_pymemcache_speaks_meta_commands(memcached_proxy: ServedPools) -> None:
     with closing(PYMEMCACHE["default"](memcached_proxy.port())) as client:
         assert client.raw_command(b"ms raw 3 T100\r\nabc") == b"HD"
         assert client.raw_command(b"mg raw s k") == b"HD s3 kraw"
         assert client.raw_command(b"gat 100 raw", end_tokens=b"END\r\n") == b"VALUE raw 0 3\r\nabc\r\n"
 
 
-def test_pymemcache_is_told_that_flushing_is_not_allowed(memcached_proxy: Proxy) -> None:
+def test_pymemcache_is_told_that_flushing_is_not_allowed(memcached_proxy: ServedPools) -> None:
     with closing(PYMEMCACHE["default"](memcached_proxy.port())) as client:
         client.set("s", "kept")
         client.flush_all()
@@ -110,7 +111,7 @@ def test_pymemcache_is_told_that_flushing_is_not_allowed(memcached_proxy: Proxy)
 
 
 @pytest.fixture
-def python_memcached(memcached_proxy: Proxy) -> Iterator[memcache.Client]:
+def python_memcached(memcached_proxy: ServedPools) -> Iterator[memcache.Client]:
     client = memcache.Client([f"127.0.0.1:{memcached_proxy.port()}"], cache_cas=True, socket_timeout=DEADLINE)
     yield client
     client.disconnect_all()
@@ -151,7 +152,7 @@ def test_python_memcached(python_memcached: memcache.Client) -> None:
 class Tools:
     """The programs of libmemcached as clients of a proxy; they run in their own folder."""
 
-    def __init__(self, proxy: Proxy, folder: Path) -> None:
+    def __init__(self, proxy: ServedPools, folder: Path) -> None:
         self.port = proxy.port()
         self.folder = folder
 
@@ -164,7 +165,7 @@ class Tools:
 
 
 @pytest.fixture
-def tools(memcached_proxy: Proxy, tmp_path: Path) -> Tools:
+def tools(memcached_proxy: ServedPools, tmp_path: Path) -> Tools:
     return Tools(memcached_proxy, tmp_path)
 
 
@@ -213,14 +214,14 @@ def test_libmemcached_asks_about_the_server(tools: Tools) -> None:
     assert f"\tmaxbytes: {3 * 67108864}\n" in tools.run("memcstat", "settings")
 
 
-def capability(proxy: Proxy) -> dict[str, bool]:
+def capability(proxy: ServedPools) -> dict[str, bool]:
     """The results of libmemcached's test of the text protocol: whether each part passed."""
     command = [installed("memccapable"), "-h", "127.0.0.1", "-p", str(proxy.port()), "-a"]
     output = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
     return {part: bool(passed) for part, passed in re.findall(r"(ascii(?: \w+)+) {2,}(\[pass])?", output)}
 
 
-def test_libmemcached_finds_every_capability_that_needs_no_permission(memcached_proxy: Proxy) -> None:
+def test_libmemcached_finds_every_capability_that_needs_no_permission(memcached_proxy: ServedPools) -> None:
     found = capability(memcached_proxy)
     assert len(found) == 27
     assert [part for part, passed in found.items() if not passed] == [
@@ -231,9 +232,10 @@ def test_libmemcached_finds_every_capability_that_needs_no_permission(memcached_
 
 
 def test_libmemcached_finds_every_capability_where_flushing_is_allowed(
+    configured: Configure,
     memcached_servers: list[MemcachedServer],
 ) -> None:
-    with Proxy(
+    with configured(
         memcached_pool(
             *memcached_servers, allow_commands="flush_all verbosity stats|cachedump stats|detail stats|reset"
         )

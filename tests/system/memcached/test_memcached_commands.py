@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of
+from harness.proxy import ServedPools, keys_of
 from harness.scripted_server import ScriptedServer
 from harness.servers import MemcachedServer
+from harness.shared_proxy import Configure
 
 MODULA = {"hash": "crc32a", "distribution": "modula"}
 
@@ -25,15 +26,15 @@ def servers() -> Iterator[list[MemcachedServer]]:
 
 
 @pytest.fixture(scope="module")
-def proxy(servers: list[MemcachedServer]) -> Iterator[Proxy]:
-    with Proxy(
+def proxy(configured: Configure, servers: list[MemcachedServer]) -> Iterator[ServedPools]:
+    with configured(
         pool(*servers, allow_commands="flush_all verbosity stats|cachedump stats|detail stats|reset")
     ) as running:
         yield running
 
 
 @pytest.fixture
-def client(proxy: Proxy) -> Iterator[Connection]:
+def client(proxy: ServedPools) -> Iterator[Connection]:
     with proxy.client() as connection:
         yield connection
 
@@ -124,17 +125,19 @@ def test_statistics_are_the_servers_added_up(client: Connection, servers: list[M
     assert told["version"] == by_server[0]["version"]
     assert told["pid"] not in {server["pid"] for server in by_server}
     items = figures_of(said(client, b"stats items\r\n"))
-    assert items["items:1:number"] == "3"
     slabs = figures_of(said(client, b"stats slabs\r\n"))
-    assert (slabs["1:chunk_size"], slabs["1:used_chunks"]) == ("96", "3")
+    # memcached counts the items of earlier tests, too, until it needs their place.
+    assert int(items["items:1:number"]) == sum(int(server.stats("items")["items:1:number"]) for server in servers) >= 3
+    assert int(slabs["1:used_chunks"]) == sum(int(server.stats("slabs")["1:used_chunks"]) for server in servers) >= 3
+    assert slabs["1:chunk_size"] == "96"
     settings = figures_of(said(client, b"stats settings\r\n"))
     assert settings["maxbytes"] == str(3 * int(servers[0].stats("settings")["maxbytes"]))
     assert settings["item_size_max"] == "1048576"
     assert "inter" not in settings, "the servers have different values"
 
 
-def test_statistics_of_one_server_are_its_own(servers: list[MemcachedServer]) -> None:
-    with Proxy(pool(servers[0])) as proxy, proxy.client() as client:
+def test_statistics_of_one_server_are_its_own(configured: Configure, servers: list[MemcachedServer]) -> None:
+    with configured(pool(servers[0])) as proxy, proxy.client() as client:
         told = figures_of(said(client, b"stats\r\n"))
         assert list(told) == list(servers[0].stats())
         for kind in ("items", "slabs", "settings", "sizes"):
@@ -149,11 +152,11 @@ def test_statistics_are_no_older_than_the_request(client: Connection) -> None:
         assert int(figures_of(lines[1:])["cmd_set"]) == before + count
 
 
-def test_a_server_that_is_down_is_counted_in_the_statistics() -> None:
+def test_a_server_that_is_down_is_counted_in_the_statistics(configured: Configure) -> None:
     with (
         MemcachedServer() as up,
         ScriptedServer(listening=False) as down,
-        Proxy(pool(up, down, allow_commands="verbosity stats|reset")) as proxy,
+        configured(pool(up, down, allow_commands="verbosity stats|reset")) as proxy,
         proxy.client() as client,
     ):
         told = figures_of(said(client, b"stats settings\r\n"))
@@ -215,15 +218,17 @@ def test_quit_ends_the_connection_after_earlier_replies(client: Connection) -> N
     assert client.read_to_end().count(b"\r\n") == 1
 
 
-def test_refused_server_fails_its_requests_in_their_place(servers: list[MemcachedServer]) -> None:
-    with ScriptedServer(listening=False) as down, Proxy(pool(servers[0], down)) as proxy, proxy.client() as client:
+def test_refused_server_fails_its_requests_in_their_place(
+    configured: Configure, servers: list[MemcachedServer]
+) -> None:
+    with ScriptedServer(listening=False) as down, configured(pool(servers[0], down)) as proxy, proxy.client() as client:
         (there,), (gone,) = keys_of(0, 2), keys_of(1, 2)
         client.send(b"set %s 0 0 1\r\nx\r\nget %s\r\nget %s\r\n" % (there.encode(), gone.encode(), there.encode()))
         client.expect(b"STORED\r\nSERVER_ERROR Connection refused\r\nVALUE %s 0 1\r\nx\r\nEND\r\n" % there.encode())
 
 
-def test_hung_server_times_out(servers: list[MemcachedServer]) -> None:
-    with MemcachedServer() as server, Proxy(pool(server, timeout=200)) as proxy, proxy.client() as client:
+def test_hung_server_times_out(configured: Configure, servers: list[MemcachedServer]) -> None:
+    with MemcachedServer() as server, configured(pool(server, timeout=200)) as proxy, proxy.client() as client:
         client.send(b"get k\r\n")
         client.expect(b"END\r\n")
         server.pause()
@@ -243,8 +248,10 @@ def test_hung_server_times_out(servers: list[MemcachedServer]) -> None:
         (b"VALUE k 0 99999999999\r\n", b"Invalid argument"),
     ],
 )
-def test_server_that_ends_or_talks_nonsense_costs_its_connection_only(reply: bytes, text: bytes) -> None:
-    with ScriptedServer() as server, Proxy(pool(server)) as proxy, proxy.client() as client:
+def test_server_that_ends_or_talks_nonsense_costs_its_connection_only(
+    configured: Configure, reply: bytes, text: bytes
+) -> None:
+    with ScriptedServer() as server, configured(pool(server)) as proxy, proxy.client() as client:
         client.send(b"get k\r\n")
         with server.accept() as connection:
             connection.expect(b"version\r\n")

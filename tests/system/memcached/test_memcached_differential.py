@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from harness.command_streams import KEYS, UNIQUE, Command, calculating, normalised, retrieving
 from harness.connection import Connection
 from harness.memcache import END, MN
-from harness.proxy import Proxy, memcached_pool, owner
+from harness.proxy import ServedPools, memcached_pool, owner
 from harness.servers import MemcachedServer
+from harness.shared_proxy import Configure
 
 SMALL_ITEMS = "-I", "8k", "-o", "slab_chunk_max=4096,no_lru_maintainer,no_lru_crawler"
 """memcached refuses values of 8 KB and more, so the test for large values is cheap; no threads change items."""
@@ -61,13 +62,15 @@ def reference() -> Iterator[MemcachedServer]:
 
 
 @pytest.fixture(params=[1, 3], ids=["one-server", "three-servers"], scope="module")
-def differential_proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def differential_proxy(
+    configured: Configure, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedPools]:
     # With a unix socket the kernel tells cheaply whether the proxy has read a piece.
     listen = tmp_path_factory.mktemp("differential") / "proxy.sock"
     with ExitStack() as stack:
         servers = [stack.enter_context(MemcachedServer(*SMALL_ITEMS)) for _ in range(request.param)]
         yield stack.enter_context(
-            Proxy(
+            configured(
                 memcached_pool(
                     *servers,
                     listen=listen,
@@ -95,7 +98,7 @@ streams = st.lists(
 @settings(max_examples=200, derandomize=True)
 @given(work=streams, cuts=st.lists(st.integers(1, 4000), max_size=4))
 def test_any_stream_is_answered_as_by_memcached(
-    reference: MemcachedServer, differential_proxy: Proxy, work: list[list[Command]], cuts: list[int]
+    reference: MemcachedServer, differential_proxy: ServedPools, work: list[list[Command]], cuts: list[int]
 ) -> None:
     with reference.connect() as connection, differential_proxy.client() as client:
         direct, proxied = Side(connection), Side(client)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from harness.memcache import END, MN, STORED, store, value
-from harness.proxy import Proxy, memcached_pool
+from harness.proxy import ServedPools, memcached_pool
 from harness.servers import MemcachedServer
+from harness.shared_proxy import Configure
 from harness.waiting import wait_until
 
 
@@ -19,8 +20,8 @@ def server() -> Iterator[MemcachedServer]:
 
 
 @pytest.fixture(scope="module")
-def single(server: MemcachedServer) -> Iterator[Proxy]:
-    with Proxy(memcached_pool(server, allow_commands="stats|cachedump stats|detail")) as proxy:
+def single(configured: Configure, server: MemcachedServer) -> Iterator[ServedPools]:
+    with configured(memcached_pool(server, allow_commands="stats|cachedump stats|detail")) as proxy:
         yield proxy
 
 
@@ -40,7 +41,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_key_with_line_ends_forges_no_reply_to_another_client(
-    server: MemcachedServer, single: Proxy, name: str
+    server: MemcachedServer, single: ServedPools, name: str
 ) -> None:
     """memcached shows the key of an item that ``N`` has created unencoded, with its line ends, instead of in base64."""
     preparation, forgery = FORGERIES[name]
@@ -67,7 +68,7 @@ STATISTICS = [
 
 @pytest.mark.parametrize("argument", STATISTICS)
 def test_statistics_leave_the_replies_of_another_client_alone(
-    server: MemcachedServer, single: Proxy, argument: str
+    server: MemcachedServer, single: ServedPools, argument: str
 ) -> None:
     """memcached answers some of these without an END, so the END of another client's reply could be taken for it."""
     server.flush()

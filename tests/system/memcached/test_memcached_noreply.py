@@ -24,9 +24,10 @@ from harness.memcache import (
     store,
     value,
 )
-from harness.proxy import Proxy, keys_of, memcached_pool
+from harness.proxy import Proxy, ServedPools, keys_of, memcached_pool
 from harness.scripted_server import ScriptedServer
 from harness.servers import MemcachedServer, installed
+from harness.shared_proxy import Configure
 from harness.stage import Stage
 from harness.waiting import wait_until
 
@@ -86,8 +87,8 @@ def server() -> Iterator[MemcachedServer]:
 
 
 @pytest.fixture(scope="module")
-def proxy(server: MemcachedServer) -> Iterator[Proxy]:
-    with Proxy(memcached_pool(server)) as proxy:
+def proxy(configured: Configure, server: MemcachedServer) -> Iterator[ServedPools]:
+    with configured(memcached_pool(server)) as proxy:
         yield proxy
 
 
@@ -95,7 +96,7 @@ KEYS = [f"bystander:{number}" for number in range(20)]
 EXPECTED = [value(key, key) + END for key in KEYS]
 
 
-def bystander_replies(server: MemcachedServer, proxy: Proxy, offence: bytes, forwarded: int) -> list[bytes]:
+def bystander_replies(server: MemcachedServer, proxy: ServedPools, offence: bytes, forwarded: int) -> list[bytes]:
     """The replies that a client gets for KEYS while another client sends the offence on the same server connection.
 
     ``forwarded``: the number of bytes of the offence that the proxy sends to the server.
@@ -116,14 +117,14 @@ def bystander_replies(server: MemcachedServer, proxy: Proxy, offence: bytes, for
 
 
 @pytest.mark.parametrize("name", OFFENCES)
-def test_error_of_a_real_server_reaches_nobody(server: MemcachedServer, proxy: Proxy, name: str) -> None:
+def test_error_of_a_real_server_reaches_nobody(server: MemcachedServer, proxy: ServedPools, name: str) -> None:
     assert bystander_replies(server, proxy, OFFENCES[name], 0) == EXPECTED
     assert server.get("text") == b"abc"
 
 
 @pytest.mark.parametrize("name", OFFENCES)
 def test_offender_hears_nothing_but_the_replies_of_its_other_requests(
-    server: MemcachedServer, proxy: Proxy, name: str
+    server: MemcachedServer, proxy: ServedPools, name: str
 ) -> None:
     server.flush()
     with proxy.client() as client:
@@ -150,7 +151,7 @@ SERVER_REPLIES = {
 }
 
 
-def reply_to_bystander(reply: bytes, server: ScriptedServer, proxy: Proxy) -> bytes:
+def reply_to_bystander(reply: bytes, server: ScriptedServer, proxy: ServedPools) -> bytes:
     """The reply to a client's ``get`` after the server has sent ``reply`` to another client's cas with noreply."""
     [theirs, hers] = keys_of(0, 2, 2)
     with proxy.client() as offender, proxy.client() as bystander:

@@ -1,17 +1,18 @@
 """Servers older than memcached 1.6.10, which answer meta commands differently or execute their data blocks."""
 
 from harness.memcache import END, GREETING, meta_set, server_error
-from harness.proxy import Proxy, memcached_pool
+from harness.proxy import memcached_pool
 from harness.scripted_server import ScriptedMemcached, ScriptedServer
+from harness.shared_proxy import Configure
 from twemproxy.protocol.memcache.errors import META_UNSUPPORTED
 
 
-def test_an_old_server_gets_no_meta_command_and_is_not_ejected_for_that() -> None:
+def test_an_old_server_gets_no_meta_command_and_is_not_ejected_for_that(configured: Configure) -> None:
     """Only the meta command is refused, whether it waits for the handshake or comes later."""
     with ScriptedServer() as server:
         pool = {"auto_eject_hosts": True, "server_failure_limit": 1, "servers": [f"{server.address}:1 old"]}
-        refusal = f"SERVER_ERROR {META_UNSUPPORTED} (server {server.address}:1 of pool alpha)\r\n".encode()
-        with Proxy(pool) as proxy, proxy.client() as client, proxy.client() as other:
+        with configured(pool) as proxy, proxy.client() as client, proxy.client() as other:
+            refusal = server_error(f"{META_UNSUPPORTED} (server {server.address}:1 of pool {proxy.served_name()})")
             client.send(b"ms k 9\r\nflush_all\r\n")
             client.wait_consumed()
             other.send(b"get a\r\nset b 0 0 5000\r\n" + b"b" * 5000 + b"\r\nmg c v\r\nget d\r\n")
@@ -38,10 +39,10 @@ def test_an_old_server_gets_no_meta_command_and_is_not_ejected_for_that() -> Non
             client.expect(refusal + b"END\r\n")
 
 
-def test_a_client_that_waits_behind_refused_meta_commands_goes_on() -> None:
+def test_a_client_that_waits_behind_refused_meta_commands_goes_on(configured: Configure) -> None:
     """They fill the queue until the version of the server is known, and then nothing is left to be sent."""
-    with ScriptedMemcached() as server, Proxy(memcached_pool(server, preconnect=True)) as proxy:
-        refusal = server_error(f"{META_UNSUPPORTED} (server {server.address}:1 of pool alpha)")
+    with ScriptedMemcached() as server, configured(memcached_pool(server, preconnect=True)) as proxy:
+        refusal = server_error(f"{META_UNSUPPORTED} (server {server.address}:1 of pool {proxy.served_name()})")
         peer = server.accept_ungreeted()
         peer.expect(GREETING)
         client, other = proxy.client(), proxy.client()

@@ -23,8 +23,9 @@ from harness.memcache import (
     store,
     value,
 )
-from harness.proxy import Proxy, keys_of, memcached_pool, owner
+from harness.proxy import Proxy, ServedPools, keys_of, memcached_pool, owner
 from harness.servers import MemcachedServer
+from harness.shared_proxy import Configure
 
 BAD_LINE = client_error("bad command line format")
 TOO_LARGE = server_error("object too large for cache")
@@ -187,8 +188,8 @@ def test_line_of_get_may_be_much_longer(memcached_client: Connection) -> None:
     memcached_client.expect(value(keys[-1], "x") + END + MN)
 
 
-def test_line_of_get_without_end_takes_no_memory_without_end() -> None:
-    with MemcachedServer() as server, Proxy(memcached_pool(server)) as proxy:
+def test_line_of_get_without_end_takes_no_memory_without_end(configured: Configure) -> None:
+    with MemcachedServer() as server, configured(memcached_pool(server)) as proxy:
         client = proxy.client()
         assert client.ask_text(b"get a\r\n") == END
         client.send(b"get " + b"kkkkkkk " * (3 << 20))
@@ -221,16 +222,18 @@ CUT = {
 
 @pytest.fixture(scope="module")
 def cutting_proxy(
-    running_memcached: list[MemcachedServer], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Proxy]:
+    configured: Configure, running_memcached: list[MemcachedServer], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedPools]:
     # With a unix socket the kernel tells cheaply whether the proxy has read a piece.
     listen: Path = tmp_path_factory.mktemp("cut") / "proxy.sock"
-    with Proxy(memcached_pool(*running_memcached, listen=listen)) as proxy:
+    with configured(memcached_pool(*running_memcached, listen=listen)) as proxy:
         yield proxy
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_request_cut_at_every_byte(cutting_proxy: Proxy, memcached_servers: list[MemcachedServer], name: str) -> None:
+def test_request_cut_at_every_byte(
+    cutting_proxy: ServedPools, memcached_servers: list[MemcachedServer], name: str
+) -> None:
     request, reply = CUT[name]
     with cutting_proxy.client() as client:
         for cut in range(1, len(request)):
@@ -241,7 +244,7 @@ def test_request_cut_at_every_byte(cutting_proxy: Proxy, memcached_servers: list
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_request_byte_by_byte(cutting_proxy: Proxy, memcached_servers: list[MemcachedServer], name: str) -> None:
+def test_request_byte_by_byte(cutting_proxy: ServedPools, memcached_servers: list[MemcachedServer], name: str) -> None:
     request, reply = CUT[name]
     with cutting_proxy.client() as client:
         client.send_pieces(*(request[i : i + 1] for i in range(len(request))))

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy
+from harness.proxy import ServedPools
 from harness.servers import MemcachedServer
+from harness.shared_proxy import Configure
 
 OVERFLOW = b"99999999999999999999999"
 LONG = b"k" * 251
@@ -27,8 +28,8 @@ def direct(server: MemcachedServer) -> Connection:
 
 
 @pytest.fixture(scope="module")
-def proxy(server: MemcachedServer) -> Iterator[Proxy]:
-    with Proxy(
+def proxy(configured: Configure, server: MemcachedServer) -> Iterator[ServedPools]:
+    with configured(
         {
             "allow_commands": "flush_all verbosity stats|cachedump stats|detail stats|reset",
             "servers": [f"{server.address}:1 one"],
@@ -38,7 +39,7 @@ def proxy(server: MemcachedServer) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def client(proxy: Proxy, direct: Connection) -> Iterator[Connection]:
+def client(proxy: ServedPools, direct: Connection) -> Iterator[Connection]:
     """A client of a pool whose server has a value under the key victim."""
     direct.send(b"set victim 0 0 1\r\nv\r\n")
     direct.expect(b"STORED\r\n")
@@ -130,11 +131,11 @@ def test_bad_key_gets_an_error_and_the_connection_goes_on(
     check_untouched(direct)
 
 
-def test_line_feed_in_a_key_does_not_flush(server: MemcachedServer, direct: Connection) -> None:
+def test_line_feed_in_a_key_does_not_flush(configured: Configure, server: MemcachedServer, direct: Connection) -> None:
     """The bytes after the line feed are a command of their own, which needs permission."""
     direct.send(b"set victim 0 0 1\r\nv\r\n")
     direct.expect(b"STORED\r\n")
-    with Proxy({"servers": [f"{server.address}:1 one"]}) as proxy, proxy.client() as client:
+    with configured({"servers": [f"{server.address}:1 one"]}) as proxy, proxy.client() as client:
         client.send(b"get a\nflush_all\r\nmn\r\n")
         client.expect(
             b"END\r\nCLIENT_ERROR flush_all is not allowed in this pool: 'allow_commands: flush_all' in its"

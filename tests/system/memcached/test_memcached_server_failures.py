@@ -26,9 +26,10 @@ from harness.memcache import (
     store,
     value,
 )
-from harness.proxy import Proxy, keys_of, memcached_pool
+from harness.proxy import keys_of, memcached_pool
 from harness.scripted_server import ScriptedMemcached
 from harness.servers import MemcachedServer
+from harness.shared_proxy import Configure
 from harness.stage import Stage
 
 [K, L] = keys_of(0, 2, 2)
@@ -195,8 +196,10 @@ def test_nothing_is_sent_before_the_greeting_is_over(memcached_stage: Stage) -> 
     peer.expect(store("set", K, "flush_all"))
 
 
-def test_paused_server_times_out_and_serves_again(memcached_servers: list[MemcachedServer]) -> None:
-    with MemcachedServer() as paused, Proxy(memcached_pool(paused, memcached_servers[1], timeout=300)) as proxy:
+def test_paused_server_times_out_and_serves_again(
+    configured: Configure, memcached_servers: list[MemcachedServer]
+) -> None:
+    with MemcachedServer() as paused, configured(memcached_pool(paused, memcached_servers[1], timeout=300)) as proxy:
         [there] = keys_of(1, 2)
         client = proxy.client()
         assert client.ask_text(store("set", K, "x")) == STORED
@@ -209,8 +212,8 @@ def test_paused_server_times_out_and_serves_again(memcached_servers: list[Memcac
         assert client.ask_text(f"mg {L} v\r\n".encode()) == EN
 
 
-def test_silent_server_times_out_in_its_greeting() -> None:
-    with ScriptedMemcached() as server, Proxy(memcached_pool(server, timeout=200)) as proxy:
+def test_silent_server_times_out_in_its_greeting(configured: Configure) -> None:
+    with ScriptedMemcached() as server, configured(memcached_pool(server, timeout=200)) as proxy:
         client = proxy.client()
         client.send(b"get a\r\n" + MARK)
         with server.accept_ungreeted() as peer:
@@ -219,11 +222,13 @@ def test_silent_server_times_out_in_its_greeting() -> None:
             peer.expect_closed()
 
 
-def test_failing_server_is_ejected_and_its_keys_go_elsewhere(memcached_servers: list[MemcachedServer]) -> None:
+def test_failing_server_is_ejected_and_its_keys_go_elsewhere(
+    configured: Configure, memcached_servers: list[MemcachedServer]
+) -> None:
     ejecting: dict[str, object] = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": 60_000}
     with (
         ScriptedMemcached(listening=False) as dead,
-        Proxy(memcached_pool(dead, memcached_servers[1], **ejecting)) as proxy,
+        configured(memcached_pool(dead, memcached_servers[1], **ejecting)) as proxy,
     ):
         client = proxy.client()
         assert client.ask_text(store("set", K, "lost")) == server_error("Connection refused")
@@ -243,7 +248,7 @@ def test_every_error_line_of_a_server_counts_as_an_answer_and_ejects_nobody(memc
     assert memcached_stage.proxy.server_stats()["server_connections"] == 1
 
 
-def test_replies_byte_by_byte(tmp_path: Path) -> None:
+def test_replies_byte_by_byte(configured: Configure, tmp_path: Path) -> None:
     paths = [tmp_path / "a.sock", tmp_path / "b.sock"]
     requests = [request for request, _, _ in KINDS.values() if not request.startswith(b"version")]
     replies = [good[0] for request, good, _ in KINDS.values() if not request.startswith(b"version")]
@@ -251,7 +256,7 @@ def test_replies_byte_by_byte(tmp_path: Path) -> None:
     with (
         ScriptedMemcached(paths[0]) as first,
         ScriptedMemcached(paths[1]) as second,
-        Proxy(memcached_pool(first, second)) as proxy,
+        configured(memcached_pool(first, second)) as proxy,
     ):
         client = proxy.client()
         client.send(b"".join(requests) + split)

@@ -4,7 +4,7 @@ import pytest
 
 from harness.connection import Connection
 from harness.memcache import END, ERROR, MN, STORED, client_error, meta_set, store, value
-from harness.proxy import Proxy, keys_of
+from harness.proxy import ServedPools, keys_of
 from harness.servers import MemcachedServer
 from harness.stage import Stage
 
@@ -149,7 +149,7 @@ def test_unfinished_request_of_a_client_that_leaves_reaches_no_server(
 
 
 def test_no_refused_request_changes_anything_on_real_servers(
-    memcached_proxy: Proxy, memcached_servers: list[MemcachedServer]
+    memcached_proxy: ServedPools, memcached_servers: list[MemcachedServer]
 ) -> None:
     victims = [key for index in range(3) for key in keys_of(index, 3, 3, "victim")]
     before = [server.stats() for server in memcached_servers]

@@ -4,9 +4,10 @@ import pytest
 
 from harness.connection import Connection
 from harness.memcache import END, MN, STORED, store, value
-from harness.proxy import Proxy, keys_of, memcached_pool, owner
+from harness.proxy import keys_of, memcached_pool, owner
 from harness.scripted_server import ScriptedMemcached
 from harness.servers import MemcachedServer
+from harness.shared_proxy import Configure
 from harness.stage import Stage
 
 [A1, A2] = keys_of(0, 3, 2)
@@ -45,8 +46,8 @@ def test_each_server_gets_one_line_with_its_keys_in_request_order(memcached_stag
     memcached_stage.second.accept().expect(line(verb, also_b, b))
 
 
-def test_servers_are_asked_in_index_order() -> None:
-    with ScriptedMemcached() as server, Proxy(memcached_pool(server, server, server)) as proxy:
+def test_servers_are_asked_in_index_order(configured: Configure) -> None:
+    with ScriptedMemcached() as server, configured(memcached_pool(server, server, server)) as proxy:
         # Three servers with one address: the order of their connections is the order of sending.
         proxy.client().send(line("get", C1, B1, A1))
         peers = [server.accept() for _ in range(3)]
@@ -143,8 +144,8 @@ def test_pipelined_splits_keep_their_order(memcached_client: Connection) -> None
     memcached_client.expect(b"".join(replies))
 
 
-def test_hash_tags_keep_keys_together(memcached_servers: list[MemcachedServer]) -> None:
-    with Proxy(memcached_pool(*memcached_servers, hash_tag='"{}"')) as proxy:
+def test_hash_tags_keep_keys_together(configured: Configure, memcached_servers: list[MemcachedServer]) -> None:
+    with configured(memcached_pool(*memcached_servers, hash_tag='"{}"')) as proxy:
         names = [f"{{{B1}}}:{number}" for number in range(20)]
         client = proxy.client()
         fill(client, *names)
@@ -153,8 +154,8 @@ def test_hash_tags_keep_keys_together(memcached_servers: list[MemcachedServer]) 
         assert [memcached_servers[1].get(name) for name in names] == [name.encode() for name in names]
 
 
-def test_a_split_is_counted_as_its_fragments(memcached_servers: list[MemcachedServer]) -> None:
-    with Proxy(memcached_pool(*memcached_servers)) as proxy:
+def test_a_split_is_counted_as_its_fragments(configured: Configure, memcached_servers: list[MemcachedServer]) -> None:
+    with configured(memcached_pool(*memcached_servers)) as proxy:
         client = proxy.client()
         assert client.ask_text(line("get", A1, B1, C1, A2)) == END
         assert client.ask_text(line("get", A1, A2)) == END
