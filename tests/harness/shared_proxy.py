@@ -44,7 +44,7 @@ class ConfiguredPools(ServedPools):
 
     def output(self) -> str:
         """The log and standard error since then, to explain a failure."""
-        return "".join(each.text() for each in self._output)
+        return _text(self._output)
 
     def served_name(self, pool: str = "") -> str:
         return self._served_names[super().served_name(pool)]
@@ -55,13 +55,14 @@ Configure = Callable[[Mapping[str, PoolDirectives] | PoolDirectives], AbstractCo
 
 
 class SharedProxy:
-    """A proxy that starts when the first pools are to be served, and again after a crash; ``stop`` stops it."""
+    """A proxy that starts when the first pools are to be served, and again if it has died; ``stop`` stops it."""
 
     def __init__(self, command: Sequence[str] = ()) -> None:
         """``command``: this instead of the command under test, with the same options."""
         self._command = command
         self._proxy: Proxy | None = None
         self._pools: dict[str, PoolDirectives] = {"idle": _IDLE}
+        self._unchecked: Sequence[_Growth] = ()
         self._numbers = count(1)
 
     @contextmanager
@@ -73,11 +74,12 @@ class SharedProxy:
         if self._proxy is None:
             # In its directory, as ``Proxy.control_socket``.
             self._proxy = Proxy({"idle": _IDLE}, "-C", "control.sock", command=self._command)
+            self._unchecked = _output(self._proxy)
         proxy = self._proxy
         number = next(self._numbers)
         served_names = {name: f"{name}-{number}" for name in pools_by_name(pools)}
         self._pools |= {served_names[name]: directives for name, directives in pools_by_name(pools).items()}
-        output = [_Growth(proxy.log_path), _Growth(proxy.stderr_path)]
+        output = _output(proxy)
         try:
             proxy.serve(self._pools)
             configured = ConfiguredPools(pools, proxy, served_names, output)
@@ -91,15 +93,23 @@ class SharedProxy:
         finally:
             for name in served_names.values():
                 del self._pools[name]
-            # A crash may have taken it, and its successor does not serve these pools.
+            # Another proxy serves later tests if this one has died in the meantime.
             if proxy is self._proxy:
-                if proxy.process.poll() is not None or CRASHED.search(proxy.output()):
+                if proxy.process.poll() is not None:
                     self.stop()
-                else:
-                    proxy.serve(self._pools)
+                proxy.serve(self._pools)
+                self._check(proxy)
+
+    def _check(self, proxy: Proxy) -> None:
+        """AssertionError if a part of the proxy has crashed since the last check; it goes on with another worker."""
+        crash = CRASHED.search(_text(self._unchecked))
+        self._unchecked = _output(proxy)
+        if crash:
+            proxy.expects_crash = True
+            raise AssertionError(f"a part of the proxy had crashed: {crash[0]}")
 
     def stop(self) -> None:
-        """Stop the proxy; harmless if it does not run. AssertionError if a part of it has crashed."""
+        """Stop the proxy; harmless if it does not run. AssertionError if it has died."""
         if self._proxy is not None:
             proxy, self._proxy = self._proxy, None
             with proxy:
@@ -117,3 +127,12 @@ class _Growth:
         with self._path.open("rb") as file:
             file.seek(self._start)
             return file.read().decode(errors="replace")
+
+
+def _output(proxy: Proxy) -> Sequence[_Growth]:
+    """The log and standard error of a proxy from now on."""
+    return _Growth(proxy.log_path), _Growth(proxy.stderr_path)
+
+
+def _text(output: Sequence[_Growth]) -> str:
+    return "".join(each.text() for each in output)

@@ -55,15 +55,28 @@ def test_a_bad_configuration_fails_its_test_only(shared: SharedProxy, servers: l
         assert proxy.client().ask("PING") == b"+PONG\r\n"
 
 
-def test_a_crash_fails_its_test_and_the_next_one_has_another_proxy(
+def test_a_crash_fails_its_test_only(shared: SharedProxy, servers: list[RedisServer]) -> None:
+    with shared.configured(redis_pool(servers[0])) as outer:
+        with (
+            pytest.raises(AssertionError, match="a part of the proxy had crashed"),
+            shared.configured(redis_pool(servers[1])) as proxy,
+        ):
+            os.kill(proxy.processes()[1], signal.SIGSEGV)
+            wait_until(lambda: "ALERT" in proxy.log(), "the crash is logged")
+        assert outer.client().ask("SET", "k", "v") == OK
+    with shared.configured(redis_pool(servers[0])) as other:
+        assert other.process is proxy.process
+        assert other.client().ask("GET", "k") == bulk("v")
+
+
+def test_a_proxy_that_has_died_fails_its_test_and_the_next_one_has_another(
     shared: SharedProxy, servers: list[RedisServer]
 ) -> None:
     with (
-        pytest.raises(AssertionError, match="a part of the proxy had crashed"),
+        pytest.raises(AssertionError, match="the proxy had died with status -9"),
         shared.configured(redis_pool(servers[0])) as proxy,
     ):
-        os.kill(proxy.processes()[1], signal.SIGSEGV)
-        wait_until(lambda: "ALERT" in proxy.log(), "the crash is logged")
+        proxy.process.kill_group()
     with shared.configured(redis_pool(servers[0])) as other:
         assert other.process is not proxy.process
         assert other.client().ask("SET", "k", "v") == OK
