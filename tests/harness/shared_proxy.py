@@ -2,6 +2,9 @@
 
 A reload takes milliseconds, the start of a proxy takes tenths of a second. A test needs a ``Proxy`` of its own when it
 starts, stops, signals or upgrades the proxy, sets options of the command line, or measures its memory.
+
+A proxy keeps the counters of pools that are removed, and has room for those of some thousand servers. That is several
+times as many as all tests have together.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
