@@ -31,8 +31,8 @@ TOO_MANY = "max number of clients reached"
 class Listener(Acceptor):
     """``timer``: while it is armed, no client is accepted, because accepting would fail again.
 
-    All workers wait for the connections of the same socket, and a connection wakes one that waits: the one that has
-    accepted least recently.
+    All workers wait for the connections of the same socket, and a connection wakes one of those that have nothing else
+    to do. A worker that has accepted and has more work than another goes to the end of their queue.
     """
 
     def __init__(self, fd: int, pool: ServerPool, admission: Admission, placement: Placement) -> None:
@@ -70,7 +70,7 @@ class Listener(Acceptor):
     def on_ready(self, events: uint32_t) -> cython.int:
         before: cython.uint = self.seen
         Acceptor.on_ready(self, events)
-        if self.seen != before and self.placement.peers and self.fd >= 0:
+        if self.seen != before and self.placement.peers and self.placement.is_ahead and self.fd >= 0:
             self.listen()
         return 0
 

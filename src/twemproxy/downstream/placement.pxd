@@ -22,6 +22,7 @@ cdef class Placement(Action):
     cdef Timer timer
     cdef Counter requests_before
     cdef Counter accepted
+    cdef bint is_ahead
     cdef Counter accepted_before
 
     cdef int look(self) except -1

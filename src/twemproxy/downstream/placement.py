@@ -58,7 +58,8 @@ class Peer:
 class Placement(Action):
     """The placement of new clients by one worker. The deferred action passes clients on.
 
-    ``peers``: the other workers, by their numbers. ``accepted``: how many new clients this worker has taken.
+    ``peers``: the other workers, by their numbers. ``is_ahead``: when ``choose`` was called, another worker had less
+    work. ``accepted``: how many new clients this worker has taken.
     ``passing``: (acceptor, slot of the pool, descriptor) of each client that is passed on at the end of the turn, by
     the number of the worker.
     """
@@ -155,7 +156,8 @@ class Placement(Action):
             if work < least_work:
                 least = peer
                 least_work = work
-        if least is not self.own and own_work <= LEEWAY * least_work + SLACK * per_client:
+        self.is_ahead = least is not self.own
+        if self.is_ahead and own_work <= LEEWAY * least_work + SLACK * per_client:
             least = self.own
         least.given += 1
         return least.number

@@ -16,7 +16,7 @@ LOOKS: Final = 5
 """Publications of the work, which are 0.2 s apart, between two looks at that of all workers."""
 UNEVEN: Final = 1.1
 """A worker with more than UNEVEN times the mean gives clients away."""
-LEAST_EXCESS: Final = 200
+LEAST_EXCESS: Final = 20
 """Requests per second above the mean that are worth a move."""
 
 

@@ -18,7 +18,7 @@ from cython.cimports.twemproxy.net.timers import NEVER, CallbackTimer
 from cython.cimports.twemproxy.net.transport import PlainTransport
 from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 from cython.cimports.twemproxy.stats.counters import WorkerTables
-from cython.cimports.twemproxy.stats.positions import CLIENT_ERR, CLIENTS_MOVED, WORKERS
+from cython.cimports.twemproxy.stats.positions import CLIENT_ERR, CLIENTS_MOVED, CLIENTS_PASSED, WORKERS
 from cython.cimports.twemproxy.upstream.server_pool import ServerPool
 
 from twemproxy.downstream.handover import adopt
@@ -148,6 +148,7 @@ class DataPlane:
         listener: Listener
         for listener in self.listeners.values():
             if listener.pool.slot == slot:
+                self.process_counters[CLIENTS_PASSED] += 1
                 listener.take(fd)
                 return True
         return False
