@@ -109,7 +109,8 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
 
     ``opened``, ``extra``, ``dropped``: the connections besides the shared ones that were opened, that there are, and
     that were dropped. ``kept``: bytes of subscriptions, at most ``most_subscription_bytes``. ``moved_subscriptions``:
-    how many have moved; ``missed``: what was logged about messages that clients may have missed. ``asked``: requests
+    how many have moved; ``private``, ``private_of_others``: private connections that the clients of this worker and of
+    others have; ``missed``: what was logged about messages that clients may have missed. ``asked``: requests
     for a server, with the server and the kind of their reply.
     """
 
@@ -127,6 +128,7 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
         self.opened: list[Any] = []
         self.extra: list[Any] = []
         self.dropped: list[Any] = []
+        self.private = self.private_of_others = 0
         self.kept = 0
         self.moved_subscriptions = 0
         self.missed: list[tuple[str, int, int]] = []
@@ -155,6 +157,10 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
         connection = self._opened(FakeConnection(server))
         connection.timeout = timeout
         return connection
+
+    def count_private(self, change: int) -> int:
+        self.private += change
+        return self.private + self.private_of_others
 
     def open_subscriber(self, server: Any) -> Any:
         return self._opened(FakeConnection(server))

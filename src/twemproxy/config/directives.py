@@ -113,7 +113,7 @@ DIRECTIVES: Final = (
     Directive(
         "client_connections",
         "number",
-        "How many clients may be connected at a time; 0 for no limit of the pool.",
+        "How many clients of the pool may be connected at a time, to all workers together; 0 for no limit of the pool.",
         unit="connections",
     ),
     Directive(
@@ -307,8 +307,9 @@ DIRECTIVES: Final = (
     Directive(
         "blocking_connections",
         "number",
-        "How many server connections of the pool may belong to single clients: each blocking command and each "
-        "transaction needs one. Clients of one address get three quarters of those that other addresses do not use.",
+        "How many server connections of the pool may belong to single clients, in all workers together: each blocking "
+        "command and each transaction needs one. Clients of one address get three quarters of those that other "
+        "addresses do not use; with several workers, see [limits.md](limits.md#several-workers).",
         unit="connections",
         protocol="redis only",
     ),

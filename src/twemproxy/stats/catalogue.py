@@ -44,6 +44,12 @@ POOL_METRICS = (
     Metric("forward_error", "counter", "# times we encountered a forwarding error"),
     Metric("fragments", "counter", "# fragments created from a multi-vector request"),
     Metric("subscriptions_moved", "counter", "channels and patterns that moved to another server", added=True),
+    Metric(
+        "private_connections",
+        "gauge",
+        "server connections of clients in transactions and blocking commands, limited by blocking_connections",
+        added=True,
+    ),
 )
 
 SERVER_METRICS = (

@@ -1,7 +1,8 @@
 """Private connections: server connections that one client has for itself, to block on or for a transaction.
 
-Plain Python: such requests are rare. A pool has up to ``blocking_connections`` of them. A client reserves one and gives
-it back when the server keeps no state of the client; then it is kept for IDLE_TIME for another client.
+Plain Python: such requests are rare. The clients of a pool have up to ``blocking_connections`` of them, in all workers
+together. A client reserves one and gives it back when the server keeps no state of the client; then it is kept for
+IDLE_TIME for another client of this worker. It does not count then: it is closed when this worker would have too many.
 """
 
 import secrets
@@ -19,9 +20,10 @@ KEPT_TIME = 60_000_000
 """Microseconds that a client may be silent while it keeps a connection, after WATCH or in a transaction."""
 
 SHARE = 3
-"""The clients of one address get up to SHARE times as many connections as are left for all others.
+"""The clients of one address get, in each worker, up to SHARE times as many connections as all workers have left.
 
-The first address can get three quarters of all connections, a second address three quarters of the rest, and so on.
+With one worker the first address can get three quarters of all connections, a second address three quarters of the
+rest, and so on. With n workers and an address whose clients are on all of them it is SHARE * n of SHARE * n + 1 parts.
 """
 
 INHERITED = -1
@@ -317,7 +319,7 @@ class Reservations:
 
 
 class PrivateConnections:
-    """The private connections of one pool: ``in_use`` of them are reserved, the others are idle."""
+    """The private connections of one pool in this worker: ``in_use`` of them are reserved, the others are idle."""
 
     def __init__(self, pool: Any) -> None:
         """``pool``: a ``upstream.server_pool.ServerPool``."""
@@ -340,25 +342,34 @@ class PrivateConnections:
         now: int = self._pool.now()
         return now
 
+    def _count(self, change: int) -> int:
+        """Count ``change`` more connections that are reserved; returns how many there are in all workers."""
+        self.in_use += change
+        in_use: int = self._pool.count_private(change)
+        return in_use
+
     def take(self, client: Client, server: Server, profile: int) -> Reserved | bytes:
         """A connection of this profile to a server for a client; an error reply if the client may have none."""
         address = client.address()
         used = self._by_address.get(address, 0)
-        if used >= SHARE * (self._limit - self.in_use) > 0:
+        # The connection counts before the sum is made: of two workers that take the last one, one sees both.
+        left = self._limit + 1 - self._count(1)
+        if left <= 0:
+            self._count(-1)
+            return self._refusal(TOO_MANY)
+        if used >= SHARE * left:
+            self._count(-1)
             return self._refusal(SHARE_USED, used=used, address=address)
         for i in range(len(self._idle) - 1, -1, -1):
             if self._idle[i][1:3] == (server, profile):
                 connection = self._idle.pop(i)[3]
                 break
         else:
-            if self.in_use + len(self._idle) >= self._limit:
-                if not self._idle:
-                    return self._refusal(TOO_MANY)
+            if self._idle and self.in_use + len(self._idle) > self._limit:
                 self._close(self._idle.pop(0)[3])
             connection = self._pool.open_private(server, profile)
             if self._pool.codec.handshake.may_unblock():
                 self._ask_id(connection)
-        self.in_use += 1
         self._by_address[address] = used + 1
         # A socket that has been reset does not know its peer's address any more, so the address is asked for only once.
         reserved = Reserved(client, address, connection, server, profile)
@@ -385,7 +396,7 @@ class PrivateConnections:
         if not self._by_address[reserved.address]:
             del self._by_address[reserved.address]
         if not (clean and connection.is_idle()) or connection.is_stale() or self._waits.may_be_unblocked(connection):
-            self.in_use -= 1
+            self._count(-1)
             self._close(connection)
             return
         connection.set_timeout(INHERITED)
@@ -424,7 +435,7 @@ class PrivateConnections:
             if answered and reply == right:
                 self._keep(reserved)
             else:
-                self.in_use -= 1
+                self._count(-1)
                 self._close(reserved.connection)
 
         reserved.connection.on_status = None
@@ -433,7 +444,7 @@ class PrivateConnections:
     def _keep(self, reserved: Reserved) -> None:
         """Keep the connection for another client, unless its address is stale by now."""
         connection = reserved.connection
-        self.in_use -= 1
+        self._count(-1)
         if connection.is_stale():
             self._close(connection)
             return

@@ -17,8 +17,8 @@ from cython.cimports.twemproxy.net.timers import CallbackTimer
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor, Item, Request
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
-from cython.cimports.twemproxy.stats.counters import WorkerTables, add_shared
-from cython.cimports.twemproxy.stats.positions import CLIENTS_ACCEPTED, SUBSCRIPTIONS_MOVED
+from cython.cimports.twemproxy.stats.counters import Counter, WorkerTables, add_shared
+from cython.cimports.twemproxy.stats.positions import CLIENTS_ACCEPTED, PRIVATE_CONNECTIONS, SUBSCRIPTIONS_MOVED
 from cython.cimports.twemproxy.upstream.fenced import FencedConnection
 from cython.cimports.twemproxy.upstream.health import Health
 from cython.cimports.twemproxy.upstream.internal_request import InternalRequest
@@ -367,6 +367,11 @@ class ServerPool(ConfiguredPool):
     def open_private(self, server: Server, profile: int):
         """A new connection for one client at a time; its first request opens it."""
         return self.open_unshared(server, profile, PRIVATE)
+
+    def count_private(self, change: cython.longlong) -> int:
+        """Count ``change`` more private connections that clients have; returns how many there are in all workers."""
+        self.counters[PRIVATE_CONNECTIONS] += cython.cast(Counter, change)
+        return self.tables.sum(self.slot + PRIVATE_CONNECTIONS)
 
     def open_subscriber(self, server: Server):
         """A new connection for subscriptions; its first request opens it."""

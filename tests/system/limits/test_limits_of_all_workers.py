@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 from harness.connection import Connection
 from harness.proxy import Proxy, redis_pool
+from harness.resp import OK, error
 from harness.servers import RedisServer
-from harness.waiting import wait_until
+from harness.waiting import DEADLINE, wait_until
 
 WORKERS = 3
 PONG = b"+PONG\r\n"
@@ -95,3 +97,53 @@ def test_clients_of_a_killed_worker_do_not_count(servers: list[RedisServer]) -> 
         for _ in lost:
             assert proxy.client().ask("PING") == PONG
         expect_refused(proxy, 3 * WORKERS)
+
+
+# --- blocking_connections --------------------------------------------------------------------------------------------
+
+
+def spread_addresses(proxy: Proxy, first: int, count: int) -> list[Connection]:
+    """This many new clients on more than one worker, each from an address of its own, 127.0.0.``first`` and so on."""
+    clients = [
+        Connection(
+            socket.create_connection(
+                ("127.0.0.1", proxy.port()), timeout=DEADLINE, source_address=(f"127.0.0.{first + number}", 0)
+            )
+        )
+        for number in range(count)
+    ]
+    assert len(set(map(worker_of, clients))) > 1
+    return clients
+
+
+def test_exactly_as_many_private_connections_as_the_pool_may_have(servers: list[RedisServer]) -> None:
+    full = error(
+        "ERR all 4 private server connections of pool alpha are in use: 'blocking_connections' in its configuration"
+        " allows more"
+    )
+    with Proxy(redis_pool(servers[0], blocking_connections=4), "-w", str(WORKERS)) as proxy:
+        proxy.expects_crash = True
+        wait_clients(proxy, 0)
+        clients = spread_addresses(proxy, 2, 12)
+        assert [client.ask("WATCH", "k") for client in clients[:4]] == [OK] * 4
+        assert proxy.pool_stats()["private_connections"] == 4
+        assert [client.ask("WATCH", "k") for client in clients[4:]] == [full] * 8
+        assert clients[4].ask("BLPOP", "list", "0.01") == full
+        # One that is given back can be had by a client of any worker, though a worker keeps it for the next client.
+        for holder, next_one in zip(clients[:8], clients[4:], strict=True):
+            assert holder.ask("UNWATCH") == OK
+            proxy.wait_stats(lambda pool: pool["private_connections"] == 3, "a connection is given back")
+            assert next_one.ask("WATCH", "k") == OK
+            assert holder.ask("WATCH", "k") == full
+        holders = clients[8:]
+        victim = worker_of(clients[0])
+        lost = [client for client in holders if worker_of(client) == victim]
+        left = [client for client in clients if worker_of(client) != victim]
+        os.kill(victim, signal.SIGKILL)
+        wait_clients(proxy, len(left))
+        assert proxy.pool_stats()["private_connections"] == 4 - len(lost)
+        waiting = [client for client in left if client not in holders]
+        assert [client.ask("WATCH", "k") for client in waiting[: len(lost)]] == [OK] * len(lost)
+        assert waiting[len(lost)].ask("WATCH", "k") == full
+        for client in clients:
+            client.close()

@@ -375,6 +375,37 @@ def test_idle_ones_make_room(house: House) -> None:
     assert isinstance(reservations.reserve(E, 0), bytes)
 
 
+def test_those_of_other_workers_count() -> None:
+    house = House(limit=4)
+    clients = [house.client(f"10.0.0.{number}")[1] for number in range(3)]
+    idle = house.idle(B)
+    assert clients[0].reserve(A, 0) is True
+    house.pool.private_of_others = 2
+    assert clients[1].reserve(A, 0) is True
+    assert isinstance(clients[2].reserve(B, 0), bytes)
+    assert house.pool.private == house.private.in_use == 2
+    house.pool.private_of_others = 1
+    assert clients[2].reserve(B, 0) is True
+    taken: Any = clients[2].use(B)
+    assert taken is idle
+    clients[0].release(True)
+    assert house.pool.private == house.private.in_use == 2
+
+
+def test_the_share_of_an_address_is_relative_to_what_all_workers_have_left() -> None:
+    house = House(8)
+    clients = [house.client()[1] for _ in range(3)]
+    house.pool.private_of_others = 6
+    assert [client.reserve(A, 0) for client in clients[:2]] == [True, True]
+    clients[0].release(False)
+    house.pool.private_of_others = 4
+    assert [client.reserve(A, 0) for client in (clients[0], clients[2])] == [True, True]
+    refusal = clients[1].reserve(B, 0)
+    assert isinstance(refusal, bytes)
+    assert b"use 3 of the 8 private server connections" in refusal
+    assert house.pool.private == 3
+
+
 def test_too_many_for_one_client(house: House) -> None:
     """The client can still release the connections that it has."""
     _, reservations = house.client()
@@ -389,6 +420,7 @@ def test_none_allowed() -> None:
     house = House(limit=0)
     assert isinstance(house.client()[1].reserve(A, 0), bytes)
     assert house.pool.opened == []
+    assert house.pool.private == 0
 
 
 def test_a_client_that_sends_nothing_more_finishes_what_is_patient(house: House) -> None:
