@@ -468,7 +468,7 @@ class ClientConnection(ClientStream):
     def shed(self, held: cython.Py_ssize_t) -> cython.int:
         """Drop the input that was read ahead or the incomplete request if they are most of it; otherwise close."""
         if self.loop.verbosity >= WARN:
-            self.pool.log.client_holds_most(self.fd, held, self.admission.memory.limit)
+            self.pool.log.client_holds_most(self.fd, held, self.admission.memory.program_limit)
         if self.ahead is not None and 2 * self.ahead.pending > held:
             return refuse_rest(self, DROPPED)
         if 2 * (self.tail_end - self.tail_start) > held and self.drop_request():

@@ -81,7 +81,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     client_limit: int
     """Most client connections of this worker at a time, of all pools together; 0: no limit."""
     max_memory: int
-    """Most bytes that this worker should hold for traffic; 0: no limit."""
+    """Most bytes that all workers together should hold for traffic; 0: no limit."""
     accepts: bool = True
     """Whether the worker accepts clients at once, otherwise when ``TakeOver`` says so."""
     number: int = 1

@@ -4,7 +4,7 @@ from twemproxy.net.block cimport BlockPool
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.net.stream cimport Stream
 from twemproxy.net.timers cimport Timer
-from twemproxy.stats.counters cimport Counter
+from twemproxy.stats.counters cimport Counter, WorkerTables
 
 cdef const unsigned int THRIFTY_WINDOW
 
@@ -22,8 +22,12 @@ cdef class LimitedStream(Stream):
 cdef class MemoryLimit:
     cdef EventLoop loop
     cdef BlockPool blocks
+    cdef WorkerTables tables
+    cdef Counter* counters
+    cdef readonly Py_ssize_t program_limit
+    cdef Py_ssize_t share
     cdef readonly Py_ssize_t limit
-    cdef Py_ssize_t low
+    cdef Py_ssize_t far_beyond
     cdef Py_ssize_t thrifty_from
     cdef readonly Py_ssize_t window_bytes
     cdef readonly unsigned int first_window
@@ -41,7 +45,9 @@ cdef class MemoryLimit:
 
     cdef Py_ssize_t traffic(self) noexcept
     cdef Py_ssize_t used(self) noexcept
-    cdef void count(self, Counter* counters) noexcept
+    cdef Py_ssize_t low(self) noexcept
+    cdef Py_ssize_t refresh(self) except -1
+    cdef int end_turn(self) except -1
     cdef bint is_far_beyond(self) noexcept
     cdef bint is_thrifty(self) noexcept
     cdef unsigned int window(self, unsigned int widest) noexcept

@@ -1,7 +1,12 @@
-"""The limit of the memory that a worker holds for traffic: the option --max-memory.
+"""The limit of the memory that all workers together hold for traffic: the option --max-memory.
 
 Compiled-only. Counted are the bytes of ``BlockPool.allocated``, without unused blocks, and ``subscription_bytes``,
 which may be a part of the limit only.
+
+Each worker publishes what it holds. A worker that holds no more than its equal share of the limit reads as it likes. A
+worker above its share may hold what the others leave of the limit: it reads their figures at the end of each turn, and
+before it decides that a client has to wait. So one busy worker can use nearly all memory, and its clients wait when the
+others need it.
 
 From a few MB of traffic on, whatever the limit, the worker is thrifty: it reads from clients in smaller pieces and lets
 them have fewer requests in progress, because the kernel can hold pipelined requests for a moment.
@@ -10,8 +15,8 @@ Above the limit clients with large requests or large replies are not read from, 
 are read as before, so that memory is released. That would not help if incomplete requests had all the memory, so one
 waiting client at a time goes on: one that has sent something, until it pauses or its turn ends.
 
-Above twice the limit the clients that hold the most memory lose their requests or their connections, and a server
-connection that holds the most loses its incomplete reply.
+Above twice the limit, reckoned in the same way, the clients that hold the most memory lose their requests or their
+connections, and a server connection that holds the most loses its incomplete reply.
 """
 
 import sys
@@ -24,6 +29,7 @@ from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.net.timers import CallbackTimer
 from cython.cimports.twemproxy.net.transport import WANT_READ
+from cython.cimports.twemproxy.stats.counters import WorkerTables
 from cython.cimports.twemproxy.stats.positions import MEMORY_HELD, MEMORY_WAITING, MEMORY_WAITS
 
 from twemproxy import log
@@ -82,19 +88,26 @@ class LimitedStream(Stream):
 @cython.final
 @cython.cclass
 class MemoryLimit:
-    """``limit``: very large without a limit. ``waiting``: clients that are not read from, in the order in which they go
-    on. ``exempt``: the waiting client that goes on now. ``timer``: calls ``check``, which is also called after each
-    turn that ends above ``limit``. ``told``: the log says that clients wait.
+    """``program_limit``: of all workers together, very large without a limit. ``share``: the equal share of each of
+    them. ``limit``: what this worker may hold, ``share`` or more, as of the last turn. ``far_beyond``: the same for
+    twice the limit.
+
+    ``waiting``: clients that are not read from, in the order in which they go on. ``exempt``: the waiting client that
+    goes on now. ``timer``: calls ``check``, which is also called after each turn that ends above ``limit``. ``told``:
+    the log says that clients wait.
     """
 
-    def __init__(self, loop: EventLoop, limit: int) -> None:
-        """``limit``: in bytes, 0 for none."""
+    def __init__(self, loop: EventLoop, tables: WorkerTables, limit: int) -> None:
+        """``tables``: where the workers publish what they hold. ``limit``: of all workers, in bytes, 0 for none."""
         self.loop = loop
         self.blocks = loop.blocks
-        self.limit = limit or sys.maxsize // 2
-        self.low = self.limit - self.limit // 8
-        self.thrifty_from = THRIFTY_FROM
-        self.blocks.most_subscription_bytes = self.limit // SUBSCRIPTION_PART
+        self.tables = tables
+        # Valid as long as the table exists.
+        self.counters = tables.at(0)
+        self.program_limit = limit or sys.maxsize // 2
+        self.workers_changed()
+        self.blocks.most_subscription_bytes = self.program_limit // SUBSCRIPTION_PART
+        # What one client may have in progress does not depend on the number of workers, nor on the one that serves it.
         self.window_bytes = min(WINDOW_BYTES, max(limit // 64, SMALLEST_WINDOW_BYTES)) if limit else WINDOW_BYTES
         self.most_values = max(limit >> 20, FEWEST_VALUES) if limit else MOST_VALUES
         self.first_window = CAREFUL_FIRST_WINDOW if limit else FIRST_WINDOW
@@ -114,20 +127,59 @@ class MemoryLimit:
         """Bytes held for traffic and for subscriptions."""
         return self.traffic() + self.blocks.subscription_bytes
 
+    def workers_changed(self) -> None:
+        """There are ``WorkerTables.workers`` workers now."""
+        self.share = self.program_limit // self.tables.workers
+        self.limit = self.share
+        self.far_beyond = 2 * self.share
+        self.thrifty_from = min(THRIFTY_FROM, self.share)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def refresh(self) -> cython.Py_ssize_t:
+        """Publish what this worker holds, and set its limit by what the others hold; returns the limit."""
+        others: cython.Py_ssize_t
+        self.counters[MEMORY_HELD] = self.used()
+        others = self.tables.sum_of_others(MEMORY_HELD)
+        self.limit = max(self.share, self.program_limit - others)
+        self.far_beyond = max(2 * self.share, 2 * self.program_limit - others)
+        return self.limit
+
     @cython.cfunc
     @cython.exceptval(check=False)
-    def count(self, counters: cython.pointer[Counter]) -> cython.void:
-        """Update the process's counters."""
-        counters[MEMORY_HELD] = self.used()
-        counters[MEMORY_WAITING] = len(self.waiting)
-        counters[MEMORY_WAITS] += self.waits
+    def low(self) -> cython.Py_ssize_t:
+        """What this worker holds, at most, when its waiting clients go on."""
+        return self.limit - self.limit // 8
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def end_turn(self) -> cython.int:
+        """After each turn of the event loop: update the process's counters, and check the limit if it may be exceeded.
+
+        Below the share no figure of another worker is read.
+        """
+        if self.blocks.allocated > self.share:
+            self.refresh()
+            if self.blocks.allocated > self.limit:
+                self.check()
+        elif self.limit != self.share:
+            self.limit = self.share
+            self.far_beyond = 2 * self.share
+        self.counters[MEMORY_HELD] = self.used()
+        self.counters[MEMORY_WAITING] = len(self.waiting)
+        self.counters[MEMORY_WAITS] += self.waits
         self.waits = 0
+        return 0
+
+    def used_by_all(self) -> int:
+        """Bytes that all workers hold."""
+        return self.used() + self.tables.sum_of_others(MEMORY_HELD)
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def is_far_beyond(self) -> cython.bint:
         """Whether so much is held that somebody has to lose what it has; what is being given back is lost already."""
-        return self.used() - self.blocks.dropped > 2 * self.limit
+        return self.used() - self.blocks.dropped > self.far_beyond
 
     # --- for clients -----------------------------------------------------------------------------------------
 
@@ -166,7 +218,7 @@ class MemoryLimit:
         """Read from a client as memory allows, or let the client wait."""
         if self.traffic() <= self.thrifty_from:
             return self.read(stream)
-        if self.used() <= self.limit:
+        if self.used() <= self.limit or self.used() <= self.refresh():
             return self.read_part(stream, THRIFTY_READ)
         if self.goes_on(stream):
             if stream is self.exempt:
@@ -183,7 +235,11 @@ class MemoryLimit:
         if not self.told and self.loop.now >= self.tell_at and self.loop.verbosity >= WARN:
             self.told = True
             self.tell_at = self.loop.now + TELL_INTERVAL
-            _logger.warning("traffic uses %d bytes, '--max-memory' is %d: large requests wait", self.used(), self.limit)
+            _logger.warning(
+                "traffic uses %d bytes, '--max-memory' is %d: large requests wait",
+                self.used_by_all(),
+                self.program_limit,
+            )
         return stream.pause(PAUSED_FOR_MEMORY)
 
     @cython.cfunc
@@ -214,16 +270,17 @@ class MemoryLimit:
         now: int64_t = self.loop.now
         exempt: LimitedStream = self.exempt
         self.timer.cancel()
+        self.refresh()
         if self.is_far_beyond():
             self.relieve()
-        if self.used() <= self.low:
+        if self.used() <= self.low():
             self.exempt = None
             for stream in list(self.waiting):
                 self.go_on(stream)
             if self.told:
                 self.told = False
                 if self.loop.verbosity >= NOTICE:
-                    _logger.log(log.NOTICE, "traffic uses %d bytes: large requests wait no longer", self.used())
+                    _logger.log(log.NOTICE, "traffic uses %d bytes: large requests wait no longer", self.used_by_all())
             return 0
         if exempt is not None and (
             now >= self.exempt_until

@@ -26,6 +26,7 @@ PROCESS_METRICS = (
         "bytes held for requests, replies and subscriptions, limited by --max-memory",
         added=True,
     ),
+    Metric("memory_subscriptions", "gauge", "those of memory_held that are held for subscriptions", added=True),
     Metric("memory_waiting", "gauge", "clients from which nothing is read now because of --max-memory", added=True),
     Metric("workers", "gauge", "workers that accept clients", added=True),
     Metric("client_requests", "counter", "requests of clients, also those that the proxy answers itself", added=True),

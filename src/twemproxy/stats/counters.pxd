@@ -11,6 +11,7 @@ cdef class WorkerTables:
     cdef readonly CounterTable own
     cdef readonly CounterTable shared
     cdef public list others
+    cdef public Py_ssize_t workers
 
     cdef Counter* at(self, Py_ssize_t position)
     cdef Counter* shared_at(self, Py_ssize_t position)

@@ -38,15 +38,17 @@ class CounterTable:
 @cython.cclass
 class WorkerTables:
     """The tables that a worker process uses. ``own``: its counters. ``others``: those of the other processes.
+    ``workers``: how many workers there are, at least 1; ``others`` may also have tables of processes that end soon.
 
     ``shared``: the table that all workers write. All tables have the same slots, see ``stats.slots``.
     """
 
     def __init__(self, own: CounterTable, shared: CounterTable) -> None:
-        """The only process; ``others`` can be replaced."""
+        """The only process; ``others`` and ``workers`` can be replaced."""
         self.own = own
         self.shared = shared
         self.others = []
+        self.workers = 1
 
     @cython.cfunc
     def at(self, position: cython.Py_ssize_t) -> cython.pointer[Counter]:

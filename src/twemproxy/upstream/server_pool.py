@@ -18,7 +18,12 @@ from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor, Item, Request
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
 from cython.cimports.twemproxy.stats.counters import Counter, WorkerTables, add_shared
-from cython.cimports.twemproxy.stats.positions import CLIENTS_ACCEPTED, PRIVATE_CONNECTIONS, SUBSCRIPTIONS_MOVED
+from cython.cimports.twemproxy.stats.positions import (
+    CLIENTS_ACCEPTED,
+    MEMORY_SUBSCRIPTIONS,
+    PRIVATE_CONNECTIONS,
+    SUBSCRIPTIONS_MOVED,
+)
 from cython.cimports.twemproxy.upstream.fenced import FencedConnection
 from cython.cimports.twemproxy.upstream.health import Health
 from cython.cimports.twemproxy.upstream.internal_request import InternalRequest
@@ -403,6 +408,7 @@ class ServerPool(ConfiguredPool):
     def count_subscriptions(self, change: cython.Py_ssize_t) -> None:
         """Count ``change`` more bytes for subscriptions, fewer if negative."""
         self.loop.blocks.subscription_bytes += change
+        self.process_counters[MEMORY_SUBSCRIPTIONS] = self.loop.blocks.subscription_bytes
 
     def count_moved_subscriptions(self, count: int) -> None:
         """Count topics that have moved to another server or address."""
@@ -414,10 +420,17 @@ class ServerPool(ConfiguredPool):
             self.log.messages_missed(server, topics, clients)
 
     def may_subscribe(self, held: cython.Py_ssize_t, more: cython.Py_ssize_t) -> bool:
-        """Whether a client with ``held`` bytes may have ``more`` for subscriptions: up to half of the limit for all."""
-        return (
-            self.loop.blocks.subscription_bytes + more <= self.loop.blocks.most_subscription_bytes
-            and held + more <= (self.loop.blocks.most_subscription_bytes // 2)
+        """Whether a client with ``held`` bytes may have ``more`` for subscriptions.
+
+        All clients of all workers may have ``BlockPool.most_subscription_bytes``, and those of each worker its equal
+        share of that. One client may have half of it.
+        """
+        most: cython.Py_ssize_t = self.loop.blocks.most_subscription_bytes
+        after: cython.Py_ssize_t = self.loop.blocks.subscription_bytes + more
+        if held + more > most // 2:
+            return False
+        return after <= most // self.tables.workers or (
+            after <= most and after <= most - self.tables.sum_of_others(MEMORY_SUBSCRIPTIONS)
         )
 
     def ask(self, request: bytes, done) -> None:

@@ -54,7 +54,7 @@ class DataPlane:
         self, tables: WorkerTables, verbosity: int, mbuf_size: int, client_limit: int, max_memory: int
     ) -> None:
         """``tables``: the counters. ``verbosity``: the log level. ``mbuf_size``: the option -m, in bytes. For all pools
-        together, 0 for no limit: ``client_limit`` in clients, ``max_memory`` in bytes.
+        together, 0 for no limit: ``client_limit`` in clients of this worker, ``max_memory`` in bytes of all workers.
         """
         self.loop = EventLoop(log_defect, READS_PER_MBUF * mbuf_size)
         self.loop.verbosity = verbosity
@@ -62,7 +62,7 @@ class DataPlane:
         self.retired = []
         self.facts = {}
         self.listeners = {}
-        self.memory = MemoryLimit(self.loop, max_memory)
+        self.memory = MemoryLimit(self.loop, tables, max_memory)
         self.admission = Admission(client_limit, self.memory)
         self.tables = tables
         self.process_counters = tables.at(0)
@@ -85,6 +85,8 @@ class DataPlane:
         their clients over. ``send``: see ``Placement.set_peers``.
         """
         self.tables.others = [*workers.values(), *former]
+        self.tables.workers = len(workers) + 1
+        self.memory.workers_changed()
         self.placement.set_peers(workers, send)
 
     def serve(self, pools: list, sockets: dict) -> None:
@@ -321,9 +323,7 @@ class DataPlane:
             self.loop.run_once()
             if self.loop.blocks.allocated > 0 and self.trimming.at == NEVER:
                 self.trimming.arm(self.loop.now + TRIM_INTERVAL)
-            if self.loop.blocks.allocated > self.memory.limit:
-                self.memory.check()
-            self.memory.count(self.process_counters)
+            self.memory.end_turn()
             if self.placement.peers:
                 self.placement.look()
 

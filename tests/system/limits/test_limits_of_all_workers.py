@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from harness.connection import Connection
 from harness.proxy import Proxy, redis_pool
-from harness.resp import OK, error
+from harness.resp import OK, bulk, command, error
 from harness.servers import RedisServer
+from harness.subscribing import confirmation
 from harness.waiting import DEADLINE, wait_until
 
 WORKERS = 3
@@ -147,3 +148,102 @@ def test_exactly_as_many_private_connections_as_the_pool_may_have(servers: list[
         assert waiting[len(lost)].ask("WATCH", "k") == full
         for client in clients:
             client.close()
+
+
+# --- --max-memory ----------------------------------------------------------------------------------------------------
+
+MEGA = 1 << 20
+LIMIT = 8 * MEGA
+LIMITED = ("-w", str(WORKERS), "--max-memory=8mb")
+NO_ROOM = error("ERR out of memory: '--max-memory' leaves no room for more subscriptions")
+
+
+def on_each_worker(proxy: Proxy, count: int = 1) -> list[list[Connection]]:
+    """For each worker, ``count`` new clients that it serves."""
+    clients: dict[int, list[Connection]] = {}
+    for _ in range(100):
+        client = proxy.client()
+        mine = clients.setdefault(worker_of(client), [])
+        if len(mine) < count:
+            mine.append(client)
+        if len(clients) == WORKERS and all(len(each) == count for each in clients.values()):
+            return list(clients.values())
+    raise AssertionError(f"clients are on {len(clients)} workers only")
+
+
+def test_traffic_of_all_workers_is_bounded(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*servers), *LIMITED) as proxy:
+        wait_clients(proxy, 0)
+        groups = on_each_worker(proxy, 6)
+        small = [group.pop() for group in groups]
+        large = [group.pop() for group in groups]
+        peak = 0
+        for group in groups:
+            for number, client in enumerate(group):
+                request = command("SET", f"stalled:{number}", b"v" * (4 * MEGA))
+                client.send_until_stalled(request[: 2 * MEGA], 0.02)
+                peak = max(peak, proxy.stats()["memory_held"])
+        wait_until(lambda: "large requests wait" in proxy.log(), "large requests wait")
+        assert peak < 3 * LIMIT
+        for client in small:
+            client.send(b"".join(command("SET", f"small:{i}", i) + command("GET", f"small:{i}") for i in range(500)))
+            client.expect(b"".join(OK + bulk(i) for i in range(500)))
+        for client in large:
+            assert client.ask("SET", "large", b"v" * MEGA) == OK
+            assert proxy.stats()["memory_held"] < 3 * LIMIT
+        for group in groups:
+            for client in group:
+                client.close()
+        wait_until(lambda: proxy.stats()["memory_waiting"] == 0, "no client waits")
+
+
+def test_large_requests_on_all_workers_succeed_in_the_end(servers: list[RedisServer]) -> None:
+    value = b"v" * (2 * MEGA)
+    with Proxy(redis_pool(*servers), *LIMITED) as proxy, ThreadPoolExecutor(30) as threads:
+        wait_clients(proxy, 0)
+        clients = [client for group in on_each_worker(proxy, 10) for client in group]
+        answers = [threads.submit(client.ask, "SET", f"k{i}", value) for i, client in enumerate(clients)]
+        peak = 0
+        while not all(answer.done() for answer in answers):
+            peak = max(peak, proxy.stats()["memory_held"])
+        assert {answer.result() for answer in answers} == {OK}
+        assert peak < 3 * LIMIT
+
+
+def test_one_worker_may_use_what_the_others_leave(servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(servers[0]), *LIMITED) as proxy:
+        wait_clients(proxy, 0)
+        [client], *_ = on_each_worker(proxy)
+        request = command("SET", "k", b"v" * (5 * MEGA))
+        client.send(request[: 4 * MEGA])
+        # The share of a worker is less than 3 MB.
+        wait_until(lambda: proxy.stats()["memory_held"] > 7 * MEGA // 2, "the worker holds more than its share")
+        client.send(request[4 * MEGA :])
+        client.expect(OK)
+        assert proxy.stats()["memory_waits"] == 0
+
+
+def test_subscriptions_of_all_workers_are_bounded(servers: list[RedisServer]) -> None:
+    """All subscriptions may use half of the limit; a worker with less than its share of that is not concerned."""
+
+    def subscribe(client: Connection, prefix: str, count: int) -> bytes:
+        names = [f"{prefix}:{number}" for number in range(count)]
+        client.send_until_stalled(command("SUBSCRIBE", *names))
+        first = client.reply()
+        if first != NO_ROOM:
+            client.read_until(confirmation("subscribe", names[-1], count))
+        return first
+
+    with Proxy(redis_pool(*servers), *LIMITED) as proxy:
+        wait_clients(proxy, 0)
+        first, second, third = on_each_worker(proxy, 2)
+        assert subscribe(first[0], "a", 6500) != NO_ROOM
+        assert subscribe(second[0], "b", 6500) != NO_ROOM
+        assert 2 * 6500 * 272 < proxy.stats()["memory_subscriptions"] < LIMIT // 2
+        assert subscribe(third[0], "c", 3000) != NO_ROOM
+        assert subscribe(third[1], "d", 6500) == NO_ROOM
+        assert subscribe(first[1], "e", 3000) == NO_ROOM
+        for client in (first[0], second[0]):
+            client.close()
+        wait_until(lambda: proxy.stats()["memory_subscriptions"] < MEGA, "there is memory again")
+        assert subscribe(third[1], "d", 6500) != NO_ROOM
