@@ -268,7 +268,7 @@ def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
     if options.log_path and "o" not in given and "d" not in given and "t" not in given:
         _say(f"nutcracker: the log file is '{options.log_path}', as in Debian's package; use -o for another file")
     if "t" in given:
-        return _test_configuration(options.conf_file)
+        return _test_configuration(options.conf_file, options.workers)
     from twemproxy.supervisor import early_worker
     from twemproxy.supervisor.processors import processors
 
@@ -387,12 +387,14 @@ def _stats_description() -> str:
     return "\n".join(described)
 
 
-def _test_configuration(path: str) -> int:
+def _test_configuration(path: str, workers: int) -> int:
+    """Check a file for a number of workers, 0 for as many as the system gives processors."""
     from twemproxy.config.loading import ConfigError, load
     from twemproxy.config.warnings import warnings
+    from twemproxy.supervisor.processors import processors
 
     try:
-        config = load(path)
+        config = load(path, workers=workers or processors())
     except ConfigError as error:
         for line in error.lines():
             _say(f"nutcracker: {line}")

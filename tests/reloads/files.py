@@ -129,6 +129,7 @@ def other_pool(files: Files, name: str, pool: dict[str, Any]) -> str:
 CHANGES: tuple[Callable[..., str], ...] = (
     *(add_server, remove_server, move_or_weigh, shard, eject, listen, other_pool),
     setting("server_connections", 1, 2, 3, 5),
+    setting("max_backend_connections", 1000, 0),
     setting("timeout", 15000, 20000, 30000),
     setting("max_pipeline", 16, 256, 1024),
     setting("hash_tag", '"{}"', '"[]"'),

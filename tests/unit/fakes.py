@@ -55,8 +55,8 @@ class FakeConnection(Fake, of="twemproxy.upstream.server_connection:ServerConnec
     """A server connection that is open at first.
 
     ``asked``: requests without a reply so far. ``finished``: whether it has finished, which it can if ``can_finish``.
-    ``tainted``: whether scripts may have changed it. ``misplaced``: whether its server has another address now.
-    ``timeout``: the last one that was set, -1 for that of the pool.
+    ``no_place``: why it may not open. ``tainted``: whether scripts may have changed it. ``misplaced``: whether its
+    server has another address now. ``timeout``: the last one that was set, -1 for that of the pool.
     """
 
     def __init__(self, server: Any = S0, profile: int = 0) -> None:
@@ -68,11 +68,18 @@ class FakeConnection(Fake, of="twemproxy.upstream.server_connection:ServerConnec
         self.closed = False
         self.busy = self.full = self.misplaced = self.finished = False
         self.can_finish = True
+        self.no_place = ""
         self.tainted = profile & SCRIPTS_PROFILE != 0
 
     def ask(self, request: bytes, done: Done) -> None:
         assert not self.closed
         self.asked.append((request, done))
+
+    def close_idle(self) -> None:
+        assert self.is_idle()
+
+    def take_place(self) -> str:
+        return self.no_place
 
     def abandon(self) -> None:
         self.closed = True
@@ -109,9 +116,11 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
 
     ``opened``, ``extra``, ``dropped``: the connections besides the shared ones that were opened, that there are, and
     that were dropped. ``kept``: bytes of subscriptions, at most ``most_subscription_bytes``. ``moved_subscriptions``:
-    how many have moved; ``private``, ``private_of_others``: private connections that the clients of this worker and of
-    others have; ``missed``: what was logged about messages that clients may have missed. ``asked``: requests
+    how many have moved; ``missed``: what was logged about messages that clients may have missed. ``asked``: requests
     for a server, with the server and the kind of their reply.
+
+    ``private``, ``private_of_others``: private connections that the clients of this worker and of others have.
+    ``crowded``: other workers need the places of idle connections.
     """
 
     refused = b"-ERR Connection refused\r\n"
@@ -129,6 +138,7 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
         self.extra: list[Any] = []
         self.dropped: list[Any] = []
         self.private = self.private_of_others = 0
+        self.crowded = False
         self.kept = 0
         self.moved_subscriptions = 0
         self.missed: list[tuple[str, int, int]] = []
@@ -161,6 +171,9 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
     def count_private(self, change: int) -> int:
         self.private += change
         return self.private + self.private_of_others
+
+    def time_to_keep(self, server: Any, usual: int) -> int:
+        return 0 if self.crowded else usual
 
     def open_subscriber(self, server: Any) -> Any:
         return self._opened(FakeConnection(server))

@@ -224,6 +224,18 @@ def test_a_valid_configuration_may_have_warnings(capsys: Captured, tmp_path: Pat
     assert given == [f"nutcracker: warning: {warning}" for warning in warnings(load(str(path)))]
 
 
+def test_the_number_of_workers_counts_for_the_check(capsys: Captured, tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text(GOOD + "  max_backend_connections: 1\n")
+    reason = '"max_backend_connections" is 1, but 2 workers need 2: "server_connections" is 1'
+    assert run_main(capsys, "-t", "-c", str(path))[0] == 0
+    assert run_main(capsys, "-t", "-w", "2", "-c", str(path)) == (
+        1,
+        f'nutcracker: {path}:6:28: pool "alpha": directive {reason}\n'
+        f"nutcracker: configuration file '{path}' syntax is invalid\n",
+    )
+
+
 def test_invalid_configuration_says_why_once(capsys: Captured, tmp_path: Path) -> None:
     path = tmp_path / "my.yml"
     path.write_text(GOOD + "  hahs: md5\n")

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from twemproxy.commands.frame import ERROR_STATUS, print_json
+from twemproxy.commands.frame import ERROR_STATUS, CommandError, print_json
 from twemproxy.config.loading import ConfigError, Problem, load
+from twemproxy.config.options import MOST_WORKERS, worker_count
 from twemproxy.config.pools import Address, Config
 from twemproxy.config.quoting import quoted, quoted_if_needed
 from twemproxy.config.warnings import ConfigWarning, warnings
@@ -56,13 +57,23 @@ class Findings(msgspec.Struct, frozen=True):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the configuration file")
+    parser.add_argument(
+        "-w",
+        "--workers",
+        metavar="N",
+        default="1",
+        help="how many workers will serve it (default: %(default)s)",
+    )
     parser.add_argument("--connect", action="store_true", help="also open a connection to every server")
 
 
 def run(options: argparse.Namespace) -> int:
+    workers = worker_count(options.workers)
+    if not workers:
+        raise CommandError(f"'{options.workers}' is not a number from 1 to {MOST_WORKERS}")
     lines: list[str] = []
     try:
-        config = load(options.file)
+        config = load(options.file, workers=workers)
     except ConfigError as error:
         findings = Findings(errors=error.problems)
         lines += error.lines()

@@ -243,6 +243,16 @@ DIRECTIVES: Final = (
         minimum=1,
     ),
     Directive(
+        "max_backend_connections",
+        "number",
+        "How many connections to each server there are at most, of all workers together; 0 for no limit. Each worker "
+        "has `server_connections` of them for itself, so a value that is too small for all workers is an error. The "
+        "others are for transactions, blocking commands, subscriptions, RESP3, other databases and scripts, which get "
+        "an error when there are too many ([limits.md](limits.md#connections-to-a-server)). Open connections stay when "
+        "the value becomes smaller.",
+        unit="connections",
+    ),
+    Directive(
         "server_retry_timeout",
         "number",
         "How long an ejected server gets no requests at least. Then it is probed (redis PING, memcached version), and "

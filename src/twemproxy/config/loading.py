@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from twemproxy.config.addresses import AddressError, parse_listen, parse_server, resolve_listen
-from twemproxy.config.directives import BY_NAME, DIRECTIVES, Directive, Kind, closest, commands_of
+from twemproxy.config.capacity import shortage
+from twemproxy.config.directives import BY_NAME, DIRECTIVES, Directive, Kind, closest, commands_of, default
 from twemproxy.config.document import PoolEntries, Refusal, Scalar, parse_document
 from twemproxy.config.numbers import parse_number
 from twemproxy.config.pools import Config, ListenConfig, PoolConfig, ServerConfig
@@ -70,10 +71,11 @@ class _Pool(NamedTuple):
         return f"pool {quoted(self.name.text)}:"
 
 
-def load(path: str, *, resolve: bool = True) -> Config:
+def load(path: str, *, resolve: bool = True, workers: int = 1) -> Config:
     """Return the configuration in a file. Raises ConfigError.
 
-    ``resolve``: whether each ``listen`` host is resolved as a check, which may block.
+    ``resolve``: whether each ``listen`` host is resolved as a check, which may block. ``workers``: how many workers
+    serve it, at least 1.
     """
     try:
         with open(path, "rb") as file:
@@ -81,10 +83,10 @@ def load(path: str, *, resolve: bool = True) -> Config:
     except OSError as error:
         problem = Problem(f"failed to open configuration '{path}': {error.strerror}", 0, 0)
         raise ConfigError([problem], path) from error
-    return loads(data, path, resolve=resolve)
+    return loads(data, path, resolve=resolve, workers=workers)
 
 
-def loads(data: bytes, file: str, *, resolve: bool = True) -> Config:
+def loads(data: bytes, file: str, *, resolve: bool = True, workers: int = 1) -> Config:
     """Return the configuration in the bytes of a file, as ``load`` does. ``file``: the name of the file in errors."""
     try:
         written = parse_document(data)
@@ -93,7 +95,7 @@ def loads(data: bytes, file: str, *, resolve: bool = True) -> Config:
     refusals: list[Refusal] = []
     pools = [_parse_pool(entries, refusals, resolve) for entries in written]
     for pool in pools:
-        refusals += _errors_of_pool(pool)
+        refusals += _errors_of_pool(pool, workers)
     refusals += _duplicates(pools)
     if refusals:
         raise ConfigError([_problem(refusal) for refusal in refusals], file)
@@ -253,8 +255,8 @@ _PARSERS: dict[Kind, Callable[[Directive, str], Any]] = {
 """The parser for each kind of directive: it returns the value of a text, or raises ValueError with the reason."""
 
 
-def _errors_of_pool(pool: _Pool) -> Iterator[Refusal]:
-    """Yield what a pool lacks, and which of its directives contradict each other."""
+def _errors_of_pool(pool: _Pool, workers: int) -> Iterator[Refusal]:
+    """Yield what a pool lacks, and which of its directives contradict each other, with this number of workers."""
     protocol = "redis" if pool.values.get("redis") else "memcached"
     other = "memcached" if protocol == "redis" else "redis"
     is_protocol_known = "redis" not in pool.invalid
@@ -271,6 +273,10 @@ def _errors_of_pool(pool: _Pool) -> Iterator[Refusal]:
             f'{pool.title} directive "redis_db" is {pool.values["redis_db"]}, but "databases" is'
             f" {pool.values['databases']}: databases are counted from 0"
         )
+    if not pool.invalid & {"max_backend_connections", "server_connections"}:
+        connections = pool.values.get("server_connections", default(BY_NAME["server_connections"]))
+        if reason := shortage(pool.values.get("max_backend_connections", 0), connections, workers):
+            yield pool.places["max_backend_connections"].refusal(f"{pool.title} directive {reason}")
     for name, needed in _NEEDED.items():
         if name in pool.places and not pool.values.get(needed) and needed not in pool.invalid:
             yield pool.places[name].refusal(f'{pool.title} directive "{name}" needs "{needed}: true"')

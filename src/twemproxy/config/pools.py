@@ -80,6 +80,8 @@ class PoolConfig(msgspec.Struct, frozen=True):
     """Milliseconds; 0: names are looked up only at start and when a connection opens."""
     auto_eject_hosts: bool = False
     server_connections: int = 1
+    max_backend_connections: int = 0
+    """Most connections to each server, of all workers together; 0: no limit. See ``config.capacity``."""
     server_retry_timeout: int = 30000
     """Milliseconds."""
     server_failure_limit: int = 2

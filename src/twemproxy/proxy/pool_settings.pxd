@@ -16,6 +16,8 @@ cdef class PoolSettings:
     cdef Py_ssize_t reply_limit
     cdef Py_ssize_t message_limit
     cdef Py_ssize_t output_limit
+    cdef Py_ssize_t most_connections
+    cdef Py_ssize_t server_connections
     cdef bint requires_auth
     cdef bint tolerates_missing
     cdef bint auto_eject_hosts

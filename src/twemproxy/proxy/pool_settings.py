@@ -27,6 +27,8 @@ class PoolSettings:
     ``reply_limit`` and ``message_limit``, for unread output of clients without and with subscriptions, and
     ``output_limit``, the smaller of the two.
 
+    ``most_connections``: ``max_backend_connections``, to each server, of all workers together, 0 for no limit.
+
     ``keeps_keys``: an ejected server keeps its keys. ``tolerates_missing``: in merged reads, keys of servers that fail
     count as missing. ``requires_auth``: clients must authenticate first. ``keepalive``: a ``net.sockets.KeepAlive``,
     None without keepalive. The other names are those of directives.
@@ -48,6 +50,8 @@ class PoolSettings:
         self.reply_limit = config.client_output_limit or sys.maxsize
         self.message_limit = config.client_output_limit or MESSAGES_HIGH
         self.output_limit = min(self.reply_limit, self.message_limit)
+        self.most_connections = config.max_backend_connections
+        self.server_connections = config.server_connections
         self.requires_auth = bool(config.redis_auth)
         self.tolerates_missing = config.partial_reads == "miss"
         self.auto_eject_hosts = config.auto_eject_hosts

@@ -67,6 +67,13 @@ SERVER_METRICS = (
     Metric("in_queue_bytes", "gauge", "current request bytes in incoming queue"),
     Metric("out_queue", "gauge", "# requests in outgoing queue"),
     Metric("out_queue_bytes", "gauge", "current request bytes in outgoing queue"),
+    Metric(
+        "server_further",
+        "gauge",
+        "connections beside those of server_connections, limited by max_backend_connections",
+        added=True,
+    ),
+    Metric("server_private", "gauge", "those of them that are for transactions and blocking commands", added=True),
     Metric("requests_resent", "counter", "requests sent once more on another connection", added=True),
 )
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -171,7 +172,7 @@ class ServedConfig:
     async def _load(self) -> Config:
         try:
             # Looking up the host of a listener may take long.
-            return await in_thread(load, self.path)
+            return await in_thread(partial(load, workers=len(self.workers)), self.path)
         except ConfigError as error:
             raise ReloadFailed(*error.lines()) from error
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from twemproxy import __version__, log
 from twemproxy.admin.control_socket import ControlSocket
 from twemproxy.admin.stats_port import StatsPort
+from twemproxy.config.capacity import shortage_in
 from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.options import Options
 from twemproxy.config.pools import Config
@@ -186,7 +187,10 @@ class Supervisor:
         """Open the sockets, run the workers, and return when they have exited."""
         inherited = self._inheritance
         self._file = identity(self._options.conf_file) if inherited is None else inherited.watched
-        config = load(self._options.conf_file) if inherited is None else inherited.config
+        if inherited is None:
+            config = load(self._options.conf_file, workers=self._worker_count or processors())
+        else:
+            config = inherited.config
         _logger.log(log.NOTICE, "configuration file '%s'", self._options.conf_file)
         try:
             served = ServedConfig(config, self._options, self._manager, inherited)
@@ -256,8 +260,10 @@ class Supervisor:
             case Resize():
                 problem = ""
                 if request.workers is not None:
-                    self._worker_count = request.workers
                     wanted = request.workers or processors()
+                    if problem := shortage_in(served.config, wanted):
+                        return Refused((problem,))
+                    self._worker_count = request.workers
                     log.always("changing the number of workers to %d, as nutcracker workers says", wanted)
                     problem = await self._change(self._resize(served, workers, wanted), self._resizes) or ""
                 return Refused((problem,)) if problem else Resized(len(workers.slots), self._worker_count == 0)
@@ -285,7 +291,8 @@ class Supervisor:
     async def _resize(self, served: ServedConfig, workers: Workers, count: int) -> str:
         """Have ``count`` workers; returns why that failed, empty if it did not."""
         async with served.changing:
-            problem = await workers.resize(count, self._options.drain_time)
+            # A reload may have changed it meanwhile.
+            problem = shortage_in(served.config, count) or await workers.resize(count, self._options.drain_time)
         if problem:
             _logger.error("there are %d workers instead of %d: %s", len(workers.slots), count, problem)
         else:
@@ -294,10 +301,17 @@ class Supervisor:
 
     async def _follow_processors(self, served: ServedConfig, workers: Workers) -> None:
         """Have as many workers as processors, if that is wanted, also when their number changes."""
+        refused = 0
         while True:
             await asyncio.sleep(PROCESSORS_INTERVAL)
             count = processors()
             if self._worker_count == 0 and count != len(workers.slots) and not self._upgrading:
+                if problem := shortage_in(served.config, count):
+                    if count != refused:
+                        _logger.warning("the system gives %d processors, which is not followed: %s", count, problem)
+                    refused = count
+                    continue
+                refused = 0
                 log.always("the system gives %d processors, changing the number of workers", count)
                 await self._resize(served, workers, count)
 

@@ -39,6 +39,8 @@ TOO_MANY = (
     " allows more"
 )
 
+NO_PLACE = "{reason} (server {server} of pool {pool})"
+
 
 class Connection(Protocol):
     """The part of ``upstream.server_connection.ServerConnection`` that is used here."""
@@ -66,6 +68,12 @@ class Connection(Protocol):
 
     def has_sent(self) -> bool:
         """Whether the server may have the whole of a request that has no reply yet."""
+
+    def close_idle(self) -> None:
+        """Close an idle connection at once."""
+
+    def take_place(self) -> str:
+        """Take the place that the connection needs; returns why there is none, otherwise ""."""
 
     def taint(self) -> None:
         """From now on a client may decide the text of replies."""
@@ -368,6 +376,10 @@ class PrivateConnections:
             if self._idle and self.in_use + len(self._idle) > self._limit:
                 self._close(self._idle.pop(0)[3])
             connection = self._pool.open_private(server, profile)
+            if reason := connection.take_place():
+                self._count(-1)
+                self._close(connection)
+                return self._refusal(NO_PLACE, reason=reason, server=server.name)
             if self._pool.codec.handshake.may_unblock():
                 self._ask_id(connection)
         self._by_address[address] = used + 1
@@ -445,11 +457,12 @@ class PrivateConnections:
         """Keep the connection for another client, unless its address is stale by now."""
         connection = reserved.connection
         self._count(-1)
-        if connection.is_stale():
+        kept_for = self._pool.time_to_keep(reserved.server, IDLE_TIME)
+        if connection.is_stale() or not kept_for:
             self._close(connection)
             return
         connection.on_status = lambda ready, _: None if ready else self._forget(connection)
-        self._idle.append((self._pool.now() + IDLE_TIME, reserved.server, reserved.profile, connection))
+        self._idle.append((self._pool.now() + kept_for, reserved.server, reserved.profile, connection))
         self._idle_timer.arm_by(self._idle[0][0])
 
     def _refusal(self, text: str, **fields: object) -> bytes:
@@ -468,6 +481,18 @@ class PrivateConnections:
             self._close(self._idle.pop(0)[3])
         if self._idle:
             self._idle_timer.arm(self._idle[0][0])
+
+    def close_one(self, server: Server) -> bool:
+        """Close the connection to a server that has been idle for longest; returns False if there is none."""
+        for entry in self._idle:
+            if entry[1] is server:
+                self._idle.remove(entry)
+                # At once: its place is needed now.
+                entry[3].on_status = None
+                entry[3].close_idle()
+                self._close(entry[3])
+                return True
+        return False
 
     def _check_silence(self, reserved: Reserved) -> None:
         """Close a connection that is kept if its client was silent for KEPT_TIME."""

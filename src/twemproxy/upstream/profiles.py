@@ -152,19 +152,32 @@ class Profiles:
 
     def _make_room(self, server: Server, wanted: int) -> str:
         """Make room for one more connection to a server; returns the error text if there is none, otherwise ""."""
-        groups = server.of_profiles
-        in_use = [(profile, each) for profile, connections in groups.items() for each in connections if each.is_open()]
-        if len(in_use) < MOST_PROFILES * self._pool.config.server_connections:
+        in_use = sum(each.is_open() for connections in server.of_profiles.values() for each in connections)
+        if in_use < MOST_PROFILES * self._pool.config.server_connections:
             return ""
-        idle = [(each.heard_at, profile) for profile, each in in_use if profile != wanted and each.is_idle()]
-        if not idle:
+        if not self.close_one(server, wanted):
             return TOO_MANY.format(limit=MOST_PROFILES * self._pool.config.server_connections)
+        return ""
+
+    def close_one(self, server: Server, wanted: int) -> bool:
+        """Close the idle connections to a server of the profile that has been idle for longest.
+
+        Returns False if there are none but of the ``wanted`` profile.
+        """
+        idle = [
+            (each.heard_at, profile)
+            for profile, connections in server.of_profiles.items()
+            for each in connections
+            if profile != wanted and each.is_idle()
+        ]
+        if not idle:
+            return False
         _, profile = min(idle)
-        for connection in groups[profile]:
+        for connection in server.of_profiles[profile]:
             if connection.is_idle():
                 connection.close_idle()
         self._drop_if_closed(server, profile)
-        return ""
+        return True
 
     def _drop_if_closed(self, server: Server, profile: int) -> None:
         connections = server.of_profiles.get(profile)

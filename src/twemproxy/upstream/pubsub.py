@@ -627,6 +627,14 @@ class Subscriptions:
         """Set the callbacks of the link's connection for messages and failure."""
         link.connection.listener = lambda message: self.on_message(link, message)
         link.connection.on_status = lambda ready, _: None if ready else self.lost(link)
+        link.connection.may_open = partial(self.may_open, link)
+
+    def may_open(self, link: Link) -> str:
+        """See ``ServerConnection``; requests get the reason why the connection has no place."""
+        reason = link.connection.take_place()
+        if reason:
+            link.connection.on_status = lambda ready, _: self.lost(link, f": {reason}")
+        return reason
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -885,12 +893,13 @@ class Subscriptions:
             self.copies[key] = balance + sent
         return balance * sent < 0
 
-    def lost(self, link: Link) -> None:
-        """The connection to a server has failed or could not be opened."""
+    def lost(self, link: Link, reason: str = "") -> None:
+        """The connection to a server has failed or could not be opened. ``reason``: the end of the clients' error."""
         if link in self.leaving:
             self.drop_link(link, b"")
         else:
-            self.drop_link(link, self.pool.error(f"no connection to server '{link.server.name}' for subscriptions"))
+            text = f"no connection to server '{link.server.name}' for subscriptions{reason}"
+            self.drop_link(link, self.pool.error(text))
 
     def leave_stale(self) -> None:
         """Servers are removed, or have left their addresses: end the links to where they were.

@@ -10,5 +10,6 @@ cdef struct Policy:
     bint counts
     bint stands_in
     bint patient
+    bint limited
 
 cdef Policy policy_of(Role role) noexcept

@@ -21,13 +21,17 @@ class RolePolicy(NamedTuple):
     """While the server is ejected and keeps its keys, the proxy replies in its place."""
     patient: bool
     """A stop of the proxy does not wait for its replies, which may never arrive."""
+    limited: bool
+    """It needs a place among those that ``max_backend_connections`` allows, see ``Server.take_place``. Shared
+    connections of profile 0 always have theirs.
+    """
 
 
 ROLES = {
-    Role.SHARED: RolePolicy(independent=True, counts=True, stands_in=True, patient=False),
-    Role.PRIVATE: RolePolicy(independent=False, counts=True, stands_in=True, patient=False),
-    Role.SUBSCRIBER: RolePolicy(independent=False, counts=True, stands_in=False, patient=True),
-    Role.PROBE: RolePolicy(independent=False, counts=False, stands_in=False, patient=True),
+    Role.SHARED: RolePolicy(independent=True, counts=True, stands_in=True, patient=False, limited=True),
+    Role.PRIVATE: RolePolicy(independent=False, counts=True, stands_in=True, patient=False, limited=True),
+    Role.SUBSCRIBER: RolePolicy(independent=False, counts=True, stands_in=False, patient=True, limited=True),
+    Role.PROBE: RolePolicy(independent=False, counts=False, stands_in=False, patient=True, limited=False),
 }
 """SHARED: for requests of all clients. PRIVATE: for one client at a time. SUBSCRIBER: for subscriptions; its messages
 are no replies. PROBE: for a health check, or another request of the proxy's own.
@@ -44,6 +48,7 @@ def set_policy(role: cython.int, row) -> cython.int:
     policies[role].counts = row.counts
     policies[role].stands_in = row.stands_in
     policies[role].patient = row.patient
+    policies[role].limited = row.limited
     return 0
 
 

@@ -1,7 +1,7 @@
 from twemproxy.net.event_loop cimport Action, EventLoop
 from twemproxy.upstream.health_states cimport HealthState
 from twemproxy.proxy.pool_settings cimport ConfiguredPool
-from twemproxy.stats.counters cimport Counter
+from twemproxy.stats.counters cimport Counter, WorkerTables
 
 
 cdef class Server(Action):
@@ -10,6 +10,9 @@ cdef class Server(Action):
     cdef readonly int position
     cdef readonly object endpoint
     cdef Counter* counters
+    cdef WorkerTables tables
+    cdef Py_ssize_t slot
+    cdef object make_room
     cdef readonly HealthState state
     cdef bint down
     cdef readonly int failures
@@ -24,3 +27,7 @@ cdef class Server(Action):
     cdef int become(self, HealthState state) except -1
     cdef int failed(self) except -1
     cdef list connections_of(self, int profile)
+    cdef Py_ssize_t places(self) noexcept
+    cdef str take_place(self, int profile, bint private)
+    cdef bint count_one(self, int gauge, Py_ssize_t most, int profile, bint private) except -1
+    cdef void give_place(self, bint private) noexcept

@@ -7,7 +7,22 @@ list: positions change when servers are added or removed.
 import cython
 from cython.cimports.twemproxy.net.event_loop import Action
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
+from cython.cimports.twemproxy.stats.positions import SERVER_FURTHER, SERVER_PRIVATE
 from cython.cimports.twemproxy.upstream.health_states import HEALTH_STATES, LIVE, REMOVED, HealthState
+
+# Microseconds for which an idle private connection is kept while it has a place that another worker may need.
+SHORT_TIME = 1_000_000
+# Private connections leave 1/SHARED_PART of the places to connections that clients share.
+SHARED_PART = cython.declare(cython.const[cython.Py_ssize_t], 4)
+
+TOO_MANY = (
+    "all {places} connections to it beside those of 'server_connections' are in use: 'max_backend_connections' in its"
+    " configuration, which is {limit}, allows no more"
+)
+TOO_MANY_PRIVATE = (
+    "all {places} connections to it for transactions and blocking commands are in use: 'max_backend_connections' in its"
+    " configuration, which is {limit}, allows no more"
+)
 
 
 @cython.final
@@ -16,8 +31,11 @@ class Server(Action):
     """A server; its identity is the pool and ``name``.
 
     ``position``: its place among the servers of the pool, which is the order of errors and of fragments.
-    ``endpoint``: its addresses, handshake and error replies, see ``upstream.endpoint``. ``counters``: its counters; the
-    owner sets them.
+    ``endpoint``: its addresses, handshake and error replies, see ``upstream.endpoint``.
+
+    The owner sets ``counters``, its counters, which are at ``slot`` in ``tables``, and ``make_room(server, profile,
+    private)``, which closes an idle connection of another profile or a private one, the latter if ``private``, and
+    returns False if there is none.
 
     ``state``: see ``upstream.health_states``. ``down``: it is ejected and keeps its keys; the proxy replies to requests
     for it. ``failures``: without a reply in between. The deferred action changes the state.
@@ -68,6 +86,72 @@ class Server(Action):
         self.state = state
         self.failures = 0
         return 0
+
+    # --- max_backend_connections -----------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def places(self) -> cython.Py_ssize_t:
+        """How many connections all workers may have to the server beside ``server_connections`` of each worker."""
+        settings: PoolSettings = self.pool.settings
+        return max(settings.most_connections - self.tables.workers * settings.server_connections, 0)
+
+    @cython.cfunc
+    def take_place(self, profile: cython.int, private: cython.bint) -> str:
+        """Take a place for a connection of this profile that is about to open. ``private``: it is for one client at a
+        time.
+
+        Returns why there is none, otherwise "".
+        """
+        places: cython.Py_ssize_t = self.places()
+        most_private: cython.Py_ssize_t = places - places // SHARED_PART
+        limit: cython.Py_ssize_t = self.pool.settings.most_connections
+        # Private ones first: an attempt in vain takes no place from those that clients share, not even for a moment.
+        if private and not self.count_one(SERVER_PRIVATE, most_private, profile, private):
+            return TOO_MANY_PRIVATE.format(places=most_private, limit=limit)
+        if self.count_one(SERVER_FURTHER, places, profile, private):
+            return ""
+        if private:
+            self.counters[SERVER_PRIVATE] -= 1
+        return TOO_MANY.format(places=places, limit=limit)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def count_one(
+        self, gauge: cython.int, most: cython.Py_ssize_t, profile: cython.int, private: cython.bint
+    ) -> cython.bint:
+        """Count one more in a gauge of which all workers together may have ``most``; returns whether it was possible.
+
+        It counts before the sum is made: of two workers that take the last one, one sees both.
+        """
+        self.counters[gauge] += 1
+        if self.pool.settings.most_connections == 0:
+            return True
+        while self.tables.sum(self.slot + gauge) > most:
+            if not self.make_room(self, profile, private):
+                self.counters[gauge] -= 1
+                return False
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def give_place(self, private: cython.bint) -> cython.void:
+        """Give a place back that ``take_place`` has taken."""
+        self.counters[SERVER_FURTHER] -= 1
+        if private:
+            self.counters[SERVER_PRIVATE] -= 1
+
+    def time_to_keep(self, usual: int) -> int:
+        """For how many microseconds an idle private connection may be kept for another client; 0 for none.
+
+        ``usual``: without a limit. Another worker cannot close the connection to make room for one of its own.
+        """
+        settings: PoolSettings = self.pool.settings
+        if settings.most_connections == 0 or not self.tables.others:
+            return usual
+        if 2 * self.tables.sum(self.slot + SERVER_FURTHER) > self.places():
+            return 0
+        return min(usual, SHORT_TIME)
 
     @property
     def live(self) -> bool:

@@ -17,6 +17,9 @@ cdef class ServerConnection(ServerStream):
     cdef bint was_cut
     cdef bint tainted
     cdef bint fenced
+    cdef bint limited
+    cdef bint private
+    cdef bint has_place
     cdef int64_t counted_until
     cdef Pipeline requests
     cdef Py_ssize_t retry_bytes

@@ -62,7 +62,7 @@ from cython.cimports.twemproxy.upstream.connection_states import (
 from cython.cimports.twemproxy.upstream.health_states import REMOVED
 from cython.cimports.twemproxy.upstream.internal_request import InternalRequest
 from cython.cimports.twemproxy.upstream.pipeline import Entry, Pipeline, add, forget_oldest, make_place, oldest
-from cython.cimports.twemproxy.upstream.roles import Role, policy_of
+from cython.cimports.twemproxy.upstream.roles import PRIVATE, SHARED, Role, policy_of
 from cython.cimports.twemproxy.upstream.server import Server
 from cython.cimports.twemproxy.upstream.server_stream import ServerStream
 
@@ -86,6 +86,9 @@ class ServerConnection(ServerStream):
 
     ``policy``: what follows from its role, see ``upstream.roles``.
 
+    ``limited``: it opens only if it gets a place, see ``Server.take_place``; ``has_place``: it has one. ``private``: it
+    is for one client at a time.
+
     ``writes_suspended``: nothing is sent until the server sends something. ``reply_began_at``: when the incomplete
     reply began to arrive, in microseconds, NEVER without one. ``counted_until``: overdue requests with an earlier
     deadline do not count as another failure of the server. ``tainted``: clients may decide the text of replies, so
@@ -105,6 +108,8 @@ class ServerConnection(ServerStream):
         """
         ServerStream.__init__(self, pool, loop, codec, server, profile)
         self.policy = policy_of(role)
+        self.limited = self.policy.limited and not (role == SHARED and profile == 0)
+        self.private = role == PRIVATE
         self.requests = Pipeline()
         self.reply_began_at = NEVER
         self.tainted = codec.is_tainted(profile)
@@ -345,8 +350,16 @@ class ServerConnection(ServerStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def open(self) -> cython.int:
-        reason: str = self.may_open() if self.may_open is not None else ""
+        reason: str = (self.may_open() if self.may_open is not None else "") or self.take_place()
         return self.end_with(self.endpoint.explanation(reason)) if reason else ServerStream.open(self)
+
+    def take_place(self) -> str:
+        """See ``Server.take_place``; when the connection closes it gives its place back."""
+        if self.has_place or not self.limited:
+            return ""
+        reason: str = self.server.take_place(self.profile, self.private)
+        self.has_place = not reason
+        return reason
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -961,6 +974,9 @@ class ServerConnection(ServerStream):
         self.reply_began_at = NEVER
         self.writes_suspended = False
         self.drain_requested = False
+        if self.has_place:
+            self.has_place = False
+            self.server.give_place(self.private)
         return ServerStream.shut(self)
 
     def give_up(self, error: int, reason: str) -> None:

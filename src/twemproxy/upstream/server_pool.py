@@ -180,6 +180,9 @@ class ServerPool(ConfiguredPool):
         """
         server: Server = Server(self, config.name, Endpoint(self, config, self.codec, self.resolver))
         server.counters = self.tables.at(slot)
+        server.tables = self.tables
+        server.slot = slot
+        server.make_room = self.make_room
         server.loop = self.loop
         server.on_verdict = ignore_verdict
         self.make_connections(server, 0, connections)
@@ -372,6 +375,14 @@ class ServerPool(ConfiguredPool):
     def open_private(self, server: Server, profile: int):
         """A new connection for one client at a time; its first request opens it."""
         return self.open_unshared(server, profile, PRIVATE)
+
+    def make_room(self, server: Server, profile: int, private: bool) -> bool:
+        """See ``Server``."""
+        return self.private.close_one(server) or (not private and self.profiles.close_one(server, profile))
+
+    def time_to_keep(self, server: Server, usual: int) -> int:
+        """See ``Server``."""
+        return server.time_to_keep(usual)
 
     def count_private(self, change: cython.longlong) -> int:
         """Count ``change`` more private connections that clients have; returns how many there are in all workers."""

@@ -4,10 +4,12 @@ import os
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from harness.connection import Connection
-from harness.proxy import Proxy, redis_pool
-from harness.resp import OK, bulk, command, error
+from harness.ports import free_port
+from harness.proxy import Proxy, redis_pool, run
+from harness.resp import OK, array, bulk, command, error
 from harness.servers import RedisServer
 from harness.subscribing import confirmation
 from harness.waiting import DEADLINE, wait_until
@@ -247,3 +249,134 @@ def test_subscriptions_of_all_workers_are_bounded(servers: list[RedisServer]) ->
             client.close()
         wait_until(lambda: proxy.stats()["memory_subscriptions"] < MEGA, "there is memory again")
         assert subscribe(third[1], "d", 6500) != NO_ROOM
+
+
+# --- max_backend_connections -----------------------------------------------------------------------------------------
+
+PAIR = ("-w", "2")
+FOR_ONE = "for transactions and blocking commands"
+BESIDE = "beside those of 'server_connections'"
+
+
+def figure(server: RedisServer, name: str) -> int:
+    """A figure of the section Clients of the server's INFO."""
+    return int(server.ask("INFO", "clients").partition(f"{name}:".encode())[2].split(b"\r\n")[0])
+
+
+def connections_to(server: RedisServer) -> int:
+    """How many connections the server has, without the one that asks for it."""
+    return figure(server, "connected_clients") - 1
+
+
+def too_many(places: int, limit: int, what: str) -> str:
+    """Why a connection gets no place."""
+    return (
+        f"all {places} connections to it {what} are in use: 'max_backend_connections' in its configuration, which is"
+        f" {limit}, allows no more"
+    )
+
+
+def too_many_private(places: int, limit: int, what: str = FOR_ONE) -> bytes:
+    """The error for a transaction or a blocking command."""
+    return error(f"ERR {too_many(places, limit, what)} (server s00 of pool alpha)")
+
+
+def test_connections_to_a_server_are_never_too_many() -> None:
+    """Two workers have two places for shared requests. Of the other six, private connections get five."""
+    with (
+        RedisServer() as server,
+        Proxy(redis_pool(server, max_backend_connections=8), *PAIR) as proxy,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        wait_until(lambda: proxy.stats()["workers"] == 2, "the workers serve")
+        clients = [proxy.client() for _ in range(24)]
+        assert len(set(map(worker_of, clients))) == 2
+        blocking, transactions, (modern, *plain) = clients[:8], clients[8:16], clients[16:]
+        refusal = too_many_private(5, 8)
+        for attempt in range(10):
+            for client in blocking:
+                client.send(command("BLPOP", f"list:{attempt}", "0"))
+            begun = list(threads.map(lambda client: client.ask("WATCH", "k"), transactions))
+            assert set(begun) <= {OK, refusal}
+            wait_until(
+                lambda: figure(server, "blocked_clients") + sum(client.has_received() for client in blocking) == 8,
+                "all clients are blocked or refused",
+            )
+            refused = [client for client in blocking if client.has_received()]
+            assert [client.reply() for client in refused] == [refusal] * len(refused)
+            assert 1 <= 8 - len(refused) + begun.count(OK) <= 5
+            # Whoever shares connections finds one.
+            assert modern.ask("HELLO", "3").startswith(b"%")
+            assert modern.ask("GET", "k") == b"_\r\n"
+            assert list(threads.map(lambda client: client.ask("GET", "k"), plain)) == [b"$-1\r\n"] * len(plain)
+            assert connections_to(server) <= 8
+            waiting = [client for client in blocking if client not in refused]
+            for _ in waiting:
+                plain[0].ask("RPUSH", f"list:{attempt}", "x")
+            assert [client.reply() for client in waiting] == [array(bulk(f"list:{attempt}"), bulk("x"))] * len(waiting)
+            for client, reply in zip(transactions, begun, strict=True):
+                assert reply == refusal or client.ask("UNWATCH") == OK
+            proxy.wait_stats(lambda pool: pool["private_connections"] == 0, "no client has a connection for itself")
+
+
+def test_idle_connections_give_their_places_away(servers: list[RedisServer]) -> None:
+    server = servers[0]
+    with Proxy(redis_pool(server, max_backend_connections=3)) as proxy:
+        first, second, third = (proxy.client() for _ in range(3))
+        assert [client.ask("WATCH", "k") for client in (first, second)] == [OK] * 2
+        assert third.ask("MULTI") == OK
+        assert third.ask("SET", "k", "1") == too_many_private(2, 3)
+        assert third.ask("DISCARD") == OK
+        full = too_many(2, 3, BESIDE)
+        nowhere = error(f"ERR no connection to server 's00' for subscriptions: {full}")
+        assert third.ask("SUBSCRIBE", "channel") == nowhere
+        assert third.ask("HELLO", "3").startswith(b"%")
+        assert third.ask("GET", "k") == error(f"ERR {full} (server {server.address}:1 of pool alpha)")
+        assert first.ask("UNWATCH") == OK
+        assert third.ask("GET", "k") == b"_\r\n"
+        assert second.ask("UNWATCH") == OK
+        first.send(command("SUBSCRIBE", "channel"))
+        first.expect(confirmation("subscribe", "channel", 1))
+        assert proxy.server_stats()["server_further"] == 2
+        assert proxy.server_stats()["server_private"] == 0
+        assert second.ask("WATCH", "k") == too_many_private(2, 3, BESIDE)
+        assert second.ask("SET", "k", "1") == OK
+        # The connection for RESP3 is idle, and another one that clients share is needed.
+        assert second.ask("SELECT", "1") == OK
+        assert second.ask("GET", "k") == b"$-1\r\n"
+        assert third.ask("GET", "k") == bulk("1")
+
+
+def test_health_checks_need_no_place() -> None:
+    health = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": 50}
+    with RedisServer() as server, Proxy(redis_pool(server, max_backend_connections=1, **health)) as proxy:
+        client = proxy.client()
+        assert client.ask("SET", "k", "1") == OK
+        assert client.ask("WATCH", "k") == too_many_private(0, 1)
+        server.kill()
+        wait_until(lambda: client.ask("GET", "k").startswith(b"-") and proxy.pool_stats()["server_ejects"], "ejected")
+        server.start()
+        wait_until(lambda: client.ask("SET", "k", "2") == OK, "the server gets requests again")
+
+
+def test_fewer_connections_than_the_workers_need_are_refused(servers: list[RedisServer], tmp_path: Path) -> None:
+    pool = redis_pool(*servers, server_connections=2, max_backend_connections=5)
+    needs = '"max_backend_connections" is {}, but {} workers need {}: "server_connections" is 2'
+    with Proxy(pool, *PAIR) as proxy:
+        file = tmp_path / "nutcracker.yml"
+        file.write_text(proxy.configuration.read_text())
+        for options in (["-t"], []):
+            started = run("-c", str(file), "-w", "3", "-s", str(free_port()), *options)
+            assert started.returncode == 1
+            assert f'{file}:7:28: pool "alpha": directive {needs.format(5, 3, 6)}' in started.stderr
+        assert run("-t", "-c", str(file), "-w", "2").returncode == 0
+        grown = run("workers", "3", "-C", str(proxy.control_socket))
+        assert grown.returncode == 1
+        assert f'pool "alpha": directive {needs.format(5, 3, 6)}' in grown.stderr
+        assert proxy.stats()["workers"] == 2
+        failed = proxy.reload({**pool, "max_backend_connections": 3})
+        assert failed["last_reload_failed"] == 1
+        assert needs.format(3, 2, 4) in failed["last_reload"]
+        assert proxy.reload({**pool, "max_backend_connections": 6})["last_reload_failed"] == 0
+        assert run("workers", "3", "-C", str(proxy.control_socket)).returncode == 0
+        assert proxy.stats()["workers"] == 3

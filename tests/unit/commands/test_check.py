@@ -55,6 +55,22 @@ def test_nothing_is_wrong(run: Any) -> None:
     assert json.loads(out) == {"file": "my.yml", "errors": [], "warnings": [], "unreachable": []}
 
 
+def test_the_number_of_workers_counts(run: Any) -> None:
+    text = GOOD.replace("timeout: 400", "timeout: 400\n  max_backend_connections: 2")
+    assert run(text)[0] == run(text, "-w", "2")[0] == 0
+    assert run(text, "--workers", "3") == (
+        1,
+        'my.yml:4:28: pool "alpha": directive "max_backend_connections" is 2, but 3 workers need 3:'
+        ' "server_connections" is 1\n',
+    )
+
+
+@pytest.mark.parametrize("number", ["0", "x", "auto", "257"])
+def test_an_invalid_number_of_workers(capsys: Captured, number: str) -> None:
+    assert main(["check", "my.yml", "-w", number]) == 1
+    assert f"'{number}' is not a number from 1 to 256" in capsys.readouterr().err
+
+
 def test_all_errors(run: Any) -> None:
     text = GOOD.replace("timeout: 400", "timeout: x\n  hahs: md5")
     status, out = run(text)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twemproxy.config.capacity import shortage_in
 from twemproxy.config.loading import ConfigError, load, loads
 from twemproxy.config.pools import Address, ListenConfig, PoolConfig, ServerConfig
 
@@ -40,6 +41,7 @@ alpha:
   dns_refresh: 30000
   auto_eject_hosts: true
   server_connections: 4
+  max_backend_connections: 30
   server_retry_timeout: 2000
   server_failure_limit: 5
   probe_successes: 2
@@ -106,6 +108,7 @@ def test_every_directive_reaches_its_field() -> None:
             dns_refresh=30000,
             auto_eject_hosts=True,
             server_connections=4,
+            max_backend_connections=30,
             server_retry_timeout=2000,
             server_failure_limit=5,
             probe_successes=2,
@@ -118,6 +121,26 @@ def test_every_directive_reaches_its_field() -> None:
             blocking_connections=50,
         ),
     )
+
+
+@pytest.mark.parametrize("most", [0, 6, 7])
+def test_connections_that_are_enough_for_all_workers(most: int) -> None:
+    text = pool(f"max_backend_connections: {most}", "server_connections: 2").encode()
+    [config] = loads(text, "my.yml", workers=3).pools
+    assert config.max_backend_connections == most
+
+
+def test_connections_that_are_too_few_for_all_workers() -> None:
+    text = pool("max_backend_connections: 5", "server_connections: 2").encode()
+    with pytest.raises(ConfigError) as error:
+        loads(text, "my.yml", workers=3)
+    assert error.value.lines() == [
+        'my.yml:5:28: pool "alpha": directive "max_backend_connections" is 5, but 3 workers need 6:'
+        ' "server_connections" is 2'
+    ]
+    config = loads(text, "my.yml", workers=2)
+    assert shortage_in(config, 2) == ""
+    assert shortage_in(config, 3) == error.value.message
 
 
 def test_permissions_reach_their_field_each_once() -> None:
@@ -224,6 +247,11 @@ def test_sample_configuration_has_its_five_kinds_of_pools() -> None:
             ["redis: true", "databases: 3", "redis_db: 3"],
             (7, 13),
             'pool "alpha": directive "redis_db" is 3, but "databases" is 3: databases are counted from 0',
+        ),
+        (
+            ["max_backend_connections: 3", "server_connections: 4"],
+            (5, 28),
+            'pool "alpha": directive "max_backend_connections" is 3, but the worker needs 4: "server_connections" is 4',
         ),
         (
             ["allow_commands: flush_al"],

@@ -45,9 +45,12 @@ class Pool(FakePool):
             databases=16,
         )
         super().__init__(config, RedisCodec())
+        self.no_place = ""
 
     def open_private(self, server: FakeServer, profile: int) -> Any:
-        return self._opened(Connection(server, profile))
+        connection = Connection(server, profile)
+        connection.no_place = self.no_place
+        return self._opened(connection)
 
 
 class House:
@@ -404,6 +407,30 @@ def test_the_share_of_an_address_is_relative_to_what_all_workers_have_left() -> 
     assert isinstance(refusal, bytes)
     assert b"use 3 of the 8 private server connections" in refusal
     assert house.pool.private == 3
+
+
+def test_an_idle_one_gives_its_place_to_another() -> None:
+    house = House(3)
+    oldest, other, newest = house.idle(A, 0), house.idle(B, 0), house.idle(A, 1)
+    assert [house.private.close_one(A) for _ in range(3)] == [True, True, False]
+    assert (oldest.closed, other.closed, newest.closed) == (True, False, True)
+
+
+def test_one_without_a_place_is_not_reserved(house: House) -> None:
+    house.pool.no_place = "all are in use"
+    _, reservations = house.client()
+    assert reservations.reserve(A, 0, kept=True) == b"-ERR all are in use (server s00 of pool p)\r\n"
+    assert house.pool.extra == []
+    assert house.pool.private == house.private.in_use == 0
+    house.pool.no_place = ""
+    assert reservations.reserve(A, 0, kept=True) is True
+
+
+def test_none_is_kept_while_other_workers_need_its_place(house: House) -> None:
+    house.pool.crowded = True
+    assert house.idle(A).closed
+    house.pool.crowded = False
+    assert not house.idle(A).closed
 
 
 def test_too_many_for_one_client(house: House) -> None:
