@@ -77,6 +77,7 @@ COMPILED = [
     "twemproxy.proxy.reply_handler",
     "twemproxy.upstream.pubsub",
     "twemproxy.upstream.topics",
+    "twemproxy.upstream.verdicts",
     "twemproxy.downstream.wrong_protocol",
 ]
 

@@ -32,9 +32,13 @@ def configuration(pool: PoolDirectives) -> PoolConfig:
 
 
 def new_data_plane(config: PoolConfig, codec: Any, statistics: Statistics | None = None) -> Any:
-    """A data plane with one pool, without listeners. ``statistics``: where its counters are allocated."""
+    """A data plane with one pool, without listeners.
+
+    ``statistics``: where its counters are allocated; data planes with the same one are workers of one proxy.
+    """
+    shared = -1 if statistics is None else statistics.shared.descriptor
     statistics = statistics or Statistics(Config((config,)))
-    tables = WorkerTables(*(CounterTable(mmap.mmap(-1, statistics.slots.size)) for _ in range(2)))
+    tables = WorkerTables(*(CounterTable(mmap.mmap(descriptor, statistics.slots.size)) for descriptor in (-1, shared)))
     data_plane: Any = DataPlane(tables, ERR, 16384, 100, 0)
     slots = statistics.slots_of(config)
     pool = data_plane.new_pool(config, codec, slots, lambda *_: None, ring_builder(config))
@@ -82,6 +86,7 @@ class InProcess:
         self._listener.detach()
         self._ours.close()
         self._theirs.close()
+        self._statistics.shared.close()
 
     def client(self) -> Connection:
         """A new client, which ends with the data plane."""
@@ -117,6 +122,8 @@ class InProcess:
         """Replace the settings of the pool; ``pool``: the directives."""
         config = configuration(pool)
         self.call(lambda: replace_settings(self.data_plane, config, self._statistics.slots_of(config)))
+        self._statistics.show(Config((config,)))
+        self._statistics.end_verdicts()
 
     def advance(self, milliseconds: int) -> None:
         """Let the clock of the data plane jump forward, and return when the timers that are due then have fired."""

@@ -47,6 +47,10 @@ class Timed:
         """Whether a timer is due."""
         return bool(self._wheel.next_at <= self.time)
 
+    def next_at(self) -> int:
+        """When the next timer is due; NEVER if none is armed."""
+        return int(self._wheel.next_at)
+
     def wait_for(self, condition: Callable[[], object]) -> int:
         """Let time pass until the condition is true; returns how long that took."""
         began = self.time

@@ -260,7 +260,10 @@ DIRECTIVES: Final = (
         unit="ms",
     ),
     Directive(
-        "server_failure_limit", "number", "How many failures in a row eject a server; 0 means 1.", unit="failures"
+        "server_failure_limit",
+        "number",
+        "How many failures in a row eject a server; 0 means 1. Each worker counts those that it finds.",
+        unit="failures",
     ),
     Directive(
         "probe_successes",

@@ -147,9 +147,8 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
 class TakeOver(msgspec.Struct, frozen=True, tag=True):
     """Accept clients, and take those over that come from the former process of the worker."""
 
-    ejected: tuple[tuple[str, ...], ...]
-    """As in ``HandingOver``; the same for ``clients``."""
     clients: int
+    """As in ``HandingOver``."""
 
 
 class TakenOver(msgspec.Struct, frozen=True, tag=True):
@@ -221,8 +220,6 @@ class Committed(msgspec.Struct, frozen=True, tag=True):
 class HandingOver(msgspec.Struct, frozen=True, tag=True):
     """The answer to ``HandOver``: the worker accepts no more clients."""
 
-    ejected: tuple[tuple[str, ...], ...]
-    """Of each pool, in the order of the configuration, the names of its ejected servers."""
     clients: int
     """The number of its clients."""
     problem: str = ""

@@ -53,6 +53,7 @@ cdef class EventLoop:
     cdef list later
     cdef list to_read
     cdef list deferred
+    cdef public Action at_turn
     cdef void* worker
     cdef int64_t channel_work
     cdef int64_t turn_work
@@ -77,6 +78,7 @@ cdef class EventLoop:
     cdef int resume_work(self) except -1
     cdef int defer(self, Action action) except -1
     cdef int run_actions(self) except -1
+    cdef int run_at_turn(self) except -1
     cdef int flush_all(self) except -1
     cdef int dispatch(self) except -1
     cpdef int run_once(self) except -1

@@ -1,11 +1,11 @@
 """The event loop; one per worker.
 
-Compiled-only. A turn waits for events, lets each ready channel read and act, and then flushes each channel that has
-something to send: one system call per connection and turn, for any number of requests. After that the timers that are
-due fire, and then the actions that were deferred run: what has consequences for other connections, or closes one, is
-deferred, so that nothing changes under code that parses input. At the end of a turn some MB of unused memory are given
-back; the loop does not sleep before all of it is. The clock is read twice per turn: before the wait for events and
-after it.
+Compiled-only. A turn waits for events, does the action ``at_turn``, lets each ready channel read and act, and then
+flushes each channel that has something to send: one system call per connection and turn, for any number of requests.
+After that the timers that are due fire, and then the actions that were deferred run: what has consequences for other
+connections, or closes one, is deferred, so that nothing changes under code that parses input. At the end of a turn some
+MB of unused memory are given back; the loop does not sleep before all of it is. The clock is read twice per turn:
+before the wait for events and after it.
 
 Slow work, such as a request that the proxy answers in Python, is limited: a channel calls ``may_work`` before each
 piece of slow work. If the result is False, the channel calls ``put_off`` and continues in a later turn, after the
@@ -130,9 +130,10 @@ class CallbackChannel(Channel):
 class EventLoop:
     """Calls channels when they are ready; it keeps a reference to each watched channel.
 
-    ``now``: the time of the turn, in microseconds of ``clock``. ``timers``: fire at the end of a turn, after everything
-    was flushed. ``turn``: the number of the turn. ``verbosity``: the log level, here so that compiled code can read it
-    fast.
+    ``now``: the time of the turn, in microseconds of ``clock``. ``at_turn``: an action that is done in each turn, after
+    the wait for events and before anything is read; None for none. ``timers``: fire at the end of a turn, after
+    everything was flushed. ``turn``: the number of the turn. ``verbosity``: the log level, here so that compiled code
+    can read it fast.
     """
 
     def __cinit__(self, on_defect, read_size: cython.Py_ssize_t) -> None:
@@ -339,6 +340,17 @@ class EventLoop:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def run_at_turn(self) -> cython.int:
+        """Run ``at_turn``."""
+        try:
+            self.at_turn.run_deferred()
+        except Exception as defect:
+            self.on_defect(defect)
+            self.at_turn.on_defect()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def dispatch(self) -> cython.int:
         """Call ``on_ready`` of the channels that are ready."""
         channel: Channel
@@ -368,6 +380,8 @@ class EventLoop:
         self.now = self.timers.now = self.clock.end_wait(timeout * 1000)
         self.worker = cython.NULL
         self.turn_work = 0
+        if self.at_turn is not None:
+            self.run_at_turn()
         if self.later:
             self.resume_work()
         if self.to_read:

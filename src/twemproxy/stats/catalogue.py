@@ -108,6 +108,9 @@ PROCESS_SHARED = (SharedWord("health_changes", "how many times the health of any
 
 POOL_SHARED = (SharedWord("clients_accepted", "clients ever accepted; the last one has this number"),)
 
-SERVER_SHARED = (SharedWord("verdicts", "changes of its health; the server is ejected while the number is odd"),)
+SERVER_SHARED = (
+    SharedWord("verdicts", "changes of its health; the server is ejected while the number is odd"),
+    SharedWord("health_checks", "health checks that were begun, so that one worker at a time checks the server"),
+)
 
 POOL_FACTS = (Fact("ring_fingerprint", "equal for pools that place each key on the server of the same name"),)

@@ -148,6 +148,12 @@ class CounterSlots:
             if pool not in taken or pool in names
         }
 
+    def servers(self) -> Iterator[tuple[str, str, int]]:
+        """Yield the name of the pool, the name, and the slot of each server that has one."""
+        for (pool, *server), slot in self._slots.items():
+            if server:
+                yield pool, server[0], slot
+
     def _slot(self, identity: tuple[str, ...], metrics: Sequence[Metric]) -> int:
         if identity not in self._slots:
             if self.used + len(metrics) > self.capacity:

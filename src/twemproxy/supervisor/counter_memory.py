@@ -25,6 +25,10 @@ class CounterMemory:
         place = self.places.get(position, -1)
         return self._words[place] if place >= 0 else 0
 
+    def __setitem__(self, position: int, value: int, /) -> None:
+        """Set a word of a table of this version."""
+        self._words[position] = value
+
     def clear(self, position: int) -> None:
         """Set a word to 0."""
         place = position if self.places is None else self.places.get(position, -1)

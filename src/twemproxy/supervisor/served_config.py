@@ -205,6 +205,7 @@ class ServedConfig:
         async with asyncio.TaskGroup() as group:
             for worker in self.workers:
                 group.create_task(worker.commit())
+        self.statistics.end_verdicts()
         self.listeners.keep(config)
         return lines
 

@@ -4,14 +4,19 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Mapping
+from typing import Final
 
 from twemproxy import __version__
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.ipc.messages import PoolSlots
 from twemproxy.stats import snapshot
+from twemproxy.stats.catalogue import SERVER_SHARED
 from twemproxy.stats.slots import CounterSlots, Places
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.inheritance import Inheritance
+
+_VERDICTS: Final = [word.name for word in SERVER_SHARED].index("verdicts")
+"""Where this word is in the slot of a server."""
 
 
 class Statistics:
@@ -47,6 +52,15 @@ class Statistics:
     def rename(self, former_names: Mapping[str, str]) -> None:
         """Pools have other names now; their counters go on."""
         self.slots.rename(former_names)
+
+    def end_verdicts(self) -> None:
+        """Servers that are not shown are in no pool of the workers: if they are added again, they are live at first."""
+        shown = {(pool, server) for pool, servers in self._names for server in servers}
+        for pool, server, slot in self.slots.servers():
+            word = slot + _VERDICTS
+            if (pool, server) not in shown and self.shared[word] % 2 == 1:
+                # Clients that a removed pool still has may have it ejected again at the same time, which does no harm.
+                self.shared[word] += 1
 
     def slots_of(self, pool: PoolConfig, name: str = "") -> PoolSlots:
         """The slots of a pool and its servers, allocated by the first call. ``name``: under which, if not its own."""

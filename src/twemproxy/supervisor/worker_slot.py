@@ -299,9 +299,9 @@ class WorkerSlot:
         if answer is None:
             _logger.warning("worker %d does not hand its clients over and is killed", former.pid)
             former.kill()
-            answer = HandingOver(((),) * len(self._start()[0].config.pools), 0)
+            answer = HandingOver(0)
         if not answer.problem:
-            process.send(TakeOver(answer.ejected, answer.clients))
+            process.send(TakeOver(answer.clients))
         return answer.problem
 
     def _discard_next(self, memory: CounterMemory) -> None:

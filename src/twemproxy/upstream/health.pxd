@@ -2,6 +2,7 @@ from twemproxy.hashing.ring cimport RingBuilder
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.proxy.pool_settings cimport ConfiguredPool
 from twemproxy.upstream.route_table cimport RouteTable
+from twemproxy.upstream.server cimport Server
 from twemproxy.stats.counters cimport Counter
 
 
@@ -13,9 +14,13 @@ cdef class Health:
     cdef readonly RouteTable routes
     cdef list placed
     cdef Counter* pool_counters
+    cdef Counter* changes
     cdef object logger
     cdef public object on_ejected
+    cdef public object on_ejected_elsewhere
+    cdef public object on_reinstated
     cdef public object on_routes
 
     cdef bint keeps_keys(self) noexcept
+    cdef bint follow(self, Server server, bint begins) except -1
     cdef int update_routes(self) except -1

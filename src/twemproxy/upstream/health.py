@@ -3,6 +3,11 @@
 Compiled-only. The keys of an ejected server belong to the other servers, unless ``on_server_down`` lets it keep them.
 ``upstream.health_checks`` probes ejected servers. A state changes at the end of the turn in which its reason was found,
 so the requests that are read in a turn are routed by the same table, unless other settings arrive in it.
+
+All workers have the same verdicts. Each server has the word ``verdicts`` in the table that they share. A worker that
+has found out that a server's state has to change replaces the word by the next number, then it adds 1 to the word
+``health_changes``. If the word has changed in the meantime, another worker was faster, and its verdict counts. All
+workers take it over in their next turn, see ``upstream.verdicts``.
 """
 
 import time
@@ -11,12 +16,14 @@ import cython
 from cython.cimports.twemproxy.hashing.ring import RingBuilder
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
+from cython.cimports.twemproxy.stats.counters import add_shared, replace_shared, shared_value
 from cython.cimports.twemproxy.stats.positions import SERVER_EJECTED_AT, SERVER_EJECTS
-from cython.cimports.twemproxy.upstream.health_states import EJECTED, LIVE, REMOVED
+from cython.cimports.twemproxy.upstream.health_states import EJECTED, LIVE, REMOVED, HealthState
 from cython.cimports.twemproxy.upstream.route_table import RouteTable
 from cython.cimports.twemproxy.upstream.server import Server
 
 NOTICE = cython.declare(cython.const[cython.int], 5)
+INFO = cython.declare(cython.const[cython.int], 6)
 
 
 @cython.final
@@ -26,8 +33,10 @@ class Health:
 
     ``placed``: a bool for each server, whether the ring has it.
 
-    The owner sets ``on_ejected(server)``, which is called after an ejection and returns the microseconds until the next
-    health check, and ``on_routes(routes)``, which is called with each new route table.
+    The owner sets ``pool_counters``, ``changes``, which is the word ``health_changes``, and what is called:
+    ``on_ejected(server)`` after an ejection by this worker, it returns the microseconds until the next health check;
+    ``on_ejected_elsewhere(server, begins)`` after an ejection by another worker, ``begins``: before the pool has begun;
+    ``on_reinstated(server)`` after a return; ``on_routes(routes)`` with each new route table.
     """
 
     def __init__(self, pool: ConfiguredPool, loop: EventLoop, rings: RingBuilder, servers: tuple, logger) -> None:
@@ -78,24 +87,36 @@ class Health:
         return self.pool.settings.keeps_keys and not self.routes.ring.is_random
 
     def change_state(self, server: Server) -> None:
-        """Eject a live server, or put an ejected one back; one that was removed in this turn stays removed."""
+        """Eject a live server, or put an ejected one back, if no other worker was faster; one that was removed in this
+        turn stays removed.
+        """
+        known: Counter
+        if not server.verdict_due or server.state == REMOVED:
+            return
+        server.verdict_due = False
+        if not replace_shared(server.verdicts, server.known_verdicts, server.known_verdicts + 1):
+            known = server.known_verdicts
+            if self.follow(server, False):
+                self.update_routes()
+            elif server.known_verdicts == known:
+                # The supervisor has changed the word for a moment, see ``Statistics.end_verdicts``.
+                server.defer_verdict()
+            return
+        server.known_verdicts += 1
+        add_shared(self.changes, 1)
         if server.state == LIVE:
             self.eject(server)
-        elif server.state == EJECTED:
+        else:
             self.put_back(server)
 
     def reinstate(self, server: Server) -> None:
         """Reinstate an ejected server at the end of the turn."""
-        self.loop.defer(server)
+        server.defer_verdict()
 
     def eject(self, server: Server) -> None:
-        """Eject a live server, and count that."""
+        """Eject a live server by a verdict of this worker, and count that."""
         server.counters[SERVER_EJECTED_AT] = time.time_ns() // 1000
         self.pool_counters[SERVER_EJECTS] += 1
-        self.begin_ejected(server)
-
-    def begin_ejected(self, server: Server) -> None:
-        """A live server is ejected from now on."""
         server.become(EJECTED)
         server.down = self.keeps_keys()
         wait = self.on_ejected(server)
@@ -104,12 +125,51 @@ class Health:
         self.update_routes()
 
     def put_back(self, server: Server) -> None:
-        """Reinstate an ejected server."""
+        """Reinstate an ejected server by a verdict of this worker."""
         server.become(LIVE)
         server.down = False
+        self.on_reinstated(server)
         if self.loop.verbosity >= NOTICE:
             self.logger.reinstated(server.name)
         self.update_routes()
+
+    def take_over(self, begins: bool) -> None:
+        """Take over the verdicts of other workers. ``begins``: the pool begins to serve clients."""
+        server: Server
+        changed: cython.bint = False
+        for server in self.servers:
+            if self.follow(server, begins):
+                changed = True
+        if changed:
+            self.update_routes()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def follow(self, server: Server, begins: cython.bint) -> cython.bint:
+        """Take over the last verdict about a server; returns whether its state has changed. ``begins``: as above."""
+        verdicts: Counter = shared_value(server.verdicts)
+        before: HealthState = server.state
+        if verdicts == server.known_verdicts or before == REMOVED:
+            return False
+        server.known_verdicts = verdicts
+        server.failures = 0
+        server.verdict_due = False
+        if verdicts % 2 == 1:
+            if before == LIVE:
+                server.become(EJECTED)
+                server.down = self.keeps_keys()
+            self.on_ejected_elsewhere(server, begins)
+        else:
+            if before == EJECTED:
+                server.become(LIVE)
+                server.down = False
+            self.on_reinstated(server)
+        if server.state != before and self.loop.verbosity >= INFO:
+            if server.state == EJECTED:
+                self.logger.ejected_elsewhere(server.name)
+            else:
+                self.logger.reinstated_elsewhere(server.name)
+        return server.state != before
 
     def apply_settings(self) -> None:
         """The pool has other settings: whether ejected servers keep their keys may have changed."""

@@ -4,6 +4,11 @@ Plain Python: a few requests per second at most. An ejected server returns after
 in a row, one every ``server_retry_timeout``; no client's request is used as a probe. A server that is soon ejected
 again waits longer for its first probe each time. Intervals vary a little, so that many proxies do not probe a server at
 the same time.
+
+One worker at a time checks a server; the others stand by. A worker begins a check by adding 1 to a word that all
+workers share. If another worker has done so since this one has set its timer, this one stands by: its timer is set for
+MORE_INTERVALS and the timeout of a check later than that of the worker that checks. So a worker that stands by takes
+over when the other one has ended or hangs. The worker that ejects a server probes it.
 """
 
 import random
@@ -26,6 +31,10 @@ MOST_DOUBLINGS = 5
 """How many times the wait of a server that flaps may double."""
 
 
+MORE_INTERVALS = 1
+"""So many intervals later than the worker that checks a server, the other ones look whether it still does."""
+
+
 class Connection(Protocol):
     """The part of ``upstream.server_connection.ServerConnection`` that is used here."""
 
@@ -44,16 +53,20 @@ class Server(Protocol):
 
 
 class _Checks:
-    """The checks of one server. ``timer``: armed for the next one, except while the server is checked."""
+    """The checks of one server. ``timer``: armed for the next one, except while the server is checked.
 
-    __slots__ = ("ejected", "reinstated_at", "server", "strikes", "successes", "timer")
+    ``seen``: how many checks all workers had begun when the timer was armed. ``stands_by``: another worker checks.
+    ``verdicts``: how often the server was ejected and reinstated since the checks have begun.
+    """
+
+    __slots__ = ("ejected", "reinstated_at", "seen", "server", "stands_by", "strikes", "successes", "timer", "verdicts")
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.ejected = False
+        self.ejected = self.stands_by = False
         self.timer: Any = None
         self.reinstated_at: int | None = None
-        self.strikes = self.successes = 0
+        self.strikes = self.successes = self.seen = self.verdicts = 0
 
 
 class HealthChecks:
@@ -105,17 +118,39 @@ class HealthChecks:
             self._schedule(checks, 0)
 
     def ejected(self, server: Server) -> int:
-        """A server was ejected; returns the microseconds until its first probe, which JITTER varies."""
+        """This worker has ejected a server; returns the microseconds until its first probe, which JITTER varies."""
         checks = self._checks[server]
+        checks.stands_by = False
+        wait = self._begin_ejected(checks)
+        self._schedule(checks, wait)
+        return wait
+
+    def ejected_elsewhere(self, server: Server, begins: bool) -> None:
+        """Another worker has ejected a server. ``begins``: before the pool has begun; then it is probed at once."""
+        checks = self._checks[server]
+        checks.stands_by = not begins
+        wait = self._begin_ejected(checks)
+        self._schedule(checks, 0 if begins else wait)
+
+    def _begin_ejected(self, checks: _Checks) -> int:
+        """A server was ejected; returns the microseconds that its first probe should wait."""
         now = self._pool.now()
         retry_timeout: int = self._pool.settings.retry_timeout
         flaps = checks.reinstated_at is not None and now - checks.reinstated_at < SOON * retry_timeout
         checks.strikes = min(checks.strikes + 1, MOST_DOUBLINGS) if flaps else 0
         checks.ejected = True
+        checks.verdicts += 1
         checks.successes = 0
-        wait = retry_timeout << checks.strikes
-        self._schedule(checks, wait)
-        return wait
+        return retry_timeout << checks.strikes
+
+    def reinstated(self, server: Server) -> None:
+        """A server was reinstated, by this worker or by another one."""
+        checks = self._checks[server]
+        checks.ejected = False
+        checks.verdicts += 1
+        checks.reinstated_at = self._pool.now()
+        checks.timer.cancel()
+        self._schedule_check(checks)
 
     def _schedule_check(self, checks: _Checks) -> None:
         """Have a live server checked after the interval, if there is one."""
@@ -123,17 +158,33 @@ class HealthChecks:
             self._schedule(checks, interval)
 
     def _schedule(self, checks: _Checks, wait: int) -> None:
+        """Have a server checked after ``wait`` microseconds; later if another worker does that."""
+        checks.seen = self._pool.checks_of(checks.server)
+        if checks.stands_by:
+            settings = self._pool.settings
+            wait += MORE_INTERVALS * (settings.retry_timeout if checks.ejected else settings.check_interval)
+            wait += self._timeout()
         checks.timer.arm(self._pool.now() + int(wait * random.uniform(1 - JITTER, 1 + JITTER)))
 
+    def _timeout(self) -> int:
+        """How long a check may take, in microseconds."""
+        timeout: int = self._pool.settings.timeout
+        return timeout or PROBE_TIMEOUT
+
     def _probe(self, checks: _Checks) -> None:
-        connection: Connection = self._pool.open_probe(checks.server, self._pool.settings.timeout or PROBE_TIMEOUT)
-        was_ejected = checks.ejected
+        checks.stands_by = not self._pool.begin_check(checks.server, checks.seen)
+        if checks.stands_by:
+            checks.successes = 0
+            self._schedule_next(checks)
+            return
+        connection: Connection = self._pool.open_probe(checks.server, self._timeout())
+        verdicts = checks.verdicts
 
         def done(reply: bytes, answered: bool) -> None:
             connection.abandon()
             self._pool.drop(connection)
             # A server that was ejected in the meantime has its own time for the next probe.
-            if checks.ejected != was_ejected or self._checks.get(checks.server) is not checks:
+            if checks.verdicts != verdicts or self._checks.get(checks.server) is not checks:
                 return
             if not answered and reply in self._our_faults:
                 self._schedule_next(checks)
@@ -159,8 +210,5 @@ class HealthChecks:
         checks.successes = checks.successes + 1 if well else 0
         if checks.successes < self._pool.config.probe_successes:
             self._schedule_next(checks)
-            return
-        checks.ejected = False
-        checks.reinstated_at = self._pool.now()
-        self._schedule_check(checks)
-        self._pool.reinstate(checks.server)
+        else:
+            self._pool.reinstate(checks.server)

@@ -15,6 +15,10 @@ cdef class Server(Action):
     cdef object make_room
     cdef readonly HealthState state
     cdef bint down
+    cdef Counter* verdicts
+    cdef Counter known_verdicts
+    cdef Counter* health_checks
+    cdef bint verdict_due
     cdef readonly int failures
     cdef EventLoop loop
     cdef object on_verdict
@@ -26,6 +30,7 @@ cdef class Server(Action):
 
     cdef int become(self, HealthState state) except -1
     cdef int failed(self) except -1
+    cdef int defer_verdict(self) except -1
     cdef list connections_of(self, int profile)
     cdef Py_ssize_t places(self) noexcept
     cdef str take_place(self, int profile, bint private)

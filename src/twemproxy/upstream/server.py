@@ -35,10 +35,12 @@ class Server(Action):
 
     The owner sets ``counters``, its counters, which are at ``slot`` in ``tables``, and ``make_room(server, profile,
     private)``, which closes an idle connection of another profile or a private one, the latter if ``private``, and
-    returns False if there is none.
+    returns False if there is none. The owner also sets two words that all workers write, ``verdicts`` and
+    ``health_checks``, see ``stats.catalogue``. ``known_verdicts``: the value of ``verdicts`` to which ``state`` belongs.
 
     ``state``: see ``upstream.health_states``. ``down``: it is ejected and keeps its keys; the proxy replies to requests
-    for it. ``failures``: without a reply in between. The deferred action changes the state.
+    for it. ``failures``: of this worker, without a reply in between. ``verdict_due``: this worker has found out that
+    the state has to change. The deferred action changes it.
 
     ``connections``: the connections of profile 0, ``server_connections`` of them. ``of_profiles``: lists of connections
     of other profiles, by profile. ``recent``: the list of ``recent_profile``, 0 for none. ``shared``: all of these, and
@@ -69,8 +71,15 @@ class Server(Action):
             return 0
         self.failures += 1
         if self.failures >= settings.server_failure_limit and self.state == LIVE:
-            return self.loop.defer(self)
+            return self.defer_verdict()
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def defer_verdict(self) -> cython.int:
+        """Have the state changed at the end of the turn."""
+        self.verdict_due = True
+        return self.loop.defer(self)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -85,6 +94,7 @@ class Server(Action):
         HEALTH_STATES.check(self.state, state)
         self.state = state
         self.failures = 0
+        self.verdict_due = False
         return 0
 
     # --- max_backend_connections -----------------------------------------------------------------------------

@@ -42,6 +42,7 @@ cdef class ServerPool(ConfiguredPool):
     cdef double started
 
     cdef unsigned int number_client(self) noexcept
+    cdef int flush_shared(self, Server server) except -1
     cdef ServerConnection open_unshared(self, Server server, int profile, Role role)
     cdef ServerConnection connection(self, Server server, unsigned int client, int profile)
     cpdef list connections_of(self, Server server, int profile)

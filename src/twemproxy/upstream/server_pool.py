@@ -17,12 +17,15 @@ from cython.cimports.twemproxy.net.timers import CallbackTimer
 from cython.cimports.twemproxy.protocol.codec import Codec
 from cython.cimports.twemproxy.protocol.request import Cursor, Item, Request
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
-from cython.cimports.twemproxy.stats.counters import Counter, WorkerTables, add_shared
+from cython.cimports.twemproxy.stats.counters import Counter, WorkerTables, add_shared, replace_shared, shared_value
 from cython.cimports.twemproxy.stats.positions import (
     CLIENTS_ACCEPTED,
+    HEALTH_CHANGES,
+    HEALTH_CHECKS,
     MEMORY_SUBSCRIPTIONS,
     PRIVATE_CONNECTIONS,
     SUBSCRIPTIONS_MOVED,
+    VERDICTS,
 )
 from cython.cimports.twemproxy.upstream.fenced import FencedConnection
 from cython.cimports.twemproxy.upstream.health import Health
@@ -140,6 +143,7 @@ class ServerPool(ConfiguredPool):
         ]
         self.health = Health(self, loop, rings, tuple(servers), self.log)
         self.health.pool_counters = self.counters
+        self.health.changes = tables.shared_at(HEALTH_CHANGES)
         self.routes = self.health.routes
         self.unshared = set()
         self.removed = []
@@ -150,22 +154,14 @@ class ServerPool(ConfiguredPool):
         self.health_checks = HealthChecks(self)
         self.refreshing = AddressRefresh(self)
         self.health.on_ejected = self.ejected
+        self.health.on_ejected_elsewhere = self.ejected_elsewhere
+        self.health.on_reinstated = self.health_checks.reinstated
         self.health.on_routes = self.replace_routes
 
     @property
     def servers(self):
         """The servers, in the order of the configuration."""
         return self.routes.servers
-
-    def ejected_servers(self) -> tuple:
-        """The names of the ejected servers."""
-        return tuple([server.name for server in self.servers if not server.live])
-
-    def take_ejected_over(self, names: tuple) -> None:
-        """These servers are ejected, as another process has found out."""
-        for server in self.servers:
-            if server.name in names and server.live:
-                self.health.begin_ejected(server)
 
     def replace_routes(self, routes: RouteTable) -> None:
         """Replace the route table: keys may have moved to other servers."""
@@ -183,6 +179,10 @@ class ServerPool(ConfiguredPool):
         server.tables = self.tables
         server.slot = slot
         server.make_room = self.make_room
+        server.verdicts = self.tables.shared_at(slot + VERDICTS)
+        server.health_checks = self.tables.shared_at(slot + HEALTH_CHECKS)
+        # The server is live, until the pool takes the verdicts over.
+        server.known_verdicts = shared_value(server.verdicts) // 2 * 2
         server.loop = self.loop
         server.on_verdict = ignore_verdict
         self.make_connections(server, 0, connections)
@@ -530,12 +530,35 @@ class ServerPool(ConfiguredPool):
         return self.loop.turn
 
     def ejected(self, server: Server) -> int:
-        """A server was ejected; returns the microseconds until its next health check."""
+        """This worker has ejected a server; returns the microseconds until its next health check."""
+        self.flush_shared(server)
+        return self.health_checks.ejected(server)
+
+    def ejected_elsewhere(self, server: Server, begins: bool) -> None:
+        """Another worker has ejected a server. ``begins``: before the pool has begun to serve clients."""
+        self.flush_shared(server)
+        self.health_checks.ejected_elsewhere(server, begins)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def flush_shared(self, server: Server) -> cython.int:
+        """The proxy may now have to reply to the requests on the shared connections."""
         connection: ServerConnection
         for connection in list(server.shared):
-            # The proxy may now have to reply to the requests on these connections.
             self.loop.want_flush(connection)
-        return self.health_checks.ejected(server)
+        return 0
+
+    def take_verdicts_over(self, begins: bool = False) -> None:
+        """Take over what other workers have found out about servers. ``begins``: the pool begins to serve clients."""
+        self.health.take_over(begins)
+
+    def checks_of(self, server: Server) -> int:
+        """How many health checks of a server all workers have begun."""
+        return shared_value(server.health_checks)
+
+    def begin_check(self, server: Server, seen: int) -> bool:
+        """Begin a health check, if none has begun since ``checks_of`` has returned ``seen``; returns whether it did."""
+        return replace_shared(server.health_checks, seen, seen + 1)
 
     def reinstate(self, server: Server) -> None:
         """Reinstate an ejected server."""

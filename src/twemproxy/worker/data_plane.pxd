@@ -7,6 +7,7 @@ from twemproxy.downstream.admission cimport Admission
 from twemproxy.downstream.placement cimport Placement
 from twemproxy.proxy.memory_limit cimport MemoryLimit
 from twemproxy.stats.counters cimport Counter, WorkerTables
+from twemproxy.upstream.verdicts cimport Verdicts
 
 
 cdef class DataPlane:
@@ -19,6 +20,7 @@ cdef class DataPlane:
     cdef MemoryLimit memory
     cdef WorkerTables tables
     cdef readonly Placement placement
+    cdef Verdicts verdicts
     cdef bint accepts
     cdef Counter* process_counters
     cdef Timer trimming

@@ -20,6 +20,7 @@ from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 from cython.cimports.twemproxy.stats.counters import WorkerTables
 from cython.cimports.twemproxy.stats.positions import CLIENT_ERR, CLIENTS_MOVED, CLIENTS_PASSED, WORKERS
 from cython.cimports.twemproxy.upstream.server_pool import ServerPool
+from cython.cimports.twemproxy.upstream.verdicts import Verdicts
 
 from twemproxy.downstream.handover import adopt
 from twemproxy.log import get_logger
@@ -67,6 +68,8 @@ class DataPlane:
         self.tables = tables
         self.process_counters = tables.at(0)
         self.placement = Placement(self.loop, tables)
+        self.verdicts = Verdicts(self.loop, tables)
+        self.loop.at_turn = self.verdicts
         self.trimming = CallbackTimer(self.loop.timers, self.trim)
         self.cutting_off = CallbackTimer(self.loop.timers, self.cut_off_clients)
         self.ending = CallbackTimer(self.loop.timers, self.end_retired)
@@ -104,6 +107,9 @@ class DataPlane:
         for former in self.pools:
             if former not in pools:
                 self.retired.append(former)
+        for pool in pools:
+            if pool not in self.verdicts.pools:
+                pool.take_verdicts_over(begins=True)
         self.pools = pools
         listeners = self.listeners
         self.listeners = {}
@@ -131,6 +137,7 @@ class DataPlane:
         for pool in [pool for pool in self.retired if pool not in used]:
             self.retired.remove(pool)
             pool.end()
+        self.verdicts.pools = [*self.pools, *self.retired]
         if self.retired:
             self.ending.arm(self.loop.now + END_INTERVAL)
 
@@ -245,6 +252,8 @@ class DataPlane:
         client: ClientConnection
         for pool, update in updates:
             pool.commit(update)
+            # Servers that are new here may be in use by other workers already.
+            pool.take_verdicts_over()
         for client in self.clients_among([pool for pool, _ in updates]):
             client.apply_settings()
 

@@ -237,8 +237,6 @@ class Worker:
                 self._abandon()
                 self._control.send(self._hand_over(message))
             case TakeOver():
-                for pool, ejected in zip(self.data_plane.pools, message.ejected, strict=True):
-                    pool.take_ejected_over(ejected)
                 self.data_plane.await_clients(message.clients)
                 self._taker.expect_former()
                 self._accept()
@@ -283,11 +281,10 @@ class Worker:
     def _hand_over(self, message: HandOver) -> HandingOver:
         """Begin to hand the clients over, if possible."""
         if not set(message.to) <= self._outboxes.keys():
-            return HandingOver((), 0, "it does not know the workers that take its clients")
+            return HandingOver(0, "it does not know the workers that take its clients")
         self._inbox.close()
         self._giver = Giver(self.data_plane, self._number, self._outboxes, message.to, message.number, message.timeout)
-        clients = len(self.data_plane.clients())
-        return HandingOver(tuple(pool.ejected_servers() for pool in self.data_plane.pools), clients)
+        return HandingOver(len(self.data_plane.clients()))
 
     def _commit(self) -> None:
         """Serve what was prepared."""

@@ -224,6 +224,40 @@ def test_the_clock_goes_on_while_the_loop_waits(loop: EventLoop) -> None:
     assert loop.now - before >= 300_000
 
 
+def test_the_action_of_each_turn_is_done_after_the_wait_and_before_anything_is_read(
+    loop: Any, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    events: list[str] = []
+    watch(loop, ours, lambda: events.append(ours.recv(100).decode()))
+    loop.at_turn = CallbackAction(lambda: events.append("at turn"))
+    for _ in range(2):
+        theirs.send(b"read")
+        loop.run_once()
+    assert events == ["at turn", "read"] * 2
+    wait = 5000
+    timer = armed(loop, wait)
+    began = loop.now
+    times: list[int] = []
+    loop.at_turn = CallbackAction(lambda: times.append(loop.now))
+    while timer.at != NEVER:
+        loop.run_once()
+    assert times[0] - began >= wait
+
+
+def test_a_defect_of_the_action_of_each_turn_is_reported_and_the_turn_goes_on(
+    loop: Any, pair: tuple[socket.socket, socket.socket], defects: list[Exception]
+) -> None:
+    ours, theirs = pair
+    read: list[bytes] = []
+    watch(loop, ours, lambda: read.append(ours.recv(100)))
+    loop.at_turn = CallbackAction(lambda: 1 // 0)
+    theirs.send(b"one")
+    loop.run_once()
+    assert read == [b"one"]
+    assert [type(defect) for defect in defects] == [ZeroDivisionError]
+
+
 def test_an_action_runs_once_after_everything_of_its_turn(loop: EventLoop) -> None:
     pairs = [socket.socketpair() for _ in range(3)]
     events: list[str] = []

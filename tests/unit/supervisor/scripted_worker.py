@@ -118,7 +118,7 @@ class _Worker:
             case Commit():
                 self.control.write(encode(Committed()))
             case HandOver():
-                self.control.write(encode(HandingOver(((),), 0)))
+                self.control.write(encode(HandingOver(0)))
             case ReopenLog():
                 with suppress(log.LogError):
                     log.reopen()

@@ -45,6 +45,10 @@ class Routes(RuleBasedStateMachine):
         self.begin_rings(config)
         self.taken: list[tuple[Any, list[Any]]] = []
 
+    def teardown(self) -> None:
+        if hasattr(self, "statistics"):
+            self.statistics.shared.close()
+
     def begin_rings(self, config: PoolConfig) -> None:
         """Build the rings of these servers from now on."""
         self.builder = make(
@@ -58,6 +62,8 @@ class Routes(RuleBasedStateMachine):
         """Replace the settings of the pool by the present directives."""
         config = configuration(self.directives)
         replace_settings(self.data_plane, config, self.statistics.slots_of(config))
+        self.statistics.show(Config((config,)))
+        self.statistics.end_verdicts()
         return config
 
     def expect_ring(self) -> None:
