@@ -19,7 +19,15 @@ from twemproxy.protocol.memcache import commands as memcache
 from twemproxy.protocol.memcache.commands import Command, Form
 from twemproxy.protocol.redis import commands as redis
 from twemproxy.protocol.redis.commands import Routing
-from twemproxy.stats.catalogue import POOL_FACTS, POOL_METRICS, PROCESS_FACTS, PROCESS_METRICS, SERVER_METRICS, Metric
+from twemproxy.stats.catalogue import (
+    POOL_FACTS,
+    POOL_METRICS,
+    PROCESS_FACTS,
+    PROCESS_METRICS,
+    SERVER_FACTS,
+    SERVER_METRICS,
+    Metric,
+)
 from twemproxy.upstream import connection_states, health_states
 from twemproxy.upstream.roles import ROLES, RolePolicy
 
@@ -500,7 +508,7 @@ STATISTICS_HEADS = (
         "These follow `service`, `source`, `version`, `uptime` and `timestamp`.",
     ),
     ("Pool", POOL_METRICS, POOL_FACTS, "The pool's servers follow these."),
-    ("Server", SERVER_METRICS, (), ""),
+    ("Server", SERVER_METRICS, SERVER_FACTS, ""),
 )
 """The sections of docs/statistics.md: title, metrics, facts, and a note about their neighbours."""
 

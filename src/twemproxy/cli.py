@@ -368,6 +368,7 @@ def _stats_description() -> str:
         POOL_METRICS,
         PROCESS_FACTS,
         PROCESS_METRICS,
+        SERVER_FACTS,
         SERVER_METRICS,
         Fact,
         Metric,
@@ -380,7 +381,7 @@ def _stats_description() -> str:
     for scope, metrics in (
         ("process", (*PROCESS_METRICS, *PROCESS_FACTS)),
         ("pool", (*POOL_METRICS, *POOL_FACTS)),
-        ("server", SERVER_METRICS),
+        ("server", (*SERVER_METRICS, *SERVER_FACTS)),
     ):
         if added := lines(metrics, True):
             described += ["", f"{scope} stats that only GET /stats.json shows:", *added]

@@ -19,6 +19,7 @@ from twemproxy.stats.catalogue import (
     POOL_METRICS,
     PROCESS_FACTS,
     PROCESS_METRICS,
+    SERVER_FACTS,
     SERVER_METRICS,
     Fact,
     Metric,
@@ -195,7 +196,11 @@ def test_described_statistics(capsys: Captured) -> None:
         *described((*POOL_METRICS, *POOL_FACTS), added=True),
         "",
     ]
-    expected += ["server stats that only GET /stats.json shows:", *described(SERVER_METRICS, added=True), ""]
+    expected += [
+        "server stats that only GET /stats.json shows:",
+        *described((*SERVER_METRICS, *SERVER_FACTS), added=True),
+        "",
+    ]
     assert added == ["\n".join(expected)]
 
 

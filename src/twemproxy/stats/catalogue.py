@@ -79,7 +79,7 @@ SERVER_METRICS = (
 
 
 class Fact(NamedTuple):
-    """A text or number about the configuration; nutcracker lacks all of them, so only the full document has it."""
+    """A text or number that is no counter; nutcracker lacks all of them, so only the full document has it."""
 
     name: str
     help: str
@@ -114,3 +114,5 @@ SERVER_SHARED = (
 )
 
 POOL_FACTS = (Fact("ring_fingerprint", "equal for pools that place each key on the server of the same name"),)
+
+SERVER_FACTS = (Fact("ejected", "1 while the server is ejected, otherwise 0"),)

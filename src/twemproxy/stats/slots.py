@@ -32,6 +32,10 @@ SPARE_WORDS = 1 << 16
 """Words for later slots, for some thousand servers."""
 
 
+VERDICTS = [word.name for word in SERVER_SHARED].index("verdicts")
+"""Where this word is in the slot of a server, in the table that workers share."""
+
+
 class Layout(msgspec.Struct, frozen=True):
     """The slots, and the metrics of each kind of slot, for a process with another catalogue."""
 

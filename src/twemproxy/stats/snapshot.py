@@ -5,8 +5,16 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from twemproxy.stats.catalogue import POOL_FACTS, POOL_METRICS, PROCESS_FACTS, PROCESS_METRICS, SERVER_METRICS, Metric
-from twemproxy.stats.slots import CounterSlots
+from twemproxy.stats.catalogue import (
+    POOL_FACTS,
+    POOL_METRICS,
+    PROCESS_FACTS,
+    PROCESS_METRICS,
+    SERVER_FACTS,
+    SERVER_METRICS,
+    Metric,
+)
+from twemproxy.stats.slots import VERDICTS, CounterSlots
 
 _SIGN_BIT = 1 << 63
 
@@ -17,6 +25,7 @@ class ServerSnapshot(NamedTuple):
     name: str
     values: dict[str, int]
     """Values by metric name, in the order of ``SERVER_METRICS``."""
+    is_ejected: bool
 
 
 class PoolSnapshot(NamedTuple):
@@ -62,10 +71,11 @@ class Table(Protocol):
     def __getitem__(self, position: int, /) -> int: ...
 
 
-def take(tables: Sequence[Table], slots: CounterSlots, names: Sequence[PoolNames]) -> Snapshot:
+def take(tables: Sequence[Table], slots: CounterSlots, names: Sequence[PoolNames], shared: Table) -> Snapshot:
     """Read the counters of all workers, and return a snapshot.
 
     ``tables``: one per process, its 64-bit words as unsigned numbers. ``names``: the pools to show; all have slots.
+    ``shared``: the table that all workers write.
     Counters and gauges are summed; of timestamps, the latest counts. A negative gauge of a worker counts as 0, so that
     no gauge is negative.
     """
@@ -76,7 +86,11 @@ def take(tables: Sequence[Table], slots: CounterSlots, names: Sequence[PoolNames
                 pool,
                 _sum(tables, slots.of_pool(pool), POOL_METRICS),
                 tuple(
-                    ServerSnapshot(server, _sum(tables, slots.of_server(pool, server), SERVER_METRICS))
+                    ServerSnapshot(
+                        server,
+                        _sum(tables, slots.of_server(pool, server), SERVER_METRICS),
+                        shared[slots.of_server(pool, server) + VERDICTS] % 2 == 1,
+                    )
                     for server in servers
                 ),
             )
@@ -114,12 +128,18 @@ def render(
     pools = []
     for pool in snapshot.pools:
         servers = ",".join(
-            _object(server.name, _members(server.values, SERVER_METRICS, full)) for server in pool.servers
+            _object(server.name, _members(server.values, SERVER_METRICS, full, added=_server_facts(server)))
+            for server in pool.servers
         )
         added = [(fact.name, facts.pools[pool.name][fact.name]) for fact in POOL_FACTS] if facts else []
         pools.append(_object(pool.name, _members(pool.values, POOL_METRICS, full, servers, added)))
     added = [(fact.name, facts.process[fact.name]) for fact in PROCESS_FACTS] if facts else []
     return f"{{{head}{_members(snapshot.values, PROCESS_METRICS, full, ','.join(pools), added)}}}\n".encode()
+
+
+def _server_facts(server: ServerSnapshot) -> list[tuple[str, int | str]]:
+    """The values of ``SERVER_FACTS``."""
+    return [(SERVER_FACTS[0].name, int(server.is_ejected))]
 
 
 def _object(name: str, members: str) -> str:

@@ -4,19 +4,14 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final
 
 from twemproxy import __version__
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.ipc.messages import PoolSlots
 from twemproxy.stats import snapshot
-from twemproxy.stats.catalogue import SERVER_SHARED
-from twemproxy.stats.slots import CounterSlots, Places
+from twemproxy.stats.slots import VERDICTS, CounterSlots, Places
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.inheritance import Inheritance
-
-_VERDICTS: Final = [word.name for word in SERVER_SHARED].index("verdicts")
-"""Where this word is in the slot of a server."""
 
 
 class Statistics:
@@ -57,7 +52,7 @@ class Statistics:
         """Servers that are not shown are in no pool of the workers: if they are added again, they are live at first."""
         shown = {(pool, server) for pool, servers in self._names for server in servers}
         for pool, server, slot in self.slots.servers():
-            word = slot + _VERDICTS
+            word = slot + VERDICTS
             if (pool, server) not in shown and self.shared[word] % 2 == 1:
                 # Clients that a removed pool still has may have it ejected again at the same time, which does no harm.
                 self.shared[word] += 1
@@ -124,7 +119,7 @@ class Statistics:
 
     def take(self) -> snapshot.Snapshot:
         """Return the current values of all counters."""
-        return snapshot.take([self.ended, *self.memories], self.slots, self._names)
+        return snapshot.take([self.ended, *self.memories], self.slots, self._names, self.shared)
 
     def document(self, facts: snapshot.ConfigFacts | None) -> bytes:
         """Return a document of the statistics port with current values: nutcracker's, the full one with ``facts``."""

@@ -75,6 +75,7 @@ def test_a_key_has_the_same_server_in_all_workers(own_servers: list[RedisServer]
             assert client.ask("SET", KEYS[0], "1") == OK
         own_servers[1].kill()
         eject(clients[0])
+        assert [proxy.server_stats(name)["ejected"] for name in ("s00", "s01", "s02")] == [0, 1, 0]
         for key in KEYS:
             for number, client in enumerate(clients):
                 assert client.ask("SET", key, str(number)) == OK
@@ -110,6 +111,7 @@ def test_a_server_returns_for_all_workers_at_once(own_servers: list[RedisServer]
             for number, client in enumerate((*others, first)):
                 assert client.ask("SET", KEYS[0], str(number)) == OK
                 assert own_servers[1].ask("GET", KEYS[0]) == bulk(str(number))
+            assert proxy.server_stats("s01")["ejected"] == 0
             # The worker that ejects is another one each time.
             first, *others = *others, first
         assert proxy.pool_stats()["server_ejects"] == 3

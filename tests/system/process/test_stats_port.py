@@ -56,7 +56,7 @@ def test_layout_to_the_byte(servers: list[RedisServer]) -> None:
         added = [*("memory_held", "memory_waiting", "memory_waits"), *(fact.name for fact in PROCESS_FACTS)]
         assert list(full)[-len(added) :] == added
         assert list(full["longer"])[-1] == "ring_fingerprint"
-        assert [list(full["longer"][server])[-1] for server in ("a", "b")] == ["requests_resent"] * 2
+        assert [list(full["longer"][server])[-1] for server in ("a", "b")] == ["ejected"] * 2
 
 
 def test_exporters_and_http_clients(proxy: ServedPools) -> None:
@@ -139,6 +139,7 @@ def test_requests_responses_and_their_bytes(configured: Configure) -> None:
             "server_err": 0,
             "server_timedout": 0,
             "server_ejected_at": 0,
+            "ejected": 0,
         }
         assert stats["s00"] == expected
         assert stats["s01"] == {

@@ -7,12 +7,21 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from twemproxy.stats.catalogue import POOL_FACTS, POOL_METRICS, PROCESS_FACTS, PROCESS_METRICS, SERVER_METRICS
-from twemproxy.stats.slots import CounterSlots, SlotsFull
+from twemproxy.stats.catalogue import (
+    POOL_FACTS,
+    POOL_METRICS,
+    PROCESS_FACTS,
+    PROCESS_METRICS,
+    SERVER_FACTS,
+    SERVER_METRICS,
+)
+from twemproxy.stats.slots import VERDICTS, CounterSlots, SlotsFull
 from twemproxy.stats.snapshot import ConfigFacts, PoolNames, Snapshot, render, take
 
 NAMES = [PoolNames("be", ("127.0.0.1:29379",)), PoolNames("alpha", ("first", "127.0.0.1:29380"))]
 SLOTS = CounterSlots(NAMES)
+NO_VERDICTS = [0] * SLOTS.used
+"""The table that workers share: no server has been ejected."""
 
 # Taken from nutcracker 0.5.0 with two pools, before any traffic.
 NUTCRACKER = (
@@ -56,17 +65,19 @@ def document(snapshot: Snapshot, full: bool = False) -> bytes:
 
 def test_the_document_is_nutcrackers_byte_for_byte() -> None:
     words = table(total_connections=2, curr_connections=2)
-    assert document(take([words], SLOTS, NAMES)) == NUTCRACKER.encode()
+    assert document(take([words], SLOTS, NAMES, NO_VERDICTS)) == NUTCRACKER.encode()
 
 
 def test_added_metrics_are_the_last_members_of_their_object() -> None:
-    made = document(take([table(total_connections=2, curr_connections=2)], SLOTS, NAMES), full=True).decode()
+    made = document(
+        take([table(total_connections=2, curr_connections=2)], SLOTS, NAMES, NO_VERDICTS), full=True
+    ).decode()
     for metrics in (PROCESS_METRICS, POOL_METRICS, SERVER_METRICS):
         for metric in metrics:
             if metric.added:
                 assert f', "{metric.name}":0' in made
                 made = re.sub(rf', "{metric.name}":0(?=[,}}])', "", made)
-    for fact in (*PROCESS_FACTS, *POOL_FACTS):
+    for fact in (*PROCESS_FACTS, *POOL_FACTS, *SERVER_FACTS):
         assert f', "{fact.name}":0' in made
         made = re.sub(rf', "{fact.name}":0(?=[,}}])', "", made)
     assert made == NUTCRACKER
@@ -79,7 +90,7 @@ def objects(document: dict[str, object]) -> dict[str, dict[str, object]]:
 
 @pytest.mark.parametrize("full", [False, True])
 def test_every_object_is_a_pool_or_a_server(full: bool) -> None:
-    made = json.loads(document(take([table()], SLOTS, NAMES), full))
+    made = json.loads(document(take([table()], SLOTS, NAMES, NO_VERDICTS), full))
     assert {pool: list(objects(members)) for pool, members in objects(made).items()} == {
         pool.pool: list(pool.servers) for pool in NAMES
     }
@@ -88,17 +99,19 @@ def test_every_object_is_a_pool_or_a_server(full: bool) -> None:
 
 def test_every_word_of_the_table_is_shown_in_its_place() -> None:
     words = list(range(1000, 1000 + SLOTS.used))
-    made = document(take([words], SLOTS, NAMES), full=True)
+    made = document(take([words], SLOTS, NAMES, NO_VERDICTS), full=True)
     assert sorted(int(number) for number in re.findall(rb":(1\d\d\d)\b", made)) == words
     first = json.loads(made)["alpha"]["first"]
-    assert list(first) == [metric.name for metric in SERVER_METRICS]
-    assert list(first.values()) == words[SLOTS.of_server("alpha", "first") :][: len(SERVER_METRICS)]
+    assert list(first) == [each.name for each in (*SERVER_METRICS, *SERVER_FACTS)]
+    assert (
+        list(first.values())[: len(SERVER_METRICS)] == words[SLOTS.of_server("alpha", "first") :][: len(SERVER_METRICS)]
+    )
 
 
 def test_counters_and_gauges_of_all_workers_are_summed() -> None:
     one = table(total_connections=3, client_eof=10, requests=100, out_queue=4)
     two = table(total_connections=5, client_eof=1, requests=1, out_queue=2)
-    snapshot = take([one, two], SLOTS, NAMES)
+    snapshot = take([one, two], SLOTS, NAMES, NO_VERDICTS)
     assert snapshot.values["total_connections"] == 8
     assert [pool.values["client_eof"] for pool in snapshot.pools] == [11, 11]
     assert [server.values["requests"] for pool in snapshot.pools for server in pool.servers] == [101] * 3
@@ -106,19 +119,28 @@ def test_counters_and_gauges_of_all_workers_are_summed() -> None:
 
 
 def test_the_latest_ejection_counts() -> None:
-    snapshot = take([table(server_ejected_at=5), table(server_ejected_at=9)], SLOTS, NAMES)
+    snapshot = take([table(server_ejected_at=5), table(server_ejected_at=9)], SLOTS, NAMES, NO_VERDICTS)
     assert snapshot.pools[0].servers[0].values["server_ejected_at"] == 9
+
+
+def test_a_server_is_ejected_while_the_number_of_verdicts_is_odd() -> None:
+    shared = list(NO_VERDICTS)
+    for verdicts, ejected in ((1, 1), (2, 0), (3, 1)):
+        shared[SLOTS.of_server("alpha", "first") + VERDICTS] = verdicts
+        made = json.loads(document(take([table(), table()], SLOTS, NAMES, shared), full=True))
+        assert made["alpha"]["first"]["ejected"] == ejected
+        assert made["alpha"]["127.0.0.1:29380"]["ejected"] == 0
 
 
 def test_no_gauge_is_negative() -> None:
     below_zero = table(client_connections=2**64 - 1, curr_connections=2**64 - 3)
-    snapshot = take([below_zero, table(client_connections=7)], SLOTS, NAMES)
+    snapshot = take([below_zero, table(client_connections=7)], SLOTS, NAMES, NO_VERDICTS)
     assert snapshot.values["curr_connections"] == 0
     assert snapshot.pools[0].values["client_connections"] == 7
 
 
 def test_without_workers_everything_is_zero() -> None:
-    snapshot = take([], SLOTS, NAMES)
+    snapshot = take([], SLOTS, NAMES, NO_VERDICTS)
     assert set(snapshot.pools[1].servers[1].values.values()) == {0}
     assert len(snapshot.pools[1].servers[1].values) == len(SERVER_METRICS)
 
@@ -126,13 +148,13 @@ def test_without_workers_everything_is_zero() -> None:
 def test_names_are_escaped_and_nothing_else_is() -> None:
     names = [PoolNames('a"b\\', ("tab\there", "dé/日"))]
     slots = CounterSlots(names)
-    made = document(take([[0] * slots.used], slots, names))
+    made = document(take([[0] * slots.used], slots, names, [0] * slots.used))
     assert list(json.loads(made)['a"b\\'])[-2:] == ["tab\there", "dé/日"]
     assert '"dé/日": {'.encode() in made
 
 
 def test_without_pools_the_document_is_still_json() -> None:
-    made = [json.loads(document(take([range(1, 100)], CounterSlots([]), []), full)) for full in (False, True)]
+    made = [json.loads(document(take([range(1, 100)], CounterSlots([]), [], []), full)) for full in (False, True)]
     assert [shown["curr_connections"] for shown in made] == [2, 2]
 
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from twemproxy.config.pools import Config
 from twemproxy.net.event_loop import CallbackAction
-from twemproxy.stats.catalogue import SERVER_SHARED
+from twemproxy.stats.slots import VERDICTS
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.worker.build import codec_of
 from unit.in_process import configuration, new_data_plane, replace_settings
@@ -21,7 +21,6 @@ FAILURES = 2
 LOOK_MS = 1000
 """A worker looks at the words of all servers after so many milliseconds, even if it was told nothing."""
 KEYS = [b"key%d" % number for number in range(20)]
-VERDICTS = [word.name for word in SERVER_SHARED].index("verdicts")
 action: Any = CallbackAction
 
 
