@@ -36,7 +36,8 @@ class Server(Action):
     The owner sets ``counters``, its counters, which are at ``slot`` in ``tables``, and ``make_room(server, profile,
     private)``, which closes an idle connection of another profile or a private one, the latter if ``private``, and
     returns False if there is none. The owner also sets two words that all workers write, ``verdicts`` and
-    ``health_checks``, see ``stats.catalogue``. ``known_verdicts``: the value of ``verdicts`` to which ``state`` belongs.
+    ``health_checks``, see ``stats.catalogue``. ``known_verdicts``: the value of ``verdicts`` to which ``state``
+    belongs.
 
     ``state``: see ``upstream.health_states``. ``down``: it is ejected and keeps its keys; the proxy replies to requests
     for it. ``failures``: of this worker, without a reply in between. ``verdict_due``: this worker has found out that
