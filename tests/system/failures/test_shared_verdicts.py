@@ -44,7 +44,7 @@ def worker_of(proxy: Proxy, client: Connection) -> int:
     return 0
 
 
-def clients_of(proxy: Proxy, former: set[int] | None = None) -> dict[int, Connection]:
+def clients_of(proxy: Proxy, *former: int) -> dict[int, Connection]:
     """A client of each worker, by its process id; ``former``: workers that have ended."""
     found: dict[int, Connection] = {}
 
@@ -52,7 +52,7 @@ def clients_of(proxy: Proxy, former: set[int] | None = None) -> dict[int, Connec
         client = proxy.client()
         assert client.ask("PING") == b"+PONG\r\n"
         found.setdefault(worker_of(proxy, client), client)
-        assert not found.keys() & (former or {0})
+        assert not found.keys() & {0, *former}
         return len(found) == WORKERS
 
     wait_until(lambda: proxy.stats()["workers"] == WORKERS, "all workers accept clients")
@@ -130,7 +130,7 @@ def test_a_server_returns_although_the_worker_that_ejected_it_was_killed(own_ser
             assert client.ask("SET", KEYS[0], "elsewhere") == OK
         own_servers[1].start()
         wait_until(lambda: "'s01' is back" in proxy.log(), "the server is back")
-        for client in (*clients.values(), *clients_of(proxy, {victim}).values()):
+        for client in (*clients.values(), *clients_of(proxy, victim).values()):
             assert client.ask("SET", KEYS[0], "back") == OK
             assert own_servers[1].ask("GETDEL", KEYS[0]) == bulk("back")
 
@@ -164,7 +164,7 @@ def test_a_new_worker_begins_with_the_verdicts(own_servers: list[RedisServer]) -
         eject(clients[ejecting])
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: not is_alive(victim), "the worker is dead")
-        for client in clients_of(proxy, {victim}).values():
+        for client in clients_of(proxy, victim).values():
             assert client.ask("SET", KEYS[0], "elsewhere") == OK
         stats = proxy.pool_stats()
         assert (stats["server_ejects"], stats["forward_error"]) == (1, LIMIT)
