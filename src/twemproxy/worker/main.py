@@ -156,6 +156,7 @@ class Worker:
         self.data_plane.facts = start.status.facts()
         self._number = start.number
         self._outboxes: dict[int, Outbox] = {}
+        self._unknown = ""
         self._taker = Taker(self.data_plane, start.number)
         self._balance = Balance(self.data_plane, start.number, lambda: self._outboxes)
         self._inbox = Inbox(self.data_plane.loop, inbox, self._on_packet)
@@ -202,8 +203,10 @@ class Worker:
         try:
             received = self._control.take_descriptors(1 + 2 * count + message.former)
         except ValueError as problem:
+            self._unknown = str(problem)
             _logger.error("%s", problem)
             return
+        self._unknown = ""
         inboxes, rest = received[: 1 + count], received[1 + count :]
         outboxes = {}
         for number, descriptor in zip((self._number, *message.workers), inboxes, strict=True):
@@ -281,7 +284,7 @@ class Worker:
     def _hand_over(self, message: HandOver) -> HandingOver:
         """Begin to hand the clients over, if possible."""
         if not set(message.to) <= self._outboxes.keys():
-            return HandingOver(0, "it does not know the workers that take its clients")
+            return HandingOver(0, self._unknown or "it does not know the workers that take its clients")
         self._inbox.close()
         self._giver = Giver(self.data_plane, self._number, self._outboxes, message.to, message.number, message.timeout)
         return HandingOver(len(self.data_plane.clients()))
