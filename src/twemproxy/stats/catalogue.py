@@ -28,13 +28,13 @@ PROCESS_METRICS = (
     ),
     Metric("memory_subscriptions", "gauge", "those of memory_held that are held for subscriptions", added=True),
     Metric("memory_waiting", "gauge", "clients from which nothing is read now because of --max-memory", added=True),
+    Metric("memory_waits", "counter", "times that reading from a client stopped because of --max-memory", added=True),
     Metric("workers", "gauge", "workers that accept clients", added=True),
     Metric("client_requests", "counter", "requests of clients, also those that the proxy answers itself", added=True),
     Metric("recent_requests", "gauge", "requests of clients in about the last second", added=True),
     Metric("recent_clients", "gauge", "clients accepted in about the last second", added=True),
     Metric("clients_passed", "counter", "new clients that the accepting worker gave to another one", added=True),
     Metric("clients_moved", "counter", "clients handed over because another worker had less work", added=True),
-    Metric("memory_waits", "counter", "times that reading from a client stopped because of --max-memory", added=True),
 )
 
 POOL_METRICS = (

@@ -16,7 +16,7 @@ from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
 from harness.shared_proxy import Configure
 from harness.waiting import wait_until
-from twemproxy.stats.catalogue import PROCESS_FACTS
+from twemproxy.stats.catalogue import POOL_FACTS, POOL_METRICS, PROCESS_FACTS, PROCESS_METRICS
 
 SERVER = (
     r'"server_eof":\d+, "server_err":\d+, "server_timedout":\d+, "server_connections":\d+, '
@@ -53,7 +53,7 @@ def test_layout_to_the_byte(servers: list[RedisServer]) -> None:
         pattern = HEAD + ",".join(pool_pattern(pool, *labels) for pool, labels in names.items()) + r"\}\n"
         assert re.fullmatch(pattern, proxy.stats_text())
         full = json.loads(proxy.stats_text(b"GET /stats.json\n"))
-        added = [*("memory_held", "memory_waiting", "memory_waits"), *(fact.name for fact in PROCESS_FACTS)]
+        added = [each.name for each in (*PROCESS_METRICS, *PROCESS_FACTS) if each.added]
         assert list(full)[-len(added) :] == added
         assert list(full["longer"])[-1] == "ring_fingerprint"
         assert [list(full["longer"][server])[-1] for server in ("a", "b")] == ["ejected"] * 2
@@ -74,7 +74,8 @@ def test_exporters_and_http_clients(proxy: ServedPools) -> None:
     connection.close()
     (line,) = caught.value.args
     pool = proxy.served_name()
-    assert [*json.loads(line)[pool], "subscriptions_moved", "ring_fingerprint"] == list(full[pool])
+    added = [each.name for each in (*POOL_METRICS, *POOL_FACTS) if each.added]
+    assert [*json.loads(line)[pool], *added] == list(full[pool])
     assert "memory_held" not in line
 
 
@@ -139,6 +140,8 @@ def test_requests_responses_and_their_bytes(configured: Configure) -> None:
             "server_err": 0,
             "server_timedout": 0,
             "server_ejected_at": 0,
+            "server_further": 0,
+            "server_private": 0,
             "ejected": 0,
         }
         assert stats["s00"] == expected
