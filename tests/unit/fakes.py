@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from harness.resp import bulk, error
+from twemproxy.protocol.other_workers import NO_OTHER_WORKERS, OtherWorkers
 from twemproxy.protocol.redis.session import SCRIPTS_PROFILE
 from twemproxy.upstream.server_poll import Poll, Reply
 from unit.timed import Timed, settings_of
@@ -130,6 +131,7 @@ class FakePool(Timed, Fake, of="twemproxy.upstream.server_pool:ServerPool"):
         self.config: Any = config or SimpleNamespace()
         self.settings = settings_of(self.config)
         self.codec = codec
+        self.others: OtherWorkers = NO_OTHER_WORKERS
         self.servers: Sequence[Any] = fake_servers(servers)
         self.live: set[Any] = set(self.servers)
         self.random = False

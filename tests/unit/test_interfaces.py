@@ -24,6 +24,8 @@ RESERVATIONS = "twemproxy.upstream.private_connections:Reservations"
 SERVER = "twemproxy.upstream.server:Server"
 
 PROTOCOLS = [
+    ("twemproxy.protocol.other_workers:OtherWorkers", "twemproxy.protocol.other_workers:NoOtherWorkers"),
+    ("twemproxy.protocol.other_workers:OtherWorkers", "twemproxy.worker.questions:PoolElsewhere"),
     ("twemproxy.protocol.redis.session:Client", CLIENT),
     ("twemproxy.protocol.redis.session:Pool", POOL),
     ("twemproxy.protocol.redis.session:Reservations", RESERVATIONS),

@@ -45,7 +45,47 @@ class Handed(msgspec.Struct, frozen=True, tag=True):
     """See ``downstream.handover``."""
 
 
-Message = Accepted | Handed
+class PoolKey(msgspec.Struct, frozen=True, array_like=True):
+    """Which pool it is: equal for pools of two workers whose clients are in the same state after the same commands."""
+
+    slot: int
+    """As in ``Accepted``."""
+    redis: bool
+    """The directives of the same names."""
+    redis_db: int
+    databases: int
+
+
+class Question(msgspec.Struct, frozen=True, tag=True):
+    """A question about a pool, see ``protocol.other_workers``. Each worker that is asked sends some ``Rows``."""
+
+    to: int
+    """The number of the worker that is asked: a message may be in the inbox of another one when its worker has left."""
+    worker: int
+    """The number of the asking worker."""
+    process: int
+    """The process id of the asking worker."""
+    number: int
+    """Of the question, in this process."""
+    pool: PoolKey
+    what: str
+    arguments: tuple[bytes, ...]
+
+
+class Rows(msgspec.Struct, frozen=True, tag=True):
+    """A part of the answer to a ``Question``."""
+
+    worker: int
+    """The number of the worker that was asked."""
+    process: int
+    """As in the question. The same for ``number``."""
+    number: int
+    rows: tuple[tuple[int, bytes], ...]
+    last: bool
+    """Whether the answer is complete."""
+
+
+Message = Accepted | Handed | Question | Rows
 
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 

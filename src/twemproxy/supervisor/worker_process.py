@@ -46,6 +46,8 @@ class WorkerProcess:
         self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()
         self._awaited: dict[type, tuple[asyncio.Future[Any], Callable[[Any], bool]]] = {}
         self._closed = asyncio.Event()
+        self.has_met = False
+        """Whether the process was told of other ones."""
         self._exited = asyncio.Event()
         self._status = 0
         self._loop = asyncio.get_running_loop()

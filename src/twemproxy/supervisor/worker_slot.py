@@ -197,10 +197,11 @@ class WorkerSlot:
             others = [slot for slot in self._slots if slot is not self and slot.memory.places is None]
             known = [memory, *(slot.memory for slot in others)]
             former = [each for each in self._statistics.memories if each.places is None and each not in known]
-            if not (others or former):
+            if not (others or former or process.has_met):
                 return
         inboxes = [slot.inbox[1].fileno() for slot in (self, *others)]
         memories = [*(slot.memory.descriptor for slot in others), *(each.descriptor for each in former)]
+        process.has_met = True
         try:
             process.send(Peers(tuple(slot.number for slot in others), len(former)), [*inboxes, *memories])
         except OSError as error:
@@ -424,6 +425,9 @@ class WorkerSlot:
             except OSError as error:
                 return f"a worker could not be started ({error.strerror or error})"
             self._begin(process)
+            if self.ready.is_set():
+                # The others have to tell this one what they have told its predecessor.
+                self.introduce_all()
             if self._quiesce is not None:
                 process.send(self._quiesce)
             if self._drain is not None:

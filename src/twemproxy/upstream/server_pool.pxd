@@ -35,6 +35,7 @@ cdef class ServerPool(ConfiguredPool):
     cdef readonly object private
     cdef readonly object subscriptions
     cdef readonly object poll
+    cdef readonly object others
     cdef object health_checks
     cdef object refreshing
     cdef readonly object profiles

@@ -37,6 +37,7 @@ from cython.cimports.twemproxy.upstream.server import Server
 from cython.cimports.twemproxy.upstream.server_connection import ServerConnection
 
 from twemproxy import __version__
+from twemproxy.protocol.other_workers import NO_OTHER_WORKERS
 from twemproxy.proxy.pool_log import PoolLog
 from twemproxy.stats.catalogue import POOL_METRICS, PROCESS_METRICS, SERVER_METRICS
 from twemproxy.upstream.address_refresh import AddressRefresh
@@ -109,7 +110,7 @@ class ServerPool(ConfiguredPool):
     connections that clients do not share. ``removed``: former servers that still have connections.
 
     ``slot``: where its counters are in ``tables``. ``successor``: the pool that has taken the place of this retired
-    one, for a hand-over; otherwise None.
+    one, for a hand-over; otherwise None. ``others``: the pool in other workers, see ``protocol.other_workers``.
 
     ``request``, ``item``: reused for each request of the pool. ``cursor``: the cursor of clients without an incomplete
     request.
@@ -145,6 +146,7 @@ class ServerPool(ConfiguredPool):
         self.health.pool_counters = self.counters
         self.health.changes = tables.shared_at(HEALTH_CHANGES)
         self.routes = self.health.routes
+        self.others = NO_OTHER_WORKERS
         self.unshared = set()
         self.removed = []
         self.private = PrivateConnections(self)
@@ -288,6 +290,12 @@ class ServerPool(ConfiguredPool):
         self.make_connections(server, 0, self.config.server_connections)
         for connection in former:
             connection.leave_address()
+
+    # --- other workers ---------------------------------------------------------------------------------------
+
+    def meet(self, others) -> None:
+        """Ask and tell ``others`` from now on, see ``protocol.other_workers``."""
+        self.others = others
 
     @cython.cfunc
     @cython.exceptval(check=False)

@@ -15,6 +15,7 @@ cdef class DataPlane:
     cdef readonly list pools
     cdef readonly list retired
     cdef public dict facts
+    cdef object others_of
     cdef dict listeners
     cdef Admission admission
     cdef MemoryLimit memory

@@ -48,7 +48,8 @@ class DataPlane:
     """The data plane of one worker; ``run`` returns when a drain or a hand-over is complete.
 
     ``pools``: in the order of the configuration. ``retired``: former pools that still have clients. ``listeners``: the
-    listening sockets by address.
+    listening sockets by address. ``others_of(pool)``: returns a pool in the other workers, see
+    ``protocol.other_workers``; None if there are never any.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class DataPlane:
         self.pools = []
         self.retired = []
         self.facts = {}
+        self.others_of = None
         self.listeners = {}
         self.memory = MemoryLimit(self.loop, tables, max_memory)
         self.admission = Admission(client_limit, self.memory)
@@ -74,11 +76,17 @@ class DataPlane:
         self.cutting_off = CallbackTimer(self.loop.timers, self.cut_off_clients)
         self.ending = CallbackTimer(self.loop.timers, self.end_retired)
 
+    def find_others(self, others_of) -> None:
+        """Have new pools ask other workers. ``others_of``: see the class."""
+        self.others_of = others_of
+
     def new_pool(self, config, codec, slots, resolver, rings):
         """A pool that is not served yet; see ServerPool."""
         pool: ServerPool = ServerPool(config, self.loop, codec, self.tables, slots, resolver, rings)
         pool.find_clients = self.clients_of
         pool.find_facts = self.find_facts
+        if self.others_of is not None:
+            pool.meet(self.others_of(pool))
         return pool
 
     def set_peers(self, workers: dict, former: list, send) -> None:

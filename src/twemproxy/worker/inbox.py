@@ -16,6 +16,9 @@ from twemproxy.net.event_loop import CallbackChannel
 PACKETS_A_TURN: Final = 64
 """Most packets that are read per turn of the event loop, so that clients do not wait."""
 
+MOST_UNSENT: Final = 64
+"""Packets that wait for room in an inbox which is not full."""
+
 _logger = log.get_logger(__name__)
 
 
@@ -35,6 +38,10 @@ class Outbox:
     def is_empty(self) -> bool:
         """Whether everything is sent."""
         return not self._unsent
+
+    def is_full(self) -> bool:
+        """Whether the worker does not read its messages as fast as they come."""
+        return len(self._unsent) > MOST_UNSENT
 
     def send(self, message: Message, carried: Sequence[int] = ()) -> bool:
         """Send a message with descriptors, which the caller may close then.

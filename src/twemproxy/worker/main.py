@@ -51,6 +51,7 @@ from twemproxy.worker.build import Update
 from twemproxy.worker.data_plane import DataPlane
 from twemproxy.worker.handing import Giver, Taker
 from twemproxy.worker.inbox import Inbox, Outbox
+from twemproxy.worker.questions import Questions
 
 _logger = log.get_logger(__name__)
 
@@ -157,6 +158,8 @@ class Worker:
         self._number = start.number
         self._outboxes: dict[int, Outbox] = {}
         self._unknown = ""
+        self._questions = Questions(self.data_plane, start.number, os.getpid())
+        self.data_plane.find_others(self._questions.elsewhere)
         self._taker = Taker(self.data_plane, start.number)
         self._balance = Balance(self.data_plane, start.number, lambda: self._outboxes)
         self._inbox = Inbox(self.data_plane.loop, inbox, self._on_packet)
@@ -192,6 +195,8 @@ class Worker:
                 self._taker.take_accepted(message, carried)
             case Handed():
                 self._taker.take_handed(message, carried)
+            case _:
+                self._questions.take(message)
 
     def _pass_on(self, worker: int, slots: Sequence[int], fds: Sequence[int]) -> bool:
         """Pass new clients to another worker; see ``downstream.placement``."""
@@ -221,6 +226,7 @@ class Worker:
         self._outboxes = outboxes
         tables = dict(zip(message.workers, map(_mapped, rest[:count]), strict=True))
         self.data_plane.set_peers(tables, [_mapped(each) for each in rest[count:]], self._pass_on)
+        self._questions.set_others({number: outboxes[number] for number in message.workers})
 
     def on_message(self, message: object) -> None:
         """Do what a message of the supervisor says."""
@@ -286,6 +292,7 @@ class Worker:
         if not set(message.to) <= self._outboxes.keys():
             return HandingOver(0, self._unknown or "it does not know the workers that take its clients")
         self._inbox.close()
+        self._questions.hear_no_more()
         self._giver = Giver(self.data_plane, self._number, self._outboxes, message.to, message.number, message.timeout)
         return HandingOver(len(self.data_plane.clients()))
 

@@ -1,24 +1,33 @@
 """CLIENT LIST, CLIENT INFO, CLIENT KILL and CLIENT UNBLOCK, which process the clients of a pool in steps.
 
-Plain Python. Formats and texts are redis's. If a filter of CLIENT KILL is repeated, the last one counts.
+Plain Python. Formats and texts are redis's. If a filter of CLIENT KILL is repeated, the last one counts. Clients of
+other workers are found by a question to these, see ``protocol.other_workers``.
 """
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
-from twemproxy.protocol.plan import Answer, Ask
+from twemproxy.protocol.other_workers import Rows, rows_of
+from twemproxy.protocol.plan import Answer, Ask, Server
 from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS
 from twemproxy.protocol.redis.errors import NOT_AN_INTEGER, SYNTAX_ERROR, WRONG_ARITY, error_reply
 from twemproxy.protocol.redis.inline import count_arguments, decode_some, encode_request
 from twemproxy.protocol.redis.resp_encoder import OK, integer, text
-from twemproxy.protocol.redis.session import Client, Session
+from twemproxy.protocol.redis.session import Client, Pool, Session
 
 Work = Generator[bytes | None, None, Answer]
+
+LISTED, KILLED, BLOCKED = "listed clients", "killed clients", "blocked client"
+"""The questions to other workers."""
 
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _TYPES = ("normal", "master", "replica", "slave", "pubsub")
 _ARGUMENTS_A_STEP = 256
 _CLIENTS_A_STEP = 20
+_MOST_ASKED_FOR = 1000
+"""Most numbers of clients in a question; for more of them, it is for all clients."""
+_LONGEST_FILTER = 256
+"""More bytes than any address of a client has."""
 
 _listing: list[Client] = []
 """Clients that want a CLIENT LIST. One list is made at a time, because its memory is not counted as traffic."""
@@ -108,8 +117,8 @@ def _arguments(request: bytes, start: int) -> Iterator[list[bytes]]:
         yield arguments
 
 
-def _by_number(session: Session) -> list[Client]:
-    return sorted(session.pool.clients(), key=lambda client: client.number())
+def _by_number(pool: Pool) -> list[Client]:
+    return sorted(pool.clients(), key=lambda client: client.number())
 
 
 def describe_client(request: bytes, session: Session) -> Work:
@@ -125,7 +134,7 @@ def list_clients(request: bytes, session: Session) -> Work:
     _, start = decode_some(request, 0, 2, 0)
     options, behind = decode_some(request, start, 2)
     words = [options[0].upper()] if options else []
-    clients = _by_number(session)
+    numbers: set[int] | None = None
     kind = ""
     match words, count_arguments(request) - 2:
         case [], 0:
@@ -135,33 +144,55 @@ def list_clients(request: bytes, session: Session) -> Work:
             if kind not in _TYPES:
                 return _unknown_type(options[1])
         case [b"ID"], count if count > 1:
-            there = {client.number(): client for client in clients}
-            chosen: dict[int, Client] = {}
-            numbers = [options[1]]
-            while numbers:
-                if not all(_INTEGER.fullmatch(number) for number in numbers):
+            numbers = set()
+            some = [options[1]]
+            while some:
+                if not all(_INTEGER.fullmatch(number) for number in some):
                     return Answer(error_reply("ERR Invalid client ID"))
-                chosen |= {number: there[number] for number in map(int, numbers) if number in there}
+                numbers.update(map(int, some))
                 yield b""
-                numbers, behind = decode_some(request, behind, _ARGUMENTS_A_STEP)
-            clients = [chosen[number] for number in sorted(chosen)]
+                some, behind = decode_some(request, behind, _ARGUMENTS_A_STEP)
         case _:
             return Answer(error_reply(SYNTAX_ERROR))
     _listing.append(session.client)
     try:
         while _listing[0] is not session.client:
             yield None
-        lines = []
-        for number, client in enumerate(clients, 1):
-            if not kind or _is_kind(client, kind):
-                lines.append(line(client))
-            if not number % _CLIENTS_A_STEP:
-                yield b""
-        return Answer(text("".join(lines), session.protocol))
+        asked_for = () if numbers is None or len(numbers) > _MOST_ASKED_FOR else map(str, numbers)
+        arguments = [kind.encode(), *(number.encode() for number in asked_for)]
+        question = session.pool.others.ask(LISTED, arguments, session.client)
+        rows: list[tuple[int, bytes]] = []
+        for more in _lines(session.pool, kind, numbers):
+            rows += more
+            yield b""
+        for number, told in (yield from rows_of(question)):
+            if numbers is None or number in numbers:
+                rows.append((number, told))
+        rows.sort(key=lambda row: row[0])
+        return Answer(text(b"".join(told for _, told in rows), session.protocol))
     finally:
         _listing.remove(session.client)
         if _listing:
             _listing[0].wake()
+
+
+def _lines(pool: Pool, kind: str, numbers: set[int] | None) -> Iterator[Rows]:
+    """(number, line) of the clients of this worker, in steps. ``kind``: their TYPE, empty for all types. ``numbers``:
+    None for all clients.
+    """
+    clients = _by_number(pool)
+    if numbers is not None:
+        clients = [client for client in clients if client.number() in numbers]
+    for at in range(0, len(clients), _CLIENTS_A_STEP):
+        some = clients[at : at + _CLIENTS_A_STEP]
+        wanted = [client for client in some if not kind or _is_kind(client, kind)]
+        yield [(client.number(), line(client).encode("utf-8", "surrogateescape")) for client in wanted]
+
+
+def tell_listed(arguments: Sequence[bytes], pool: Pool) -> Iterator[Rows]:
+    """The answer to LISTED: see ``_lines``. ``arguments``: a TYPE, or empty; numbers, none for all clients."""
+    kind, *numbers = arguments
+    return _lines(pool, kind.decode(), {int(number) for number in numbers} or None)
 
 
 class _Filters:
@@ -183,7 +214,7 @@ class _Filters:
                     return "ERR client-id should be greater than 0"
                 self.number = int(value)
             case b"ADDR" | b"LADDR" as field:
-                self.addresses[field.decode().lower()] = wanted
+                self.addresses[field.decode().lower()] = wanted[:_LONGEST_FILTER]
             case b"TYPE":
                 self.kind = wanted.lower()
                 if self.kind not in _TYPES:
@@ -214,6 +245,14 @@ class _Filters:
             )
         return True
 
+    def options(self) -> list[bytes]:
+        """The filters, as ``take`` gets them."""
+        told = [(field, wanted) for field, wanted in self.addresses.items()]
+        told += [("type", self.kind)] if self.kind else []
+        told += [("id", str(self.number))] if self.number >= 0 else []
+        told += [("maxage", str(self.age))] if self.age >= 0 else []
+        return [word.encode() for option in told for word in option]
+
     def names_only(self, client: Client) -> bool:
         """Whether the filters cannot select any other client."""
         return self.number == client.number() or self.addresses.get("addr") == client.description()["addr"]
@@ -230,7 +269,7 @@ def kill_clients(request: bytes, session: Session) -> Work:
         return Answer(error_reply(WRONG_ARITY.format(name="client|kill")))
     filters = _Filters()
     if count == 1:
-        filters.addresses["addr"] = decode_some(request, start, 1)[0][0].decode("utf-8", "replace")
+        filters.take(b"ADDR", decode_some(request, start, 1)[0][0])
         filters.skip_me = False
     elif count % 2:
         return Answer(error_reply(SYNTAX_ERROR))
@@ -244,18 +283,50 @@ def kill_clients(request: bytes, session: Session) -> Work:
     if refusal and not filters.names_only(session.client):
         return Answer(error_reply(refusal))
     ended = 0
-    for number, client in enumerate(_by_number(session), 1):
-        if filters.fits(client) and not (filters.skip_me and client is session.client):
-            ended += 1
-            if client is session.client:
-                session.killed = True
-            else:
-                client.abort("killed by a client")
-        if not number % _CLIENTS_A_STEP:
+    for client in _fitting(filters, session.pool):
+        if client is None:
             yield b""
+        elif client is not session.client:
+            ended += 1
+            client.abort(_KILLED)
+        elif not filters.skip_me:
+            ended += 1
+            session.killed = True
+    if not filters.names_only(session.client) and not (ended and filters.number >= 0):
+        question = session.pool.others.ask(KILLED, filters.options(), session.client)
+        for number, _ in (yield from rows_of(question)):
+            ended += number
     if count == 1:
         return Answer(OK if ended else error_reply("ERR No such client"), session.killed)
     return Answer(integer(ended), session.killed)
+
+
+_KILLED = "killed by a client"
+
+
+def _fitting(filters: _Filters, pool: Pool) -> Iterator[Client | None]:
+    """The clients of this worker that filters select, in steps, with None at the end of each."""
+    for number, client in enumerate(_by_number(pool), 1):
+        if filters.fits(client):
+            yield client
+        if not number % _CLIENTS_A_STEP:
+            yield None
+
+
+def tell_killed(arguments: Sequence[bytes], pool: Pool) -> Iterator[Rows]:
+    """The answer to KILLED: how many clients of this worker are closed now, in a row. ``arguments``: ``options``."""
+    filters = _Filters()
+    for option, value in zip(arguments[::2], arguments[1::2], strict=True):
+        if problem := filters.take(option, value):
+            raise ValueError(problem)
+    ended = 0
+    for client in _fitting(filters, pool):
+        if client is None:
+            yield ()
+        else:
+            ended += 1
+            client.abort(_KILLED)
+    yield [(ended, b"")]
 
 
 _NO_REASON = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
@@ -277,10 +348,32 @@ def unblock_client(request: bytes, session: Session) -> Generator[bytes | None, 
         return Answer(error_reply(NOT_AN_INTEGER))
     yield b""
     number = int(words[0])
-    client = next((each for each in session.pool.clients() if each.number() == number), None)
+    place = _place_of(number, session.pool.clients())
+    if place is None:
+        question = session.pool.others.ask(BLOCKED, [words[0]], session.client)
+        for identity, name in (yield from rows_of(question)):
+            server = next((each for each in session.pool.servers if each.name.encode() == name), None)
+            place = None if server is None else (server, identity)
+    if place is None:
+        return Answer(integer(0))
+    unblock = encode_request([b"CLIENT", b"UNBLOCK", str(place[1]).encode(), reason])
+    return Ask([(place[0], unblock)], lambda replies: replies[0][1])
+
+
+def _place_of(number: int, clients: Iterable[Client]) -> tuple[Server, int] | None:
+    """Where a client waits for a blocking request: the server, and the number of the connection there."""
+    client = next((each for each in clients if each.number() == number), None)
     place = client.reservations().blocked_at() if client and client.is_blocked() else None
     if place is None or not place[1].startswith(b":"):
-        return Answer(integer(0))
-    server, identity = place
-    unblock = encode_request([b"CLIENT", b"UNBLOCK", identity[1:-2], reason])
-    return Ask([(server, unblock)], lambda replies: replies[0][1])
+        return None
+    return place[0], int(place[1][1:-2])
+
+
+def tell_blocked(arguments: Sequence[bytes], pool: Pool) -> Iterator[Rows]:
+    """The answer to BLOCKED: where a client of this worker waits, in a row: the number of the connection there, and the
+    name of the server. ``arguments``: the client's number.
+    """
+    [number] = map(int, arguments)
+    place = _place_of(number, pool.clients())
+    if place is not None:
+        yield [(place[1], place[0].name.encode())]

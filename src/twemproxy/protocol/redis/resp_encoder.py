@@ -35,11 +35,11 @@ def array(parts: Iterable[bytes]) -> bytes:
     return b"*%d\r\n%b" % (len(listed), b"".join(listed))
 
 
-def text(value: str, version: int) -> bytes:
+def text(value: bytes | str, version: int) -> bytes:
     """A text for people to read."""
     if version != 3:
         return bulk(value)
-    data = b"txt:" + value.encode("utf-8", "surrogateescape")
+    data = b"txt:" + (value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value)
     return b"=%d\r\n%b\r\n" % (len(data), data)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from twemproxy.protocol.other_workers import OtherWorkers
 from twemproxy.protocol.plan import Server
 
 REPLY_ON, REPLY_OFF, REPLY_SKIP = range(3)
@@ -147,13 +148,15 @@ class Pool(Protocol):
     refused: bytes
     """The reply when no server is live."""
     subscriptions: Subscriptions
+    others: OtherWorkers
+    """The pool in other workers."""
 
     @property
     def routes(self) -> object:
         """What determines the servers of keys: another object when keys may have moved."""
 
     def clients(self) -> list[Client]:
-        """The connected clients."""
+        """The connected clients of this worker."""
 
     def statistics(self) -> Iterable[tuple[str, object]]:
         """(name, value) of the proxy's own figures."""

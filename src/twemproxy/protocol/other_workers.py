@@ -1,0 +1,64 @@
+"""What commands ask the other workers of the proxy.
+
+Plain Python. Each worker has its own clients of a pool, so a command about clients asks every worker. A
+*question* has a name, and arguments; ``protocol.redis.for_other_workers`` has the table of answers. The rows of an
+answer are pairs of a number and bytes, whose meaning depends on the question. ``worker.questions`` carries all of it.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import Any, Protocol
+
+Row = tuple[int, bytes]
+Rows = Sequence[Row]
+
+
+class Question(Protocol):
+    """A question to the other workers."""
+
+    done: bool
+    """Whether no more rows come; if not, the client is woken when that is so."""
+    rows: list[Row]
+    """The rows of all workers so far."""
+
+    def end(self) -> None:
+        """No more rows are wanted, and the client is not woken any more."""
+
+
+class OtherWorkers(Protocol):
+    """The same pool in the other workers."""
+
+    def ask(self, what: str, arguments: Sequence[bytes], client: Any) -> Question:
+        """Ask all of them, and wake ``client`` when all have answered, or have been silent for too long."""
+
+
+class _Nothing:
+    """The answer of no worker."""
+
+    done = True
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def end(self) -> None:
+        """Does nothing."""
+
+
+class NoOtherWorkers:
+    """There are no other workers."""
+
+    def ask(self, what: str, arguments: Sequence[bytes], client: Any) -> Question:
+        """A question that is done."""
+        return _Nothing()
+
+
+NO_OTHER_WORKERS = NoOtherWorkers()
+
+
+def rows_of(question: Question) -> Generator[bytes | None, None, list[Row]]:
+    """The rows of all workers for a client's request, see ``protocol.plan.Steps``."""
+    try:
+        while not question.done:
+            yield None
+        return question.rows
+    finally:
+        question.end()

@@ -1,0 +1,233 @@
+"""What the workers ask each other about the clients of a pool, see ``protocol.other_workers``. Plain Python.
+
+A question goes to all other workers. A worker that is silent for PATIENCE is not waited for: it was killed or stopped,
+and is not asked again before it has sent something. An answer is made in steps, in several turns of the event loop, and
+each part of it is sent at once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from twemproxy import log
+from twemproxy.ipc.inbox import Message, PoolKey, Question, Rows
+from twemproxy.protocol.other_workers import Row
+from twemproxy.protocol.redis.for_other_workers import ANSWERS
+from twemproxy.worker.inbox import Outbox
+
+PATIENCE: Final = 1_000_000
+"""Microseconds of silence after which a worker is not waited for."""
+STEPS: Final = 2
+"""Steps of answers per turn of the event loop, about a millisecond together."""
+PAUSE: Final = 5_000
+"""Microseconds until the next look at inboxes that were full, or not known yet."""
+
+_logger = log.get_logger(__name__)
+
+
+class _Inquiry:
+    """A question of this worker, until it is done; see ``protocol.other_workers.Question``."""
+
+    def __init__(self, client: Any, waiting: set[int], deadline: int, on_end: Callable[[], None]) -> None:
+        """``waiting``: the workers that have not answered. ``on_end``: called by ``end``."""
+        self.done = False
+        self.rows: list[Row] = []
+        self.waiting = waiting
+        self.deadline = deadline
+        self._clients = [client]
+        self._on_end = on_end
+
+    def look(self) -> None:
+        """Wake the client if no worker is waited for any more."""
+        if not self.waiting and not self.done:
+            self.end()
+            for client in self._clients:
+                client.wake()
+
+    def end(self) -> None:
+        """No more rows are wanted."""
+        self.done = True
+        self._on_end()
+
+
+class _Answer:
+    """An answer of this worker, until it is complete."""
+
+    def __init__(self, question: Question, steps: Iterator[Sequence[Row]], now: int) -> None:
+        """``now``: the time, in microseconds."""
+        self.question = question
+        self.steps = steps
+        self.went_on = now
+        """When the last part was sent."""
+
+
+class PoolElsewhere:
+    """One pool in the other workers: a ``protocol.other_workers.OtherWorkers``."""
+
+    def __init__(self, questions: "Questions", pool: Any) -> None:
+        self._questions = questions
+        self._pool = pool
+
+    def ask(self, what: str, arguments: Sequence[bytes], client: Any) -> _Inquiry:
+        """Ask all of them."""
+        return self._questions.ask(key_of(self._pool), what, arguments, client)
+
+
+def key_of(pool: Any) -> PoolKey:
+    """Which pool it is for the other workers."""
+    config = pool.config
+    return PoolKey(pool.slot, config.redis, config.redis_db, config.databases)
+
+
+class Questions:
+    """What one worker asks and answers."""
+
+    def __init__(self, data_plane: Any, worker: int, process: int) -> None:
+        """``data_plane``: a ``worker.data_plane.DataPlane``. ``worker``: the number of this worker. ``process``: the id
+        of this process.
+        """
+        self._data_plane = data_plane
+        self._number = worker
+        self._process = process
+        self._others: dict[int, Outbox] = {}
+        """The ways to the other workers, by their numbers."""
+        self._is_leaving = False
+        self._asked = 0
+        self._inquiries: dict[int, _Inquiry] = {}
+        self._silent: set[int] = set()
+        self._answers: deque[_Answer] = deque()
+        self._deadline_timer = data_plane.timer(self._look)
+        self._answer_timer = data_plane.timer(self._answer)
+
+    def elsewhere(self, pool: Any) -> PoolElsewhere:
+        """A pool in the other workers."""
+        return PoolElsewhere(self, pool)
+
+    def _pools(self) -> list[Any]:
+        return [*self._data_plane.pools, *self._data_plane.retired]
+
+    def _pool(self, key: PoolKey) -> Any:
+        """The pool with this key, None if there is none."""
+        return next((pool for pool in self._pools() if key_of(pool) == key), None)
+
+    def set_others(self, others: Mapping[int, Outbox]) -> None:
+        """There are these other workers now, or other processes of them."""
+        self._others = {} if self._is_leaving else dict(others)
+        self._silent.clear()
+        for inquiry in list(self._inquiries.values()):
+            inquiry.waiting &= self._others.keys()
+            inquiry.look()
+
+    def hear_no_more(self) -> None:
+        """The inbox is not read any more: ask nothing, and wait for no answer."""
+        self._is_leaving = True
+        self._others = {}
+        for inquiry in list(self._inquiries.values()):
+            inquiry.waiting.clear()
+            inquiry.look()
+
+    # --- questions -------------------------------------------------------------------------------------------
+
+    def ask(self, pool: PoolKey, what: str, arguments: Sequence[bytes], client: Any) -> _Inquiry:
+        """See ``protocol.other_workers.OtherWorkers``."""
+        self._asked += 1
+        number = self._asked
+        waiting = self._others.keys() - self._silent
+        deadline = self._data_plane.loop.now + PATIENCE
+
+        def on_end() -> None:
+            self._inquiries.pop(number, None)
+
+        inquiry = _Inquiry(client, waiting, deadline, on_end)
+        inquiry.done = not waiting
+        if waiting:
+            self._inquiries[number] = inquiry
+            self._deadline_timer.arm_by(deadline)
+        for worker in sorted(waiting):
+            message = Question(worker, self._number, self._process, number, pool, what, tuple(arguments))
+            self._others[worker].send(message)
+        return inquiry
+
+    def _look(self) -> None:
+        """A worker may have been silent for too long."""
+        now = self._data_plane.loop.now
+        for inquiry in list(self._inquiries.values()):
+            if inquiry.deadline <= now:
+                for worker in sorted(inquiry.waiting - self._silent):
+                    _logger.warning("worker %d does not answer: replies about all clients lack its clients", worker)
+                self._silent |= inquiry.waiting
+                inquiry.waiting.clear()
+                inquiry.look()
+        if open_ones := [inquiry.deadline for inquiry in self._inquiries.values() if not inquiry.done]:
+            self._deadline_timer.arm_by(min(open_ones))
+
+    def _take_rows(self, message: Rows) -> None:
+        self._silent.discard(message.worker)
+        inquiry = self._inquiries.get(message.number) if message.process == self._process else None
+        if inquiry is None or message.worker not in inquiry.waiting:
+            return
+        inquiry.rows += message.rows
+        inquiry.deadline = self._data_plane.loop.now + PATIENCE
+        if message.last:
+            inquiry.waiting.discard(message.worker)
+            inquiry.look()
+
+    # --- answers ---------------------------------------------------------------------------------------------
+
+    def _take_question(self, message: Question) -> None:
+        if message.to == self._number:
+            now = self._data_plane.loop.now
+            self._answers.append(_Answer(message, self._steps_to(message), now))
+            self._answer_timer.arm(now)
+
+    def _steps_to(self, question: Question) -> Iterator[Sequence[Row]]:
+        pool = self._pool(question.pool)
+        if pool is not None and pool.config.redis:
+            yield from ANSWERS[question.what](question.arguments, pool)
+
+    def _answer(self) -> None:
+        """Do the next steps of the answers, each in turn."""
+        now = self._data_plane.loop.now
+        left = STEPS
+        waiting = 0
+        while left > 0 and waiting < len(self._answers):
+            answer = self._answers.popleft()
+            outbox = self._others.get(answer.question.worker)
+            if answer.went_on + PATIENCE < now:
+                # Nobody waits for the rest.
+                continue
+            # A new worker may ask before this one knows of it.
+            if outbox is not None and not outbox.is_full():
+                left -= 1
+                waiting = 0
+                answer.went_on = now
+                if not self._send_part(answer, outbox):
+                    continue
+            else:
+                waiting += 1
+            self._answers.append(answer)
+        if self._answers:
+            self._answer_timer.arm(now if left < STEPS else now + PAUSE)
+
+    def _send_part(self, answer: _Answer, outbox: Outbox) -> bool:
+        """Do the next step of an answer; returns whether more steps follow."""
+        question = answer.question
+        try:
+            rows = next(answer.steps, None)
+        except Exception:
+            # A defect may end neither this worker nor, by the same question, all others.
+            _logger.exception("error inside the proxy, a question of worker %d has no answer", question.worker)
+            rows = None
+        if rows is None or rows:
+            outbox.send(Rows(self._number, question.process, question.number, tuple(rows or ()), rows is None))
+        return rows is not None
+
+    # --- the inbox -------------------------------------------------------------------------------------------
+
+    def take(self, message: Message) -> None:
+        """Do what a message of another worker says; those about the clients themselves are not for here."""
+        match message:
+            case Question():
+                self._take_question(message)
+            case Rows():
+                self._take_rows(message)

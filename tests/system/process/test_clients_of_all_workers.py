@@ -1,0 +1,169 @@
+"""Commands about clients with several workers: the replies are those of a proxy with one worker."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from harness.connection import Connection
+from harness.proxy import Proxy, keys_of, redis_pool
+from harness.resp import OK, command, error, integer
+from harness.servers import RedisServer
+from harness.subscribing import channels, subscribe, wait_for_silence
+from harness.waiting import wait_until
+from harness.workers import one_client_each, stopped, worker_of, worker_processes
+
+WORKERS = 3
+PERMITTED = "client|kill client|unblock"
+[A] = keys_of(0, 3)
+[ON_FIRST] = channels(1)
+
+
+def number_of(client: Connection) -> int:
+    """The number in the reply to CLIENT ID."""
+    return int(client.ask("CLIENT", "ID")[1:-2])
+
+
+def listed(client: Connection, *options: str | int) -> list[dict[str, str]]:
+    """The fields of each line of CLIENT LIST."""
+    text = client.ask("CLIENT", "LIST", *options).split(b"\r\n", 1)[1].decode()
+    return [dict(field.split("=", 1) for field in line.split(" ")) for line in text.split("\n") if "=" in line]
+
+
+def numbers_of(rows: list[dict[str, str]]) -> list[int]:
+    return [int(row["id"]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def several(running_servers: list[RedisServer]) -> Iterator[Proxy]:
+    """A proxy with WORKERS workers and two pools."""
+    pools = {name: redis_pool(*running_servers, allow_commands=PERMITTED) for name in ("alpha", "beta")}
+    with Proxy(pools, "-w", str(WORKERS)) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def processes(several: Proxy) -> list[int]:
+    """The workers of ``several``."""
+    return worker_processes(several, WORKERS)
+
+
+@pytest.fixture
+def clients(several: Proxy, processes: list[int], servers: list[RedisServer]) -> Iterator[list[Connection]]:
+    """A client of alpha for each worker, alone in the pool."""
+    found = one_client_each(several, processes, "alpha")
+    wait_until(lambda: len(listed(found[0])) == WORKERS, "there are no other clients")
+    yield found
+    several.close_clients()
+    with several.client("alpha") as last:
+        wait_until(lambda: len(listed(last)) == 1, "the clients of the test are gone")
+    wait_for_silence(*servers)
+
+
+# --- CLIENT LIST -----------------------------------------------------------------------------------------------------
+
+
+def test_every_client_sees_all_clients_of_its_pool(several: Proxy, clients: list[Connection]) -> None:
+    other = several.client("beta")
+    assert numbers_of(listed(other)) == [number_of(other)]
+    numbers = [number_of(client) for client in clients]
+    for index, client in enumerate(clients):
+        assert client.ask("CLIENT", "SETNAME", f"client-{index}") == OK
+    for client in clients:
+        rows = listed(client)
+        assert numbers_of(rows) == sorted(numbers)
+        assert {row["name"] for row in rows} == {"client-0", "client-1", "client-2"}
+        assert {row["addr"] for row in rows} == {"{}:{}".format(*each.sock.getsockname()) for each in clients}
+
+
+def test_the_list_can_be_narrowed(clients: list[Connection]) -> None:
+    numbers = [number_of(client) for client in clients]
+    first, second, third = clients
+    assert numbers_of(listed(first, "ID", numbers[2], 99999, numbers[0], numbers[2])) == sorted(numbers[::2])
+    assert numbers_of(listed(first, "ID", *numbers, *range(50_000, 60_000))) == sorted(numbers)
+    assert listed(first, "ID", 99999) == []
+    subscribe(third, ON_FIRST)
+    assert numbers_of(listed(second, "TYPE", "pubsub")) == [numbers[2]]
+    assert numbers_of(listed(second, "TYPE", "normal")) == sorted(numbers[:2])
+
+
+def test_a_long_list_is_complete(several: Proxy, clients: list[Connection]) -> None:
+    """It takes many messages, and many turns."""
+    more = [several.client("alpha") for _ in range(300)]
+    numbers = sorted(number_of(client) for client in (*clients, *more))
+    assert len({worker_of(client) for client in more}) == WORKERS
+    for client in clients:
+        assert numbers_of(listed(client)) == numbers
+
+
+def test_a_stopped_worker_is_not_waited_for(several: Proxy, processes: list[int], clients: list[Connection]) -> None:
+    first, _, third = clients
+    numbers = [number_of(client) for client in clients]
+    with stopped(processes[2:]):
+        assert numbers_of(listed(first)) == sorted(numbers[:2])
+        assert "worker 3 does not answer" in several.log()
+        assert numbers_of(listed(first)) == sorted(numbers[:2])
+    wait_until(lambda: numbers_of(listed(first)) == sorted(numbers), "the worker is asked again")
+    assert numbers_of(listed(third)) == sorted(numbers)
+
+
+def test_a_worker_that_was_killed_is_asked_again(running_servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*running_servers), "-w", "2") as proxy:
+        proxy.expects_crash = True
+        processes = worker_processes(proxy, 2)
+        first, _ = one_client_each(proxy, processes)
+        assert len(listed(first)) == 2
+        os.kill(processes[1], signal.SIGKILL)
+        wait_until(lambda: len(proxy.processes()) == 3 and processes[1] not in proxy.processes(), "another one runs")
+        [_, second] = one_client_each(proxy, worker_processes(proxy, 2))
+        wait_until(lambda: number_of(second) in numbers_of(listed(first)), "its clients are listed")
+
+
+# --- CLIENT KILL and CLIENT UNBLOCK ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["id", "addr", "old form"])
+def test_killing_a_client_of_another_worker(clients: list[Connection], by: str) -> None:
+    killer, _, victim = clients
+    number = number_of(victim)
+    address = "{}:{}".format(*victim.sock.getsockname())
+    words = {"id": ["ID", str(number)], "addr": ["ADDR", address], "old form": [address]}[by]
+    assert killer.ask("CLIENT", "KILL", *words) == (OK if by == "old form" else integer(1))
+    victim.expect_closed()
+    wait_until(lambda: number not in numbers_of(listed(killer)), "it is gone")
+    answer = error("ERR No such client") if by == "old form" else integer(0)
+    assert killer.ask("CLIENT", "KILL", *words) == answer
+
+
+def test_killing_clients_of_all_workers(several: Proxy, clients: list[Connection]) -> None:
+    first, second, third = clients
+    other = several.client("beta")
+    subscribe(third, ON_FIRST)
+    assert first.ask("CLIENT", "KILL", "TYPE", "pubsub") == integer(1)
+    third.expect_closed()
+    assert second.ask("CLIENT", "KILL", "LADDR", several.listens["alpha"], "SKIPME", "no") == integer(2)
+    first.expect_closed()
+    second.expect_closed()
+    assert other.ask("PING") == b"+PONG\r\n"
+
+
+def test_who_may_not_kill_others_asks_no_worker(running_servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*running_servers), "-w", "2") as proxy:
+        first, second = one_client_each(proxy, worker_processes(proxy, 2))
+        assert first.ask("CLIENT", "KILL", "ID", number_of(second)).startswith(b"-ERR 'client|kill' is not allowed")
+        assert second.ask("PING") == b"+PONG\r\n"
+
+
+@pytest.mark.parametrize("reason", [(), ("ERROR",)])
+def test_unblocking_a_client_of_another_worker(
+    clients: list[Connection], servers: list[RedisServer], reason: tuple[str, ...]
+) -> None:
+    waiting, _, other = clients
+    number = number_of(waiting)
+    assert other.ask("CLIENT", "UNBLOCK", number, *reason) == integer(0)
+    waiting.send(command("BLPOP", A, 0))
+    wait_until(lambda: b"flags=b" in servers[0].ask("CLIENT", "LIST"), "the client is blocked")
+    assert other.ask("CLIENT", "UNBLOCK", number, *reason) == integer(1)
+    waiting.expect(error("UNBLOCKED client unblocked via CLIENT UNBLOCK") if reason else b"*-1\r\n")
+    assert other.ask("CLIENT", "UNBLOCK", 99999) == integer(0)
