@@ -20,6 +20,9 @@ class Question(Protocol):
     rows: list[Row]
     """The rows of all workers so far."""
 
+    def wake_too(self, client: Any) -> None:
+        """Wake this client, too, which wants the same answer; then nobody may call ``end``."""
+
     def end(self) -> None:
         """No more rows are wanted, and the client is not woken any more."""
 
@@ -38,6 +41,9 @@ class _Nothing:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+
+    def wake_too(self, client: Any) -> None:
+        """Does nothing."""
 
     def end(self) -> None:
         """Does nothing."""

@@ -591,7 +591,10 @@ class ServerPool(ConfiguredPool):
         return self.find_clients(self)
 
     def statistics(self) -> list:
-        """(name, value) of the figures of this process and of the pool, the servers' figures summed up."""
+        """(name, value) of the figures of the proxy and of the pool, the servers' figures summed up.
+
+        Counters and gauges are sums over the present processes of all workers; the process id is that of this one.
+        """
         server: Server
         i: cython.Py_ssize_t
         totals: list = [0] * len(SERVER_METRICS)
@@ -606,12 +609,12 @@ class ServerPool(ConfiguredPool):
             ("pool", self.config.name),
         ]
         for i in range(len(PROCESS_METRICS)):
-            figures.append((PROCESS_METRICS[i].name, self.process_counters[i]))
+            figures.append((PROCESS_METRICS[i].name, self.tables.sum(i)))
         for i in range(len(POOL_METRICS)):
-            figures.append((POOL_METRICS[i].name, self.counters[i]))
+            figures.append((POOL_METRICS[i].name, self.tables.sum(self.slot + i)))
         for server in self.routes.servers:
             for i in range(len(SERVER_METRICS)):
-                totals[i] += server.counters[i]
+                totals[i] += self.tables.sum(server.counters - self.process_counters + i)
         figures.extend(self.find_facts().items())
         figures.append(("servers", self.routes.n_servers))
         figures.append(("servers_live", len(self.routes.live)))
@@ -621,7 +624,10 @@ class ServerPool(ConfiguredPool):
         return figures
 
     def server_statistics(self) -> list:
-        """(name, figures) of each server; figures: (name, value) pairs of this process."""
+        """(name, figures) of each server; figures: (name, value) pairs.
+
+        Counters and gauges are sums over the present processes of all workers, other figures those of this process.
+        """
         server: Server
         i: cython.Py_ssize_t
         servers = []
@@ -632,6 +638,10 @@ class ServerPool(ConfiguredPool):
                 ("failures", server.failures),
             ]
             for i in range(len(SERVER_METRICS)):
-                figures.append((SERVER_METRICS[i].name, server.counters[i]))
+                if SERVER_METRICS[i].kind == "timestamp":
+                    figures.append((SERVER_METRICS[i].name, server.counters[i]))
+                else:
+                    position = server.counters - self.process_counters + i
+                    figures.append((SERVER_METRICS[i].name, self.tables.sum(position)))
             servers.append((server.name, figures))
         return servers

@@ -37,6 +37,10 @@ class _Inquiry:
         self._clients = [client]
         self._on_end = on_end
 
+    def wake_too(self, client: Any) -> None:
+        """Wake this client, too."""
+        self._clients.append(client)
+
     def look(self) -> None:
         """Wake the client if no worker is waited for any more."""
         if not self.waiting and not self.done:

@@ -1,15 +1,16 @@
 """Commands about clients with several workers: the replies are those of a proxy with one worker."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, redis_pool
+from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool
 from harness.resp import OK, command, error, integer
-from harness.servers import RedisServer
+from harness.servers import MemcachedServer, RedisServer
 from harness.subscribing import channels, subscribe, wait_for_silence
 from harness.waiting import wait_until
 from harness.workers import one_client_each, stopped, worker_of, worker_processes
@@ -33,6 +34,13 @@ def listed(client: Connection, *options: str | int) -> list[dict[str, str]]:
 
 def numbers_of(rows: list[dict[str, str]]) -> list[int]:
     return [int(row["id"]) for row in rows]
+
+
+def figure(client: Connection, section: str, name: str) -> int:
+    """A figure in the reply to INFO."""
+    found = re.search(rf"\b{name}:(\d+)".encode(), client.ask("INFO", section))
+    assert found is not None
+    return int(found[1])
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +175,40 @@ def test_unblocking_a_client_of_another_worker(
     assert other.ask("CLIENT", "UNBLOCK", number, *reason) == integer(1)
     waiting.expect(error("UNBLOCKED client unblocked via CLIENT UNBLOCK") if reason else b"*-1\r\n")
     assert other.ask("CLIENT", "UNBLOCK", 99999) == integer(0)
+
+
+# --- INFO and stats --------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_all_workers(clients: list[Connection], servers: list[RedisServer]) -> None:
+    first, second, third = clients
+    first.send(command("BLPOP", A, 0))
+    wait_until(lambda: b"flags=b" in servers[0].ask("CLIENT", "LIST"), "the client is blocked")
+    subscribe(third, ON_FIRST)
+    told = second.ask("INFO", "clients").split(b"\r\n")
+    assert {b"connected_clients:3", b"blocked_clients:1", b"pubsub_clients:1", b"watching_clients:0"} <= {*told}
+
+
+def test_counters_are_those_of_all_workers(clients: list[Connection]) -> None:
+    first, second, third = clients
+    before = figure(first, "proxy", "pool_requests")
+    for client in clients:
+        assert client.ask("SET", A, "x") == OK
+    # The servers are asked for each INFO, too: three requests per reply.
+    assert figure(second, "proxy", "pool_requests") >= before + 3
+    assert figure(third, "proxy", "pool_requests") >= before + 6
+
+
+def test_memcached_statistics_are_those_of_all_workers() -> None:
+    with MemcachedServer() as server, Proxy(memcached_pool(server), "-w", "2") as proxy:
+        clients = one_client_each(proxy, worker_processes(proxy, 2), memcached=True)
+        for client in clients:
+            client.send(b"get k\r\n")
+            client.expect(b"END\r\n")
+        for client in clients:
+            client.send(b"stats proxy\r\n")
+            told = client.read_until(b"END\r\n").split(b"\r\n")
+            assert {b"STAT client_connections 2", b"STAT requests 2", b"STAT workers 2"} <= {*told}
+            client.send(b"stats servers\r\n")
+            told = client.read_until(b"END\r\n").split(b"\r\n")
+            assert {b"STAT s00:requests 2", b"STAT s00:responses 2"} <= {*told}

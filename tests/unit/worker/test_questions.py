@@ -119,6 +119,15 @@ def test_each_worker_answers_once_about_the_same_pool() -> None:
     assert sorted(question.rows) == [(0, b"a in 20")] * 2 + [(1, b"b in 20")] * 2
 
 
+def test_several_clients_may_want_the_same_answer() -> None:
+    first, second = two()
+    question, client = first.ask(ECHO, b"a")
+    another = Client()
+    question.wake_too(another)
+    settle(first, second)
+    assert (client.woken, another.woken) == (1, 1)
+
+
 def test_without_other_workers_nothing_is_asked() -> None:
     only = Worker(1, Pool(10))
     question, client = only.ask(ECHO, b"a")

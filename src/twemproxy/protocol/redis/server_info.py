@@ -6,15 +6,16 @@ figures; figures about connections, such as the clients, are the proxy's own.
 
 import os
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from twemproxy.protocol import figures
+from twemproxy.protocol.other_workers import Rows
 from twemproxy.protocol.plan import Answer
 from twemproxy.protocol.redis.inline import decode_some, encode_request
 from twemproxy.protocol.redis.resp_encoder import text
 from twemproxy.protocol.redis.sections import Section, sections_of
-from twemproxy.protocol.redis.session import Session
+from twemproxy.protocol.redis.session import Pool, Session
 
 Work = Generator[bytes | None, None, Answer]
 EVERYTHING, DEFAULT = b"everything", b"default"
@@ -191,20 +192,51 @@ _VALKEYS = ("server_name", "valkey_version", "valkey_release_stage", "server_mod
 """Figures that only valkey has; left out unless all servers are valkey."""
 
 
-def _own_clients(section: Section, session: Session) -> Generator[bytes, None, None]:
-    """Set the figures about the pool's clients, which servers do not know."""
-    clients = session.pool.clients()
-    counted = {"connected_clients": len(clients), "blocked_clients": 0, "pubsub_clients": 0, "watching_clients": 0}
+def _own_clients(section: Section, session: Session, poll: Any) -> Generator[bytes | None, None, None]:
+    """Set the figures about the pool's clients, which servers do not know. The other workers are asked once for all
+    clients with the same poll.
+    """
+    if COUNTED in poll.notes:
+        poll.notes[COUNTED].wake_too(session.client)
+    else:
+        poll.notes[COUNTED] = session.pool.others.ask(COUNTED, (), session.client)
+    counted = dict.fromkeys(_COUNTED, 0)
     if most := session.pool.config.client_connections:
         counted["maxclients"] = most
-    for number, client in enumerate(clients, 1):
-        counted["blocked_clients"] += client.is_blocked()
-        if (other := client.session) is not None:
-            counted["pubsub_clients"] += other.subscribed
-            counted["watching_clients"] += other.transaction.watching
-        if not number % _CLIENTS_A_STEP:
-            yield b""
+    for rows in tell_counted((), session.pool):
+        _add_up(counted, rows)
+        yield b""
+    while not poll.notes[COUNTED].done:
+        yield None
+    _add_up(counted, poll.notes[COUNTED].rows)
     section.update({name: str(value) for name, value in counted.items()})
+
+
+def _add_up(counted: dict[str, int], rows: Rows) -> None:
+    """Add the rows of an answer to COUNTED."""
+    for number, name in rows:
+        if name.decode() in _COUNTED:
+            counted[name.decode()] += number
+
+
+def tell_counted(arguments: Sequence[bytes], pool: Pool) -> Iterator[Rows]:
+    """The answer to COUNTED: numbers of clients of this worker, and what they are, in several steps to be added up."""
+    clients = pool.clients()
+    for at in range(0, len(clients), _CLIENTS_A_STEP):
+        counted = dict.fromkeys(_COUNTED, 0)
+        for client in clients[at : at + _CLIENTS_A_STEP]:
+            counted["connected_clients"] += 1
+            counted["blocked_clients"] += client.is_blocked()
+            if (session := client.session) is not None:
+                counted["pubsub_clients"] += session.subscribed
+                counted["watching_clients"] += session.transaction.watching
+        yield [(number, name.encode()) for name, number in counted.items()]
+
+
+COUNTED = "counted clients"
+"""A question to other workers, see ``protocol.other_workers``."""
+
+_COUNTED = ("connected_clients", "blocked_clients", "pubsub_clients", "watching_clients")
 
 
 def _own_keyspace(section: Section, session: Session) -> Section:
@@ -302,14 +334,14 @@ def info(request: bytes, session: Session) -> Work:
         yield None
     made = (names, session.protocol)
     if made not in poll.notes:
-        poll.notes[made] = yield from _made(names, session, poll.replies)
+        poll.notes[made] = yield from _made(names, session, poll)
     return Answer(poll.notes[made])
 
 
-def _made(names: frozenset[bytes], session: Session, replies: Sequence[Any]) -> Generator[bytes, None, bytes]:
-    """The reply, made from those of the servers."""
+def _made(names: frozenset[bytes], session: Session, poll: Any) -> Generator[bytes | None, None, bytes]:
+    """The reply, made from those of the servers to a poll."""
     told: dict[str, list[Section]] = {}
-    for reply in replies:
+    for reply in poll.replies:
         if reply.state != "ok":
             continue
         yield b""
@@ -334,14 +366,14 @@ def _made(names: frozenset[bytes], session: Session, replies: Sequence[Any]) -> 
         if heading == "Server":
             _own_server(section, session, known)
         elif heading == "Clients":
-            yield from _own_clients(section, session)
+            yield from _own_clients(section, session, poll)
         elif heading == "Replication":
             section["role"] = "master"
             section.setdefault("connected_slaves", "0")
         elif heading == "Keyspace":
             merged[heading] = _own_keyspace(section, session)
     if several or _PROXY in names:
-        merged["Proxy"] = _proxy_section(session, known, replies)
+        merged["Proxy"] = _proxy_section(session, known, poll.replies)
     written = []
     for heading, section in merged.items():
         lines = (
