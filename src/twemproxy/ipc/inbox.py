@@ -85,7 +85,19 @@ class Rows(msgspec.Struct, frozen=True, tag=True):
     """Whether the answer is complete."""
 
 
-Message = Accepted | Handed | Question | Rows
+class Audiences(msgspec.Struct, frozen=True, tag=True):
+    """How many subscribers topics of a pool have in a process, see ``upstream.audiences``."""
+
+    process: int
+    """The process id of the sender."""
+    pool: PoolKey
+    topics: tuple[tuple[str, bytes, int, int], ...]
+    """(kind, name, clients, servers) of each topic."""
+    anew: bool
+    """Whether the process has told of no other topics."""
+
+
+Message = Accepted | Handed | Question | Rows | Audiences
 
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 

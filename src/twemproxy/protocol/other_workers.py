@@ -1,4 +1,4 @@
-"""What commands ask the other workers of the proxy.
+"""What commands ask the other workers of the proxy, and what they tell them.
 
 Plain Python. Each worker has its own clients of a pool, so a command about clients asks every worker. A
 *question* has a name, and arguments; ``protocol.redis.for_other_workers`` has the table of answers. The rows of an
@@ -30,8 +30,14 @@ class Question(Protocol):
 class OtherWorkers(Protocol):
     """The same pool in the other workers."""
 
+    def are_there(self) -> bool:
+        """Whether there are other workers."""
+
     def ask(self, what: str, arguments: Sequence[bytes], client: Any) -> Question:
         """Ask all of them, and wake ``client`` when all have answered, or have been silent for too long."""
+
+    def tell_audiences(self, topics: Sequence[tuple[str, bytes, int, int]], anew: bool) -> None:
+        """Tell all of them about the topics of this worker, see ``upstream.audiences``."""
 
 
 class _Nothing:
@@ -52,9 +58,16 @@ class _Nothing:
 class NoOtherWorkers:
     """There are no other workers."""
 
+    def are_there(self) -> bool:
+        """There are none."""
+        return False
+
     def ask(self, what: str, arguments: Sequence[bytes], client: Any) -> Question:
         """A question that is done."""
         return _Nothing()
+
+    def tell_audiences(self, topics: Sequence[tuple[str, bytes, int, int]], anew: bool) -> None:
+        """Does nothing."""
 
 
 NO_OTHER_WORKERS = NoOtherWorkers()

@@ -27,6 +27,7 @@ cdef class Subscriptions:
     cdef Py_ssize_t n_moved
     cdef Py_ssize_t rebalances
     cdef bint rebalance_wanted
+    cdef readonly object audiences
 
     cdef int tell_change(self) except -1
     cdef TopicTable table(self, str kind)

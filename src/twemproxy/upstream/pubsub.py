@@ -46,7 +46,8 @@ from cython.cimports.twemproxy.upstream.topics import (
     UnsubscribeRequest,
 )
 
-from twemproxy.upstream.topics import LOST
+from twemproxy.upstream.audiences import Audiences
+from twemproxy.upstream.topics import CHANNEL, LOST, PATTERN
 
 PUBLISHED, REFUSED = "published", "refused"
 """Kinds of a server's message that is not the expected answer."""
@@ -58,9 +59,6 @@ PIECE = 500
 
 MOST_ASKED = 4000
 """Topics of requests in progress at one server: the server does nothing else while it processes them."""
-
-CHANNEL, PATTERN = "subscribe", "psubscribe"
-"""Kinds of topics: a message on a channel also goes to the patterns that match the channel's name."""
 
 MOST_COPIES = 10_000
 """Most messages of which copies are recognized."""
@@ -86,6 +84,7 @@ class Subscriptions:
     ``rebalances``: chores that look for topics to move; ``rebalance_wanted``: one of them has not begun yet.
     ``publishers``: clients whose PUBLISH waits for topics that move. ``copies``: by a message's hash, how many times it
     has come from present links of moving topics more often than from former ones; negative if less often.
+    ``audiences``: what is known of other workers.
     """
 
     def __init__(self, pool) -> None:
@@ -107,6 +106,7 @@ class Subscriptions:
         self.leaving = []
         self.publishers = {}
         self.copies = {}
+        self.audiences = Audiences(pool, self.own_subscribers)
 
     # --- for clients -----------------------------------------------------------------------------------------
 
@@ -126,8 +126,8 @@ class Subscriptions:
             self.add_chore(self.unsubscribe_all(subscriber, topics))
 
     def is_used(self) -> bool:
-        """Whether any client has subscribed to anything."""
-        return self.n_topics > 0 or len(self.links) > 0
+        """Whether any client has subscribed to anything, here or, as far as it is known, in another worker."""
+        return self.n_topics > 0 or len(self.links) > 0 or self.audiences.is_used()
 
     def is_moving(self) -> bool:
         """Whether topics move, or may have to."""
@@ -176,15 +176,16 @@ class Subscriptions:
 
     def audience(self, kind: str, name: bytes, server) -> tuple:
         """(clients that get a message of a server on a channel, subscriptions at that server through which they get
-        it).
+        it), with those of other workers that they have told.
 
         ``kind``: the kind of topic of the channel. A client counts once for the channel and once for each matching
         pattern. While topics move the number of subscriptions may be larger.
         """
         topic: Topic
         link = self.links.get(server)
-        clients: cython.Py_ssize_t = 0
-        subscriptions: cython.Py_ssize_t = 0
+        clients: cython.Py_ssize_t
+        subscriptions: cython.Py_ssize_t
+        clients, subscriptions = self.audiences.audience(kind, name)
         for topic in self.topics_of(kind, name):
             if topic.is_moving or (link in topic.links and link not in topic.unanswered):
                 clients += PyList_GET_SIZE(topic.clients())
@@ -213,7 +214,15 @@ class Subscriptions:
         return found
 
     def subscribers(self, kind: str, name: bytes) -> tuple:
-        """(clients that get a topic's messages, servers that have confirmed the topic)."""
+        """(clients that get a topic's messages, servers that have confirmed the topic), with those of other workers
+        that they have told; such a server counts once for each worker.
+        """
+        clients, confirmed = self.own_subscribers(kind, name)
+        elsewhere, confirmed_elsewhere = self.audiences.subscribers(kind, name)
+        return clients + elsewhere, confirmed + confirmed_elsewhere
+
+    def own_subscribers(self, kind: str, name: bytes) -> tuple:
+        """(clients that get a topic's messages, servers that have confirmed the topic), of this worker."""
         topic: Topic = self.find(kind, name)
         link: Link
         confirmed: cython.Py_ssize_t = 0
@@ -286,6 +295,7 @@ class Subscriptions:
             if topic.add(subscriber):
                 subscriber.held += SUBSCRIPTION_BYTES + topic.size()
                 self.change += SUBSCRIPTION_BYTES
+                self.audiences.note(topic.kind, topic.name)
             topic.forget_request(request)
         self.tell_change()
         return names
@@ -357,6 +367,7 @@ class Subscriptions:
             if topic.remove(subscriber):
                 subscriber.held -= SUBSCRIPTION_BYTES + topic.size()
                 self.change -= SUBSCRIPTION_BYTES
+                self.audiences.note(kind, name)
             self.end_unwanted(topic)
         return 0
 
@@ -378,6 +389,8 @@ class Subscriptions:
         for link in links:
             self.send(link, topic, False)
         self.forget_former(topic)
+        if topic.n_subscribers() > 0:
+            self.audiences.note(topic.kind, topic.name)
         if topic.is_moving:
             topic.is_moving = False
             self.n_moving -= 1
@@ -424,6 +437,7 @@ class Subscriptions:
         if topic.is_confirmed() or topic.n_subscribers() == 0:
             self.leave_former(topic)
         self.note_move(topic)
+        self.audiences.note(topic.kind, topic.name)
         if topic.is_confirmed() != was_confirmed:
             for request in topic.requests:
                 if was_confirmed:
@@ -555,6 +569,19 @@ class Subscriptions:
             for shard in table.shards:
                 for topic in list(shard.values()):
                     yield topic if shard.get(topic.name) is topic else None
+
+    def tell_audiences(self) -> None:
+        """Tell the other workers the audiences of all topics."""
+        self.audiences.begin_anew()
+        self.add_chore(self.note_all())
+
+    def note_all(self):
+        """Note each topic for the other workers."""
+        topic: Topic
+        for topic in self.all_topics():
+            if topic is not None:
+                self.audiences.note(topic.kind, topic.name)
+            yield
 
     def rebalance(self) -> None:
         """Keys may have moved to other servers: move the topics whose server has changed."""
@@ -829,6 +856,8 @@ class Subscriptions:
                 topic.left = ()
         if topic.is_moving:
             self.note_move(topic)
+        if topic.n_subscribers() > 0:
+            self.audiences.note(topic.kind, topic.name)
         return 0
 
     @cython.cfunc

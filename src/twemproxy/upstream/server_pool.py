@@ -296,6 +296,16 @@ class ServerPool(ConfiguredPool):
     def meet(self, others) -> None:
         """Ask and tell ``others`` from now on, see ``protocol.other_workers``."""
         self.others = others
+        self.subscriptions.audiences.others = others
+
+    def others_changed(self, is_running) -> None:
+        """There are other processes now. ``is_running(process)``: whether a process with this id has not ended."""
+        self.subscriptions.audiences.keep(is_running)
+        self.subscriptions.tell_audiences()
+
+    def hear_audiences(self, process: int, topics, anew: bool) -> None:
+        """See ``upstream.audiences.Audiences.hear``."""
+        self.subscriptions.audiences.hear(process, topics, anew)
 
     @cython.cfunc
     @cython.exceptval(check=False)

@@ -14,6 +14,9 @@ from cython.cimports.cpython.tuple import PyTuple_GET_SIZE
 
 LOST = "the server connection for its subscriptions ended, so it may have missed messages"
 
+CHANNEL, PATTERN = "subscribe", "psubscribe"
+"""Kinds of topics: a message on a channel also goes to the patterns that match the channel's name."""
+
 MOST_UNCONFIRMED = 4000
 """Unconfirmed topics that one request may have."""
 

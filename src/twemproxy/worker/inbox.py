@@ -17,7 +17,7 @@ PACKETS_A_TURN: Final = 64
 """Most packets that are read per turn of the event loop, so that clients do not wait."""
 
 MOST_UNSENT: Final = 64
-"""Packets that wait for room in an inbox which is not full."""
+"""Packets of messages that may be missed which wait for room in an inbox; further ones are left out."""
 
 _logger = log.get_logger(__name__)
 

@@ -292,7 +292,7 @@ class Worker:
         if not set(message.to) <= self._outboxes.keys():
             return HandingOver(0, self._unknown or "it does not know the workers that take its clients")
         self._inbox.close()
-        self._questions.hear_no_more()
+        self._questions.hear_no_more(self._outboxes[self._number] if self._number in message.to else None)
         self._giver = Giver(self.data_plane, self._number, self._outboxes, message.to, message.number, message.timeout)
         return HandingOver(len(self.data_plane.clients()))
 
@@ -306,6 +306,7 @@ class Worker:
         update.commit(sockets)
         self._served = update.config
         self._taker.take_early()
+        self._questions.take_early()
 
     def _abandon(self) -> None:
         """Drop what was prepared."""

@@ -1,16 +1,17 @@
-"""What the workers ask each other about the clients of a pool, see ``protocol.other_workers``. Plain Python.
+"""What the workers ask and tell each other about the clients of a pool, see ``protocol.other_workers``. Plain Python.
 
 A question goes to all other workers. A worker that is silent for PATIENCE is not waited for: it was killed or stopped,
 and is not asked again before it has sent something. An answer is made in steps, in several turns of the event loop, and
 each part of it is sent at once.
 """
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from twemproxy import log
-from twemproxy.ipc.inbox import Message, PoolKey, Question, Rows
+from twemproxy.ipc.inbox import Audiences, Message, PoolKey, Question, Rows
 from twemproxy.protocol.other_workers import Row
 from twemproxy.protocol.redis.for_other_workers import ANSWERS
 from twemproxy.worker.inbox import Outbox
@@ -19,6 +20,8 @@ PATIENCE: Final = 1_000_000
 """Microseconds of silence after which a worker is not waited for."""
 STEPS: Final = 2
 """Steps of answers per turn of the event loop, about a millisecond together."""
+MOST_EARLY: Final = 100
+"""Most messages about pools of another configuration that are kept."""
 PAUSE: Final = 5_000
 """Microseconds until the next look at inboxes that were full, or not known yet."""
 
@@ -72,9 +75,17 @@ class PoolElsewhere:
         self._questions = questions
         self._pool = pool
 
+    def are_there(self) -> bool:
+        """Whether there are other workers."""
+        return self._questions.are_others_there()
+
     def ask(self, what: str, arguments: Sequence[bytes], client: Any) -> _Inquiry:
         """Ask all of them."""
         return self._questions.ask(key_of(self._pool), what, arguments, client)
+
+    def tell_audiences(self, topics: Sequence[tuple[str, bytes, int, int]], anew: bool) -> None:
+        """Tell all of them about topics; if one misses that, all will be told anew."""
+        self._questions.tell_audiences(self._pool, topics, anew)
 
 
 def key_of(pool: Any) -> PoolKey:
@@ -84,7 +95,7 @@ def key_of(pool: Any) -> PoolKey:
 
 
 class Questions:
-    """What one worker asks and answers."""
+    """What one worker asks, answers and tells."""
 
     def __init__(self, data_plane: Any, worker: int, process: int) -> None:
         """``data_plane``: a ``worker.data_plane.DataPlane``. ``worker``: the number of this worker. ``process``: the id
@@ -95,13 +106,19 @@ class Questions:
         self._process = process
         self._others: dict[int, Outbox] = {}
         """The ways to the other workers, by their numbers."""
+        self._told: list[Outbox] = []
+        """The ways to the other processes that are told something."""
         self._is_leaving = False
+        self._successor: list[Outbox] = []
         self._asked = 0
         self._inquiries: dict[int, _Inquiry] = {}
         self._silent: set[int] = set()
         self._answers: deque[_Answer] = deque()
+        self._late: set[Any] = set()
+        self._early: deque[Audiences] = deque(maxlen=MOST_EARLY)
         self._deadline_timer = data_plane.timer(self._look)
         self._answer_timer = data_plane.timer(self._answer)
+        self._late_timer = data_plane.timer(self._tell_late)
 
     def elsewhere(self, pool: Any) -> PoolElsewhere:
         """A pool in the other workers."""
@@ -114,21 +131,37 @@ class Questions:
         """The pool with this key, None if there is none."""
         return next((pool for pool in self._pools() if key_of(pool) == key), None)
 
+    def are_others_there(self) -> bool:
+        """Whether there are other processes of workers."""
+        return bool(self._told)
+
     def set_others(self, others: Mapping[int, Outbox]) -> None:
         """There are these other workers now, or other processes of them."""
         self._others = {} if self._is_leaving else dict(others)
+        self._told = [*others.values(), *self._successor]
         self._silent.clear()
         for inquiry in list(self._inquiries.values()):
             inquiry.waiting &= self._others.keys()
             inquiry.look()
+        self._tell_anew(self._pools())
 
-    def hear_no_more(self) -> None:
-        """The inbox is not read any more: ask nothing, and wait for no answer."""
+    def hear_no_more(self, successor: Outbox | None) -> None:
+        """The inbox is not read any more: ask nothing, and wait for no answer. ``successor``: the way to the process
+        that has the number of this worker now; it is told what the other workers are told.
+        """
         self._is_leaving = True
         self._others = {}
+        if successor is not None:
+            self._successor = [successor]
+            self._told.append(successor)
+            self._tell_anew(self._pools())
         for inquiry in list(self._inquiries.values()):
             inquiry.waiting.clear()
             inquiry.look()
+
+    def _tell_anew(self, pools: Iterable[Any]) -> None:
+        for pool in pools:
+            pool.others_changed(_is_running)
 
     # --- questions -------------------------------------------------------------------------------------------
 
@@ -226,6 +259,26 @@ class Questions:
             outbox.send(Rows(self._number, question.process, question.number, tuple(rows or ()), rows is None))
         return rows is not None
 
+    # --- audiences -------------------------------------------------------------------------------------------
+
+    def tell_audiences(self, pool: Any, topics: Sequence[tuple[str, bytes, int, int]], anew: bool) -> None:
+        """See ``protocol.other_workers.OtherWorkers``."""
+        message = Audiences(self._process, key_of(pool), tuple(topics), anew)
+        for outbox in self._told:
+            if outbox.is_full():
+                self._late.add(pool)
+                self._late_timer.arm_by(self._data_plane.loop.now + PATIENCE)
+            else:
+                outbox.send(message)
+
+    def _tell_late(self) -> None:
+        """Tell audiences anew that some worker has missed, when every worker reads its inbox."""
+        if any(outbox.is_full() for outbox in self._told):
+            self._late_timer.arm_by(self._data_plane.loop.now + PATIENCE)
+            return
+        late, self._late = self._late, set()
+        self._tell_anew(pool for pool in self._pools() if pool in late)
+
     # --- the inbox -------------------------------------------------------------------------------------------
 
     def take(self, message: Message) -> None:
@@ -235,3 +288,34 @@ class Questions:
                 self._take_question(message)
             case Rows():
                 self._take_rows(message)
+            case Audiences() if message.process != self._process:
+                if (pool := self._pool(message.pool)) is not None:
+                    _hear(pool, message)
+                else:
+                    # The sender has another configuration already, or still.
+                    self._early.append(message)
+
+    def take_early(self) -> None:
+        """Another configuration is served now: do what messages say that came before it."""
+        early = list(self._early)
+        self._early.clear()
+        for message in early:
+            if (pool := self._pool(message.pool)) is not None:
+                _hear(pool, message)
+
+
+def _hear(pool: Any, message: Audiences) -> None:
+    """Have a pool know what another worker tells."""
+    if _is_running(message.process):
+        pool.hear_audiences(message.process, message.topics, message.anew)
+
+
+def _is_running(process: int) -> bool:
+    """Whether a process with this id has not ended."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

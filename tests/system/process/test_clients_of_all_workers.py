@@ -8,17 +8,17 @@ from collections.abc import Iterator
 import pytest
 
 from harness.connection import Connection
-from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool
-from harness.resp import OK, command, error, integer
+from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool, run
+from harness.resp import OK, array, bulk, command, error, integer
 from harness.servers import MemcachedServer, RedisServer
-from harness.subscribing import channels, subscribe, wait_for_silence
+from harness.subscribing import channels, confirmation, message, subscribe, wait_for_number, wait_for_silence
 from harness.waiting import wait_until
 from harness.workers import one_client_each, stopped, worker_of, worker_processes
 
 WORKERS = 3
 PERMITTED = "client|kill client|unblock"
 [A] = keys_of(0, 3)
-[ON_FIRST] = channels(1)
+[ON_FIRST, ON_SECOND, ON_THIRD] = channels(3)
 
 
 def number_of(client: Connection) -> int:
@@ -212,3 +212,111 @@ def test_memcached_statistics_are_those_of_all_workers() -> None:
             client.send(b"stats servers\r\n")
             told = client.read_until(b"END\r\n").split(b"\r\n")
             assert {b"STAT s00:requests 2", b"STAT s00:responses 2"} <= {*told}
+
+
+# --- pub/sub ---------------------------------------------------------------------------------------------------------
+
+
+def wait_published(client: Connection, channel: str, count: int, kind: str = "PUBLISH") -> None:
+    """Publish until the reply is ``count``: a worker tells the others of its subscribers a moment later."""
+    wait_until(lambda: client.ask(kind, channel, "x") == integer(count), f"{count} clients get a message")
+
+
+def test_subscribers_of_all_workers_are_counted(
+    several: Proxy, processes: list[int], clients: list[Connection], servers: list[RedisServer]
+) -> None:
+    publisher = clients[0]
+    assert publisher.ask("PUBLISH", ON_SECOND, "x") == integer(0)
+    groups = [one_client_each(several, processes, "alpha") for _ in range(2)]
+    # A client per worker: that is what servers count.
+    for client in groups[0]:
+        subscribe(client, ON_SECOND)
+    assert publisher.ask("PUBLISH", ON_SECOND, "x") == integer(3)
+    assert publisher.ask("PUBSUB", "NUMSUB", ON_SECOND, ON_FIRST) == array(
+        bulk(ON_SECOND), integer(3), bulk(ON_FIRST), integer(0)
+    )
+    for client in groups[1]:
+        subscribe(client, ON_SECOND)
+    for each in clients:
+        wait_published(each, ON_SECOND, 6)
+        assert each.ask("PUBSUB", "NUMSUB", ON_SECOND) == array(bulk(ON_SECOND), integer(6))
+    with servers[1].connect() as direct:
+        subscribe(direct, ON_SECOND)
+        assert publisher.ask("PUBLISH", ON_SECOND, "x") == integer(7)
+    wait_for_number(servers[1], ON_SECOND, 3)
+    groups[1][2].close()
+    wait_published(publisher, ON_SECOND, 5)
+    groups[0][2].send(command("UNSUBSCRIBE", ON_SECOND))
+    groups[0][2].read_until(confirmation("unsubscribe", ON_SECOND, 0))
+    wait_published(publisher, ON_SECOND, 4)
+    assert groups[1][0].has_received()
+    groups[1][0].expect(message(ON_SECOND, "x"))
+
+
+def test_patterns_and_shard_channels_of_all_workers_are_counted(
+    several: Proxy, processes: list[int], clients: list[Connection]
+) -> None:
+    publisher = clients[1]
+    for client in (each for _ in range(2) for each in one_client_each(several, processes, "alpha")):
+        client.send(command("PSUBSCRIBE", "c*") + command("SSUBSCRIBE", ON_FIRST))
+        client.expect(confirmation("psubscribe", "c*", 1) + confirmation("ssubscribe", ON_FIRST, 1))
+    wait_published(publisher, ON_THIRD, 6)
+    wait_published(publisher, ON_FIRST, 6, kind="SPUBLISH")
+    assert publisher.ask("PUBSUB", "SHARDNUMSUB", ON_FIRST) == array(bulk(ON_FIRST), integer(6))
+    assert publisher.ask("PUBSUB", "NUMPAT") == integer(1)
+    assert publisher.ask("PUBLISH", "none", "x") == integer(0)
+
+
+def test_a_topic_at_every_server_counts_each_client_once(clients: list[Connection]) -> None:
+    publisher = clients[1]
+    for client in clients[::2]:
+        subscribe(client, "__keyspace@0__:k")
+    wait_published(publisher, "__keyspace@0__:k", 2)
+    wait_until(
+        lambda: publisher.ask("PUBSUB", "NUMSUB", "__keyspace@0__:k") == array(bulk("__keyspace@0__:k"), integer(2)),
+        "the clients are counted, not the servers",
+    )
+
+
+def test_a_killed_worker_has_no_subscribers(running_servers: list[RedisServer]) -> None:
+    """Its clients are not counted; those of the other worker are counted by the one in its place."""
+    with Proxy(redis_pool(*running_servers), "-w", "2") as proxy:
+        proxy.expects_crash = True
+        processes = worker_processes(proxy, 2)
+        first, second = ([one_client_each(proxy, processes)[index] for _ in range(2)] for index in range(2))
+        publisher, _ = one_client_each(proxy, processes)
+        for client in (*first, *second):
+            subscribe(client, ON_SECOND)
+        wait_published(publisher, ON_SECOND, 4)
+        os.kill(processes[1], signal.SIGKILL)
+        wait_until(lambda: len(proxy.processes()) == 3 and processes[1] not in proxy.processes(), "another one runs")
+        wait_published(publisher, ON_SECOND, 2)
+        [_, third] = one_client_each(proxy, worker_processes(proxy, 2))
+        wait_published(third, ON_SECOND, 2)
+
+
+def test_workers_that_come_and_go(running_servers: list[RedisServer]) -> None:
+    """The subscribers of a worker that leaves stay there for a while, and are counted as long as they are there."""
+    directives = redis_pool(*running_servers, allow_commands=PERMITTED)
+    with Proxy(directives, "-w", "1", "--drain-time", "3600") as proxy:
+        first = proxy.client()
+        early = [subscribe(proxy.client(), ON_SECOND) for _ in range(2)]
+        assert run("workers", "2", "-C", str(proxy.control_socket)).returncode == 0
+        processes = worker_processes(proxy, 2)
+        [_, second] = one_client_each(proxy, processes)
+        wait_published(second, ON_SECOND, 2)
+        assert number_of(first) in numbers_of(listed(second))
+        late = [one_client_each(proxy, processes)[1] for _ in range(2)]
+        for client in late:
+            subscribe(client, ON_SECOND)
+        wait_published(first, ON_SECOND, 4)
+        assert run("workers", "1", "-C", str(proxy.control_socket)).returncode == 0
+        assert first.ask("PUBLISH", ON_SECOND, "x") == integer(4)
+        late.pop().close()
+        wait_published(first, ON_SECOND, 3)
+        late.pop().close()
+        wait_published(first, ON_SECOND, 2)
+        for client in early:
+            client.close()
+        wait_published(first, ON_SECOND, 0)
+    wait_for_silence(*running_servers)

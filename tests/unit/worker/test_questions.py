@@ -35,11 +35,21 @@ class Outbox:
 
 
 class Pool:
-    """What names a pool."""
+    """``heard``: the audiences of other workers; ``changes``: how often the other workers have changed."""
 
     def __init__(self, slot: int, database: int = 0) -> None:
         self.slot = slot
         self.config = SimpleNamespace(redis=True, redis_db=database, databases=1, name=f"pool {slot}")
+        self.heard: list[Any] = []
+        self.changes = 0
+
+    def others_changed(self, is_running: Any) -> None:
+        assert is_running(os.getpid())
+        assert not is_running(2**22 + 1)
+        self.changes += 1
+
+    def hear_audiences(self, *heard: Any) -> None:
+        self.heard.append(heard)
 
 
 class Client:
@@ -251,8 +261,45 @@ def test_a_client_that_is_gone_is_not_woken() -> None:
 def test_a_worker_that_hands_its_clients_over_asks_nothing() -> None:
     first, second = two()
     question, client = first.ask(ECHO, b"a")
-    first.questions.hear_no_more()
+    first.questions.hear_no_more(None)
     assert (question.done, client.woken) == (True, 1)
     meet(first, second)
     question, _ = first.ask(ECHO, b"a")
     assert question.done
+    successor = Outbox()
+    first.questions.hear_no_more(successor)  # type: ignore[arg-type]
+    first.questions.elsewhere(first.pools[0]).tell_audiences([("subscribe", b"a", 2, 1)], False)
+    assert len(successor.messages) == 1
+
+
+# --- audiences -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_told_of_a_later_configuration_is_kept_for_it() -> None:
+    first, second = two()
+    pools, second.pools = second.pools, []
+    first.questions.elsewhere(first.pools[0]).tell_audiences([("subscribe", b"a", 2, 1)], False)
+    settle(first, second)
+    second.pools = pools
+    second.questions.take_early()
+    assert pools[0].heard == [(os.getppid(), (("subscribe", b"a", 2, 1),), False)]
+    second.questions.take_early()
+    assert len(pools[0].heard) == 1
+
+
+def test_audiences_that_did_not_fit_are_told_anew() -> None:
+    first, second = two()
+    [pool, *_] = first.pools
+    changes = pool.changes
+    elsewhere = first.questions.elsewhere(pool)
+    elsewhere.tell_audiences([("subscribe", b"a", 2, 1)], False)
+    settle(first, second)
+    assert second.pools[0].heard == [(os.getppid(), (("subscribe", b"a", 2, 1),), False)]
+    second.inbox.full = True
+    elsewhere.tell_audiences([("subscribe", b"b", 2, 1)], False)
+    first.wait(2 * PATIENCE)
+    assert pool.changes == changes
+    second.inbox.full = False
+    first.wait(2 * PATIENCE)
+    assert pool.changes == changes + 1
+    assert [other.changes for other in first.pools[1:]] == [changes, changes]
