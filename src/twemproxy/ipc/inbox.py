@@ -85,6 +85,16 @@ class Rows(msgspec.Struct, frozen=True, tag=True):
     """Whether the answer is complete."""
 
 
+class Notice(msgspec.Struct, frozen=True, tag=True):
+    """Something to know about a pool, see ``protocol.other_workers``."""
+
+    process: int
+    """The process id of the sender."""
+    pool: PoolKey
+    what: str
+    arguments: tuple[bytes, ...]
+
+
 class Audiences(msgspec.Struct, frozen=True, tag=True):
     """How many subscribers topics of a pool have in a process, see ``upstream.audiences``."""
 
@@ -97,7 +107,7 @@ class Audiences(msgspec.Struct, frozen=True, tag=True):
     """Whether the process has told of no other topics."""
 
 
-Message = Accepted | Handed | Question | Rows | Audiences
+Message = Accepted | Handed | Question | Rows | Notice | Audiences
 
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 

@@ -646,6 +646,9 @@ class Codec:
         """The form of a ``retryable`` request that may succeed after this error reply; empty for none."""
         return b""
 
+    def meet(self, others: "Any") -> None:
+        """Tell the same codec in other workers what it needs, see ``protocol.other_workers``."""
+
     def match_values(self, reply: bytes, keys: "list[bytes]") -> "list[tuple[int, int]] | None":
         """(start, end) of the value of each key in a mergeable sub-reply with values in another order.
 

@@ -1,8 +1,9 @@
 """What commands ask the other workers of the proxy, and what they tell them.
 
 Plain Python. Each worker has its own clients of a pool, so a command about clients asks every worker. A
-*question* has a name, and arguments; ``protocol.redis.for_other_workers`` has the table of answers. The rows of an
-answer are pairs of a number and bytes, whose meaning depends on the question. ``worker.questions`` carries all of it.
+*question* and a *notice* have a name, and arguments; ``protocol.redis.for_other_workers`` has the tables of both. The
+rows of an answer are pairs of a number and bytes, whose meaning depends on the question. ``worker.questions`` carries
+all of it.
 """
 
 from collections.abc import Generator, Sequence
@@ -36,6 +37,9 @@ class OtherWorkers(Protocol):
     def ask(self, what: str, arguments: Sequence[bytes], client: Any) -> Question:
         """Ask all of them, and wake ``client`` when all have answered, or have been silent for too long."""
 
+    def tell(self, what: str, arguments: Sequence[bytes]) -> None:
+        """Send a notice to all of them. One whose inbox is full may miss it."""
+
     def tell_audiences(self, topics: Sequence[tuple[str, bytes, int, int]], anew: bool) -> None:
         """Tell all of them about the topics of this worker, see ``upstream.audiences``."""
 
@@ -65,6 +69,9 @@ class NoOtherWorkers:
     def ask(self, what: str, arguments: Sequence[bytes], client: Any) -> Question:
         """A question that is done."""
         return _Nothing()
+
+    def tell(self, what: str, arguments: Sequence[bytes]) -> None:
+        """Does nothing."""
 
     def tell_audiences(self, topics: Sequence[tuple[str, bytes, int, int]], anew: bool) -> None:
         """Does nothing."""

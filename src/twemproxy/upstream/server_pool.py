@@ -297,6 +297,7 @@ class ServerPool(ConfiguredPool):
         """Ask and tell ``others`` from now on, see ``protocol.other_workers``."""
         self.others = others
         self.subscriptions.audiences.others = others
+        self.codec.meet(others)
 
     def others_changed(self, is_running) -> None:
         """There are other processes now. ``is_running(process)``: whether a process with this id has not ended."""

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from twemproxy import log
-from twemproxy.ipc.inbox import Audiences, Message, PoolKey, Question, Rows
+from twemproxy.ipc.inbox import Audiences, Message, Notice, PoolKey, Question, Rows
 from twemproxy.protocol.other_workers import Row
-from twemproxy.protocol.redis.for_other_workers import ANSWERS
+from twemproxy.protocol.redis.for_other_workers import ANSWERS, NOTICES
+from twemproxy.protocol.redis.scripts import SCRIPTS
 from twemproxy.worker.inbox import Outbox
 
 PATIENCE: Final = 1_000_000
@@ -31,8 +32,14 @@ _logger = log.get_logger(__name__)
 class _Inquiry:
     """A question of this worker, until it is done; see ``protocol.other_workers.Question``."""
 
-    def __init__(self, client: Any, waiting: set[int], deadline: int, on_end: Callable[[], None]) -> None:
-        """``waiting``: the workers that have not answered. ``on_end``: called by ``end``."""
+    def __init__(
+        self, client: Any, waiting: set[int], deadline: int, on_end: Callable[[], None], *, is_patient: bool
+    ) -> None:
+        """``waiting``: the workers that have not answered. ``on_end``: called by ``end``.
+
+        ``is_patient``: whether a worker that does not answer in time is asked again.
+        """
+        self.is_patient = is_patient
         self.done = False
         self.rows: list[Row] = []
         self.waiting = waiting
@@ -68,6 +75,22 @@ class _Answer:
         """When the last part was sent."""
 
 
+class _NewWorker:
+    """What this worker has to learn from another one: a client of its own question.
+
+    ``on_done``: called with the rows of the answer.
+    """
+
+    def __init__(self, on_done: Callable[[Sequence[Row]], None]) -> None:
+        self.inquiry: _Inquiry | None = None
+        self._on_done = on_done
+
+    def wake(self) -> None:
+        """The answer is complete."""
+        if self.inquiry is not None:
+            self._on_done(self.inquiry.rows)
+
+
 class PoolElsewhere:
     """One pool in the other workers: a ``protocol.other_workers.OtherWorkers``."""
 
@@ -82,6 +105,10 @@ class PoolElsewhere:
     def ask(self, what: str, arguments: Sequence[bytes], client: Any) -> _Inquiry:
         """Ask all of them."""
         return self._questions.ask(key_of(self._pool), what, arguments, client)
+
+    def tell(self, what: str, arguments: Sequence[bytes]) -> None:
+        """Send a notice to all of them."""
+        self._questions.tell(key_of(self._pool), what, arguments)
 
     def tell_audiences(self, topics: Sequence[tuple[str, bytes, int, int]], anew: bool) -> None:
         """Tell all of them about topics; if one misses that, all will be told anew."""
@@ -108,14 +135,14 @@ class Questions:
         """The ways to the other workers, by their numbers."""
         self._told: list[Outbox] = []
         """The ways to the other processes that are told something."""
-        self._is_leaving = False
+        self._has_met = self._is_leaving = False
         self._successor: list[Outbox] = []
         self._asked = 0
         self._inquiries: dict[int, _Inquiry] = {}
         self._silent: set[int] = set()
         self._answers: deque[_Answer] = deque()
         self._late: set[Any] = set()
-        self._early: deque[Audiences] = deque(maxlen=MOST_EARLY)
+        self._early: deque[Notice | Audiences] = deque(maxlen=MOST_EARLY)
         self._deadline_timer = data_plane.timer(self._look)
         self._answer_timer = data_plane.timer(self._answer)
         self._late_timer = data_plane.timer(self._tell_late)
@@ -144,6 +171,11 @@ class Questions:
             inquiry.waiting &= self._others.keys()
             inquiry.look()
         self._tell_anew(self._pools())
+        if not self._has_met and self._others:
+            self._has_met = True
+            for pool in self._pools():
+                if pool.config.redis:
+                    self._learn_scripts(key_of(pool), sorted(self._others))
 
     def hear_no_more(self, successor: Outbox | None) -> None:
         """The inbox is not read any more: ask nothing, and wait for no answer. ``successor``: the way to the process
@@ -163,19 +195,42 @@ class Questions:
         for pool in pools:
             pool.others_changed(_is_running)
 
+    def _learn_scripts(self, key: PoolKey, workers: Sequence[int]) -> None:
+        """Learn the scripts of the first of these workers that has some: this one is new."""
+        if not workers:
+            return
+
+        def learn(rows: Sequence[Row]) -> None:
+            pool = self._pool(key)
+            if rows and pool is not None:
+                for _, body in rows:
+                    pool.codec.scripts.learn(body)
+            else:
+                self._learn_scripts(key, workers[1:])
+
+        new = _NewWorker(learn)
+        new.inquiry = self.ask(key, SCRIPTS, (), new, workers[:1])
+        if new.inquiry.done:
+            new.wake()
+
     # --- questions -------------------------------------------------------------------------------------------
 
-    def ask(self, pool: PoolKey, what: str, arguments: Sequence[bytes], client: Any) -> _Inquiry:
-        """See ``protocol.other_workers.OtherWorkers``."""
+    def ask(
+        self, pool: PoolKey, what: str, arguments: Sequence[bytes], client: Any, workers: Sequence[int] | None = None
+    ) -> _Inquiry:
+        """See ``protocol.other_workers.OtherWorkers``. ``workers``: those that are asked, None for all."""
         self._asked += 1
         number = self._asked
         waiting = self._others.keys() - self._silent
+        if workers is not None:
+            waiting &= {*workers}
         deadline = self._data_plane.loop.now + PATIENCE
 
         def on_end() -> None:
             self._inquiries.pop(number, None)
 
-        inquiry = _Inquiry(client, waiting, deadline, on_end)
+        # A new worker asks a single one, which may be about to start, too.
+        inquiry = _Inquiry(client, waiting, deadline, on_end, is_patient=workers is not None)
         inquiry.done = not waiting
         if waiting:
             self._inquiries[number] = inquiry
@@ -190,9 +245,10 @@ class Questions:
         now = self._data_plane.loop.now
         for inquiry in list(self._inquiries.values()):
             if inquiry.deadline <= now:
-                for worker in sorted(inquiry.waiting - self._silent):
-                    _logger.warning("worker %d does not answer: replies about all clients lack its clients", worker)
-                self._silent |= inquiry.waiting
+                if not inquiry.is_patient:
+                    for worker in sorted(inquiry.waiting - self._silent):
+                        _logger.warning("worker %d does not answer: replies about all clients lack its clients", worker)
+                    self._silent |= inquiry.waiting
                 inquiry.waiting.clear()
                 inquiry.look()
         if open_ones := [inquiry.deadline for inquiry in self._inquiries.values() if not inquiry.done]:
@@ -259,7 +315,14 @@ class Questions:
             outbox.send(Rows(self._number, question.process, question.number, tuple(rows or ()), rows is None))
         return rows is not None
 
-    # --- audiences -------------------------------------------------------------------------------------------
+    # --- notices ---------------------------------------------------------------------------------------------
+
+    def tell(self, pool: PoolKey, what: str, arguments: Sequence[bytes]) -> None:
+        """See ``protocol.other_workers.OtherWorkers``."""
+        message = Notice(self._process, pool, what, tuple(arguments))
+        for outbox in self._told:
+            if not outbox.is_full():
+                outbox.send(message)
 
     def tell_audiences(self, pool: Any, topics: Sequence[tuple[str, bytes, int, int]], anew: bool) -> None:
         """See ``protocol.other_workers.OtherWorkers``."""
@@ -288,7 +351,7 @@ class Questions:
                 self._take_question(message)
             case Rows():
                 self._take_rows(message)
-            case Audiences() if message.process != self._process:
+            case Notice() | Audiences() if message.process != self._process:
                 if (pool := self._pool(message.pool)) is not None:
                     _hear(pool, message)
                 else:
@@ -304,9 +367,12 @@ class Questions:
                 _hear(pool, message)
 
 
-def _hear(pool: Any, message: Audiences) -> None:
+def _hear(pool: Any, message: Notice | Audiences) -> None:
     """Have a pool know what another worker tells."""
-    if _is_running(message.process):
+    if isinstance(message, Notice):
+        if pool.config.redis and message.what in NOTICES:
+            NOTICES[message.what](message.arguments, pool)
+    elif _is_running(message.process):
         pool.hear_audiences(message.process, message.topics, message.anew)
 
 

@@ -16,8 +16,9 @@ from harness.waiting import wait_until
 from harness.workers import one_client_each, stopped, worker_of, worker_processes
 
 WORKERS = 3
-PERMITTED = "client|kill client|unblock"
-[A] = keys_of(0, 3)
+BODY = "return redis.call('incr', KEYS[1])"
+PERMITTED = "client|kill client|unblock script|flush"
+[A], [B] = (keys_of(index, 3) for index in range(2))
 [ON_FIRST, ON_SECOND, ON_THIRD] = channels(3)
 
 
@@ -34,6 +35,13 @@ def listed(client: Connection, *options: str | int) -> list[dict[str, str]]:
 
 def numbers_of(rows: list[dict[str, str]]) -> list[int]:
     return [int(row["id"]) for row in rows]
+
+
+def is_known(client: Connection, digest: bytes, *servers: RedisServer) -> bool:
+    """Whether the client's worker knows a script, which these servers do not know."""
+    for server in servers:
+        assert server.ask("SCRIPT", "FLUSH") == OK
+    return not client.ask("EVALSHA", digest, 1, B).startswith(b"-NOSCRIPT")
 
 
 def figure(client: Connection, section: str, name: str) -> int:
@@ -301,11 +309,14 @@ def test_workers_that_come_and_go(running_servers: list[RedisServer]) -> None:
     with Proxy(directives, "-w", "1", "--drain-time", "3600") as proxy:
         first = proxy.client()
         early = [subscribe(proxy.client(), ON_SECOND) for _ in range(2)]
+        assert first.ask("EVAL", BODY, 1, A).startswith(b":")
+        digest = running_servers[0].ask("SCRIPT", "LOAD", BODY).split(b"\r\n")[1]
         assert run("workers", "2", "-C", str(proxy.control_socket)).returncode == 0
         processes = worker_processes(proxy, 2)
         [_, second] = one_client_each(proxy, processes)
         wait_published(second, ON_SECOND, 2)
         assert number_of(first) in numbers_of(listed(second))
+        wait_until(lambda: is_known(second, digest, running_servers[1]), "the new worker knows the script")
         late = [one_client_each(proxy, processes)[1] for _ in range(2)]
         for client in late:
             subscribe(client, ON_SECOND)
@@ -320,3 +331,37 @@ def test_workers_that_come_and_go(running_servers: list[RedisServer]) -> None:
             client.close()
         wait_published(first, ON_SECOND, 0)
     wait_for_silence(*running_servers)
+
+
+# --- scripts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shown", [("EVAL", BODY, 1, A), ("SCRIPT", "LOAD", BODY)], ids=["EVAL", "SCRIPT LOAD"])
+def test_a_script_that_one_worker_has_seen_is_known_to_all(
+    clients: list[Connection], servers: list[RedisServer], shown: tuple[str | int, ...]
+) -> None:
+    digest = servers[0].ask("SCRIPT", "LOAD", BODY).split(b"\r\n")[1]
+    first, second, third = clients
+
+    def wait_known(client: Connection, known: bool) -> None:
+        wait_until(lambda: is_known(client, digest, *servers) == known, f"the worker knows the script: {known}")
+
+    assert first.ask("SCRIPT", "FLUSH") == OK
+    for client in clients:
+        wait_known(client, False)
+    assert not second.ask(*shown).startswith(b"-")
+    for client in (first, third):
+        wait_known(client, True)
+
+
+def test_a_new_worker_learns_the_scripts(running_servers: list[RedisServer]) -> None:
+    with Proxy(redis_pool(*running_servers), "-w", "2") as proxy:
+        proxy.expects_crash = True
+        processes = worker_processes(proxy, 2)
+        first, _ = one_client_each(proxy, processes)
+        assert first.ask("EVAL", BODY, 1, A).startswith(b":")
+        digest = running_servers[0].ask("SCRIPT", "LOAD", BODY).split(b"\r\n")[1]
+        os.kill(processes[1], signal.SIGKILL)
+        wait_until(lambda: len(proxy.processes()) == 3 and processes[1] not in proxy.processes(), "another one runs")
+        [_, second] = one_client_each(proxy, worker_processes(proxy, 2))
+        wait_until(lambda: is_known(second, digest, running_servers[1]), "the new worker knows the script")

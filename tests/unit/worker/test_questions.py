@@ -9,6 +9,7 @@ import pytest
 
 from twemproxy.ipc.inbox import Assembler, Message, packets
 from twemproxy.protocol.redis import for_other_workers
+from twemproxy.protocol.redis.scripts import ScriptMemory
 from twemproxy.worker import questions
 from twemproxy.worker.questions import PATIENCE, Questions
 from unit.timed import Timed
@@ -40,6 +41,7 @@ class Pool:
     def __init__(self, slot: int, database: int = 0) -> None:
         self.slot = slot
         self.config = SimpleNamespace(redis=True, redis_db=database, databases=1, name=f"pool {slot}")
+        self.codec = SimpleNamespace(scripts=ScriptMemory())
         self.heard: list[Any] = []
         self.changes = 0
 
@@ -69,6 +71,8 @@ class Worker(Timed):
         self.inbox = Outbox()
         self.number = number
         self.questions = Questions(self, number, os.getppid() if number == 1 else os.getpid())
+        for pool in pools:
+            pool.codec.scripts.others = self.questions.elsewhere(pool)
 
     @property
     def loop(self) -> Any:
@@ -272,17 +276,49 @@ def test_a_worker_that_hands_its_clients_over_asks_nothing() -> None:
     assert len(successor.messages) == 1
 
 
-# --- audiences -------------------------------------------------------------------------------------------------------
+# --- notices ---------------------------------------------------------------------------------------------------------
+
+
+def test_scripts_are_told_once_and_learned_by_a_new_worker() -> None:
+    first, second = two()
+    scripts = first.pools[0].codec.scripts
+    for body in (b"return 1", b"return 2", b"return 1"):
+        scripts.remember(body)
+    assert len(second.inbox.messages) == 2
+    settle(first, second)
+    assert [list(pool.codec.scripts.digests) for pool in second.pools] == [[b"return 1", b"return 2"], [], []]
+    assert not first.inbox.messages, "what a worker was told it does not tell"
+    third = Worker(3, Pool(10))
+    meet(first, second, third)
+    settle(first, second, third)
+    assert list(third.pools[0].codec.scripts.digests) == [b"return 2", b"return 1"]
+    scripts.forget()
+    settle(first, second, third)
+    assert not second.pools[0].codec.scripts.digests
+    assert not third.pools[0].codec.scripts.digests
+
+
+def test_a_new_worker_asks_the_next_one_if_the_first_is_silent() -> None:
+    first, second = two()
+    second.pools[0].codec.scripts.learn(b"return 1")
+    third = Worker(3, Pool(10))
+    meet(first, second, third)
+    settle(second, third)
+    third.wait(PATIENCE + 2000)
+    settle(second, third)
+    assert list(third.pools[0].codec.scripts.digests) == [b"return 1"]
 
 
 def test_what_is_told_of_a_later_configuration_is_kept_for_it() -> None:
     first, second = two()
     pools, second.pools = second.pools, []
     first.questions.elsewhere(first.pools[0]).tell_audiences([("subscribe", b"a", 2, 1)], False)
+    first.pools[1].codec.scripts.remember(b"return 1")
     settle(first, second)
     second.pools = pools
     second.questions.take_early()
     assert pools[0].heard == [(os.getppid(), (("subscribe", b"a", 2, 1),), False)]
+    assert list(pools[1].codec.scripts.digests) == [b"return 1"]
     second.questions.take_early()
     assert len(pools[0].heard) == 1
 

@@ -513,6 +513,9 @@ class RedisCodec(RespFraming):
     def retry_form(self, data: bytes, reply: bytes) -> bytes:
         return self.scripts.retry_form(data, reply)
 
+    def meet(self, others: "Any") -> None:
+        self.scripts.others = others
+
     def is_tainted(self, profile: int) -> bool:
         return bool(profile & SCRIPTS_PROFILE)
 

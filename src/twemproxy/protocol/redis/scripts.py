@@ -1,12 +1,13 @@
 """The memory of scripts: it makes an EVAL from an EVALSHA whose script a server does not know.
 
 Plain Python. The bodies of each EVAL that has run and each SCRIPT LOAD that has succeeded are kept by their digests,
-the latest ones, up to a total size.
+the latest ones, up to a total size. Each worker tells the others of scripts that are new to it, so that all have them.
 """
 
 import hashlib
 from collections import OrderedDict
 
+from twemproxy.protocol.other_workers import NO_OTHER_WORKERS, OtherWorkers
 from twemproxy.protocol.redis.inline import decode_request, decode_some, encode_request
 
 SCRIPT_CALLS = {"eval": "", "eval_ro": "", "evalsha": "eval", "evalsha_ro": "eval_ro"}
@@ -24,6 +25,12 @@ LONGEST = 64 * 1024
 OVERHEAD = 512
 """Bytes of memory that a script takes besides its body."""
 
+SCRIPT, NO_SCRIPTS = "script", "no scripts"
+"""Notices to other workers, see ``protocol.other_workers``: a body, and that the servers have dropped their scripts."""
+
+SCRIPTS = "scripts"
+"""A question to another worker: all bodies."""
+
 _UNKNOWN = b"-NOSCRIPT No matching script. Please use EVAL.\r\n"
 """The error of redis and valkey for an unknown script. A script that replies with the same error runs twice."""
 
@@ -35,14 +42,21 @@ class ScriptMemory:
         self.digests: OrderedDict[bytes, bytes] = OrderedDict()
         self._bodies: dict[bytes, bytes] = {}
         self._size = 0
+        self.others: OtherWorkers = NO_OTHER_WORKERS
+        """The other workers; can be replaced."""
 
     def remember(self, body: bytes) -> None:
-        """Keep a script; drop the oldest ones if the total is too large."""
+        """Keep a script that was used here, and tell the other workers if it is new."""
+        if self.learn(body):
+            self.others.tell(SCRIPT, (body,))
+
+    def learn(self, body: bytes) -> bool:
+        """Keep a script; drop the oldest ones if the total is too large. Returns whether it is new and kept."""
         if len(body) > LONGEST:
-            return
+            return False
         if body in self.digests:
             self.digests.move_to_end(body)
-            return
+            return False
         digest = hashlib.sha1(body, usedforsecurity=False).hexdigest().encode()
         self.digests[body] = digest
         self._bodies[digest] = body
@@ -51,9 +65,15 @@ class ScriptMemory:
             forgotten, digest = self.digests.popitem(last=False)
             self._bodies.pop(digest, None)
             self._size -= len(forgotten) + OVERHEAD
+        return True
 
     def forget(self) -> None:
-        """Drop all scripts, because the servers drop theirs."""
+        """Drop all scripts, here and in the other workers, because the servers drop theirs."""
+        self.drop()
+        self.others.tell(NO_SCRIPTS, ())
+
+    def drop(self) -> None:
+        """Drop all scripts of this worker."""
         self.digests.clear()
         self._bodies.clear()
         self._size = 0
