@@ -333,6 +333,21 @@ def test_workers_that_come_and_go(running_servers: list[RedisServer]) -> None:
     wait_for_silence(*running_servers)
 
 
+def test_subscribers_that_an_upgrade_leaves_behind_are_counted(running_servers: list[RedisServer]) -> None:
+    """They stay with the former process of the worker."""
+    with Proxy(redis_pool(*running_servers), "-w", "1", "--drain-time", "3600") as proxy:
+        early = [subscribe(proxy.client(), ON_SECOND) for _ in range(3)]
+        proxy.upgrade()
+        publisher = proxy.client()
+        wait_published(publisher, ON_SECOND, 3)
+        subscribe(proxy.client(), ON_SECOND)
+        assert publisher.ask("PUBLISH", ON_SECOND, "x") == integer(4)
+        for left in (3, 2, 1):
+            early.pop().close()
+            wait_published(publisher, ON_SECOND, left)
+    wait_for_silence(*running_servers)
+
+
 # --- scripts ---------------------------------------------------------------------------------------------------------
 
 
