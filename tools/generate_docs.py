@@ -259,7 +259,8 @@ Monitoring tools see one memcached:
 
 Counters, sizes and limits are added up. `uptime` and `accepting_conns` are the smallest, `version` is the oldest, ages
 are the largest. A setting that differs between servers is left out. `pid` is the proxy's. In a pool of one server all
-other figures are that server's.
+other figures are that server's. With several workers the counters and gauges of `proxy` and `servers` are sums over the
+processes that run; the rest is what the worker knows that serves the client.
 
 A server that does not reply within a second, or within `timeout`, is left out and counted in `servers_failed`. When no
 server replies, the client gets the error. The proxy asks the servers after the client's earlier requests have replies,
