@@ -1,23 +1,37 @@
 """The worker processes of a proxy, and clients of a certain one."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from harness.connection import Connection
 from harness.proc import stands_still
 from harness.proxy import Proxy
 from harness.waiting import wait_until
 
+_WORKER = re.compile(r"worker \d+$|worker\.main$")
+"""The end of the command line of a worker, whichever program runs it."""
 _MOST_CONNECTED = 300
 """Clients after which each worker must have some."""
 
 
-def worker_processes(proxy: Proxy, count: int) -> list[int]:
+def worker_processes(proxy: Proxy) -> list[int]:
+    """The process ids of the workers of a proxy, those included that are about to end."""
+    found = []
+    for pid in proxy.processes():
+        with suppress(OSError):
+            if _WORKER.search(Path(f"/proc/{pid}/cmdline").read_text().strip("\0")):
+                found.append(pid)
+    return found
+
+
+def ready_workers(proxy: Proxy, count: int) -> list[int]:
     """The process ids of the workers of a proxy, which has ``count``, all of which accept clients."""
     wait_until(lambda: proxy.stats().get("workers") == count, f"{count} workers accept clients")
-    found = proxy.processes()[1:]
+    found = worker_processes(proxy)
     assert len(found) == count
     return found
 

@@ -79,6 +79,24 @@ class WorkerTables:
                 total += value
         return total
 
+    def latest(self, position: int) -> int:
+        """The latest of a timestamp over all processes. Raises IndexError outside the table."""
+        table: CounterTable
+        found: cython.longlong = cython.cast(cython.longlong, self.own.at(position)[0])
+        for table in self.others:
+            found = max(found, cython.cast(cython.longlong, table.at(position)[0]))
+        return found
+
+    def figures(self, position: int, metrics) -> list:
+        """(name, value) of each of these metrics of ``stats.catalogue`` in the slot at a position.
+
+        Counters and gauges are sums over all processes; of timestamps it is the latest. Raises IndexError.
+        """
+        figures: list = []
+        for place, metric in enumerate(metrics, position):
+            figures.append((metric.name, self.latest(place) if metric.kind == "timestamp" else self.sum(place)))
+        return figures
+
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def sum_of_others(self, position: cython.Py_ssize_t) -> cython.longlong:

@@ -606,9 +606,7 @@ class ServerPool(ConfiguredPool):
 
         Counters and gauges are sums over the present processes of all workers; the process id is that of this one.
         """
-        server: Server
-        i: cython.Py_ssize_t
-        totals: list = [0] * len(SERVER_METRICS)
+        of_servers = [self.server_figures(server) for server in self.routes.servers]
         now = time.time()
         figures = [
             ("pid", os.getpid()),
@@ -619,28 +617,25 @@ class ServerPool(ConfiguredPool):
             ("pointer_size", 8 * cython.sizeof(cython.p_void)),
             ("pool", self.config.name),
         ]
-        for i in range(len(PROCESS_METRICS)):
-            figures.append((PROCESS_METRICS[i].name, self.tables.sum(i)))
-        for i in range(len(POOL_METRICS)):
-            figures.append((POOL_METRICS[i].name, self.tables.sum(self.slot + i)))
-        for server in self.routes.servers:
-            for i in range(len(SERVER_METRICS)):
-                totals[i] += self.tables.sum(server.counters - self.process_counters + i)
+        figures += self.tables.figures(0, PROCESS_METRICS)
+        figures += self.tables.figures(self.slot, POOL_METRICS)
         figures.extend(self.find_facts().items())
         figures.append(("servers", self.routes.n_servers))
         figures.append(("servers_live", len(self.routes.live)))
-        for metric, total in zip(SERVER_METRICS, totals, strict=True):
-            if metric.kind != "timestamp":
-                figures.append((metric.name, total))
+        for each in zip(SERVER_METRICS, *of_servers, strict=True):
+            if each[0].kind != "timestamp":
+                figures.append((each[0].name, sum([value for _, value in each[1:]])))
         return figures
+
+    def server_figures(self, server: Server) -> list:
+        """(name, value) of the counters of a server, see ``WorkerTables.figures``."""
+        return self.tables.figures(server.slot, SERVER_METRICS)
 
     def server_statistics(self) -> list:
         """(name, figures) of each server; figures: (name, value) pairs.
 
-        Counters and gauges are sums over the present processes of all workers, other figures those of this process.
+        The counters are those of the present processes of all workers, other figures those of this process.
         """
-        server: Server
-        i: cython.Py_ssize_t
         servers = []
         for server in self.routes.servers:
             figures = [
@@ -648,11 +643,5 @@ class ServerPool(ConfiguredPool):
                 ("address", server.endpoint.server.pname),
                 ("failures", server.failures),
             ]
-            for i in range(len(SERVER_METRICS)):
-                if SERVER_METRICS[i].kind == "timestamp":
-                    figures.append((SERVER_METRICS[i].name, server.counters[i]))
-                else:
-                    position = server.counters - self.process_counters + i
-                    figures.append((SERVER_METRICS[i].name, self.tables.sum(position)))
-            servers.append((server.name, figures))
+            servers.append((server.name, figures + self.server_figures(server)))
         return servers

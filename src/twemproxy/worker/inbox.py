@@ -120,6 +120,10 @@ class Inbox:
                 packet, carried = descriptors.receive(self._socket, PACKET_SIZE)
             except BlockingIOError:
                 return
+            if not packet:
+                # The supervisor is gone, as this worker is about to notice.
+                self.close()
+                return
             try:
                 found = self._assembler.add(packet, carried)
             except msgspec.DecodeError as error:

@@ -13,7 +13,7 @@ from harness.resp import OK, array, bulk, command, error, integer
 from harness.servers import MemcachedServer, RedisServer
 from harness.subscribing import channels, confirmation, message, subscribe, wait_for_number, wait_for_silence
 from harness.waiting import wait_until
-from harness.workers import one_client_each, stopped, worker_of, worker_processes
+from harness.workers import one_client_each, stopped, worker_of, ready_workers
 
 WORKERS = 3
 BODY = "return redis.call('incr', KEYS[1])"
@@ -62,7 +62,7 @@ def several(running_servers: list[RedisServer]) -> Iterator[Proxy]:
 @pytest.fixture(scope="module")
 def processes(several: Proxy) -> list[int]:
     """The workers of ``several``."""
-    return worker_processes(several, WORKERS)
+    return ready_workers(several, WORKERS)
 
 
 @pytest.fixture
@@ -127,12 +127,12 @@ def test_a_stopped_worker_is_not_waited_for(several: Proxy, processes: list[int]
 def test_a_worker_that_was_killed_is_asked_again(running_servers: list[RedisServer]) -> None:
     with Proxy(redis_pool(*running_servers), "-w", "2") as proxy:
         proxy.expects_crash = True
-        processes = worker_processes(proxy, 2)
+        processes = ready_workers(proxy, 2)
         first, _ = one_client_each(proxy, processes)
         assert len(listed(first)) == 2
         os.kill(processes[1], signal.SIGKILL)
         wait_until(lambda: len(proxy.processes()) == 3 and processes[1] not in proxy.processes(), "another one runs")
-        [_, second] = one_client_each(proxy, worker_processes(proxy, 2))
+        [_, second] = one_client_each(proxy, ready_workers(proxy, 2))
         wait_until(lambda: number_of(second) in numbers_of(listed(first)), "its clients are listed")
 
 
@@ -166,7 +166,7 @@ def test_killing_clients_of_all_workers(several: Proxy, clients: list[Connection
 
 def test_who_may_not_kill_others_asks_no_worker(running_servers: list[RedisServer]) -> None:
     with Proxy(redis_pool(*running_servers), "-w", "2") as proxy:
-        first, second = one_client_each(proxy, worker_processes(proxy, 2))
+        first, second = one_client_each(proxy, ready_workers(proxy, 2))
         assert first.ask("CLIENT", "KILL", "ID", number_of(second)).startswith(b"-ERR 'client|kill' is not allowed")
         assert second.ask("PING") == b"+PONG\r\n"
 
@@ -209,7 +209,7 @@ def test_counters_are_those_of_all_workers(clients: list[Connection]) -> None:
 
 def test_memcached_statistics_are_those_of_all_workers() -> None:
     with MemcachedServer() as server, Proxy(memcached_pool(server), "-w", "2") as proxy:
-        clients = one_client_each(proxy, worker_processes(proxy, 2), memcached=True)
+        clients = one_client_each(proxy, ready_workers(proxy, 2), memcached=True)
         for client in clients:
             client.send(b"get k\r\n")
             client.expect(b"END\r\n")
@@ -290,7 +290,7 @@ def test_a_killed_worker_has_no_subscribers(running_servers: list[RedisServer]) 
     """Its clients are not counted; those of the other worker are counted by the one in its place."""
     with Proxy(redis_pool(*running_servers), "-w", "2") as proxy:
         proxy.expects_crash = True
-        processes = worker_processes(proxy, 2)
+        processes = ready_workers(proxy, 2)
         first, second = ([one_client_each(proxy, processes)[index] for _ in range(2)] for index in range(2))
         publisher, _ = one_client_each(proxy, processes)
         for client in (*first, *second):
@@ -299,7 +299,7 @@ def test_a_killed_worker_has_no_subscribers(running_servers: list[RedisServer]) 
         os.kill(processes[1], signal.SIGKILL)
         wait_until(lambda: len(proxy.processes()) == 3 and processes[1] not in proxy.processes(), "another one runs")
         wait_published(publisher, ON_SECOND, 2)
-        [_, third] = one_client_each(proxy, worker_processes(proxy, 2))
+        [_, third] = one_client_each(proxy, ready_workers(proxy, 2))
         wait_published(third, ON_SECOND, 2)
 
 
@@ -312,7 +312,7 @@ def test_workers_that_come_and_go(running_servers: list[RedisServer]) -> None:
         assert first.ask("EVAL", BODY, 1, A).startswith(b":")
         digest = running_servers[0].ask("SCRIPT", "LOAD", BODY).split(b"\r\n")[1]
         assert run("workers", "2", "-C", str(proxy.control_socket)).returncode == 0
-        processes = worker_processes(proxy, 2)
+        processes = ready_workers(proxy, 2)
         [_, second] = one_client_each(proxy, processes)
         wait_published(second, ON_SECOND, 2)
         assert number_of(first) in numbers_of(listed(second))
@@ -372,11 +372,11 @@ def test_a_script_that_one_worker_has_seen_is_known_to_all(
 def test_a_new_worker_learns_the_scripts(running_servers: list[RedisServer]) -> None:
     with Proxy(redis_pool(*running_servers), "-w", "2") as proxy:
         proxy.expects_crash = True
-        processes = worker_processes(proxy, 2)
+        processes = ready_workers(proxy, 2)
         first, _ = one_client_each(proxy, processes)
         assert first.ask("EVAL", BODY, 1, A).startswith(b":")
         digest = running_servers[0].ask("SCRIPT", "LOAD", BODY).split(b"\r\n")[1]
         os.kill(processes[1], signal.SIGKILL)
         wait_until(lambda: len(proxy.processes()) == 3 and processes[1] not in proxy.processes(), "another one runs")
-        [_, second] = one_client_each(proxy, worker_processes(proxy, 2))
+        [_, second] = one_client_each(proxy, ready_workers(proxy, 2))
         wait_until(lambda: is_known(second, digest, running_servers[1]), "the new worker knows the script")

@@ -2,13 +2,11 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from threading import Event, Thread
 
 import pytest
@@ -19,19 +17,13 @@ from harness.proxy import Proxy, environment, redis_pool, under_test
 from harness.resp import NULL, OK, array, bulk, command
 from harness.servers import RedisServer
 from harness.waiting import wait_until
+from harness.workers import worker_of, worker_processes
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
     with RedisServer() as made:
         yield made
-
-
-def worker_of(client: Connection) -> int:
-    """The process that serves a client."""
-    found = re.search(rb"process_id:(\d+)", client.ask("INFO", "server"))
-    assert found is not None
-    return int(found[1])
 
 
 def workers(proxy: Proxy, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,16 +50,6 @@ def proxy_of(server: RedisServer, number: int) -> Iterator[Proxy]:
     with Proxy(redis_pool(server), "-w", str(number)) as proxy:
         wait_until(lambda: proxy.stats()["workers"] == number, "all workers are ready")
         yield proxy
-
-
-def worker_processes(proxy: Proxy) -> list[int]:
-    """The processes of the workers."""
-    found = []
-    for pid in proxy.processes():
-        with suppress(OSError):
-            if re.search(r"worker \d+$|worker\.main$", Path(f"/proc/{pid}/cmdline").read_text().strip("\0")):
-                found.append(pid)
-    return found
 
 
 def spread(clients: Sequence[Connection]) -> Counter[int]:
