@@ -13,7 +13,7 @@ from harness.resp import OK, array, bulk, command, error, integer
 from harness.servers import MemcachedServer, RedisServer
 from harness.subscribing import channels, confirmation, message, subscribe, wait_for_number, wait_for_silence
 from harness.waiting import wait_until
-from harness.workers import one_client_each, stopped, worker_of, ready_workers
+from harness.workers import one_client_each, ready_workers, stopped, worker_of
 
 WORKERS = 3
 BODY = "return redis.call('incr', KEYS[1])"
