@@ -23,6 +23,7 @@ cdef class Placement(Action):
     cdef Counter requests_before
     cdef Counter accepted
     cdef bint is_ahead
+    cdef bint are_short
     cdef Counter accepted_before
 
     cdef int look(self) except -1

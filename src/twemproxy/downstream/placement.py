@@ -34,6 +34,9 @@ DECAY = cython.declare(cython.const[cython.double], 0.8187307530779818)
 # A worker passes a new client on if its work is more than LEEWAY times the least, and SLACK new clients more than it.
 LEEWAY = cython.declare(cython.const[cython.double], 1.1)
 SLACK = cython.declare(cython.const[cython.double], 2)
+# Connections are short if SHORT times as many are accepted in a second as there are. To pass one of them on would cost
+# more than to serve it; the workers that are less busy accept more of them.
+SHORT = cython.declare(cython.const[cython.double], 2)
 # The work of an idle client: it decides between workers without work.
 IDLE_CLIENT = cython.declare(cython.const[cython.double], 0.001)
 # Most clients of one message.
@@ -59,7 +62,7 @@ class Placement(Action):
     """The placement of new clients by one worker. The deferred action passes clients on.
 
     ``peers``: the other workers, by their numbers. ``is_ahead``: when ``choose`` was called, another worker had less
-    work. ``accepted``: how many new clients this worker has taken.
+    work. ``are_short``: connections are short now. ``accepted``: how many new clients this worker has taken.
     ``passing``: (acceptor, slot of the pool, descriptor) of each client that is passed on at the end of the turn, by
     the number of the worker.
     """
@@ -133,11 +136,11 @@ class Placement(Action):
     @cython.exceptval(-1, check=False)
     def work_per_client(self) -> cython.double:
         """The recent requests of an average client, at least 1."""
-        clients: cython.double = cython.cast(
-            cython.double, self.tables.sum(RECENT_CLIENTS) + self.tables.sum(CURR_CONNECTIONS)
-        )
+        recent_clients: cython.double = cython.cast(cython.double, self.tables.sum(RECENT_CLIENTS))
+        connections: cython.double = cython.cast(cython.double, self.tables.sum(CURR_CONNECTIONS))
         requests: cython.double = cython.cast(cython.double, self.tables.sum(RECENT_REQUESTS))
-        return max(requests / max(clients, 1.0), 1.0)
+        self.are_short = recent_clients > SHORT * connections
+        return max(requests / max(recent_clients + connections, 1.0), 1.0)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -157,7 +160,7 @@ class Placement(Action):
                 least = peer
                 least_work = work
         self.is_ahead = least is not self.own
-        if self.is_ahead and own_work <= LEEWAY * least_work + SLACK * per_client:
+        if self.is_ahead and (self.are_short or own_work <= LEEWAY * least_work + SLACK * per_client):
             least = self.own
         least.given += 1
         return least.number
