@@ -137,9 +137,9 @@ class DataPlane:
         self.end_retired()
 
     def end_retired(self) -> None:
-        """End the retired pools without clients."""
+        """End the retired pools without clients, except while a former process hands its clients over."""
         client: ClientConnection
-        used: set = set()
+        used: set = set(self.retired) if self.admission.awaited > 0 else set()
         for client in self.clients_among(self.retired):
             used.add(client.pool)
         for pool in [pool for pool in self.retired if pool not in used]:

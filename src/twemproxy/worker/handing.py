@@ -92,16 +92,26 @@ class Taker:
         if fd == descriptors.LOST:
             _tell_lost(f"a client of the pool '{message.pool}'")
             return
-        if message.worker == self._number:
-            # The process may be of another version, with other slots.
-            pool = self._names.get(message.pool)
-        else:
-            pool = self._data_plane.pool_of_slot(message.slot)
-        if pool is None or pool not in self._data_plane.pools or pool.config.redis != message.redis:
+        pool = self._pool_of(message)
+        if pool is None:
             _logger.warning("a client of the pool '%s' is closed, which is not served any more", message.pool)
             os.close(fd)
         else:
             self._data_plane.adopt(pool, fd, message.state)
+
+    def _pool_of(self, message: Handed) -> Any:
+        """The pool in which a client goes on, which may be retired; None if there is none."""
+        pools = [*self._data_plane.pools, *self._data_plane.retired]
+        if message.worker == self._number:
+            # The process may be of another version, with other slots.
+            pools = [pool for pool in pools if pool is self._names.get(message.pool)]
+        else:
+            pools = [pool for pool in pools if pool.slot == message.slot]
+        session = message.state["session"]
+        for pool in pools:
+            if pool.config.redis == message.redis and (session is None or pool.has_database(session["database"])):
+                return pool
+        return None
 
 
 def _tell_lost(who: str) -> None:

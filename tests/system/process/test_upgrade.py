@@ -113,6 +113,23 @@ def test_upgrades_in_a_row_leave_nothing_open(server: RedisServer) -> None:
         assert not proxy.control_socket.exists()
 
 
+def test_a_reload_before_the_last_client_is_handed_over(server: RedisServer) -> None:
+    server.ask("FLUSHALL")
+    with Proxy(redis_pool(server)) as proxy:
+        client = proxy.client()
+        client.send(command("BLPOP", "list", "0"))
+        wait_until(lambda: b"blocked_clients:1" in server.ask("INFO", "clients"), "the client is blocked")
+        before = proxy.processes()
+        proxy.upgrade()
+        # Another pool has its place; the client stays in the pool that it knows.
+        assert not proxy.reload(redis_pool(server, databases=4))["last_reload_failed"]
+        server.ask("RPUSH", "list", "element")
+        client.expect(array(bulk("list"), bulk("element")))
+        wait_until(lambda: has_one_worker(proxy, before), "the former worker has ended")
+        assert client.ask("SET", "a", "1") == OK
+        assert proxy.client().ask("SELECT", "4").startswith(b"-ERR")
+
+
 def test_pipelined_requests_of_many_clients_during_upgrades(server: RedisServer) -> None:
     server.ask("FLUSHALL")
     with Proxy(redis_pool(server)) as proxy:
