@@ -8,7 +8,8 @@ cdef class Peer:
     cdef int number
     cdef CounterTable table
     cdef double given
-    cdef long long published
+    cdef Counter requests
+    cdef Counter clients
 
 
 cdef class Placement(Action):
@@ -30,6 +31,7 @@ cdef class Placement(Action):
     cdef double work(self, Peer peer, double per_client) noexcept
     cdef double work_per_client(self) except -1
     cdef int choose(self) except -1
+    cdef Peer least_of(self, peers, double per_client)
     cdef int pass_on(self, Acceptor acceptor, int slot, int fd, int number) except -1
 
 

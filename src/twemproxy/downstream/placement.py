@@ -46,14 +46,13 @@ MOST_PASSED = 250
 @cython.final
 @cython.cclass
 class Peer:
-    """Another worker. ``table``: the counters of its process. ``given``: how many clients it got from this worker since
-    its figures were published.
+    """A worker. ``table``: the counters of its process. ``requests``, ``clients``: its recent ones, as published last.
+    ``given``: how many clients it got from this worker since then.
     """
 
     def __init__(self, number: int, table: CounterTable) -> None:
         self.number = number
         self.table = table
-        self.published = -1
 
 
 @cython.final
@@ -121,11 +120,9 @@ class Placement(Action):
         counters: cython.pointer[Counter] = cython.address(peer.table.values[0])
         work: cython.double = cython.cast(cython.double, counters[RECENT_REQUESTS])
         expected: cython.double
-        signature: cython.longlong = cython.cast(
-            cython.longlong, counters[RECENT_REQUESTS] + counters[RECENT_CLIENTS] * 7
-        )
-        if peer is not self.own and signature != peer.published:
-            peer.published = signature
+        if peer.requests != counters[RECENT_REQUESTS] or peer.clients != counters[RECENT_CLIENTS]:
+            peer.requests = counters[RECENT_REQUESTS]
+            peer.clients = counters[RECENT_CLIENTS]
             peer.given = 0
         # Workers accept clients themselves, too: those are expected.
         expected = cython.cast(cython.double, counters[RECENT_CLIENTS]) * INTERVAL / 1_000_000
@@ -152,9 +149,8 @@ class Placement(Action):
         per_client: cython.double = self.work_per_client()
         own_work: cython.double = self.work(self.own, per_client)
         least_work: cython.double = own_work
-        for peer in self.peers.values():
-            if peer.table.values[WORKERS] == 0:
-                continue
+        peer = self.least_of(self.peers.values(), per_client)
+        if peer is not None:
             work = self.work(peer, per_client)
             if work < least_work:
                 least = peer
@@ -178,26 +174,32 @@ class Placement(Action):
         """The number of the worker among these with the least work, which will get an average client; the first one if
         none of them is known.
         """
+        least: Peer
+        if len(numbers) == 1:
+            return numbers[0]
+        least = self.least_of(
+            [self.peers[number] for number in numbers if number in self.peers], self.work_per_client()
+        )
+        if least is None:
+            return numbers[0]
+        least.given += 1
+        return least.number
+
+    @cython.cfunc
+    def least_of(self, peers, per_client: cython.double) -> Peer:
+        """The one of these workers with the least work, of those that accept clients; None if there is none."""
         peer: Peer
         least: Peer = None
         work: cython.double
         least_work: cython.double = 0
-        per_client: cython.double
-        if len(numbers) == 1:
-            return numbers[0]
-        per_client = self.work_per_client()
-        for number in numbers:
-            peer = self.peers.get(number)
-            if peer is None or peer.table.values[WORKERS] == 0:
+        for peer in peers:
+            if peer.table.values[WORKERS] == 0:
                 continue
             work = self.work(peer, per_client)
             if least is None or work < least_work:
                 least = peer
                 least_work = work
-        if least is None:
-            return numbers[0]
-        least.given += 1
-        return least.number
+        return least
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
