@@ -149,14 +149,6 @@ class DataPlane:
         if self.retired:
             self.ending.arm(self.loop.now + END_INTERVAL)
 
-    def pool_of_slot(self, slot: int):
-        """The pool with this slot, None if there is none."""
-        pool: ServerPool
-        for pool in self.pools:
-            if pool.slot == slot:
-                return pool
-        return None
-
     def take_accepted(self, slot: int, fd: int) -> bool:
         """Serve a client that another worker has accepted; returns False if there is no pool with this slot.
 

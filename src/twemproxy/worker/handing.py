@@ -47,12 +47,16 @@ class Giver:
         """Send a client; False if no worker can take it now."""
         worker = self._data_plane.placement.least_busy(tuple(self._outboxes))
         sent = send(self._outboxes[worker], self._number, fd, pool, state)
-        self._handover.unsent = not all(outbox.is_empty() for outbox in self._outboxes.values())
+        self._look()
         return sent
 
     def _on_room(self) -> None:
-        self._handover.unsent = not all(outbox.is_empty() for outbox in self._outboxes.values())
+        self._look()
         self._handover.go_on()
+
+    def _look(self) -> None:
+        """Something may be sent, or not."""
+        self._handover.unsent = not all(outbox.is_empty() for outbox in self._outboxes.values())
 
 
 class Taker:
