@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from twemproxy import log
+from twemproxy.ipc import descriptors
 from twemproxy.ipc.inbox import PACKET_SIZE
 from twemproxy.ipc.messages import (
     Commit,
@@ -90,6 +91,8 @@ class WorkerSlot:
         """
         self._slots = slots
         reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        reading.setblocking(False)
+        writing.setblocking(False)
         self.inbox = (reading, writing)
         """The two ends of the inbox of the worker, see ``ipc.inbox``."""
         self._early = early
@@ -390,9 +393,10 @@ class WorkerSlot:
         """The worker has ended for good: give what is in its inbox to another worker."""
         with suppress(BlockingIOError):
             while True:
-                packet, carried, _, _ = socket.recv_fds(self.inbox[0], PACKET_SIZE, 250, socket.MSG_DONTWAIT)
+                packet, received = descriptors.receive(self.inbox[0], PACKET_SIZE)
+                carried = [each for each in received if each != descriptors.LOST]
                 try:
-                    socket.send_fds(to.inbox[1], [packet], carried, socket.MSG_DONTWAIT)
+                    socket.send_fds(to.inbox[1], [packet], carried)
                 finally:
                     for each in carried:
                         os.close(each)
