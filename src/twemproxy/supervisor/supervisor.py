@@ -304,8 +304,7 @@ class Supervisor:
         refused = 0
         while True:
             await asyncio.sleep(PROCESSORS_INTERVAL)
-            count = processors()
-            if self._worker_count == 0 and count != len(workers.slots) and not self._upgrading:
+            if self._worker_count == 0 and not self._upgrading and (count := processors()) != len(workers.slots):
                 if problem := shortage_in(served.config, count):
                     if count != refused:
                         _logger.warning("the system gives %d processors, which is not followed: %s", count, problem)
