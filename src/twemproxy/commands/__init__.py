@@ -52,7 +52,7 @@ SUB_COMMANDS = (
         "workers",
         "show or change how many workers a running proxy has",
         (
-            (0, "it has so many"),
+            (0, "the proxy has the number of workers that is shown"),
             (1, "an error: their number is as before, or between that and the new one"),
         ),
     ),

@@ -22,7 +22,7 @@ class Question(Protocol):
     """The rows of all workers so far."""
 
     def wake_too(self, client: Any) -> None:
-        """Wake this client, too, which wants the same answer; then nobody may call ``end``."""
+        """Wake this client, too, which wants the same answer; ``end`` may not be called then."""
 
     def end(self) -> None:
         """No more rows are wanted, and the client is not woken any more."""
