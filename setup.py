@@ -65,6 +65,7 @@ COMPILED = [
     "twemproxy.worker.data_plane",
     "twemproxy.downstream.retryable",
     "twemproxy.downstream.reply_queue",
+    "twemproxy.downstream.unwritten",
     "twemproxy.upstream.route_table",
     "twemproxy.upstream.connection_states",
     "twemproxy.upstream.roles",
@@ -133,11 +134,17 @@ def declare_counters():
     """Write the positions of the counters for compiled code, if they are not written yet; see stats/catalogue.py."""
     catalogue = runpy.run_path("src/twemproxy/stats/catalogue.py")
     lines = ["# Written by setup.py from stats/catalogue.py: change that.", ""]
+    words_of_histogram = runpy.run_path("src/twemproxy/stats/histograms.py")["WORDS"]
     for scope in ("process", "pool", "server"):
         for kind in ("METRICS", "SHARED"):
             words = catalogue[f"{scope.upper()}_{kind}"]
             lines += [f"# Of a {scope}, {kind.lower()}.", "cdef enum:"]
             lines += [f"    {word.name.upper()} = {position}" for position, word in enumerate(words)] + [""]
+    lines += ["# Command classes; words of a histogram, and where the histograms of a pool and of a server begin."]
+    lines += ["cdef enum:"]
+    lines += [f"    CLASS_{name.upper()} = {place}" for place, name in enumerate(catalogue["COMMAND_CLASSES"])]
+    lines += [f"    HISTOGRAM_WORDS = {words_of_histogram}"]
+    lines += [f"    {scope}_HISTOGRAMS = {len(catalogue[f'{scope}_METRICS'])}" for scope in ("POOL", "SERVER")] + [""]
     header = Path("src/twemproxy/stats/positions.pxd")
     text = "\n".join(lines)
     if not header.exists() or header.read_text() != text:

@@ -26,6 +26,7 @@ from twemproxy.stats.catalogue import (
     PROCESS_METRICS,
     SERVER_FACTS,
     SERVER_METRICS,
+    Fact,
     Metric,
 )
 from twemproxy.upstream import connection_states, health_states
@@ -517,6 +518,7 @@ STATISTICS_HEADS = (
 def statistics() -> str:
     """The text of docs/statistics.md."""
     parts = [STATISTICS_BEGINNING]
+    facts: tuple[Fact, ...]
     for title, metrics, facts, note in STATISTICS_HEADS:
         parts.append(
             f"\n## {title}\n\n" + (f"{note}\n\n" if note else "") + "| name | kind | meaning |\n|---|---|---|\n"

@@ -364,11 +364,10 @@ def _usage() -> str:
 def _stats_description() -> str:
     """Return nutcracker's description of its statistics, and after it the metrics that only the full document has."""
     from twemproxy.stats.catalogue import (
-        POOL_FACTS,
+        POOL_FIGURES,
         POOL_METRICS,
-        PROCESS_FACTS,
-        PROCESS_METRICS,
-        SERVER_FACTS,
+        PROCESS_FIGURES,
+        SERVER_FIGURES,
         SERVER_METRICS,
         Fact,
         Metric,
@@ -379,9 +378,9 @@ def _stats_description() -> str:
 
     described = ["pool stats:", *lines(POOL_METRICS, False), "", "server stats:", *lines(SERVER_METRICS, False)]
     for scope, metrics in (
-        ("process", (*PROCESS_METRICS, *PROCESS_FACTS)),
-        ("pool", (*POOL_METRICS, *POOL_FACTS)),
-        ("server", (*SERVER_METRICS, *SERVER_FACTS)),
+        ("process", PROCESS_FIGURES),
+        ("pool", POOL_FIGURES),
+        ("server", SERVER_FIGURES),
     ):
         if added := lines(metrics, True):
             described += ["", f"{scope} stats that only GET /stats.json shows:", *added]

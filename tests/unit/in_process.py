@@ -19,6 +19,7 @@ from twemproxy.ipc.messages import PoolSlots
 from twemproxy.log import ERR
 from twemproxy.net.event_loop import CallbackChannel
 from twemproxy.stats.counters import CounterTable, WorkerTables
+from twemproxy.stats.snapshot import PoolSnapshot, take
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.upstream.server_pool import ring_builder
 from twemproxy.worker.build import codec_of
@@ -31,14 +32,32 @@ def configuration(pool: PoolDirectives) -> PoolConfig:
     return config
 
 
-def new_data_plane(config: PoolConfig, codec: Any, statistics: Statistics | None = None) -> Any:
+class Counters:
+    """The counter table of a data plane, for ``stats.snapshot``."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._words = memoryview(memory).cast("Q")
+
+    def __getitem__(self, position: int, /) -> int:
+        return self._words[position]
+
+    def words(self, position: int, count: int) -> bytes:
+        """The words of a histogram."""
+        return self._words[position : position + count].tobytes()
+
+
+def new_data_plane(
+    config: PoolConfig, codec: Any, statistics: Statistics | None = None, counters: mmap.mmap | None = None
+) -> Any:
     """A data plane with one pool, without listeners.
 
     ``statistics``: where its counters are allocated; data planes with the same one are workers of one proxy.
+    ``counters``: its table, None for a new one.
     """
     shared = -1 if statistics is None else statistics.shared.descriptor
     statistics = statistics or Statistics(Config((config,)))
-    tables = WorkerTables(*(CounterTable(mmap.mmap(descriptor, statistics.slots.size)) for descriptor in (-1, shared)))
+    own = counters or mmap.mmap(-1, statistics.slots.size)
+    tables = WorkerTables(CounterTable(own), CounterTable(mmap.mmap(shared, statistics.slots.size)))
     data_plane: Any = DataPlane(tables, ERR, 16384, 100, 0)
     slots = statistics.slots_of(config)
     pool = data_plane.new_pool(config, codec, slots, lambda *_: None, ring_builder(config))
@@ -59,7 +78,9 @@ class InProcess:
         """``pool``: the directives; the pool listens on a free port whatever they say."""
         config = configuration(pool)
         self._statistics = Statistics(Config((config,)))
-        self.data_plane = new_data_plane(config, codec_of(config), self._statistics)
+        memory = mmap.mmap(-1, self._statistics.slots.size)
+        self._counters = Counters(memory)
+        self.data_plane = new_data_plane(config, codec_of(config), self._statistics, memory)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
         self.data_plane.serve(self.data_plane.pools, {config.listen.address: self._listener.fileno()})
@@ -117,6 +138,13 @@ class InProcess:
         """Have a function called in the thread of the data plane, in a later turn."""
         self._calls.put((function, Future()))
         self._ours.send(b"x")
+
+    def snapshot(self) -> PoolSnapshot:
+        """The counters of the pool now."""
+        self.call(lambda: None)  # the turn before this call has ended
+        statistics = self._statistics
+        [pool] = take([self._counters], statistics.slots, statistics.names, statistics.shared).pools
+        return pool
 
     def replace_settings(self, **pool: object) -> None:
         """Replace the settings of the pool; ``pool``: the directives."""

@@ -15,11 +15,10 @@ from twemproxy.config.loading import load
 from twemproxy.config.options import Options
 from twemproxy.config.warnings import warnings
 from twemproxy.stats.catalogue import (
-    POOL_FACTS,
+    POOL_FIGURES,
     POOL_METRICS,
-    PROCESS_FACTS,
-    PROCESS_METRICS,
-    SERVER_FACTS,
+    PROCESS_FIGURES,
+    SERVER_FIGURES,
     SERVER_METRICS,
     Fact,
     Metric,
@@ -190,15 +189,15 @@ def test_described_statistics(capsys: Captured) -> None:
     expected = ["pool stats:", *described(POOL_METRICS, added=False), ""]
     expected += ["server stats:", *described(SERVER_METRICS, added=False)]
     assert nutcrackers == BANNER + "\n".join(expected)
-    expected = [*described((*PROCESS_METRICS, *PROCESS_FACTS), added=True), ""]
+    expected = [*described(PROCESS_FIGURES, added=True), ""]
     expected += [
         "pool stats that only GET /stats.json shows:",
-        *described((*POOL_METRICS, *POOL_FACTS), added=True),
+        *described(POOL_FIGURES, added=True),
         "",
     ]
     expected += [
         "server stats that only GET /stats.json shows:",
-        *described((*SERVER_METRICS, *SERVER_FACTS), added=True),
+        *described(SERVER_FIGURES, added=True),
         "",
     ]
     assert added == ["\n".join(expected)]

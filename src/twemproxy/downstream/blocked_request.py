@@ -27,7 +27,6 @@ class BlockedRequest(ClientRequest):
     @cython.exceptval(-1, check=False)
     def begin(self, replies: ReplyQueue, expected: cython.uchar, blocking, since: int64_t) -> cython.int:
         """A client asks the request; its reply gets the next position of ``replies``."""
-        self.replies = replies
         self.expected = expected
         self.blocking = blocking
         self.since = since
@@ -35,7 +34,7 @@ class BlockedRequest(ClientRequest):
         self.size = 2 * PyBytes_GET_SIZE(blocking.data)
         self.loop = replies.stream.loop
         self.loop.blocks.allocated += self.size
-        self.position = replies.reserve()
+        self.begin_request(replies, 1)
         return 0
 
     @cython.cfunc

@@ -75,6 +75,7 @@ class ClientConnection(ClientStream):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def receive(self) -> cython.int:
+        self.replies.read_at = self.loop.real
         if self.loop.blocks.allocated > self.admission.memory.thrifty_from:
             return self.admission.memory.receive(self)
         return ClientStream.receive(self)
@@ -83,6 +84,7 @@ class ClientConnection(ClientStream):
     @cython.exceptval(-1, check=False)
     def read_ahead(self) -> cython.int:
         self.used_at = self.loop.now
+        self.replies.read_at = self.loop.real
         if self.loop.blocks.allocated > self.admission.memory.thrifty_from:
             self.admission.memory.receive(self)
         else:
@@ -171,6 +173,7 @@ class ClientConnection(ClientStream):
         Returns False if the request has to wait; then nothing was done.
         """
         self.command = request.command
+        self.replies.command_class = request.command_class
         if request.profile_needed & ~self.profile:
             return self.take_slow_path(request, block, start, end)
         if self.needs_planning or request.route == SLOW_PATH:
@@ -367,6 +370,7 @@ class ClientConnection(ClientStream):
     @cython.exceptval(-1, check=False)
     def on_flushed(self, sent: cython.Py_ssize_t) -> cython.int:
         progress: cython.int
+        self.replies.note_written()
         if self.state == ABORTED:
             return 0
         if sent > 0:

@@ -51,9 +51,8 @@ def publish(
     published.server = server
     published.kind = kind
     published.name = name
-    published.replies = client.replies
     published.expected = request.expected
-    published.position = client.replies.reserve()
+    published.begin_request(client.replies, 1)
     # The handler drops an unwanted reply.
     connection.send_request(published, 0, request, request.expected & ~(QUIET | NOREPLY), block, start, end)
     return True

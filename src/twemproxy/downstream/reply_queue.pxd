@@ -1,3 +1,6 @@
+from libc.stdint cimport int64_t
+
+from twemproxy.downstream.unwritten cimport Run
 from twemproxy.net.block cimport Block
 from twemproxy.net.stream cimport Stream
 from twemproxy.proxy.pool_settings cimport ConfiguredPool
@@ -20,9 +23,13 @@ cdef union ReplyPlace:
     unsigned char[24] bytes
 
 
+# `replied_after`: microseconds from `read_at` until a reply that waits for its turn had arrived.
 cdef struct Slot:
     Py_ssize_t length
+    int64_t read_at
+    unsigned int replied_after
     unsigned char state
+    unsigned char command_class
     ReplyPlace reply
 
 
@@ -39,12 +46,15 @@ cdef class ReplyQueue(ReplyHandler):
     cdef Py_ssize_t window_bytes
     cdef unsigned int window
     cdef Counter* pool_counters
+    cdef Run* unwritten
 
     cdef unsigned int reserve(self) except? 0xFFFFFFFF
     cdef unsigned int reserve_values(self, Py_ssize_t count) except? 0xFFFFFFFF
     cdef int grow(self) except -1
     cdef int advance(self) except -1
     cdef void learn(self, Py_ssize_t length, Py_ssize_t count) noexcept
+    cdef void append_measured(self, Slot* slot, int64_t replied_at, Py_ssize_t length) noexcept
+    cdef void note_written(self) noexcept
     cdef void free_slots(self) noexcept
     cdef void close(self) noexcept
 
@@ -54,4 +64,5 @@ cdef class ClientRequest(ReplyHandler):
     cdef unsigned int position
     cdef unsigned char expected
 
+    cdef unsigned int begin_request(self, ReplyQueue replies, Py_ssize_t values) except? 0xFFFFFFFF
     cdef int answer_with(self, Block* block, unsigned char* data, Py_ssize_t length) except -1

@@ -6,8 +6,10 @@ order. A reply that is next goes straight to the client's send queue, another re
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
+from cython.cimports.twemproxy.downstream.unwritten import add_reply, forget_unwritten, note_written
 from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes, enlarge_ring
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.send_queue import SendQueue
@@ -20,6 +22,8 @@ from cython.cimports.twemproxy.stats.positions import FORWARD_ERROR
 # A slot array larger than KEEP_SLOTS is freed when the queue is empty: an idle client has one slot.
 KEEP_SLOTS = cython.declare(cython.const[cython.uint], 1)
 PIPELINE_SLOTS = cython.declare(cython.const[cython.uint], 64)
+# Longest time in ``Slot.replied_after``.
+LONGEST_TIME = cython.declare(cython.const[int64_t], 0xFFFFFFFF)
 # Requests by which the reply with one small value widens the window: it grows fourfold while a window is answered.
 GROWTH = cython.declare(cython.const[cython.uint], 3)
 
@@ -47,6 +51,7 @@ class ReplyQueue(ReplyHandler):
 
     def __dealloc__(self) -> None:
         free(self.slots)
+        forget_unwritten(self.unwritten)
 
     @cython.cfunc
     @cython.exceptval(0xFFFFFFFF, check=True)
@@ -58,6 +63,8 @@ class ReplyQueue(ReplyHandler):
         slot = cython.address(self.slots[self.tail & (self.capacity - 1)])
         slot.state = AWAITED
         slot.length = 0
+        slot.read_at = self.read_at
+        slot.command_class = self.command_class
         self.tail += 1
         return self.tail - 1
 
@@ -106,10 +113,12 @@ class ReplyQueue(ReplyHandler):
         self.values -= slot.length
         if position == self.head:
             stream.out.append_held(stream.loop.blocks, block, data, length)
+            self.append_measured(slot, stream.loop.real, length)
             self.head += 1
             self.advance()
             return stream.loop.want_flush(stream)
         slot.length = length
+        slot.replied_after = cython.cast(cython.uint, min(max(stream.loop.real - slot.read_at, 0), LONGEST_TIME))
         if length <= cython.cast(cython.Py_ssize_t, cython.sizeof(slot.reply.bytes)):
             memcpy(slot.reply.bytes, data, length)
             slot.state = SMALL
@@ -170,10 +179,31 @@ class ReplyQueue(ReplyHandler):
                 stream.out.append_held(stream.loop.blocks, slot.reply.held.block, slot.reply.held.data, slot.length)
                 stream.loop.blocks.release(slot.reply.held.block)
                 self.kept -= slot.length
+            self.append_measured(slot, slot.read_at + slot.replied_after, slot.length)
             self.head += 1
         if self.capacity > KEEP_SLOTS:
             self.free_slots()
         return 0
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def append_measured(
+        self, slot: cython.pointer[Slot], replied_at: int64_t, length: cython.Py_ssize_t
+    ) -> cython.void:
+        """A reply was appended to the send queue; it is measured when it is written."""
+        if length > 0 and slot.read_at != 0:
+            self.unwritten = add_reply(self.unwritten, slot.read_at, replied_at, slot.command_class, length)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def note_written(self) -> cython.void:
+        """The client's send queue was flushed: measure the replies that were written."""
+        stream: Stream = self.stream
+        if self.unwritten is not cython.NULL and stream is not None:
+            self.unwritten = note_written(
+                self.unwritten, stream.out.pending, stream.loop.clock.read_real(), self.pool_counters
+            )
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -195,6 +225,8 @@ class ReplyQueue(ReplyHandler):
                 self.stream.loop.blocks.release(slot.reply.held.block)
             self.head += 1
         self.kept = 0
+        forget_unwritten(self.unwritten)
+        self.unwritten = cython.NULL
         if self.stream is not None:
             self.free_slots()
         self.stream = None
@@ -248,6 +280,19 @@ class ClientRequest(ReplyHandler):
     The client gets its reply at ``position`` of ``replies``. ``expected``: that of the client's request; servers always
     reply, and the handler drops a reply that the client does not want.
     """
+
+    @cython.cfunc
+    @cython.exceptval(0xFFFFFFFF, check=True)
+    def begin_request(self, replies: ReplyQueue, values: cython.Py_ssize_t) -> cython.uint:
+        """Be the handler of the request that the client asks now; returns the position of its reply.
+
+        ``values``: see ``ReplyQueue.reserve_values``.
+        """
+        self.replies = replies
+        self.read_at = replies.read_at
+        self.command_class = replies.command_class
+        self.position = replies.reserve_values(values)
+        return self.position
 
     @cython.cfunc
     def owner(self) -> object:

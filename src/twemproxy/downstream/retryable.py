@@ -38,10 +38,9 @@ def send_retryable(
         return 0
     handler = RetryableRequest()
     handler.connection = connection
-    handler.replies = replies
     handler.expected = request.expected
     handler.remembers_script = request.remembers_script
-    handler.position = replies.reserve()
+    handler.begin_request(replies, 1)
     handler.data = PyBytes_FromStringAndSize(cython.cast(cython.p_char, block_bytes(block) + start), end - start)
     # The handler drops an unwanted reply.
     return connection.send_request(handler, 0, request, request.expected & ~(QUIET | NOREPLY), block, start, end)

@@ -275,11 +275,13 @@ class SplitRequest(ClientRequest):
         self.pool = pool
         self.routes = pool.routes
         self.replies = replies
+        self.read_at = replies.read_at
+        self.command_class = replies.command_class
         self.merge = merge
         self.expected = expected
         self.whole = whole
         if whole is None:
-            self.position = replies.reserve_values(self.n_items if self.n_items > 0 and self.merge == VALUES else 1)
+            self.begin_request(replies, self.n_items if self.n_items > 0 and self.merge == VALUES else 1)
         return 0
 
     @cython.cfunc

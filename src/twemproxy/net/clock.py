@@ -23,7 +23,8 @@ def nanoseconds() -> int64_t:
 @cython.final
 @cython.cclass
 class Clock:
-    """``now``: the time of the last reading, in microseconds of the monotonic clock.
+    """``now``: the time of the last reading, in microseconds of the monotonic clock. ``real``: the same with the time
+    that is not counted.
 
     ``late``: microseconds that are not counted: the proxy was late then, and no peer must be blamed for that.
     ``moved``: microseconds that were added by ``advance``.
@@ -35,7 +36,14 @@ class Clock:
     @cython.cfunc
     @cython.exceptval(check=False)
     def read(self) -> int64_t:
-        return nanoseconds() // 1000 - self.late + self.moved
+        self.real = self.read_real()
+        return self.real - self.late
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def read_real(self) -> int64_t:
+        """The present time in microseconds, with the time that is not counted; for measuring."""
+        return nanoseconds() // 1000 + self.moved
 
     @cython.cfunc
     @cython.exceptval(check=False)

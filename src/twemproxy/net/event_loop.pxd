@@ -62,6 +62,7 @@ cdef class EventLoop:
     cdef readonly Clock clock
     cdef readonly TimerWheel timers
     cdef readonly int64_t now
+    cdef readonly int64_t real
     cdef readonly int64_t turn
     cdef public int verbosity
     cdef object on_defect

@@ -130,10 +130,11 @@ class CallbackChannel(Channel):
 class EventLoop:
     """Calls channels when they are ready; it keeps a reference to each watched channel.
 
-    ``now``: the time of the turn, in microseconds of ``clock``. ``at_turn``: an action that is done in each turn, after
-    the wait for events and before anything is read; None for none. ``timers``: fire at the end of a turn, after
-    everything was flushed. ``turn``: the number of the turn. ``verbosity``: the log level, here so that compiled code
-    can read it fast.
+    ``now``: the time of the turn, in microseconds of ``clock``. ``real``: when the wait for events ended, in
+    microseconds with the time that ``clock`` does not count: what is read in this turn had arrived by then.
+    ``at_turn``: an action that is done in each turn, after the wait for events and before anything is read; None for
+    none. ``timers``: fire at the end of a turn, after everything was flushed. ``turn``: the number of the turn.
+    ``verbosity``: the log level, here so that compiled code can read it fast.
     """
 
     def __cinit__(self, on_defect, read_size: cython.Py_ssize_t) -> None:
@@ -146,6 +147,7 @@ class EventLoop:
         self.blocks = BlockPool(read_size)
         self.clock = Clock()
         self.now = self.clock.now
+        self.real = self.clock.real
         self.timers = TimerWheel(self.now)
         self.on_defect = on_defect
         self.poller = Poller()
@@ -378,6 +380,7 @@ class EventLoop:
         self.turn += 1
         n_ready = self.poller.wait(cython.cast(cython.int, timeout))
         self.now = self.timers.now = self.clock.end_wait(timeout * 1000)
+        self.real = self.clock.real
         self.worker = cython.NULL
         self.turn_work = 0
         if self.at_turn is not None:

@@ -49,6 +49,7 @@ cdef class Cursor:
 
 cdef class Request:
     cdef readonly int command
+    cdef readonly unsigned char command_class
     cdef readonly Route route
     cdef readonly Merge merge
     cdef readonly Py_ssize_t items

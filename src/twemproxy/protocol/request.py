@@ -49,6 +49,7 @@ class Request:
     """A complete request: what its client asks for, and what its server needs. The bytes are the caller's.
 
     - ``command``: its row in the table of commands, -1 for an unknown command. ``arguments``: their number.
+      ``command_class``: a ``protocol.command_classes.CommandClass``.
     - ``route``: where it goes. ``merge``: how replies are merged if it goes to several servers.
     - ``key_start`` to ``key_end``: the key that decides the server. With ``key_decoded`` the key is not in the
       request's bytes but in ``decoded``, from 0 to ``key_end``.
@@ -86,6 +87,7 @@ class Request:
         self.discard_arguments = 0
         self.expected = 0
         self.required_features = 0
+        self.command_class = 0
         self.profile_needed = 0
         self.retryable = False
         self.remembers_script = False

@@ -1,7 +1,12 @@
+from libc.stdint cimport int64_t
+
 from twemproxy.net.block cimport Block
 
 
 cdef class ReplyHandler:
+    cdef int64_t read_at
+    cdef unsigned char command_class
+
     cdef int deliver(self, unsigned int position, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef object owner(self)
     cdef int close_owner(self) except -1

@@ -17,6 +17,33 @@ class Metric(NamedTuple):
     """Whether nutcracker 0.5.0 lacks this metric: then only the full document has it."""
 
 
+COMMAND_CLASSES = ("read", "write", "script", "blocking", "other")
+"""Kinds of commands whose latency is measured apart.
+
+``blocking``: those that may wait for a key. ``script``: scripts and functions. ``other``: neither reads nor writes
+keys, or the proxy answers it.
+"""
+
+SERVER_PHASES = ("waiting", "server")
+"""Parts of the time of a request that one server answers.
+
+``waiting``: from when the proxy has read the request until it has written it to the server. ``server``: from then until
+the proxy has its reply.
+"""
+
+POOL_PHASES = ("writing", "whole")
+"""Parts of the time of a client's request.
+
+``writing``: from when the proxy has the reply until it has written it to the client, so also the time in which it waits
+for earlier replies and in which the client does not read. ``whole``: from when the proxy has read the request until it
+has written its reply.
+"""
+
+
+def _of_classes(name: str, help: str) -> tuple[Metric, ...]:
+    return tuple(Metric(f"{name}_{each}", "counter", f"{help} of class {each}", added=True) for each in COMMAND_CLASSES)
+
+
 PROCESS_METRICS = (
     Metric("total_connections", "counter", "connections ever created: listeners, clients and servers"),
     Metric("curr_connections", "gauge", "connections open now: listeners, clients and servers"),
@@ -51,6 +78,7 @@ POOL_METRICS = (
         "server connections of clients in transactions and blocking commands, limited by blocking_connections",
         added=True,
     ),
+    *_of_classes("replies", "replies written to clients, to requests"),
 )
 
 SERVER_METRICS = (
@@ -75,7 +103,14 @@ SERVER_METRICS = (
     ),
     Metric("server_private", "gauge", "those of them that are for transactions and blocking commands", added=True),
     Metric("requests_resent", "counter", "requests sent once more on another connection", added=True),
+    *_of_classes("responses", "responses in time, to requests"),
 )
+
+POOL_HISTOGRAMS = tuple((name, phase) for name in COMMAND_CLASSES for phase in POOL_PHASES)
+"""The command class and the phase of each histogram of a pool, in the order in which they follow its metrics."""
+
+SERVER_HISTOGRAMS = tuple((name, phase) for name in COMMAND_CLASSES for phase in SERVER_PHASES)
+"""The same for a server."""
 
 
 class Fact(NamedTuple):
@@ -85,6 +120,11 @@ class Fact(NamedTuple):
     help: str
     added: bool = True
     """As in ``Metric``."""
+    phase: str = ""
+    """If not empty: it is a quantile of latency in this phase since the start, over all command classes but
+    ``blocking``, in microseconds."""
+    share: float = 0
+    """Of the quantile: 0.5 is the median."""
 
 
 PROCESS_FACTS = (
@@ -113,6 +153,36 @@ SERVER_SHARED = (
     SharedWord("health_checks", "health checks that were begun, so that one worker at a time checks the server"),
 )
 
-POOL_FACTS = (Fact("ring_fingerprint", "equal for pools that place each key on the server of the same name"),)
 
-SERVER_FACTS = (Fact("ejected", "1 while the server is ejected, otherwise 0"),)
+def _quantiles(prefix: str, help: str, phase: str) -> tuple[Fact, ...]:
+    return (
+        Fact(f"{prefix}_p50_us", f"{help}: of half of the requests, in usec", phase=phase, share=0.5),
+        Fact(f"{prefix}_p99_us", f"{help}: of 99 % of the requests, in usec", phase=phase, share=0.99),
+    )
+
+
+POOL_LATENCY = (
+    *_quantiles("latency", "longest time from reading a request to writing its reply", "whole"),
+    *_quantiles("latency_writing", "longest time from the arrival of a reply to writing it", "writing"),
+)
+
+POOL_FACTS: tuple[Fact, ...] = (
+    Fact("ring_fingerprint", "equal for pools that place each key on the server of the same name"),
+    *POOL_LATENCY,
+)
+
+SERVER_LATENCY = (
+    *_quantiles("latency_waiting", "longest time from reading a request to sending it to the server", "waiting"),
+    *_quantiles("latency_server", "longest time from sending a request to the arrival of its reply", "server"),
+)
+
+SERVER_FACTS: tuple[Fact, ...] = (Fact("ejected", "1 while the server is ejected, otherwise 0"), *SERVER_LATENCY)
+
+PROCESS_FIGURES: tuple[Metric | Fact, ...] = (*PROCESS_METRICS, *PROCESS_FACTS)
+"""What the full document says of the process."""
+
+POOL_FIGURES: tuple[Metric | Fact, ...] = (*POOL_METRICS, *POOL_FACTS)
+"""What the full document says of a pool."""
+
+SERVER_FIGURES: tuple[Metric | Fact, ...] = (*SERVER_METRICS, *SERVER_FACTS)
+"""What the full document says of a server."""

@@ -15,21 +15,24 @@ from typing import NamedTuple
 import msgspec
 
 from twemproxy.stats.catalogue import (
+    POOL_HISTOGRAMS,
     POOL_METRICS,
     POOL_SHARED,
     PROCESS_METRICS,
     PROCESS_SHARED,
+    SERVER_HISTOGRAMS,
     SERVER_METRICS,
     SERVER_SHARED,
     Metric,
     SharedWord,
 )
+from twemproxy.stats.histograms import WORDS as HISTOGRAM_WORDS
 
 WORD = 8
 """Bytes of a counter."""
 
-SPARE_WORDS = 1 << 16
-"""Words for later slots, for some thousand servers."""
+SPARE_WORDS = 1 << 21
+"""Words for later slots, for about two thousand servers."""
 
 
 VERDICTS = [word.name for word in SERVER_SHARED].index("verdicts")
@@ -50,6 +53,39 @@ class Layout(msgspec.Struct, frozen=True):
     """The names of the words of the process that workers share, in order. The same for ``pool`` and ``server``."""
     pool_shared: tuple[str, ...]
     server_shared: tuple[str, ...]
+    pool_histograms: tuple[tuple[str, str], ...] = ()
+    """The histograms of a pool, in order. The same for ``server_histograms``."""
+    server_histograms: tuple[tuple[str, str], ...] = ()
+    histogram_words: int = 0
+
+
+class Histograms(NamedTuple):
+    """The histograms that follow the metrics of a slot."""
+
+    metrics: int
+    """How many metrics there are."""
+    names: tuple[tuple[str, str], ...]
+    """(command class, phase) of each histogram."""
+    counter: str
+    """Begins the name of the metric that counts the values of a command class."""
+
+    @property
+    def words(self) -> int:
+        """Words of the slot."""
+        return self.metrics + len(self.names) * HISTOGRAM_WORDS
+
+    def places(self, slot: int) -> Iterator[tuple[tuple[str, str], int]]:
+        """Yield (command class, phase) and the position of each histogram of a slot."""
+        for number, name in enumerate(self.names):
+            yield name, slot + self.metrics + number * HISTOGRAM_WORDS
+
+
+OF_POOL = Histograms(len(POOL_METRICS), POOL_HISTOGRAMS, "replies")
+OF_SERVER = Histograms(len(SERVER_METRICS), SERVER_HISTOGRAMS, "responses")
+
+
+_POOL_NAMES = [metric.name for metric in POOL_METRICS]
+_SERVER_NAMES = [metric.name for metric in SERVER_METRICS]
 
 
 class Places(NamedTuple):
@@ -59,6 +95,12 @@ class Places(NamedTuple):
     """In tables of counters."""
     shared: dict[int, int]
     """In the table that workers share."""
+    histograms: dict[int, int]
+    """Of the first word of each histogram; the others follow it."""
+
+
+def _names(words: Sequence[Metric | SharedWord]) -> tuple[str, ...]:
+    return tuple(word.name for word in words)
 
 
 def _place(
@@ -68,6 +110,15 @@ def _place(
     for offset, word in enumerate(words):
         if word.name in names:
             places[here + offset] = there + names.index(word.name)
+
+
+def _place_histograms(
+    places: dict[int, int], here: int, histograms: Histograms, there: int, names: Sequence[tuple[str, str]]
+) -> None:
+    """Add the places of the histograms of one slot. ``there``: the position of the first one there."""
+    for name, position in histograms.places(here):
+        if name in names:
+            places[position] = there + names.index(name) * HISTOGRAM_WORDS
 
 
 class SlotsFull(Exception):
@@ -86,7 +137,7 @@ class CounterSlots:
         self._slots: dict[tuple[str, ...], int] = {}
         self.used = len(PROCESS_METRICS)
         """Words that are allocated."""
-        needed = self.used + sum(len(POOL_METRICS) + len(servers) * len(SERVER_METRICS) for _, servers in pools)
+        needed = self.used + sum(OF_POOL.words + len(servers) * OF_SERVER.words for _, servers in pools)
         self.capacity = 2 * needed + SPARE_WORDS
         """Words of a table."""
         for pool, servers in pools:
@@ -96,9 +147,19 @@ class CounterSlots:
 
     def layout(self) -> Layout:
         """What another process needs to read tables with these slots."""
-        words = (PROCESS_METRICS, POOL_METRICS, SERVER_METRICS, PROCESS_SHARED, POOL_SHARED, SERVER_SHARED)
-        names = (tuple(word.name for word in each) for each in words)
-        return Layout(self.capacity, tuple(self._slots.items()), *names)
+        return Layout(
+            self.capacity,
+            tuple(self._slots.items()),
+            _names(PROCESS_METRICS),
+            _names(POOL_METRICS),
+            _names(SERVER_METRICS),
+            _names(PROCESS_SHARED),
+            _names(POOL_SHARED),
+            _names(SERVER_SHARED),
+            POOL_HISTOGRAMS,
+            SERVER_HISTOGRAMS,
+            HISTOGRAM_WORDS,
+        )
 
     def take_over(self, layout: Layout) -> Places | None:
         """Allocate the slots of another process, before any table is made.
@@ -110,33 +171,38 @@ class CounterSlots:
         if same:
             self._slots = dict(layout.slots)
             self.capacity = layout.capacity
-            lengths = [(slot, len(SERVER_METRICS if identity[1:] else POOL_METRICS)) for identity, slot in layout.slots]
-            self.used = max((slot + length for slot, length in lengths), default=len(PROCESS_METRICS))
+            ends = [slot + _histograms(identity).words for identity, slot in layout.slots]
+            self.used = max(ends, default=len(PROCESS_METRICS))
             return None
         # No table exists yet, so there is room for all slots that the other process has ever had.
-        count = sum(len(SERVER_METRICS if identity[1:] else POOL_METRICS) for identity, _ in layout.slots)
+        count = sum(_histograms(identity).words for identity, _ in layout.slots)
         self.capacity = max(self.capacity, 2 * (self.used + count) + SPARE_WORDS)
-        places = Places({}, {})
+        places = Places({}, {}, {})
+        has_histograms = layout.histogram_words == HISTOGRAM_WORDS
         _place(places.counters, 0, PROCESS_METRICS, 0, layout.process)
         _place(places.shared, 0, PROCESS_SHARED, 0, layout.process_shared)
         for identity, there in layout.slots:
             if identity[1:]:
-                here = self._slot(identity, SERVER_METRICS)
+                here = self._slot(identity)
                 _place(places.counters, here, SERVER_METRICS, there, layout.server)
                 _place(places.shared, here, SERVER_SHARED, there, layout.server_shared)
+                first, names = there + len(layout.server), layout.server_histograms
             else:
-                here = self._slot(identity, POOL_METRICS)
+                here = self._slot(identity)
                 _place(places.counters, here, POOL_METRICS, there, layout.pool)
                 _place(places.shared, here, POOL_SHARED, there, layout.pool_shared)
+                first, names = there + len(layout.pool), layout.pool_histograms
+            if has_histograms:
+                _place_histograms(places.histograms, here, _histograms(identity), first, names)
         return places
 
     def of_pool(self, pool: str) -> int:
         """The slot of a pool, allocated by the first call. Raises SlotsFull."""
-        return self._slot((pool,), POOL_METRICS)
+        return self._slot((pool,))
 
     def of_server(self, pool: str, server: str) -> int:
         """The slot of a server, allocated by the first call. Raises SlotsFull."""
-        return self._slot((pool, server), SERVER_METRICS)
+        return self._slot((pool, server))
 
     def rename(self, former_names: Mapping[str, str]) -> None:
         """Give the slots of renamed pools, and of their servers, to their new names.
@@ -158,12 +224,13 @@ class CounterSlots:
             if server:
                 yield pool, server[0], slot
 
-    def _slot(self, identity: tuple[str, ...], metrics: Sequence[Metric]) -> int:
+    def _slot(self, identity: tuple[str, ...]) -> int:
         if identity not in self._slots:
-            if self.used + len(metrics) > self.capacity:
+            words = _histograms(identity).words
+            if self.used + words > self.capacity:
                 raise SlotsFull(f"no room for the counters of '{'/'.join(identity)}': restart the proxy")
             self._slots[identity] = self.used
-            self.used += len(metrics)
+            self.used += words
         return self._slots[identity]
 
     @property
@@ -172,8 +239,20 @@ class CounterSlots:
         return self.capacity * WORD
 
     def kinds(self) -> Iterator[tuple[int, str]]:
-        """Yield the position and the kind of each allocated word."""
+        """Yield the position and the kind of each metric."""
         scopes: list[tuple[int, Sequence[Metric]]] = [(0, PROCESS_METRICS)]
         scopes += [(slot, SERVER_METRICS if identity[1:] else POOL_METRICS) for identity, slot in self._slots.items()]
         for position, metrics in scopes:
             yield from ((offset, metric.kind) for offset, metric in enumerate(metrics, position))
+
+    def histograms(self) -> Iterator[tuple[int, int]]:
+        """Yield the positions of each histogram, and of the counter that is 0 as long as nothing is in it."""
+        for identity, slot in self._slots.items():
+            scope, metrics = (OF_SERVER, _SERVER_NAMES) if identity[1:] else (OF_POOL, _POOL_NAMES)
+            for (command_class, _), position in scope.places(slot):
+                yield position, slot + metrics.index(f"{scope.counter}_{command_class}")
+
+
+def _histograms(identity: tuple[str, ...]) -> Histograms:
+    """The histograms in the slot of a pool or of a server."""
+    return OF_SERVER if identity[1:] else OF_POOL

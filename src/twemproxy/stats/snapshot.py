@@ -1,5 +1,6 @@
 """The statistics at one time: the counters of all workers, summed, and the documents that contain them."""
 
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -7,14 +8,18 @@ import msgspec
 
 from twemproxy.stats.catalogue import (
     POOL_FACTS,
+    POOL_LATENCY,
     POOL_METRICS,
     PROCESS_FACTS,
     PROCESS_METRICS,
     SERVER_FACTS,
+    SERVER_LATENCY,
     SERVER_METRICS,
+    Fact,
     Metric,
 )
-from twemproxy.stats.slots import VERDICTS, CounterSlots
+from twemproxy.stats.histograms import WORDS, Histogram, added, histogram
+from twemproxy.stats.slots import OF_POOL, OF_SERVER, VERDICTS, WORD, CounterSlots, Histograms
 
 _SIGN_BIT = 1 << 63
 
@@ -26,6 +31,7 @@ class ServerSnapshot(NamedTuple):
     values: dict[str, int]
     """Values by metric name, in the order of ``SERVER_METRICS``."""
     is_ejected: bool
+    latency: "Latency"
 
 
 class PoolSnapshot(NamedTuple):
@@ -35,6 +41,11 @@ class PoolSnapshot(NamedTuple):
     values: dict[str, int]
     """Values by metric name, in the order of ``POOL_METRICS``."""
     servers: tuple[ServerSnapshot, ...]
+    latency: "Latency"
+
+
+Latency = dict[tuple[str, str], Histogram]
+"""Histograms by (command class, phase), without empty ones. A server's have SERVER_PHASES, a pool's POOL_PHASES."""
 
 
 class Snapshot(NamedTuple):
@@ -70,6 +81,9 @@ class Table(Protocol):
 
     def __getitem__(self, position: int, /) -> int: ...
 
+    def words(self, position: int, count: int) -> bytes:
+        """The words of a histogram, in the byte order of the machine."""
+
 
 def take(tables: Sequence[Table], slots: CounterSlots, names: Sequence[PoolNames], shared: Table) -> Snapshot:
     """Read the counters of all workers, and return a snapshot.
@@ -81,21 +95,35 @@ def take(tables: Sequence[Table], slots: CounterSlots, names: Sequence[PoolNames
     """
     pools = []
     for pool, servers in names:
-        pools.append(
-            PoolSnapshot(
-                pool,
-                _sum(tables, slots.of_pool(pool), POOL_METRICS),
-                tuple(
-                    ServerSnapshot(
-                        server,
-                        _sum(tables, slots.of_server(pool, server), SERVER_METRICS),
-                        shared[slots.of_server(pool, server) + VERDICTS] % 2 == 1,
-                    )
-                    for server in servers
-                ),
-            )
-        )
+        seen = []
+        for server in servers:
+            slot = slots.of_server(pool, server)
+            values = _sum(tables, slot, SERVER_METRICS)
+            latency = _latency(tables, slot, OF_SERVER, values)
+            seen.append(ServerSnapshot(server, values, shared[slot + VERDICTS] % 2 == 1, latency))
+        slot = slots.of_pool(pool)
+        values = _sum(tables, slot, POOL_METRICS)
+        pools.append(PoolSnapshot(pool, values, tuple(seen), _latency(tables, slot, OF_POOL, values)))
     return Snapshot(_sum(tables, 0, PROCESS_METRICS), tuple(pools))
+
+
+def _latency(tables: Sequence[Table], slot: int, histograms: Histograms, values: dict[str, int]) -> Latency:
+    """The histograms in a slot whose metrics have these values."""
+    return {
+        (command_class, phase): histogram(summed(tables, position))
+        for (command_class, phase), position in histograms.places(slot)
+        if values[f"{histograms.counter}_{command_class}"] > 0
+    }
+
+
+def summed(tables: Sequence[Table], position: int) -> list[int]:
+    """The words of a histogram, each the sum over all tables.
+
+    Nothing is carried from one word to the next, as long as each sum is less than 2^64: the words are added as one
+    number, which is much faster.
+    """
+    total = sum(int.from_bytes(table.words(position, WORDS), sys.byteorder) for table in tables)
+    return memoryview(total.to_bytes(WORD * WORDS, sys.byteorder)).cast("Q").tolist()
 
 
 def _sum(tables: Sequence[Table], position: int, metrics: Sequence[Metric]) -> dict[str, int]:
@@ -126,20 +154,30 @@ def render(
     )
     full = facts is not None
     pools = []
+    of_pool: list[tuple[str, int | str]] = []
+    of_server: list[tuple[str, int | str]] = []
     for pool in snapshot.pools:
-        servers = ",".join(
-            _object(server.name, _members(server.values, SERVER_METRICS, full, added=_server_facts(server)))
-            for server in pool.servers
-        )
-        added = [(fact.name, facts.pools[pool.name][fact.name]) for fact in POOL_FACTS] if facts else []
-        pools.append(_object(pool.name, _members(pool.values, POOL_METRICS, full, servers, added)))
-    added = [(fact.name, facts.process[fact.name]) for fact in PROCESS_FACTS] if facts else []
-    return f"{{{head}{_members(snapshot.values, PROCESS_METRICS, full, ','.join(pools), added)}}}\n".encode()
+        servers = []
+        for server in pool.servers:
+            if facts:
+                of_server = [(SERVER_FACTS[0].name, int(server.is_ejected)), *quantiles(server.latency, SERVER_LATENCY)]
+            servers.append(_object(server.name, _members(server.values, SERVER_METRICS, full, added=of_server)))
+        if facts:
+            of_pool = [(fact.name, facts.pools[pool.name][fact.name]) for fact in POOL_FACTS if isinstance(fact, Fact)]
+            of_pool += quantiles(pool.latency, POOL_LATENCY)
+        pools.append(_object(pool.name, _members(pool.values, POOL_METRICS, full, ",".join(servers), of_pool)))
+    of_process = [(fact.name, facts.process[fact.name]) for fact in PROCESS_FACTS] if facts else []
+    return f"{{{head}{_members(snapshot.values, PROCESS_METRICS, full, ','.join(pools), of_process)}}}\n".encode()
 
 
-def _server_facts(server: ServerSnapshot) -> list[tuple[str, int | str]]:
-    """The values of ``SERVER_FACTS``."""
-    return [(SERVER_FACTS[0].name, int(server.is_ejected))]
+def quantiles(latency: Latency, wanted: Sequence[Fact]) -> list[tuple[str, int]]:
+    """Name and value of each of these quantiles; 0 without requests."""
+    phases = {fact.phase for fact in wanted}
+    merged = {
+        phase: added([each for (name, of), each in latency.items() if of == phase and name != "blocking"])
+        for phase in phases
+    }
+    return [(fact.name, round(merged[fact.phase].quantile(fact.share))) for fact in wanted]
 
 
 def _object(name: str, members: str) -> str:

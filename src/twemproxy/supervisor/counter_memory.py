@@ -4,17 +4,25 @@ import mmap
 import os
 from collections.abc import Iterable, Mapping
 
+from twemproxy.stats.slots import WORD
+
 
 class CounterMemory:
     """The memory: its descriptor, which the worker gets, and its words by position."""
 
-    def __init__(self, descriptor: int, places: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        places: Mapping[int, int] | None = None,
+        histogram_places: Mapping[int, int] | None = None,
+    ) -> None:
         """Map the memory of a descriptor, which belongs to this object from now on. Raises OSError.
 
-        ``places``: for the memory of another version, see ``stats.slots.CounterSlots.take_over``.
+        ``places``, ``histogram_places``: for the memory of another version, see ``stats.slots.Places``.
         """
         self.descriptor = descriptor
         self.places = places
+        self._histogram_places = histogram_places or {}
         self._mapped = mmap.mmap(descriptor, 0)
         self._words = memoryview(self._mapped).cast("Q")
 
@@ -24,6 +32,14 @@ class CounterMemory:
             return self._words[position]
         place = self.places.get(position, -1)
         return self._words[place] if place >= 0 else 0
+
+    def words(self, position: int, count: int) -> bytes:
+        """The ``count`` words of the histogram at a position of this version; zeros if another version lacks it."""
+        if self.places is not None:
+            position = self._histogram_places.get(position, -1)
+            if position < 0:
+                return bytes(WORD * count)
+        return self._words[position : position + count].tobytes()
 
     def __setitem__(self, position: int, value: int, /) -> None:
         """Set a word of a table of this version."""

@@ -76,6 +76,8 @@ class Inheritance(msgspec.Struct, frozen=True):
     """Whether the configuration file has to be read, as a signal has said during the upgrade."""
     watched: tuple[int, int, int, int] | None = None
     """The ``watch.Identity`` of the configuration file that was read last; None: it was not there."""
+    ended_histograms: dict[int, list[int]] = {}
+    """The sums of the histograms of workers that have ended: the words by the position of the first one."""
 
     def descriptors(self) -> Iterable[int]:
         """The descriptors that the other version needs."""

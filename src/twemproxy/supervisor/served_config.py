@@ -82,13 +82,13 @@ class ServedConfig:
         self._open_files = raise_limit()
         self._division = self._divide(config, None)
         self._rings = self._ring_fingerprints(config)
-        self.places: Mapping[int, int] | None = None
-        """Where the counters of workers of another version are, see ``CounterMemory``."""
+        self.places: tuple[Mapping[int, int], Mapping[int, int]] | tuple[()] = ()
+        """Where the counters and histograms of workers of another version are, see ``CounterMemory``."""
         if inheritance is not None:
             self.status = inheritance.status
             self.listeners.take_over(inheritance)
             places = self.statistics.take_over(inheritance)
-            self.places = None if places is None else places.counters
+            self.places = () if places is None else (places.counters, places.histograms)
         self.changing = asyncio.Lock()
         """Held during a reload and an upgrade."""
 

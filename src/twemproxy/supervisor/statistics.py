@@ -2,7 +2,6 @@
 
 import socket
 import time
-from collections import Counter
 from collections.abc import Mapping
 
 from twemproxy import __version__
@@ -11,6 +10,7 @@ from twemproxy.ipc.messages import PoolSlots
 from twemproxy.stats import snapshot
 from twemproxy.stats.slots import VERDICTS, CounterSlots, Places
 from twemproxy.supervisor.counter_memory import CounterMemory
+from twemproxy.supervisor.ended_counters import EndedCounters
 from twemproxy.supervisor.inheritance import Inheritance
 
 
@@ -22,16 +22,15 @@ class Statistics:
         """The counters of the worker processes."""
         self._shared: CounterMemory | None = None
         self.show(config)
-        self.slots = CounterSlots(self._names)
+        self.slots = CounterSlots(self.names)
         self._source = socket.gethostname()
         self.started = time.monotonic()
         """When the proxy was started, by the system's steady clock."""
-        self.ended: Counter[int] = Counter()
-        """The sums of the counters of processes that have ended, by position."""
+        self.ended = EndedCounters()
 
     def show(self, config: Config) -> None:
         """Show the pools and servers of this configuration, which have slots, from now on."""
-        self._names = [
+        self.names = [
             snapshot.PoolNames(pool.name, tuple(server.name for server in pool.servers)) for pool in config.pools
         ]
 
@@ -50,7 +49,7 @@ class Statistics:
 
     def end_verdicts(self) -> None:
         """Servers that are not shown are in no pool of the workers: if they are added again, they are live at first."""
-        shown = {(pool, server) for pool, servers in self._names for server in servers}
+        shown = {(pool, server) for pool, servers in self.names for server in servers}
         for pool, server, slot in self.slots.servers():
             word = slot + VERDICTS
             if (pool, server) not in shown and self.shared[word] % 2 == 1:
@@ -70,11 +69,10 @@ class Statistics:
         """
         self.started = inheritance.started
         places = self.slots.take_over(inheritance.layout)
+        self.ended.take_over(inheritance.ended, inheritance.ended_histograms, places)
         if places is None:
-            self.ended.update(inheritance.ended)
             self._shared = CounterMemory(inheritance.shared)
         else:
-            self.ended.update({here: inheritance.ended.get(there, 0) for here, there in places.counters.items()})
             former = CounterMemory(inheritance.shared, places.shared)
             self.shared.copy(former, places.shared)
             former.close()
@@ -103,12 +101,7 @@ class Statistics:
 
     def keep(self, memory: CounterMemory) -> None:
         """The process of these counters has ended; those that only grow stay in the sums."""
-        for position, kind in self.slots.kinds():
-            match kind:
-                case "counter":
-                    self.ended[position] += memory[position]
-                case "timestamp":
-                    self.ended[position] = max(self.ended[position], memory[position])
+        self.ended.keep(memory, self.slots)
         self.drop(memory)
 
     def clear_gauges(self, memory: CounterMemory) -> None:
@@ -119,7 +112,7 @@ class Statistics:
 
     def take(self) -> snapshot.Snapshot:
         """Return the current values of all counters."""
-        return snapshot.take([self.ended, *self.memories], self.slots, self._names, self.shared)
+        return snapshot.take([self.ended, *self.memories], self.slots, self.names, self.shared)
 
     def document(self, facts: snapshot.ConfigFacts | None) -> bytes:
         """Return a document of the statistics port with current values: nutcracker's, the full one with ``facts``."""

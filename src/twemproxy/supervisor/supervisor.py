@@ -393,7 +393,8 @@ class Supervisor:
             started=served.statistics.started,
             log_level=log.current_level(),
             layout=served.statistics.slots.layout(),
-            ended=dict(served.statistics.ended),
+            ended=dict(served.statistics.ended.metrics),
+            ended_histograms=served.statistics.ended.histograms,
             shared=served.statistics.shared.descriptor,
             pools=served.listeners.inheritance(),
             passed=served.listeners.passed(),
@@ -431,7 +432,7 @@ class Supervisor:
                 workers.add()
         else:
             for worker in self._inheritance.workers:
-                memory = served.statistics.add(CounterMemory(worker.counters, served.places))
+                memory = served.statistics.add(CounterMemory(worker.counters, *served.places))
                 workers.adopt(worker, memory)
         served.workers = workers.slots
         return workers

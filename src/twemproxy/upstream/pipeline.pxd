@@ -16,16 +16,20 @@ cdef enum EntryState:
     FENCE       # a fence, see `upstream.fenced`
 
 
-# `handler`: NULL for a fence and for a request that has failed. `copy`: NULL, or the bytes of a read.
+# `handler`: NULL for a fence and for a request that has failed. `copy`: NULL, or the bytes of a read. `read_at`,
+# `command_class`: as in ReplyHandler. `sent_at`: when the last byte was written, 0 before that.
 cdef struct Entry:
     PyObject* handler
     unsigned char* copy
     int64_t deadline
+    int64_t read_at
+    int64_t sent_at
     Py_ssize_t length
     unsigned int position
     unsigned char expected
     unsigned char required_features
     unsigned char state
+    unsigned char command_class
 
 
 cdef class Pipeline:
@@ -41,7 +45,7 @@ cdef class Pipeline:
 
     cdef int grow(self) except -1
     cdef int keep_read(self, SendQueue out, Codec codec) except -1
-    cdef void note_sent(self, Py_ssize_t sent, SendQueue out) noexcept
+    cdef void note_sent(self, Py_ssize_t sent, SendQueue out, int64_t now) noexcept
     cdef bint is_begun(self) noexcept
     cdef void take_as_written(self) noexcept
     cdef int64_t next_deadline(self) noexcept
@@ -92,6 +96,8 @@ cdef inline void add(
     request.state = FRESH
     request.length = length
     request.deadline = deadline
+    request.read_at = handler.read_at
+    request.command_class = handler.command_class
     pipeline.tail += 1
     pipeline.request_bytes += length
 

@@ -70,11 +70,13 @@ class Pipeline:
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def note_sent(self, sent: cython.Py_ssize_t, out: SendQueue) -> cython.void:
-        """Record that ``sent`` more bytes of ``out`` were sent."""
+    def note_sent(self, sent: cython.Py_ssize_t, out: SendQueue, now: int64_t) -> cython.void:
+        """Record that ``sent`` more bytes of ``out`` were sent; ``now``: in microseconds of ``EventLoop.real``."""
         request: cython.pointer[Entry]
         if out.pending == 0:
-            self.written = self.tail
+            while self.written != self.tail:
+                self.requests[self.written & (self.capacity - 1)].sent_at = now
+                self.written += 1
             self.sent_of_next = 0
             return
         self.sent_of_next += sent
@@ -83,6 +85,7 @@ class Pipeline:
             if self.sent_of_next < request.length:
                 break
             self.sent_of_next -= request.length
+            request.sent_at = now
             self.written += 1
 
     @cython.cfunc
@@ -95,6 +98,7 @@ class Pipeline:
     @cython.exceptval(check=False)
     def take_as_written(self) -> cython.void:
         """The oldest request got its reply while it is partly written; its remaining bytes are sent nevertheless."""
+        oldest(self).sent_at = 0
         self.sent_of_next -= oldest(self).length
         self.written += 1
 
@@ -398,7 +402,7 @@ class Pipeline:
     def send(self, count, out: SendQueue, blocks: BlockPool) -> None:
         """Send the first ``count`` bytes of ``out``."""
         out.retire(blocks, count)
-        self.note_sent(count, out)
+        self.note_sent(count, out, 0)
 
     def answer(self, early):
         """The position of the request that got a reply, None if overdue; ``early``: the request is partly written."""

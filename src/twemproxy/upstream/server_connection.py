@@ -39,6 +39,7 @@ from cython.cimports.twemproxy.protocol.request import (
 )
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
+from cython.cimports.twemproxy.stats.histograms import record_response
 from cython.cimports.twemproxy.stats.positions import (
     IN_QUEUE,
     REQUEST_BYTES,
@@ -152,13 +153,10 @@ class ServerConnection(ServerStream):
         self, handler: ReplyHandler, position: cython.uint, request: bytes, expected: cython.uchar
     ) -> cython.int:
         """Queue a request that the proxy has made; ``expected``: see ``enqueue``."""
+        data: cython.p_uchar = cython.cast(cython.p_uchar, PyBytes_AS_STRING(request))
         self.begin_request(handler)
         make_place(self.requests)
-        self.out.append(
-            self.loop.blocks,
-            cython.cast(cython.p_uchar, PyBytes_AS_STRING(request)),
-            PyBytes_GET_SIZE(request),
-        )
+        self.out.append(self.loop.blocks, data, PyBytes_GET_SIZE(request))
         return self.enqueue(handler, position, PyBytes_GET_SIZE(request), expected, 0)
 
     @cython.cfunc
@@ -260,7 +258,7 @@ class ServerConnection(ServerStream):
         if self.requests.sent_of_next > 0:
             # The server is still reading a request.
             self.heard_at = self.loop.now
-        self.requests.note_sent(sent, self.out)
+        self.requests.note_sent(sent, self.out, self.loop.clock.read_real())
         if self.waiting is not None and self.out.pending <= LOW_WATER:
             self.wake_waiting()
         if self.drain_requested and self.may_drain():
@@ -563,6 +561,8 @@ class ServerConnection(ServerStream):
         if request.handler is cython.NULL:
             self.requests.drop_late_reply()
             return 0
+        if request.read_at != 0:
+            record_response(self.counters, request.command_class, request.read_at, request.sent_at, self.loop.real)
         handler = cython.cast(ReplyHandler, request.handler)
         Py_DECREF(handler)
         forget_oldest(self.requests)

@@ -16,7 +16,7 @@ from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer
 from harness.shared_proxy import Configure
 from harness.waiting import wait_until
-from twemproxy.stats.catalogue import POOL_FACTS, POOL_METRICS, PROCESS_FACTS, PROCESS_METRICS
+from twemproxy.stats.catalogue import POOL_FIGURES, PROCESS_FIGURES
 
 SERVER = (
     r'"server_eof":\d+, "server_err":\d+, "server_timedout":\d+, "server_connections":\d+, '
@@ -53,7 +53,7 @@ def test_layout_to_the_byte(servers: list[RedisServer]) -> None:
         pattern = HEAD + ",".join(pool_pattern(pool, *labels) for pool, labels in names.items()) + r"\}\n"
         assert re.fullmatch(pattern, proxy.stats_text())
         full = json.loads(proxy.stats_text(b"GET /stats.json\n"))
-        added = [each.name for each in (*PROCESS_METRICS, *PROCESS_FACTS) if each.added]
+        added = [each.name for each in PROCESS_FIGURES if each.added]
         assert list(full)[-len(added) :] == added
         assert list(full["longer"])[-1] == "ring_fingerprint"
         assert [list(full["longer"][server])[-1] for server in ("a", "b")] == ["ejected"] * 2
@@ -74,7 +74,7 @@ def test_exporters_and_http_clients(proxy: ServedPools) -> None:
     connection.close()
     (line,) = caught.value.args
     pool = proxy.served_name()
-    added = [each.name for each in (*POOL_METRICS, *POOL_FACTS) if each.added]
+    added = [each.name for each in POOL_FIGURES if each.added]
     assert [*json.loads(line)[pool], *added] == list(full[pool])
     assert "memory_held" not in line
 

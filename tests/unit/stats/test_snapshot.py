@@ -2,6 +2,7 @@
 
 import json
 import re
+from array import array
 from itertools import pairwise
 
 import msgspec
@@ -9,18 +10,30 @@ import pytest
 
 from twemproxy.stats.catalogue import (
     POOL_FACTS,
+    POOL_HISTOGRAMS,
     POOL_METRICS,
     PROCESS_FACTS,
     PROCESS_METRICS,
     SERVER_FACTS,
+    SERVER_FIGURES,
+    SERVER_HISTOGRAMS,
     SERVER_METRICS,
 )
-from twemproxy.stats.slots import VERDICTS, CounterSlots, SlotsFull
+from twemproxy.stats.histograms import WORDS, bucket_of
+from twemproxy.stats.slots import OF_SERVER, VERDICTS, CounterSlots, SlotsFull
 from twemproxy.stats.snapshot import ConfigFacts, PoolNames, Snapshot, render, take
+
+
+class Words(list[int]):
+    """A table."""
+
+    def words(self, position: int, count: int) -> bytes:
+        return array("Q", self[position : position + count]).tobytes()
+
 
 NAMES = [PoolNames("be", ("127.0.0.1:29379",)), PoolNames("alpha", ("first", "127.0.0.1:29380"))]
 SLOTS = CounterSlots(NAMES)
-NO_VERDICTS = [0] * SLOTS.used
+NO_VERDICTS = Words([0] * SLOTS.used)
 """The table that workers share: no server has been ejected."""
 
 # Taken from nutcracker 0.5.0 with two pools, before any traffic.
@@ -41,9 +54,9 @@ NUTCRACKER = (
 )
 
 
-def table(**values: int) -> list[int]:
+def table(**values: int) -> Words:
     """A worker's table in which the named counters have these values in every scope; all others are 0."""
-    words = [0] * SLOTS.used
+    words = Words([0] * SLOTS.used)
     scopes = [(0, PROCESS_METRICS), *((SLOTS.of_pool(pool.pool), POOL_METRICS) for pool in NAMES)]
     scopes += [(SLOTS.of_server(pool.pool, server), SERVER_METRICS) for pool in NAMES for server in pool.servers]
     for position, metrics in scopes:
@@ -98,11 +111,15 @@ def test_every_object_is_a_pool_or_a_server(full: bool) -> None:
 
 
 def test_every_word_of_the_table_is_shown_in_its_place() -> None:
-    words = list(range(1000, 1000 + SLOTS.used))
+    words = Words([0] * SLOTS.used)
+    metrics = [position for position, _ in SLOTS.kinds()]
+    for number, position in enumerate(sorted(metrics), 1000):
+        words[position] = number
     made = document(take([words], SLOTS, NAMES, NO_VERDICTS), full=True)
-    assert sorted(int(number) for number in re.findall(rb":(1\d\d\d)\b", made)) == words
+    shown = sorted(int(number) for number in re.findall(rb":(1\d\d\d)\b", made))
+    assert shown == list(range(1000, 1000 + len(metrics)))
     first = json.loads(made)["alpha"]["first"]
-    assert list(first) == [each.name for each in (*SERVER_METRICS, *SERVER_FACTS)]
+    assert list(first) == [each.name for each in SERVER_FIGURES]
     assert (
         list(first.values())[: len(SERVER_METRICS)] == words[SLOTS.of_server("alpha", "first") :][: len(SERVER_METRICS)]
     )
@@ -118,13 +135,31 @@ def test_counters_and_gauges_of_all_workers_are_summed() -> None:
     assert snapshot.pools[1].servers[0].values["out_queue"] == 6
 
 
+def test_histograms_of_all_workers_are_summed() -> None:
+    places = dict(OF_SERVER.places(SLOTS.of_server("alpha", "first")))
+    one, two = table(responses_read=3), table(responses_read=2)
+    for words, values in ((one, (100, 100, 7)), (two, (100, 5000))):
+        for value in values:
+            words[places["read", "server"] + bucket_of(value)] += 1
+            words[places["read", "server"] + WORDS - 1] += value
+    snapshot = take([one, two], SLOTS, NAMES, NO_VERDICTS)
+    latency = snapshot.pools[1].servers[0].latency
+    assert set(latency) == {("read", "waiting"), ("read", "server")}
+    assert latency["read", "server"].number == 5
+    assert latency["read", "server"].total == 5307
+    assert latency["read", "server"].counts[bucket_of(100)] == 3
+    assert latency["read", "waiting"].number == 0
+    shown = json.loads(document(snapshot, full=True))["alpha"]["first"]
+    assert (shown["latency_server_p50_us"] // 16, shown["latency_server_p99_us"] // 1024) == (6, 4)
+
+
 def test_the_latest_ejection_counts() -> None:
     snapshot = take([table(server_ejected_at=5), table(server_ejected_at=9)], SLOTS, NAMES, NO_VERDICTS)
     assert snapshot.pools[0].servers[0].values["server_ejected_at"] == 9
 
 
 def test_a_server_is_ejected_while_the_number_of_verdicts_is_odd() -> None:
-    shared = list(NO_VERDICTS)
+    shared = Words(NO_VERDICTS)
     for verdicts, ejected in ((1, 1), (2, 0), (3, 1)):
         shared[SLOTS.of_server("alpha", "first") + VERDICTS] = verdicts
         made = json.loads(document(take([table(), table()], SLOTS, NAMES, shared), full=True))
@@ -148,13 +183,14 @@ def test_without_workers_everything_is_zero() -> None:
 def test_names_are_escaped_and_nothing_else_is() -> None:
     names = [PoolNames('a"b\\', ("tab\there", "dé/日"))]
     slots = CounterSlots(names)
-    made = document(take([[0] * slots.used], slots, names, [0] * slots.used))
+    made = document(take([Words([0] * slots.used)], slots, names, Words([0] * slots.used)))
     assert list(json.loads(made)['a"b\\'])[-2:] == ["tab\there", "dé/日"]
     assert '"dé/日": {'.encode() in made
 
 
 def test_without_pools_the_document_is_still_json() -> None:
-    made = [json.loads(document(take([range(1, 100)], CounterSlots([]), [], []), full)) for full in (False, True)]
+    words = Words(range(1, 100))
+    made = [json.loads(document(take([words], CounterSlots([]), [], Words()), full)) for full in (False, True)]
     assert [shown["curr_connections"] for shown in made] == [2, 2]
 
 
@@ -171,10 +207,10 @@ def test_a_slot_belongs_to_its_name_for_good() -> None:
     taken = (0, slots.of_pool("alpha"), one, two, *later, slots.used)
     sizes = [
         len(PROCESS_METRICS),
-        len(POOL_METRICS),
-        *[len(SERVER_METRICS)] * 3,
-        len(POOL_METRICS),
-        len(SERVER_METRICS),
+        len(POOL_METRICS) + len(POOL_HISTOGRAMS) * WORDS,
+        *[len(SERVER_METRICS) + len(SERVER_HISTOGRAMS) * WORDS] * 3,
+        len(POOL_METRICS) + len(POOL_HISTOGRAMS) * WORDS,
+        len(SERVER_METRICS) + len(SERVER_HISTOGRAMS) * WORDS,
     ]
     assert [end - start for start, end in pairwise(taken)] == sizes
     assert (one, two) == (slots.of_server("alpha", "one"), slots.of_server("alpha", "two"))

@@ -20,6 +20,7 @@ cdef class ClassicRequests(Codec):
     cdef NameTable names
     cdef NameTable keywords
     cdef int[::1] forms
+    cdef int[::1] classes
     cdef int[::1] reply_kinds
     cdef int[::1] allowed
     cdef Py_ssize_t token_start

@@ -11,7 +11,8 @@ from collections.abc import Collection
 
 import cython
 
-from twemproxy.protocol.memcache.commands import COMMANDS, KIND_NAMES
+from twemproxy.protocol.command_classes import CommandClass
+from twemproxy.protocol.memcache.commands import COMMANDS, KIND_NAMES, class_of
 
 if not cython.compiled:
     from twemproxy.protocol.codec import Codec
@@ -86,6 +87,8 @@ class ClassicRequests(Codec):
         self.names = NameTable([command.name for command in COMMANDS], any_case=False)
         self.keywords = NameTable(KEYWORDS, any_case=False)
         self.forms = array("i", [command.form for command in COMMANDS])
+        # Of an unknown command, then of each row.
+        self.classes = array("i", [CommandClass.OTHER, *map(class_of, COMMANDS)])
         self.reply_kinds = array("i", [KIND_NAMES.index(command.reply) if command.reply else 0 for command in COMMANDS])
         self.allow(allowed)
         self.matches_keys = True

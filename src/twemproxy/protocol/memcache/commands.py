@@ -7,6 +7,7 @@ from its replies. A command's position in ``COMMANDS`` is its row number in comp
 import enum
 from typing import NamedTuple
 
+from twemproxy.protocol.command_classes import CommandClass
 from twemproxy.protocol.memcache.errors import Problem
 
 
@@ -245,6 +246,16 @@ COMMANDS = (
         )
     ),
 )
+
+_KEYLESS = (Form.META_NOOP, Form.VERSION, Form.VERBOSITY, Form.FLUSH_ALL, Form.STATS, Form.QUIT, Form.REFUSED)
+
+
+def class_of(command: Command) -> CommandClass:
+    """The class of a command."""
+    if command.form in _KEYLESS:
+        return CommandClass.OTHER
+    return CommandClass.READ if command.only_reads or command.name in MISSES else CommandClass.WRITE
+
 
 STATISTICS = {
     "": "figures of the servers, added up",

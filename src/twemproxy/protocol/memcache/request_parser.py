@@ -123,6 +123,7 @@ class MemcacheRequests(ClassicRequests):
         request.required_features = 0
         request.expected = flags
         request.key_decoded = False
+        request.command_class = cython.cast(cython.uchar, self.classes[request.command + 1])
         if frame != COMPLETE:
             return frame
         if request.command < 0:

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from twemproxy.protocol.command_classes import CommandClass
 from twemproxy.protocol.redis.errors import CLUSTER_DISABLED
 
 _T = TypeVar("_T")
@@ -303,6 +304,29 @@ def command_row(name: str, info: CommandInfo) -> Command:
         permission=name in _PERMISSIONS.split(),
         behind_keys=1 if name in _DIRECTED.split() else 0,
     )
+
+
+_KEYLESS = (
+    Routing.REFUSED,
+    Routing.LOCAL,
+    Routing.TRANSACTION,
+    Routing.SUBSCRIPTION,
+    Routing.BY_SUBCOMMAND,
+    Routing.ANY_SERVER,
+    Routing.ONLY_SERVER,
+)
+"""Routings of commands that neither read nor write keys, or of which only their sub-commands do."""
+
+
+def class_of(command: Command) -> CommandClass:
+    """The class of a command."""
+    if command.routing == Routing.BLOCKING:
+        return CommandClass.BLOCKING
+    if command.group == "scripting":
+        return CommandClass.SCRIPT
+    if command.routing in _KEYLESS:
+        return CommandClass.OTHER
+    return CommandClass.READ if command.readonly else CommandClass.WRITE
 
 
 _SPLIT = (Routing.EACH_KEY_SUM, Routing.EACH_KEY_VALUES, Routing.EACH_PAIR_STATUS)

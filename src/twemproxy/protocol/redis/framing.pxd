@@ -17,6 +17,7 @@ cdef class RespFraming(Codec):
     cdef unsigned char found
     cdef NameTable names
     cdef int[::1] arity
+    cdef int[::1] classes
     cdef int[::1] routing
     cdef int[::1] first_key
     cdef int[::1] numkeys

@@ -9,7 +9,8 @@ from array import array
 
 import cython
 
-from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS, SHAPES_REPLIES, routing_table
+from twemproxy.protocol.command_classes import CommandClass
+from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS, SHAPES_REPLIES, class_of, routing_table
 from twemproxy.protocol.redis.keys import MOST_LOOKED_UP, places_of_keys
 from twemproxy.protocol.redis.scripts import SCRIPT_FORMS
 from twemproxy.protocol.redis.session import SCRIPTS_PROFILE
@@ -137,6 +138,8 @@ for command in COMMANDS:
         raise ValueError(f"the first key of {command.name} is out of reach")
 NAMES = NameTable([command.name for command in COMMANDS], any_case=True)
 ROUTING = routing_table()
+# Of an unknown command, then of each row.
+CLASSES = array("i", [CommandClass.OTHER, *map(class_of, COMMANDS)])
 ARITY = array("i", [command.arity for command in COMMANDS])
 FIRST_KEY = array("i", [command.first_key for command in COMMANDS])
 NUMKEYS = array("i", [command.numkeys for command in COMMANDS])
@@ -170,6 +173,7 @@ class RespFraming(Codec):
         self.names = NAMES
         self.arity = ARITY
         self.routing = ROUTING
+        self.classes = CLASSES
         self.first_key = FIRST_KEY
         self.numkeys = NUMKEYS
         self.behind_keys = BEHIND_KEYS
@@ -388,6 +392,7 @@ class RespFraming(Codec):
         cursor.length = at - start
         cursor.at = 0
         request.items_end = at - start
+        request.command_class = cython.cast(cython.uchar, self.classes[request.command + 1])
         if request.command < 0:
             request.route = SLOW_PATH
             return COMPLETE

@@ -1,0 +1,25 @@
+from libc.stdint cimport int64_t
+
+from twemproxy.stats.counters cimport Counter
+
+
+# Replies that follow each other in a client's send queue, with the same times and the same command class. `last`,
+# `total` and `n_runs` are valid in the first run of a client only: its last run, the bytes of all runs, their number.
+cdef struct Run:
+    Run* next
+    Run* last
+    int64_t read_at         # when the requests were read, in microseconds of `EventLoop.real`
+    int64_t replied_at      # when the replies arrived from the servers
+    Py_ssize_t length       # bytes of the replies
+    Py_ssize_t total
+    unsigned int n          # how many replies there are
+    unsigned int n_runs
+    unsigned char command_class
+
+
+# The result of these two is the first run of the client, NULL without any.
+cdef Run* add_reply(
+    Run* first, int64_t read_at, int64_t replied_at, unsigned char command_class, Py_ssize_t length
+) noexcept
+cdef Run* note_written(Run* first, Py_ssize_t pending, int64_t now, Counter* counters) noexcept
+cdef void forget_unwritten(Run* first) noexcept

@@ -1,0 +1,122 @@
+"""When replies are written to a client: the two phases of latency that end then.
+
+Compiled-only. A reply that is appended to a client's send queue is usually written at the end of the same turn. Replies
+with the same times and the same command class that follow each other are one run, so a pipeline costs little.
+"""
+
+import cython
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.twemproxy.stats.counters import Counter
+from cython.cimports.twemproxy.stats.histograms import histogram_of, record
+from cython.cimports.twemproxy.stats.positions import POOL_HISTOGRAMS, REPLIES_READ
+
+# Runs of one client. A client with more does not read: further replies count as those of its last run.
+MOST_RUNS = cython.declare(cython.const[cython.uint], 1024)
+# Unused runs that are kept.
+MOST_SPARE = cython.declare(cython.const[cython.int], 1024)
+WRITING = cython.declare(cython.const[cython.int], 0)
+WHOLE = cython.declare(cython.const[cython.int], 1)
+
+# Unused runs, linked by ``next``.
+spare = cython.declare(cython.pointer[Run], cython.NULL)
+n_spare = cython.declare(cython.int, 0)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def take_run() -> cython.pointer[Run]:
+    """A run; NULL without memory."""
+    global spare, n_spare
+    run: cython.pointer[Run] = spare
+    if run is cython.NULL:
+        return cython.cast(cython.pointer[Run], malloc(cython.sizeof(Run)))
+    spare = run.next
+    n_spare -= 1
+    return run
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def give_run(run: cython.pointer[Run]) -> cython.void:
+    """The run is not used any more."""
+    global spare, n_spare
+    if n_spare >= MOST_SPARE:
+        free(run)
+        return
+    run.next = spare
+    spare = run
+    n_spare += 1
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def add_reply(
+    first: cython.pointer[Run],
+    read_at: int64_t,
+    replied_at: int64_t,
+    command_class: cython.uchar,
+    length: cython.Py_ssize_t,
+) -> cython.pointer[Run]:
+    """A reply of ``length`` bytes is in the send queue. Without memory it is not measured."""
+    run: cython.pointer[Run] = cython.NULL if first is cython.NULL else first.last
+    if run is cython.NULL or (
+        (run.read_at != read_at or run.replied_at != replied_at or run.command_class != command_class)
+        and first.n_runs < MOST_RUNS
+    ):
+        run = take_run()
+        if run is cython.NULL:
+            return first
+        run.next = cython.NULL
+        run.read_at = read_at
+        run.replied_at = replied_at
+        run.command_class = command_class
+        run.length = 0
+        run.n = 0
+        if first is cython.NULL:
+            first = run
+            first.total = 0
+            first.n_runs = 0
+        else:
+            first.last.next = run
+        first.last = run
+        first.n_runs += 1
+    run.n += 1
+    run.length += length
+    first.total += length
+    return first
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def note_written(
+    first: cython.pointer[Run], pending: cython.Py_ssize_t, now: int64_t, counters: cython.pointer[Counter]
+) -> cython.pointer[Run]:
+    """All but the last ``pending`` bytes of the send queue were written at ``now``: count their replies.
+
+    ``counters``: those of the pool.
+    """
+    following: cython.pointer[Run]
+    while first is not cython.NULL and first.total - first.length >= pending:
+        counters[REPLIES_READ + first.command_class] += first.n
+        record(histogram_of(counters, POOL_HISTOGRAMS, first.command_class, WRITING), now - first.replied_at, first.n)
+        record(histogram_of(counters, POOL_HISTOGRAMS, first.command_class, WHOLE), now - first.read_at, first.n)
+        following = first.next
+        if following is not cython.NULL:
+            following.last = first.last
+            following.total = first.total - first.length
+            following.n_runs = first.n_runs - 1
+        give_run(first)
+        first = following
+    return first
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def forget_unwritten(first: cython.pointer[Run]) -> cython.void:
+    """The client is closed: its replies are not counted."""
+    following: cython.pointer[Run]
+    while first is not cython.NULL:
+        following = first.next
+        give_run(first)
+        first = following
