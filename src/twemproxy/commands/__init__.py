@@ -57,6 +57,22 @@ SUB_COMMANDS = (
         ),
     ),
     SubCommand(
+        "slowlog",
+        "show the latest slow requests of a running proxy",
+        (
+            (0, "they are shown, or there are none"),
+            (1, "an error"),
+        ),
+    ),
+    SubCommand(
+        "hotkeys",
+        "show the keys of a running proxy with the most requests",
+        (
+            (0, "they are shown, or there are none"),
+            (1, "an error"),
+        ),
+    ),
+    SubCommand(
         "ready",
         "say whether a running proxy takes clients",
         (

@@ -8,7 +8,18 @@ import msgspec
 
 from twemproxy.commands.frame import CommandError
 from twemproxy.config.files import PLACES
-from twemproxy.ipc.control import Answer, Describe, Refused, Request, Served, answer_decoder, encode
+from twemproxy.ipc.control import (
+    Answer,
+    Describe,
+    Inspect,
+    Inspections,
+    Refused,
+    Request,
+    Served,
+    answer_decoder,
+    encode,
+)
+from twemproxy.ipc.messages import Inspection
 
 ANSWER_TIME: Final = 60.0
 """Seconds that the proxy has for an answer."""
@@ -49,6 +60,14 @@ def ask(path: str, request: Request) -> Answer:
     if isinstance(answer, Refused):
         raise CommandError("\n".join(answer.reasons))
     return answer
+
+
+def inspections(path: str, pool: str) -> tuple[Inspection, ...]:
+    """Return what the workers of the proxy know of its pools, or of the one with this name. Raises CommandError."""
+    answer = ask(path, Inspect(pool))
+    if not isinstance(answer, Inspections):
+        raise CommandError(f"the proxy at '{path}' gives another answer: it has another version")
+    return answer.pools
 
 
 def describe(path: str) -> Served:

@@ -188,6 +188,13 @@ DIRECTIVES: Final = (
         unit="bytes",
     ),
     Directive(
+        "slowlog_ms",
+        "number",
+        "How long a request must take to be in the slow log (`SLOWLOG GET`, `nutcracker slowlog`), from reading the "
+        "request to writing its reply; 0 for no slow log. Commands that wait for keys are never in it.",
+        unit="ms",
+    ),
+    Directive(
         "reuseport",
         "boolean",
         "Whether the listening socket has SO_REUSEPORT, so that several processes can share its port.",

@@ -24,6 +24,10 @@ def quoted_if_needed(text: str) -> str:
     return text if _plain.fullmatch(text) else _escaped(text)
 
 
+def printable(text: str) -> str:
+    """Return a text without quotes, in which characters that are not printable are escaped."""
+    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
+
+
 def _escaped(text: str) -> str:
-    shown = json.dumps(text, ensure_ascii=False)
-    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in shown)
+    return printable(json.dumps(text, ensure_ascii=False))

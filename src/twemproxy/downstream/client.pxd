@@ -6,6 +6,7 @@ from twemproxy.downstream.client_stream cimport ClientStream
 cdef class ClientConnection(ClientStream):
     cdef bint take_request(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint route_request(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int sample(self, Request request, const unsigned char* data, Py_ssize_t length) except -1
     cdef bint forward_together(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int rewrite(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint take_slow_path(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1

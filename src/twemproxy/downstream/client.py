@@ -45,6 +45,7 @@ from cython.cimports.twemproxy.protocol.request import (
     Item,
     Route,
 )
+from cython.cimports.twemproxy.proxy.hot_keys import is_sampled
 from cython.cimports.twemproxy.stats.positions import (
     CLIENT_EOF,
     CLIENT_ERR,
@@ -173,6 +174,7 @@ class ClientConnection(ClientStream):
         Returns False if the request has to wait; then nothing was done.
         """
         self.command = request.command
+        self.replies.command = cython.cast(cython.short, request.command)
         self.replies.command_class = request.command_class
         if request.profile_needed & ~self.profile:
             return self.take_slow_path(request, block, start, end)
@@ -206,6 +208,8 @@ class ClientConnection(ClientStream):
         full: ServerConnection
         if route == TO_KEY:
             if self.pool.routes.is_open:
+                if is_sampled(self.pool.hot_keys):
+                    self.sample(request, block_bytes(block) + start, end - start)
                 return self.forward(
                     self.pool.routes.server_of_key(block_bytes(block), start, request), request, block, start, end
                 )
@@ -241,6 +245,26 @@ class ClientConnection(ClientStream):
             return True
         self.replies.fail(self.replies.reserve(), b"" if request.expected & NOREPLY else self.pool.refused)
         return True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def sample(
+        self, request: Request, data: cython.pointer[cython.const[cython.uchar]], length: cython.Py_ssize_t
+    ) -> cython.int:
+        """Count the key of a request, in ``data``, for the hot keys of the pool."""
+        place: cython.int
+        key: bytes
+        if request.key_decoded:
+            key = bytes(request.decoded[: request.key_end])
+            place = self.pool.hot_keys.note(
+                cython.cast(cython.p_uchar, PyBytes_AS_STRING(key)), PyBytes_GET_SIZE(key), length, self.loop.real
+            )
+        else:
+            place = self.pool.hot_keys.note(
+                data + request.key_start, request.key_end - request.key_start, length, self.loop.real
+            )
+        self.replies.hot_place = cython.cast(cython.uchar, place)
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -30,6 +30,7 @@ cdef struct Slot:
     unsigned int replied_after
     unsigned char state
     unsigned char command_class
+    short command
     ReplyPlace reply
 
 
@@ -54,7 +55,7 @@ cdef class ReplyQueue(ReplyHandler):
     cdef int advance(self) except -1
     cdef void learn(self, Py_ssize_t length, Py_ssize_t count) noexcept
     cdef void append_measured(self, Slot* slot, int64_t replied_at, Py_ssize_t length) noexcept
-    cdef void note_written(self) noexcept
+    cdef int note_written(self) except -1
     cdef void free_slots(self) noexcept
     cdef void close(self) noexcept
 
@@ -65,4 +66,5 @@ cdef class ClientRequest(ReplyHandler):
     cdef unsigned char expected
 
     cdef unsigned int begin_request(self, ReplyQueue replies, Py_ssize_t values) except? 0xFFFFFFFF
+    cdef void copy_measured(self, ReplyQueue replies) noexcept
     cdef int answer_with(self, Block* block, unsigned char* data, Py_ssize_t length) except -1

@@ -9,7 +9,12 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.twemproxy.downstream.unwritten import add_reply, forget_unwritten, note_written
+from cython.cimports.twemproxy.downstream.unwritten import (
+    LateReply,
+    add_reply,
+    forget_unwritten,
+    note_written,
+)
 from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes, enlarge_ring
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.send_queue import SendQueue
@@ -17,7 +22,9 @@ from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.request import NOREPLY
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
-from cython.cimports.twemproxy.stats.positions import FORWARD_ERROR
+from cython.cimports.twemproxy.stats.positions import FORWARD_ERROR, SLOW_REPLIES
+
+from twemproxy.net.sockets import peer_of
 
 # A slot array larger than KEEP_SLOTS is freed when the queue is empty: an idle client has one slot.
 KEEP_SLOTS = cython.declare(cython.const[cython.uint], 1)
@@ -64,6 +71,7 @@ class ReplyQueue(ReplyHandler):
         slot.state = AWAITED
         slot.length = 0
         slot.read_at = self.read_at
+        slot.command = self.command
         slot.command_class = self.command_class
         self.tail += 1
         return self.tail - 1
@@ -193,17 +201,40 @@ class ReplyQueue(ReplyHandler):
     ) -> cython.void:
         """A reply was appended to the send queue; it is measured when it is written."""
         if length > 0 and slot.read_at != 0:
-            self.unwritten = add_reply(self.unwritten, slot.read_at, replied_at, slot.command_class, length)
+            self.unwritten = add_reply(
+                self.unwritten, slot.read_at, replied_at, slot.command, slot.command_class, length
+            )
 
     @cython.cfunc
-    @cython.exceptval(check=False)
-    def note_written(self) -> cython.void:
+    @cython.exceptval(-1, check=False)
+    def note_written(self) -> cython.int:
         """The client's send queue was flushed: measure the replies that were written."""
+        late = cython.declare(LateReply)
         stream: Stream = self.stream
-        if self.unwritten is not cython.NULL and stream is not None:
-            self.unwritten = note_written(
-                self.unwritten, stream.out.pending, stream.loop.clock.read_real(), self.pool_counters
-            )
+        now: int64_t
+        if self.unwritten is cython.NULL or stream is None:
+            return 0
+        now = stream.loop.clock.read_real()
+        late.n = 0
+        self.unwritten = note_written(
+            self.unwritten,
+            stream.out.pending,
+            now,
+            self.pool_counters,
+            self.pool.settings.slow_after,
+            cython.address(late),
+        )
+        if late.n > 0:
+            self.pool_counters[SLOW_REPLIES] += late.n
+            if self.pool.slow_log.has_room(now):
+                self.pool.slow_log.note_late(late.command, self.client_address(), late.before, late.writing)
+        if self.pool.slow_unwritten and self.unwritten is cython.NULL:
+            self.pool.slow_log.note_written(self, now)
+        return 0
+
+    def client_address(self) -> str:
+        """The address of the client; empty if it is closed."""
+        return "" if self.stream is None else peer_of(self.stream.fd)
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -227,6 +258,8 @@ class ReplyQueue(ReplyHandler):
         self.kept = 0
         forget_unwritten(self.unwritten)
         self.unwritten = cython.NULL
+        if self.pool.slow_unwritten:
+            self.pool.slow_log.forget(self)
         if self.stream is not None:
             self.free_slots()
         self.stream = None
@@ -288,11 +321,20 @@ class ClientRequest(ReplyHandler):
 
         ``values``: see ``ReplyQueue.reserve_values``.
         """
-        self.replies = replies
-        self.read_at = replies.read_at
-        self.command_class = replies.command_class
+        self.copy_measured(replies)
         self.position = replies.reserve_values(values)
         return self.position
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def copy_measured(self, replies: ReplyQueue) -> cython.void:
+        """This is, or is a part of, the request that the client asks now."""
+        self.replies = replies
+        self.read_at = replies.read_at
+        self.command = replies.command
+        self.command_class = replies.command_class
+        self.hot_place = replies.hot_place
+        replies.hot_place = 0
 
     @cython.cfunc
     def owner(self) -> object:

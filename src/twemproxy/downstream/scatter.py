@@ -25,8 +25,9 @@ from cython.cimports.twemproxy.protocol.request import (
     Merge,
     Request,
 )
+from cython.cimports.twemproxy.proxy.hot_keys import is_sampled
 from cython.cimports.twemproxy.stats.positions import FORWARD_ERROR, FRAGMENTS
-from cython.cimports.twemproxy.upstream.pipeline import make_place
+from cython.cimports.twemproxy.upstream.pipeline import make_place, show
 from cython.cimports.twemproxy.upstream.route_table import RouteTable
 from cython.cimports.twemproxy.upstream.server import Server
 from cython.cimports.twemproxy.upstream.server_connection import ServerConnection
@@ -96,6 +97,10 @@ def scatter(
         codec.first_item(buf, start, request, key)
         for i in range(n):
             place = routes.place_of(buf, start + key.key_start, start + key.key_end)
+            if is_sampled(pool.hot_keys):
+                pool.hot_keys.note(
+                    buf + start + key.key_start, key.key_end - key.key_start, key.end - key.start, pool.loop.real
+                )
             item = cython.address(items[i])
             item.start = key.start
             item.length = key.end - key.start
@@ -275,8 +280,7 @@ class SplitRequest(ClientRequest):
         self.pool = pool
         self.routes = pool.routes
         self.replies = replies
-        self.read_at = replies.read_at
-        self.command_class = replies.command_class
+        self.copy_measured(replies)
         self.merge = merge
         self.expected = expected
         self.whole = whole
@@ -388,6 +392,7 @@ class SplitRequest(ClientRequest):
                 if not complete:
                     connection.out.drop_since(self.pool.loop.blocks, before)
             connection.enqueue(self, f, length + part, self.expected & ~(QUIET | NOREPLY), 0)
+            show(connection.requests, buf + start, request.items_end, block.capacity - start)
         return 0
 
     # --- the replies -----------------------------------------------------------------------------------------

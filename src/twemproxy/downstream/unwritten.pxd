@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 from twemproxy.stats.counters cimport Counter
 
 
-# Replies that follow each other in a client's send queue, with the same times and the same command class. `last`,
+# Replies that follow each other in a client's send queue, with the same times and the same command. `last`,
 # `total` and `n_runs` are valid in the first run of a client only: its last run, the bytes of all runs, their number.
 cdef struct Run:
     Run* next
@@ -14,12 +14,24 @@ cdef struct Run:
     Py_ssize_t total
     unsigned int n          # how many replies there are
     unsigned int n_runs
+    short command
     unsigned char command_class
+
+
+# Replies of one write that made their requests slow: how many, and the times of the slowest: until it arrived, and from
+# then on.
+cdef struct LateReply:
+    unsigned int n
+    short command
+    int64_t before
+    int64_t writing
 
 
 # The result of these two is the first run of the client, NULL without any.
 cdef Run* add_reply(
-    Run* first, int64_t read_at, int64_t replied_at, unsigned char command_class, Py_ssize_t length
+    Run* first, int64_t read_at, int64_t replied_at, short command, unsigned char command_class, Py_ssize_t length
 ) noexcept
-cdef Run* note_written(Run* first, Py_ssize_t pending, int64_t now, Counter* counters) noexcept
+cdef Run* note_written(
+    Run* first, Py_ssize_t pending, int64_t now, Counter* counters, int64_t slow_after, LateReply* late
+) noexcept
 cdef void forget_unwritten(Run* first) noexcept

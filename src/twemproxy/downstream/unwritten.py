@@ -1,7 +1,7 @@
 """When replies are written to a client: the two phases of latency that end then.
 
 Compiled-only. A reply that is appended to a client's send queue is usually written at the end of the same turn. Replies
-with the same times and the same command class that follow each other are one run, so a pipeline costs little.
+with the same times and the same command that follow each other are one run, so a pipeline costs little.
 """
 
 import cython
@@ -9,7 +9,7 @@ from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.twemproxy.stats.counters import Counter
 from cython.cimports.twemproxy.stats.histograms import histogram_of, record
-from cython.cimports.twemproxy.stats.positions import POOL_HISTOGRAMS, REPLIES_READ
+from cython.cimports.twemproxy.stats.positions import CLASS_BLOCKING, POOL_HISTOGRAMS, REPLIES_READ
 
 # Runs of one client. A client with more does not read: further replies count as those of its last run.
 MOST_RUNS = cython.declare(cython.const[cython.uint], 1024)
@@ -55,14 +55,14 @@ def add_reply(
     first: cython.pointer[Run],
     read_at: int64_t,
     replied_at: int64_t,
+    command: cython.short,
     command_class: cython.uchar,
     length: cython.Py_ssize_t,
 ) -> cython.pointer[Run]:
     """A reply of ``length`` bytes is in the send queue. Without memory it is not measured."""
     run: cython.pointer[Run] = cython.NULL if first is cython.NULL else first.last
     if run is cython.NULL or (
-        (run.read_at != read_at or run.replied_at != replied_at or run.command_class != command_class)
-        and first.n_runs < MOST_RUNS
+        (run.read_at != read_at or run.replied_at != replied_at or run.command != command) and first.n_runs < MOST_RUNS
     ):
         run = take_run()
         if run is cython.NULL:
@@ -70,6 +70,7 @@ def add_reply(
         run.next = cython.NULL
         run.read_at = read_at
         run.replied_at = replied_at
+        run.command = command
         run.command_class = command_class
         run.length = 0
         run.n = 0
@@ -90,17 +91,33 @@ def add_reply(
 @cython.cfunc
 @cython.exceptval(check=False)
 def note_written(
-    first: cython.pointer[Run], pending: cython.Py_ssize_t, now: int64_t, counters: cython.pointer[Counter]
+    first: cython.pointer[Run],
+    pending: cython.Py_ssize_t,
+    now: int64_t,
+    counters: cython.pointer[Counter],
+    slow_after: int64_t,
+    late: cython.pointer[LateReply],
 ) -> cython.pointer[Run]:
     """All but the last ``pending`` bytes of the send queue were written at ``now``: count their replies.
 
-    ``counters``: those of the pool.
+    ``counters``: those of the pool. ``slow_after``: from this time on a request is slow. ``late.n`` is the number of
+    requests that were not slow when their replies arrived.
     """
     following: cython.pointer[Run]
     while first is not cython.NULL and first.total - first.length >= pending:
         counters[REPLIES_READ + first.command_class] += first.n
         record(histogram_of(counters, POOL_HISTOGRAMS, first.command_class, WRITING), now - first.replied_at, first.n)
         record(histogram_of(counters, POOL_HISTOGRAMS, first.command_class, WHOLE), now - first.read_at, first.n)
+        if (
+            now - first.read_at >= slow_after
+            and first.replied_at - first.read_at < slow_after
+            and first.command_class != CLASS_BLOCKING
+        ):
+            if late.n == 0 or now - first.read_at > late.before + late.writing:
+                late.command = first.command
+                late.before = first.replied_at - first.read_at
+                late.writing = now - first.replied_at
+            late.n += first.n
         following = first.next
         if following is not cython.NULL:
             following.last = first.last

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from twemproxy.config.pools import Config
-from twemproxy.ipc.messages import ConfigStatus
+from twemproxy.ipc.messages import ConfigStatus, Inspection
 
 LONGEST_REQUEST: Final = 65536
 """Bytes of a request."""
@@ -37,7 +37,14 @@ class Resize(msgspec.Struct, frozen=True, tag="resize"):
     """How many there should be; 0: as many as the system gives processors; None: as many as there are."""
 
 
-Request = Describe | Reload | Upgrade | Resize
+class Inspect(msgspec.Struct, frozen=True, tag="inspect"):
+    """Which requests were slow, and which keys are hot?"""
+
+    pool: str = ""
+    """Of this pool; empty: of all."""
+
+
+Request = Describe | Reload | Upgrade | Resize | Inspect
 
 
 class Served(msgspec.Struct, frozen=True, tag="served"):
@@ -59,6 +66,12 @@ class Reloaded(msgspec.Struct, frozen=True, tag="reloaded"):
     changes: tuple[str, ...]
     """What has changed, one line per difference."""
     status: ConfigStatus
+
+
+class Inspections(msgspec.Struct, frozen=True, tag="inspections"):
+    """The answer to ``Inspect``."""
+
+    pools: tuple[Inspection, ...]
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -85,7 +98,7 @@ class Resized(msgspec.Struct, frozen=True, tag="resized"):
     """Whether their number follows that of the processors."""
 
 
-Answer = Served | Reloaded | Upgraded | Resized | Refused
+Answer = Served | Reloaded | Upgraded | Resized | Inspections | Refused
 
 request_decoder: Final = msgspec.json.Decoder(Request)
 answer_decoder: Final = msgspec.json.Decoder(Answer)

@@ -196,6 +196,65 @@ class Drain(msgspec.Struct, frozen=True, tag=True):
     """As in ``Quiesce``."""
 
 
+class Inspect(msgspec.Struct, frozen=True, tag=True):
+    """Answer with ``Inspected``."""
+
+    number: int
+    """Of the question; the answer has it, too."""
+
+
+class SlowRequest(msgspec.Struct, frozen=True):
+    """A request in the slow log of a pool. Times are in microseconds, see ``stats.catalogue``."""
+
+    at: float
+    """When it was noted, in seconds since the epoch."""
+    command: tuple[str, ...]
+    """The name and the arguments, cut; only the name if the arguments are not known."""
+    server: str
+    """The name of the server; empty if it is not known."""
+    client: str
+    waiting: int
+    server_time: int
+    writing: int
+
+    @property
+    def whole(self) -> int:
+        """From reading the request to writing the reply."""
+        return self.waiting + self.server_time + self.writing
+
+
+class HotKey(msgspec.Struct, frozen=True):
+    """A key with many requests; estimates by a sample, see ``proxy.hot_keys``."""
+
+    key: str
+    server: str
+    """The name of its server; empty if there is none."""
+    requests: float
+    """Per second. The same for ``error``, by which it may be too large, and for ``size``, its bytes."""
+    error: float
+    size: float
+    largest: int
+    """Bytes of the largest request or reply in the sample."""
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """What a worker knows of a pool beside its counters."""
+
+    pool: str
+    slow: tuple[SlowRequest, ...]
+    """The slow log, oldest first."""
+    hot: tuple[HotKey, ...]
+    """The keys with the most requests, in this order."""
+
+
+class Inspected(msgspec.Struct, frozen=True, tag=True):
+    """The answer to ``Inspect``."""
+
+    number: int
+    """As in ``Inspect``."""
+    pools: tuple[Inspection, ...]
+
+
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """The worker accepts clients."""
 
@@ -249,8 +308,9 @@ ToWorker = (
     | Announce
     | Quiesce
     | Drain
+    | Inspect
 )
-ToSupervisor = Ready | Prepared | Committed | HandingOver | Quiesced | Resolve
+ToSupervisor = Ready | Prepared | Committed | HandingOver | Quiesced | Resolve | Inspected
 
 TO_WORKER = msgspec.msgpack.Decoder(ToWorker)
 """For the ``MessageStream`` of a worker."""

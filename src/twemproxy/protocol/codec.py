@@ -639,6 +639,14 @@ class Codec:
         """
         return b""
 
+    def command_name(self, row: int) -> str:
+        """The name of a command by its row in the table; empty for an unknown command."""
+        return ""
+
+    def arguments_of(self, head: bytes) -> "list[bytes]":
+        """The arguments in the first bytes of a request, for people: without secrets, the last one cut."""
+        return []
+
     def remember_script(self, data: bytes) -> None:
         """Remember the script of a ``remembers_script`` request that has succeeded."""
 

@@ -1,5 +1,7 @@
 from libc.stdint cimport int64_t
 
+from twemproxy.proxy.hot_keys cimport HotKeys
+
 
 cdef class PoolSettings:
     cdef readonly object config
@@ -9,6 +11,7 @@ cdef class PoolSettings:
     cdef readonly int64_t retry_timeout
     cdef readonly int64_t check_interval
     cdef readonly int64_t dns_refresh
+    cdef int64_t slow_after
     cdef bint retry_reads
     cdef unsigned int max_pipeline
     cdef Py_ssize_t largest_request
@@ -28,5 +31,8 @@ cdef class PoolSettings:
 
 cdef class ConfiguredPool:
     cdef readonly PoolSettings settings
+    cdef readonly object slow_log
+    cdef readonly dict slow_unwritten
+    cdef readonly HotKeys hot_keys
     cdef public object client_transport
     cdef public object server_transport

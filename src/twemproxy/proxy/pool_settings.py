@@ -7,6 +7,10 @@ values, so that a new snapshot, set between two events, changes all of them.
 import sys
 
 import cython
+from cython.cimports.twemproxy.net.timers import NEVER
+from cython.cimports.twemproxy.proxy.hot_keys import HotKeys
+
+from twemproxy.proxy.slow_log import SlowLog
 
 # In microseconds: the configuration has milliseconds, all else microseconds.
 MILLISECOND = 1000
@@ -22,10 +26,10 @@ class PoolSettings:
     Times are in microseconds of the event loop's clock, 0 for none: ``timeout``, ``open_timeout`` (from opening a
     server connection to the end of its handshake), ``idle_limit`` (of clients), ``retry_timeout`` (between the probes
     of an ejected server), ``check_interval`` (between the health checks of a live one), ``dns_refresh``; those of
-    ``config`` are in milliseconds. Sizes are in bytes, a very large number for no limit:
-    ``largest_request``; ``input_limit``, for requests that a client sends while it does not read replies;
-    ``reply_limit`` and ``message_limit``, for unread output of clients without and with subscriptions, and
-    ``output_limit``, the smaller of the two.
+    ``config`` are in milliseconds. ``slow_after``: the time from which on a request is slow, a very large one for none.
+    Sizes are in bytes, a very large number for no limit: ``largest_request``; ``input_limit``, for requests that a
+    client sends while it does not read replies; ``reply_limit`` and ``message_limit``, for unread output of clients
+    without and with subscriptions, and ``output_limit``, the smaller of the two.
 
     ``most_connections``: ``max_backend_connections``, to each server, of all workers together, 0 for no limit.
 
@@ -43,6 +47,7 @@ class PoolSettings:
         self.retry_timeout = MILLISECOND * config.server_retry_timeout
         self.check_interval = MILLISECOND * config.health_check_interval
         self.dns_refresh = MILLISECOND * config.dns_refresh
+        self.slow_after = MILLISECOND * config.slowlog_ms or NEVER
         self.retry_reads = config.retry_reads
         self.max_pipeline = config.max_pipeline
         self.largest_request = config.max_request_bytes or sys.maxsize
@@ -67,6 +72,9 @@ class PoolSettings:
 class ConfiguredPool:
     """A pool, as far as its parts read its settings. ``settings``: the present snapshot.
 
+    ``slow_log``: a ``proxy.slow_log.SlowLog``; ``slow_unwritten``: its ``unwritten``. ``hot_keys``: its keys with the
+    most requests.
+
     ``client_transport``, ``server_transport``: called with the plain transport of each connection to a client or a
     server; each returns the transport that the connection gets. None for the plain ones.
     """
@@ -74,6 +82,9 @@ class ConfiguredPool:
     def __init__(self, config) -> None:
         """``config``: a PoolConfig."""
         self.settings = PoolSettings(config)
+        self.slow_log = SlowLog()
+        self.slow_unwritten = self.slow_log.unwritten
+        self.hot_keys = HotKeys()
 
     @property
     def config(self):

@@ -5,7 +5,9 @@ from twemproxy.net.block cimport Block
 
 cdef class ReplyHandler:
     cdef int64_t read_at
+    cdef short command
     cdef unsigned char command_class
+    cdef unsigned char hot_place
 
     cdef int deliver(self, unsigned int position, Block* block, unsigned char* data, Py_ssize_t length) except -1
     cdef object owner(self)

@@ -12,7 +12,8 @@ class ReplyHandler:
     """The receiver of replies; a server connection knows a request only by its handler and a position in it.
 
     ``read_at``: when the present request of the handler was read, in microseconds of ``EventLoop.real``; 0: it is not
-    measured. ``command_class``: that of the request.
+    measured. ``command``, ``command_class``: those of the request. ``hot_place``: the place of its key among the hot
+    keys until it is sent, 0 without one.
     """
 
     @cython.cfunc

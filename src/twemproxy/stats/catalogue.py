@@ -79,6 +79,9 @@ POOL_METRICS = (
         added=True,
     ),
     *_of_classes("replies", "replies written to clients, to requests"),
+    Metric(
+        "slow_replies", "counter", "requests that took slowlog_ms or longer because of late writing only", added=True
+    ),
 )
 
 SERVER_METRICS = (
@@ -104,6 +107,7 @@ SERVER_METRICS = (
     Metric("server_private", "gauge", "those of them that are for transactions and blocking commands", added=True),
     Metric("requests_resent", "counter", "requests sent once more on another connection", added=True),
     *_of_classes("responses", "responses in time, to requests"),
+    Metric("slow_responses", "counter", "responses that came slowlog_ms or longer after the request", added=True),
 )
 
 POOL_HISTOGRAMS = tuple((name, phase) for name in COMMAND_CLASSES for phase in POOL_PHASES)

@@ -163,7 +163,7 @@ def render(
                 of_server = [(SERVER_FACTS[0].name, int(server.is_ejected)), *quantiles(server.latency, SERVER_LATENCY)]
             servers.append(_object(server.name, _members(server.values, SERVER_METRICS, full, added=of_server)))
         if facts:
-            of_pool = [(fact.name, facts.pools[pool.name][fact.name]) for fact in POOL_FACTS if isinstance(fact, Fact)]
+            of_pool = [(fact.name, facts.pools[pool.name][fact.name]) for fact in POOL_FACTS if not fact.phase]
             of_pool += quantiles(pool.latency, POOL_LATENCY)
         pools.append(_object(pool.name, _members(pool.values, POOL_METRICS, full, ",".join(servers), of_pool)))
     of_process = [(fact.name, facts.process[fact.name]) for fact in PROCESS_FACTS] if facts else []

@@ -20,6 +20,8 @@ from twemproxy.config.pools import Config
 from twemproxy.ipc.control import (
     Answer,
     Describe,
+    Inspect,
+    Inspections,
     Refused,
     Reload,
     Reloaded,
@@ -37,6 +39,7 @@ from twemproxy.supervisor.daemon import daemonize
 from twemproxy.supervisor.early_worker import NATIVE_WORKER, PYTHON_WORKER, EarlyWorker, WorkerProgram
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.inheritance import PROTOCOL, Inheritance, InheritedWorker, taken
+from twemproxy.supervisor.inspection import inspect
 from twemproxy.supervisor.listeners import Listener, listen_for_control, listen_for_stats
 from twemproxy.supervisor.pidfile import PidFile
 from twemproxy.supervisor.processors import processors
@@ -249,6 +252,11 @@ class Supervisor:
                     status=served.status,
                     ready=not self._stopping.is_set() and workers.are_ready(),
                 )
+            case Inspect():
+                pools = await inspect(workers.slots)
+                if request.pool and request.pool not in {pool.name for pool in served.config.pools}:
+                    return Refused((f"there is no pool '{request.pool}'",))
+                return Inspections(tuple(each for each in pools if request.pool in ("", each.pool)))
             case Reload() | Upgrade() | Resize() if self._stopping.is_set():
                 return Refused((STOPS,))
             case Reload() | Upgrade() | Resize() if self._upgrading:

@@ -18,6 +18,8 @@ from twemproxy.ipc.messages import (
     Drain,
     HandingOver,
     HandOver,
+    Inspect,
+    Inspected,
     Peers,
     Prepare,
     Prepared,
@@ -108,6 +110,7 @@ class WorkerSlot:
         self.quiesced = asyncio.Event()
         """Set when the requests that were in flight at ``quiesce`` have replies."""
         self._process: WorkerProcess | None = None
+        self._inspecting = asyncio.Lock()
         self._preparing: WorkerProcess | None = None
         self._next: WorkerProcess | None = None
         self._former: dict[WorkerProcess, CounterMemory] = {}
@@ -233,6 +236,14 @@ class WorkerSlot:
         except OSError as error:
             return f"the listening sockets cannot be passed to a worker: {error.strerror}"
         return "a worker has exited meanwhile: try again, the log has the reason" if answer is None else answer.problem
+
+    async def inspect(self, number: int) -> Inspected | None:
+        """The process's answer to ``Inspect`` with this number; None if there is none, as of another version."""
+        process = self._process
+        if process is None or self._memory.places is not None:
+            return None
+        async with self._inspecting:
+            return await process.ask(Inspect(number), Inspected, fits=lambda answer: answer.number == number)
 
     async def commit(self) -> None:
         """Have the process serve what it has prepared; returns when it does, or has exited.

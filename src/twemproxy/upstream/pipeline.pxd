@@ -1,6 +1,7 @@
 from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free
+from libc.string cimport memcpy
 
 from twemproxy.net.block cimport BlockPool
 from twemproxy.net.send_queue cimport SendQueue
@@ -16,8 +17,13 @@ cdef enum EntryState:
     FENCE       # a fence, see `upstream.fenced`
 
 
+cdef enum:
+    SHOWN = 68      # so that an entry has two cache lines
+
+
 # `handler`: NULL for a fence and for a request that has failed. `copy`: NULL, or the bytes of a read. `read_at`,
-# `command_class`: as in ReplyHandler. `sent_at`: when the last byte was written, 0 before that.
+# `command`, `command_class`, `hot_place`: as in ReplyHandler. `sent_at`: when the last byte was written, 0 before that.
+# `shown`: the first bytes of the request, for the slow log.
 cdef struct Entry:
     PyObject* handler
     unsigned char* copy
@@ -30,6 +36,10 @@ cdef struct Entry:
     unsigned char required_features
     unsigned char state
     unsigned char command_class
+    short command
+    unsigned char hot_place
+    unsigned char shown_length
+    unsigned char[SHOWN] shown
 
 
 cdef class Pipeline:
@@ -98,6 +108,10 @@ cdef inline void add(
     request.deadline = deadline
     request.read_at = handler.read_at
     request.command_class = handler.command_class
+    request.command = handler.command
+    request.hot_place = handler.hot_place
+    handler.hot_place = 0
+    request.shown_length = 0
     pipeline.tail += 1
     pipeline.request_bytes += length
 
@@ -140,3 +154,15 @@ cdef inline int add_fence(Pipeline pipeline, Py_ssize_t length, int64_t deadline
 # The newest request; there must be one.
 cdef inline Entry* newest(Pipeline pipeline) noexcept:
     return &pipeline.requests[(pipeline.tail - 1) & (pipeline.capacity - 1)]
+
+
+# Keep the first bytes of the newest request, which begins at `data`; `room`: the bytes from there that may be read.
+cdef inline int show(Pipeline pipeline, const unsigned char* data, Py_ssize_t length, Py_ssize_t room) noexcept:
+    cdef Entry* request = newest(pipeline)
+    request.shown_length = <unsigned char> min(length, SHOWN)
+    if room >= SHOWN:
+        # Of a fixed size, which is faster.
+        memcpy(request.shown, data, SHOWN)
+    else:
+        memcpy(request.shown, data, min(min(length, room), SHOWN))
+    return 0

@@ -39,7 +39,6 @@ from cython.cimports.twemproxy.protocol.request import (
 )
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
-from cython.cimports.twemproxy.stats.histograms import record_response
 from cython.cimports.twemproxy.stats.positions import (
     IN_QUEUE,
     REQUEST_BYTES,
@@ -62,7 +61,8 @@ from cython.cimports.twemproxy.upstream.connection_states import (
 )
 from cython.cimports.twemproxy.upstream.health_states import REMOVED
 from cython.cimports.twemproxy.upstream.internal_request import InternalRequest
-from cython.cimports.twemproxy.upstream.pipeline import Entry, Pipeline, add, forget_oldest, make_place, oldest
+from cython.cimports.twemproxy.upstream.measuring import measure
+from cython.cimports.twemproxy.upstream.pipeline import Entry, Pipeline, add, forget_oldest, make_place, oldest, show
 from cython.cimports.twemproxy.upstream.roles import PRIVATE, SHARED, Role, policy_of
 from cython.cimports.twemproxy.upstream.server import Server
 from cython.cimports.twemproxy.upstream.server_stream import ServerStream
@@ -101,7 +101,6 @@ class ServerConnection(ServerStream):
         self, pool: ConfiguredPool, loop: EventLoop, codec: Codec, server: Server, profile: int, role: Role
     ) -> None:
         """The parameters: see ServerStream.
-
         ``may_open()``, when set, returns why the connection may not be opened now, "" if it may.
 
         ``listener(message)``, when set, gets each message that is not the reply to a request; it returns why the
@@ -136,16 +135,17 @@ class ServerConnection(ServerStream):
         self.begin_request(handler)
         before = self.out.pending
         make_place(self.requests)
-        if request.strip_end == request.strip_start:
-            self.out.append_held(self.loop.blocks, block, data, length)
-            return self.enqueue(handler, position, length, expected, request.required_features)
         try:
-            self.out.append_held(self.loop.blocks, block, data, request.strip_start)
-            self.out.append_held(self.loop.blocks, block, data + request.strip_end, end - start - request.strip_end)
+            if request.strip_end == request.strip_start:
+                self.out.append_held(self.loop.blocks, block, data, length)
+            else:
+                self.out.append_held(self.loop.blocks, block, data, request.strip_start)
+                self.out.append_held(self.loop.blocks, block, data + request.strip_end, end - start - request.strip_end)
         finally:
             if self.out.pending != before + length:
                 self.out.drop_since(self.loop.blocks, before)
-        return self.enqueue(handler, position, length, expected, request.required_features)
+        self.enqueue(handler, position, length, expected, request.required_features)
+        return show(self.requests, data, end - start, block.capacity - start)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -157,7 +157,8 @@ class ServerConnection(ServerStream):
         self.begin_request(handler)
         make_place(self.requests)
         self.out.append(self.loop.blocks, data, PyBytes_GET_SIZE(request))
-        return self.enqueue(handler, position, PyBytes_GET_SIZE(request), expected, 0)
+        self.enqueue(handler, position, PyBytes_GET_SIZE(request), expected, 0)
+        return show(self.requests, data, PyBytes_GET_SIZE(request), PyBytes_GET_SIZE(request))
 
     @cython.cfunc
     @cython.inline
@@ -562,7 +563,7 @@ class ServerConnection(ServerStream):
             self.requests.drop_late_reply()
             return 0
         if request.read_at != 0:
-            record_response(self.counters, request.command_class, request.read_at, request.sent_at, self.loop.real)
+            measure(self.pool, self.codec, self.server, request, length, self.loop.real)
         handler = cython.cast(ReplyHandler, request.handler)
         Py_DECREF(handler)
         forget_oldest(self.requests)

@@ -130,6 +130,7 @@ class ServerPool(ConfiguredPool):
         self.cursor = Cursor()
         self.item = Item()
         self.log = PoolLog(config.name, config.redis)
+        self.slow_log.name_of = codec.command_name
         self.started = time.time()
         self.refused = codec.error(error_text(111))
         # The pointers below are valid as long as the table exists.

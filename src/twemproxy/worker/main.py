@@ -26,6 +26,8 @@ from twemproxy.ipc.messages import (
     Drain,
     HandingOver,
     HandOver,
+    Inspect,
+    Inspected,
     MessageStream,
     Peers,
     Prepare,
@@ -51,6 +53,7 @@ from twemproxy.worker.build import Update
 from twemproxy.worker.data_plane import DataPlane
 from twemproxy.worker.handing import Giver, Taker
 from twemproxy.worker.inbox import Inbox, Outbox
+from twemproxy.worker.inspection import inspect
 from twemproxy.worker.questions import Questions
 
 _logger = log.get_logger(__name__)
@@ -257,6 +260,8 @@ class Worker:
                 self.data_plane.announce(message.number, message.seconds)
             case Quiesce():
                 self.data_plane.quiesce(message.patience, lambda: self._control.send(Quiesced()))
+            case Inspect():
+                self._control.send(Inspected(message.number, inspect(self.data_plane)))
             case Drain():
                 self.data_plane.drain(message.timeout, message.patience)
             case SetLogLevel():

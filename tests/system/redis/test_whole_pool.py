@@ -9,7 +9,6 @@ import pytest
 from harness import resp
 from harness.connection import Connection
 from harness.proxy import Proxy, ServedPools, keys_of, redis_pool
-from harness.redis_replies import tree
 from harness.resp import NULL, OK, array, bulk, command, error, integer
 from harness.scripted_server import ScriptedServer
 from harness.servers import RedisServer, ValkeyServer
@@ -101,9 +100,6 @@ ON_REAL_SERVERS: dict[str, tuple[str, bytes]] = {
     "script|flush": ("SCRIPT FLUSH", OK),
     "script|kill": ("SCRIPT KILL", error("NOTBUSY No scripts in execution right now.")),
     "script|load": ("SCRIPT LOAD return", b"$40\r\n"),
-    "slowlog|get": ("SLOWLOG GET", b"*"),
-    "slowlog|len": ("SLOWLOG LEN", b":"),
-    "slowlog|reset": ("SLOWLOG RESET", OK),
     "swapdb": ("SWAPDB 0 1", OK),
 }
 """A request for each command, and the beginning of the reply when each of three servers has one key."""
@@ -179,26 +175,6 @@ def test_where_servers_differ(allowed: Connection, servers: list[RedisServer]) -
     servers[2].ask("ACL", "SETUSER", "bob")
     assert allowed.ask("ACL", "DELUSER", "bob") == error(MISFIT.format("acl|deluser"))
     assert servers[2].ask("ACL", "GETUSER", "bob")[:3] in (NULL[:3], b"*-1")
-
-
-def test_slow_logs_are_put_together(allowed: Connection, servers: list[RedisServer]) -> None:
-    for server, count in zip(servers, (1, 2, 0), strict=True):
-        server.ask("CONFIG", "SET", "slowlog-log-slower-than", -1)
-        server.ask("SLOWLOG", "RESET")
-        server.ask("CONFIG", "SET", "slowlog-log-slower-than", 0)
-        for _ in range(count):
-            server.ask("ECHO", "slow")
-        server.ask("CONFIG", "SET", "slowlog-log-slower-than", -1)
-    try:
-        entries = int(allowed.ask("SLOWLOG", "LEN")[1:-2])
-        assert entries == sum(int(server.ask("SLOWLOG", "LEN")[1:-2]) for server in servers)
-        _, found = tree(allowed.ask("SLOWLOG", "GET", 100))
-        assert isinstance(found, list)
-        assert len(found) == entries
-    finally:
-        for server in servers:
-            server.ask("CONFIG", "SET", "slowlog-log-slower-than", 10000)
-    assert allowed.ask("SLOWLOG", "RESET") == OK
 
 
 def test_latency_is_that_of_the_pool(allowed: Connection, servers: list[RedisServer]) -> None:

@@ -34,6 +34,7 @@ alpha:
   max_pipeline: 100
   client_input_limit: 3000000
   client_output_limit: 2000000
+  slowlog_ms: 20
   reuseport: true
   redis_auth: secret
   redis_db: 3
@@ -101,6 +102,7 @@ def test_every_directive_reaches_its_field() -> None:
             max_pipeline=100,
             client_input_limit=3000000,
             client_output_limit=2000000,
+            slowlog_ms=20,
             reuseport=True,
             redis_auth="secret",
             redis_db=3,

@@ -33,9 +33,15 @@ class Pair:
         self.room = 1 << 20
         self.handover: Any = None
 
-    def begin(self) -> None:
-        """Begin the hand-over."""
-        self.handover = self.old.call(lambda: self.old.data_plane.hand_over(self._give))
+    def begin(self, *, unsent: bool = False) -> None:
+        """Begin the hand-over; ``unsent``: not everything has been sent to the other process yet."""
+
+        def begin() -> Any:
+            handover = self.old.data_plane.hand_over(self._give)
+            handover.unsent = unsent
+            return handover
+
+        self.handover = self.old.call(begin)
 
     def _give(self, fd: int, pool: Any, state: dict[str, Any]) -> bool:
         """What travels between two processes: a duplicate of the descriptor, and the bytes of a message."""
@@ -225,8 +231,7 @@ def test_no_more_clients_than_there_is_room_for(pair: Pair) -> None:
 
 def test_it_ends_when_the_other_process_has_its_last_client(pair: Pair) -> None:
     assert pair.old.client().ask("PING") == b"+PONG\r\n"
-    pair.begin()
-    pair.handover.unsent = True
+    pair.begin(unsent=True)
     wait_until(lambda: len(pair.new.call(pair.new.data_plane.clients)) == 1, "the client has moved")
     # A turn later it still runs, because the client might be on its way.
     pair.old.call(lambda: None)

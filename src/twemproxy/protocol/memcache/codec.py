@@ -283,3 +283,11 @@ class MemcacheCodec(MemcacheReplies):
 
     def session(self, pool: "Any", client: "Any") -> "Any":
         return builtin_commands.Session(pool, client)
+
+    def command_name(self, row: int) -> str:
+        return COMMANDS[row].name if row >= 0 else ""
+
+    def arguments_of(self, head: bytes) -> "list[bytes]":
+        line, newline, _ = head.partition(b"\n")
+        words = line.split()
+        return words if newline or not words else [*words[:-1], words[-1] + b"..."]

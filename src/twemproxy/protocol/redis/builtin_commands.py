@@ -13,6 +13,7 @@ from twemproxy.protocol.redis.inline import LONGEST_NAME, count_arguments, decod
 from twemproxy.protocol.redis.resp_encoder import OK, array, bulk, integer
 from twemproxy.protocol.redis.server_info import info
 from twemproxy.protocol.redis.session import Session
+from twemproxy.protocol.redis.slow_log_commands import count_slow, forget_slow, get_slow
 
 Work = Generator[bytes | None, None, Answer | Ask]
 """See ``protocol.plan.Steps``."""
@@ -85,6 +86,9 @@ IN_STEPS: dict[tuple[bytes, ...], Callable[[bytes, Session], Work]] = {
     (b"client", b"list"): list_clients,
     (b"client", b"unblock"): unblock_client,
     (b"config", b"get"): server_commands.config,
+    (b"slowlog", b"get"): get_slow,
+    (b"slowlog", b"len"): count_slow,
+    (b"slowlog", b"reset"): forget_slow,
     (b"info",): info,
 }
 """Commands and sub-commands that can take long, and their functions for undecoded requests; see ``plan.Steps``."""

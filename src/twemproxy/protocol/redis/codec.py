@@ -41,6 +41,7 @@ from twemproxy.protocol.redis.pubsub_messages import RedisPubsubMessages
 from twemproxy.protocol.redis.scripts import LONGEST as LONGEST_SCRIPT
 from twemproxy.protocol.redis.scripts import ScriptMemory
 from twemproxy.protocol.redis.session import SCRIPTS_PROFILE, Session
+from twemproxy.protocol.redis.shown_arguments import shown_arguments
 from twemproxy.protocol.redis.versions import Versions
 
 if not cython.compiled:
@@ -506,6 +507,12 @@ class RedisCodec(RespFraming):
 
     def moving(self, session: "Any", number: int, seconds: int) -> bytes:
         return moving(session, number, seconds)
+
+    def command_name(self, row: int) -> str:
+        return COMMANDS[row].name if row >= 0 else ""
+
+    def arguments_of(self, head: bytes) -> "list[bytes]":
+        return shown_arguments(head)
 
     def remember_script(self, data: bytes) -> None:
         self.scripts.remember_script(data)

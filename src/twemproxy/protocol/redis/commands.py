@@ -140,7 +140,8 @@ _ROUTING = {
         " latency|graph memory|doctor memory|malloc-stats memory|stats pfdebug"
     ),
     Routing.LOCAL: (
-        "acl|whoami auth client command config|get echo hello info lolwut ping quit reset role select time"
+        "acl|whoami auth client command config|get echo hello info lolwut ping quit reset role select"
+        " slowlog|get slowlog|len slowlog|reset time"
     ),
     Routing.SEARCHED_KEYS: "copy move msetex sort sort_ro xread xreadgroup",
     Routing.BLOCKING: "migrate",
@@ -152,10 +153,10 @@ _ROUTING = {
 """Commands and sub-commands whose routing does not follow from their key specifications."""
 
 _MERGES = {
-    "sum": "dbsize latency|reset slowlog|len",
+    "sum": "dbsize latency|reset",
     "smallest": "lastsave wait",
     "smallest of each": "script|exists waitaof",
-    "joined": "keys slowlog|get",
+    "joined": "keys",
     "without repeats": "pubsub|channels pubsub|shardchannels",
     "any": "randomkey",
     "subscribers": "pubsub|numpat pubsub|numsub pubsub|shardnumsub",
@@ -168,7 +169,7 @@ _MERGES = {
         "acl|deluser acl|load acl|save acl|setuser bgrewriteaof bgsave commandlog|reset config|resetstat config|rewrite"
         " config|set debug flushall flushdb function|delete function|flush function|load function|restore"
         " memory|purge module|load module|loadex module|unload pfselftest save script|flush script|load shutdown"
-        " slowlog|reset swapdb"
+        " swapdb"
     ),
 }
 """Commands that go to every server, by the name of the merge of their replies."""

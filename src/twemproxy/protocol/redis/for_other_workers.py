@@ -11,6 +11,14 @@ from twemproxy.protocol.redis.client_list import BLOCKED, KILLED, LISTED, tell_b
 from twemproxy.protocol.redis.scripts import NO_SCRIPTS, SCRIPT, SCRIPTS, ScriptMemory
 from twemproxy.protocol.redis.server_info import COUNTED, tell_counted
 from twemproxy.protocol.redis.session import Pool
+from twemproxy.protocol.redis.slow_log_commands import (
+    FORGET_SLOW,
+    SLOW,
+    SLOW_COUNT,
+    tell_forgotten,
+    tell_slow,
+    tell_slow_count,
+)
 
 
 def _scripts(pool: Pool) -> ScriptMemory:
@@ -41,6 +49,9 @@ ANSWERS: dict[str, Callable[[Sequence[bytes], Pool], Iterator[Rows]]] = {
     KILLED: tell_killed,
     LISTED: tell_listed,
     SCRIPTS: _tell_scripts,
+    SLOW: tell_slow,
+    SLOW_COUNT: tell_slow_count,
+    FORGET_SLOW: tell_forgotten,
 }
 """The answers, by the question."""
 

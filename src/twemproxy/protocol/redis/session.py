@@ -150,6 +150,8 @@ class Pool(Protocol):
     subscriptions: Subscriptions
     others: OtherWorkers
     """The pool in other workers."""
+    slow_log: Any
+    """A ``proxy.slow_log.SlowLog``."""
 
     @property
     def routes(self) -> object:

@@ -11,6 +11,7 @@ from twemproxy.protocol.redis.command_reply import Available
 from twemproxy.protocol.redis.commands import BY_NAME, COMMANDS, Routing
 from twemproxy.protocol.redis.session import Session
 from twemproxy.protocol.redis.versions import Versions
+from twemproxy.proxy.slow_log import SlowLog
 from unit.fakes import FakeClient, FakePoll, FakePool, FakeSubscriptions
 
 AVAILABLE = Available(tuple(command.name for command in COMMANDS if command.routing != Routing.REFUSED))
@@ -33,6 +34,7 @@ class Pool(FakePool):
         codec = SimpleNamespace(available=AVAILABLE, versions=Versions(), permission_refusal=lambda *_: "")
         super().__init__(config, codec, servers)
         self.poll: Any = FakePoll(self)
+        self.slow_log: Any = SlowLog()
         self.opened_connections = 0
         self.subscriptions: Any = FakeSubscriptions()
         self.profile = 0

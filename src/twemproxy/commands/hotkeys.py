@@ -1,0 +1,63 @@
+"""``nutcracker hotkeys``: the keys of a running proxy with the most requests."""
+
+import argparse
+
+from twemproxy.commands.control import add_option, inspections
+from twemproxy.commands.frame import print_json
+from twemproxy.config.quoting import printable
+from twemproxy.ipc.messages import HotKey
+
+DESCRIPTION = """\
+Show the keys with the most requests in about the last twenty seconds, per pool. The figures are estimates by a sample
+of the requests; the number of requests may be too large by the number after '±'. 'largest' is the largest request or
+reply in the sample. Only the first 512 bytes of a key count.
+"""
+
+DEFAULT_COUNT = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_option(parser)
+    parser.add_argument("-p", "--pool", metavar="POOL", default="", help="only keys of this pool")
+    parser.add_argument(
+        "-n",
+        "--count",
+        metavar="N",
+        type=int,
+        default=DEFAULT_COUNT,
+        help=f"at most so many of each pool (default: {DEFAULT_COUNT}, at most 50)",
+    )
+    parser.add_argument("--by-size", action="store_true", help="first the keys with the largest requests or replies")
+
+
+def run(options: argparse.Namespace) -> int:
+    found = {
+        each.pool: _sorted(each.hot, options.by_size)[: max(options.count, 0)]
+        for each in inspections(options.control_socket, options.pool)
+    }
+    if options.json:
+        print_json({pool: [_document(key) for key in keys] for pool, keys in found.items()})
+        return 0
+    for pool, keys in found.items():
+        print(f"pool '{printable(pool)}'" + ("" if keys else ": no keys"))
+        if keys:
+            print(f"{'requests/s':>12} {'':>8} {'bytes/s':>12} {'largest':>10}  server, key")
+        for key in keys:
+            figures = f"{key.requests:12.1f} {'±' + format(key.error, '.1f'):>8} {key.size:12.0f} {key.largest:10d}"
+            print(f"{figures}  {printable(key.server or '-')}, {printable(key.key)}")
+    return 0
+
+
+def _sorted(keys: tuple[HotKey, ...], by_size: bool) -> list[HotKey]:
+    return sorted(keys, key=lambda each: each.largest if by_size else each.requests, reverse=True)
+
+
+def _document(key: HotKey) -> dict[str, object]:
+    return {
+        "key": key.key,
+        "server": key.server,
+        "requests_per_second": key.requests,
+        "error": key.error,
+        "bytes_per_second": key.size,
+        "largest": key.largest,
+    }

@@ -1,0 +1,23 @@
+from libc.stdint cimport int64_t
+
+from twemproxy.protocol.codec cimport Codec
+from twemproxy.proxy.pool_settings cimport ConfiguredPool
+from twemproxy.stats.histograms cimport record_response
+from twemproxy.upstream.pipeline cimport Entry
+from twemproxy.upstream.server cimport Server
+
+
+cdef int note_slow(ConfiguredPool pool, Codec codec, Server server, Entry* request, int64_t now) except -1
+
+
+# The reply to a request of a client has arrived, with `length` bytes; `now`: in microseconds of `EventLoop.real`. The
+# request has its handler.
+cdef inline int measure(
+    ConfiguredPool pool, Codec codec, Server server, Entry* request, Py_ssize_t length, int64_t now
+) except -1:
+    record_response(server.counters, request.command_class, request.read_at, request.sent_at, now)
+    if request.hot_place != 0:
+        pool.hot_keys.note_reply(request.hot_place, length)
+    if now - request.read_at >= pool.settings.slow_after:
+        return note_slow(pool, codec, server, request, now)
+    return 0
