@@ -49,12 +49,13 @@ MAY_USE = {
     "worker": {"ipc", "downstream", "upstream", "proxy", "net", "protocol", "stats", "config", "log", "process"},
     "admin": {"ipc", "log"},
     "supervisor": {"ipc", "admin", "stats", "config", "log", "process"},
-    "commands": {"config", "hashing", "ipc"},
+    "api": {"config", "hashing"},
+    "commands": {"api", "config", "hashing", "ipc"},
     "cli": {"commands", "supervisor", "config", "stats"},
     "demo": set(),
     "launcher": {"libc"},
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"api"},
 }
 
 

@@ -9,7 +9,7 @@ from twemproxy.config.changes import Changes, changes
 from twemproxy.config.fingerprint import config_fingerprint, sharding_of
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.hashing.fingerprint import ring_fingerprint
-from twemproxy.hashing.ring import RingBuilder
+from twemproxy.hashing.ring import ring_of
 from twemproxy.hashing.shares import NO_MOVEMENT, movement
 
 Server = str
@@ -131,10 +131,6 @@ def _key_counts(counter: Counter[tuple[Server, Server]]) -> KeyCounts:
 
 def _server_of_key(pool: PoolConfig) -> Callable[[bytes], Server]:
     """Return a function that gives the name of a key's server while all servers are live."""
-    sharding = sharding_of(pool)
-    builder = RingBuilder(
-        sharding.distribution, sharding.hash, sharding.hash_tag, sharding.names, sharding.weights, seed=1
-    )
-    ring = builder.build([True] * len(sharding.names))
+    ring = ring_of(sharding_of(pool))
     names = [server.name for server in pool.servers]
     return lambda key: names[ring.server_for(key)]

@@ -12,6 +12,7 @@ import cython
 
 from twemproxy.hashing import HASHES
 from twemproxy.hashing.placement import PLACEMENTS, POINTS_PER_DIGEST, digest_counts, digest_points
+from twemproxy.hashing.sharding import Sharding
 
 if not cython.compiled:
     from twemproxy.hashing.functions import hash_key
@@ -136,6 +137,24 @@ class Ring:
     def server_for(self, key: bytes) -> int:
         """Index of the server that has ``key`` (for tests and tools)."""
         return int(self.route(key, 0, len(key)))
+
+    def look_up(self, key: bytes) -> tuple[int, int, int]:
+        """The hash of ``key``, the point that it leads to, and the index of the server of this point (for tools).
+
+        The point is a value of ``points``. Raises ValueError for a ring of random servers: no key has a place there.
+        """
+        value: cython.uint
+        point: cython.Py_ssize_t
+        if self.is_random and not self.single:
+            raise ValueError("the ring chooses a random server for each request")
+        hash: cython.uint = self.hash_untagged(key, 0, len(key))
+        value = hash if self.modulus == 0 else hash % self.modulus
+        point = self.buckets[value >> self.shift]
+        while self.values[point] < value:
+            point += 1
+        # The last entry is the first point once more.
+        place = 0 if point == len(self.values) - 1 else point
+        return int(hash), int(self.values[place]), self.owners[point]
 
     def points(self) -> list[tuple[int, int]]:
         """The points as (value, server index), in ascending order of value (for tests and tools)."""
@@ -275,3 +294,11 @@ class RingBuilder:
             yield
         self.all_values, self.all_owners, self.all_digests = values, sorted_owners, sorted_digests
         self.most_digests = most
+
+
+def ring_of(sharding: Sharding, live: Sequence[bool] = ()) -> Ring:
+    """Build the ring of a pool (for tests and tools). ``live``: as in ``RingBuilder.build``, empty if all are live."""
+    builder = RingBuilder(
+        sharding.distribution, sharding.hash, sharding.hash_tag, sharding.names, sharding.weights, seed=1
+    )
+    return builder.build(live or [True] * len(sharding.names))

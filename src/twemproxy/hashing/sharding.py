@@ -32,3 +32,11 @@ class Sharding(NamedTuple):
     def is_random(self) -> bool:
         """Whether no key has a server: each request goes to a random one."""
         return self.distribution == "random" and not self.is_single
+
+    def hashed_part(self, key: bytes) -> bytes:
+        """Return the part of a key that is hashed: what the hash tag encloses, or the whole key without a tag in it."""
+        if not self.hash_tag:
+            return key
+        opening = key.find(self.hash_tag[:1])
+        closing = key.find(self.hash_tag[1:], opening + 1)
+        return key[opening + 1 : closing] if opening >= 0 and closing > opening + 1 else key

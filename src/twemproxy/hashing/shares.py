@@ -6,7 +6,7 @@ evenly over its values: ``hsieh`` does not, and the FNV functions do not for a f
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -49,12 +49,16 @@ NO_MOVEMENT = Movement({}, 1)
 """Every key stays."""
 
 
-def shares(sharding: Sharding) -> Shares:
-    """Return the share of each server. With the distribution ``random`` it is a share of the requests."""
+def shares(sharding: Sharding, live: Sequence[int] | None = None) -> Shares:
+    """Return the share of each server. With the distribution ``random`` it is a share of the requests.
+
+    ``live``: the indices of the servers that have keys, in ascending order, at least one; None for all.
+    """
     servers = len(sharding.names)
+    owners = range(servers) if live is None else live
     if sharding.is_single or sharding.is_random:
-        return Shares((1,) * servers, servers)
-    points, modulus = _placement(sharding)
+        return Shares(tuple(int(index in owners) for index in range(servers)), len(owners))
+    points, modulus = _placement(sharding, owners)
     values = sharding.hash_values
     counts = [0] * servers
     if 0 < modulus < values:
@@ -128,8 +132,10 @@ def overlaps(first: Placement, second: Placement, values: int) -> Overlaps:
     return _overlaps_of_arcs(arcs, _arcs(other_points, values))
 
 
-def _placement(sharding: Sharding) -> Placement:
-    return PLACEMENTS[sharding.distribution](sharding.names, sharding.weights, range(len(sharding.names)))
+def _placement(sharding: Sharding, live: Sequence[int] | None = None) -> Placement:
+    """Return the points of the servers. ``live``: as in ``shares``."""
+    owners = range(len(sharding.names)) if live is None else live
+    return PLACEMENTS[sharding.distribution](sharding.names, sharding.weights, owners)
 
 
 def _transposed(found: Overlaps) -> Overlaps:
