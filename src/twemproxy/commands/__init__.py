@@ -73,6 +73,15 @@ SUB_COMMANDS = (
         ),
     ),
     SubCommand(
+        "explain",
+        "say on which server a key is, why, and where it would be after an ejection or with another file",
+        (
+            (0, "the key has a place; with --against: the same server"),
+            (1, "an error: the file, the pool or the proxy"),
+            (2, "with --against: a key gets another server"),
+        ),
+    ),
+    SubCommand(
         "ready",
         "say whether a running proxy takes clients",
         (

@@ -2,7 +2,7 @@
 
 import argparse
 import socket
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from twemproxy.ipc.control import (
     encode,
 )
 from twemproxy.ipc.messages import Inspection
+
+Wanted = TypeVar("Wanted", bound=Answer)
 
 ANSWER_TIME: Final = 60.0
 """Seconds that the proxy has for an answer."""
@@ -62,17 +64,19 @@ def ask(path: str, request: Request) -> Answer:
     return answer
 
 
+def ask_for(path: str, request: Request, wanted: type[Wanted]) -> Wanted:
+    """As ``ask``, for an answer of this class. Raises CommandError, also for another answer."""
+    answer = ask(path, request)
+    if not isinstance(answer, wanted):
+        raise CommandError(f"the proxy at '{path}' gives another answer: it has another version")
+    return answer
+
+
 def inspections(path: str, pool: str) -> tuple[Inspection, ...]:
     """Return what the workers of the proxy know of its pools, or of the one with this name. Raises CommandError."""
-    answer = ask(path, Inspect(pool))
-    if not isinstance(answer, Inspections):
-        raise CommandError(f"the proxy at '{path}' gives another answer: it has another version")
-    return answer.pools
+    return ask_for(path, Inspect(pool), Inspections).pools
 
 
 def describe(path: str) -> Served:
     """Return what the proxy with this control socket serves. Raises CommandError."""
-    answer = ask(path, Describe())
-    if not isinstance(answer, Served):
-        raise CommandError(f"the proxy at '{path}' gives another answer: it has another version")
-    return answer
+    return ask_for(path, Describe(), Served)

@@ -44,7 +44,11 @@ class Inspect(msgspec.Struct, frozen=True, tag="inspect"):
     """Of this pool; empty: of all."""
 
 
-Request = Describe | Reload | Upgrade | Resize | Inspect
+class ListServers(msgspec.Struct, frozen=True, tag="list-servers"):
+    """How are the servers?"""
+
+
+Request = Describe | Reload | Upgrade | Resize | Inspect | ListServers
 
 
 class Served(msgspec.Struct, frozen=True, tag="served"):
@@ -98,7 +102,38 @@ class Resized(msgspec.Struct, frozen=True, tag="resized"):
     """Whether their number follows that of the processors."""
 
 
-Answer = Served | Reloaded | Upgraded | Resized | Inspections | Refused
+class ServerState(msgspec.Struct, frozen=True):
+    """A server of a pool at one time."""
+
+    name: str
+    ejected: bool
+    since: float
+    """When it was ejected, in seconds since the epoch; 0 if it is not ejected."""
+    figures: dict[str, int]
+    """Values by the names of ``stats.catalogue.SERVER_METRICS``."""
+
+
+class PoolState(msgspec.Struct, frozen=True):
+    """A pool at one time."""
+
+    name: str
+    figures: dict[str, int]
+    """Values by the names of ``stats.catalogue.POOL_METRICS``."""
+    servers: tuple[ServerState, ...]
+    """In the order of the configuration."""
+
+
+class Servers(msgspec.Struct, frozen=True, tag="servers"):
+    """The answer to ``ListServers``."""
+
+    config: Config
+    figures: dict[str, int]
+    """Values by the names of ``stats.catalogue.PROCESS_METRICS``."""
+    pools: tuple[PoolState, ...]
+    """In the order of the configuration."""
+
+
+Answer = Served | Reloaded | Upgraded | Resized | Inspections | Servers | Refused
 
 request_decoder: Final = msgspec.json.Decoder(Request)
 answer_decoder: Final = msgspec.json.Decoder(Answer)

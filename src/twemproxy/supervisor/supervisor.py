@@ -34,6 +34,8 @@ from twemproxy.ipc.control import (
     encode,
 )
 from twemproxy.ipc.messages import Announce, LogSettings, ReopenLog, SetLogLevel, ToWorker, event_number
+from twemproxy.supervisor.answers import answer
+from twemproxy.supervisor.banner import log_banner
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.daemon import daemonize
 from twemproxy.supervisor.early_worker import NATIVE_WORKER, PYTHON_WORKER, EarlyWorker, WorkerProgram
@@ -77,8 +79,6 @@ STOPS: Final = "the proxy stops"
 """Why something is refused."""
 
 T = TypeVar("T")
-
-_VERSE: Final = "many keys, few wires / each to its own server, each reply in its turn"
 
 _logger = log.get_logger(__name__)
 
@@ -172,7 +172,7 @@ class Supervisor:
                 if self._options.pid_file:
                     pid_file = PidFile(self._options.pid_file, exists=self._inheritance is not None)
                     held.callback(pid_file.remove)
-                _log_banner(self._inheritance)
+                log_banner(self._inheritance)
                 await self._serve(held)
             except ConfigError as error:
                 for line in error.lines():
@@ -282,6 +282,8 @@ class Supervisor:
                 except ReloadFailed as error:
                     return Refused(error.reasons)
                 return Refused((STOPS,)) if lines is None else Reloaded(tuple(lines), served.status)
+            case _:
+                return await answer(request, served, workers)
 
     async def _change(self, change: Coroutine[Any, Any, T], running: set[asyncio.Task[T]]) -> T | None:
         """Return the result of a change, which is in ``running`` meanwhile; None if the proxy stops before its end."""
@@ -635,18 +637,6 @@ class Supervisor:
         _tell(f"nutcracker: {reason}")
         if self._options.log_path:
             _logger.error("%s", reason)
-
-
-def _log_banner(inheritance: Inheritance | None) -> None:
-    system = os.uname()
-    if inheritance is not None:
-        log.always("nutcracker-%s goes on for nutcracker-%s on pid %d", __version__, inheritance.version, os.getpid())
-        return
-    log.always(
-        "nutcracker-%s built for %s %s %s started on pid %d",
-        *(__version__, system.sysname, system.release, system.machine, os.getpid()),
-    )
-    log.always(_VERSE)
 
 
 def _tell(line: str) -> None:
