@@ -338,6 +338,8 @@ def _mistake(error: GetoptError) -> str:
 
 def _usage() -> str:
     """Return the usage text, with the defaults of ``config.options.Options``."""
+    from textwrap import wrap
+
     from twemproxy.config.options import Options
 
     defaults = Options(PLACES.local)
@@ -358,7 +360,10 @@ def _usage() -> str:
             text = text.format(getattr(defaults, option.field) or option.unset)
         lines.append(f"{left:<{_HELP_COLUMN}}: {text}")
     names = ", ".join(command.name for command in commands.SUB_COMMANDS)
-    return "\n".join([*lines, "", f"Sub-commands: {names} (see nutcracker {commands.HELP})", ""])
+    beginning = "Sub-commands: "
+    text = f"{beginning}{names} (see nutcracker {commands.HELP})"
+    lines += ["", *wrap(text, _USAGE_WIDTH, subsequent_indent=" " * len(beginning)), ""]
+    return "\n".join(lines)
 
 
 def _stats_description() -> str:

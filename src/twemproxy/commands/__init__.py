@@ -82,6 +82,38 @@ SUB_COMMANDS = (
         ),
     ),
     SubCommand(
+        "servers",
+        "show the servers of a running proxy: state, share of the keys, requests, errors, queues",
+        (
+            (0, "the servers are shown"),
+            (1, "an error: no proxy answers, or it has no such pool"),
+        ),
+    ),
+    SubCommand(
+        "stats",
+        "show the figures of the pools of a running proxy",
+        (
+            (0, "the figures are shown"),
+            (1, "an error: no proxy answers"),
+        ),
+    ),
+    SubCommand(
+        "eject",
+        "have a running proxy send no requests to a server, for some time or until it is readmitted",
+        (
+            (0, "no worker sends it requests any more"),
+            (1, "an error: nothing has changed"),
+        ),
+    ),
+    SubCommand(
+        "readmit",
+        "have a running proxy send requests to an ejected server again",
+        (
+            (0, "the server gets requests again"),
+            (1, "an error: the server is not ejected, or there is no such server"),
+        ),
+    ),
+    SubCommand(
         "ready",
         "say whether a running proxy takes clients",
         (

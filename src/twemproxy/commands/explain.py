@@ -9,11 +9,11 @@ import msgspec
 from twemproxy.api import Location, PlacementError, Ring
 from twemproxy.commands.control import add_option, ask_for
 from twemproxy.commands.frame import CommandError, print_json
-from twemproxy.commands.texts import time_text
+from twemproxy.commands.texts import ejection_text
 from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.config.quoting import quoted, quoted_if_needed
-from twemproxy.ipc.control import ListServers, PoolState, Servers
+from twemproxy.ipc.control import ListServers, PoolState, Servers, ServerState
 
 DESCRIPTION = """\
 Say on which server a key is, and why: the part that is hashed, the hash, the point of the ring, the server; and where
@@ -45,8 +45,8 @@ class KeyPlace(msgspec.Struct, frozen=True):
     """The point of the ring, while no server is ejected."""
     place: Place | None
     """The server of the key while no server is ejected."""
-    ejected: dict[str, float] | None
-    """The servers of the pool that are ejected now, and since when, in seconds since the epoch. None for a file."""
+    ejected: dict[str, ServerState] | None
+    """The servers of the pool that are ejected now, by their names. None for a file."""
     now: Place | None
     """The server that gets requests for the key now. None if there is none, or for a file."""
     if_ejected: Place | None
@@ -70,7 +70,7 @@ class _Pool:
         self.ejected = None
         ejected: frozenset[str] = frozenset()
         if state is not None:
-            self.ejected = {server.name: server.since for server in state.servers if server.ejected}
+            self.ejected = {server.name: server for server in state.servers if server.ejected}
             ejected = frozenset(self.ejected)
         self.keeps_keys = config.on_server_down != "rehash"
         """Whether an ejected server keeps its keys."""
@@ -222,12 +222,12 @@ def _named(place: Place) -> str:
 def _state(found: KeyPlace) -> str:
     if found.ejected is None or found.place is None:
         return ""
-    since = found.ejected.get(found.place.server)
-    return ", live" if since is None else f", ejected since {time_text(since)}"
+    state = found.ejected.get(found.place.server)
+    return ", live" if state is None else f", {ejection_text(state)}"
 
 
-def _ejected(servers: dict[str, float]) -> str:
-    return ", ".join(f"{quoted(name)} since {time_text(since)}" for name, since in servers.items())
+def _ejected(servers: dict[str, ServerState]) -> str:
+    return "; ".join(f"{quoted(name)}, {ejection_text(state)}" for name, state in servers.items())
 
 
 def _against(found: KeyPlace) -> str:

@@ -48,7 +48,28 @@ class ListServers(msgspec.Struct, frozen=True, tag="list-servers"):
     """How are the servers?"""
 
 
-Request = Describe | Reload | Upgrade | Resize | Inspect | ListServers
+class Eject(msgspec.Struct, frozen=True, tag="eject"):
+    """Send no requests to a server, whatever its health is."""
+
+    server: str
+    """The name of the server, or its address as it is written in the file."""
+    pool: str = ""
+    """The name of its pool; empty if the server is in one pool only."""
+    reason: str = ""
+    """One line; may be empty."""
+    seconds: float = 0
+    """Until the end of the ejection; 0: until ``Readmit``."""
+
+
+class Readmit(msgspec.Struct, frozen=True, tag="readmit"):
+    """Send requests to a server again, whatever has ejected it."""
+
+    server: str
+    """As in ``Eject``. The same for ``pool``."""
+    pool: str = ""
+
+
+Request = Describe | Reload | Upgrade | Resize | Inspect | ListServers | Eject | Readmit
 
 
 class Served(msgspec.Struct, frozen=True, tag="served"):
@@ -102,6 +123,20 @@ class Resized(msgspec.Struct, frozen=True, tag="resized"):
     """Whether their number follows that of the processors."""
 
 
+class Ejection(msgspec.Struct, frozen=True):
+    """A server that was ejected by hand."""
+
+    pool: str
+    server: str
+    """The name of the server."""
+    reason: str
+    """As the operator has given it; may be empty."""
+    since: float
+    """Seconds since the epoch."""
+    until: float
+    """Seconds since the epoch; 0: until the server is readmitted."""
+
+
 class ServerState(msgspec.Struct, frozen=True):
     """A server of a pool at one time."""
 
@@ -109,6 +144,8 @@ class ServerState(msgspec.Struct, frozen=True):
     ejected: bool
     since: float
     """When it was ejected, in seconds since the epoch; 0 if it is not ejected."""
+    by_hand: Ejection | None
+    """Its ejection by hand, None if there is none."""
     figures: dict[str, int]
     """Values by the names of ``stats.catalogue.SERVER_METRICS``."""
 
@@ -133,7 +170,25 @@ class Servers(msgspec.Struct, frozen=True, tag="servers"):
     """In the order of the configuration."""
 
 
-Answer = Served | Reloaded | Upgraded | Resized | Inspections | Servers | Refused
+class Ejected(msgspec.Struct, frozen=True, tag="ejected"):
+    """The answer to ``Eject``."""
+
+    ejection: Ejection
+    address: str
+    """The address of the server as it is written in the file."""
+
+
+class Readmitted(msgspec.Struct, frozen=True, tag="readmitted"):
+    """The answer to ``Readmit``."""
+
+    pool: str
+    server: str
+    """The name of the server."""
+    address: str
+    """As in ``Ejected``."""
+
+
+Answer = Served | Reloaded | Upgraded | Resized | Inspections | Servers | Ejected | Readmitted | Refused
 
 request_decoder: Final = msgspec.json.Decoder(Request)
 answer_decoder: Final = msgspec.json.Decoder(Answer)

@@ -25,12 +25,12 @@ class PoolLog:
         _logger.log(25, "%s: server '%s' ejected, it is probed in %d ms", self.name, server, microseconds // 1000)
 
     def ejected_elsewhere(self, server: str) -> None:
-        """At INFO: another worker has ejected a server."""
-        _logger.info("%s: another worker has ejected server '%s'", self.name, server)
+        """At INFO: another worker, or the supervisor, has ejected a server."""
+        _logger.info("%s: another process has ejected server '%s'", self.name, server)
 
     def reinstated_elsewhere(self, server: str) -> None:
-        """At INFO: another worker has reinstated a server."""
-        _logger.info("%s: another worker has put server '%s' back", self.name, server)
+        """At INFO: another worker, or the supervisor, has reinstated a server."""
+        _logger.info("%s: another process has put server '%s' back", self.name, server)
 
     def reinstated(self, server: str) -> None:
         """At NOTICE: a server was reinstated."""

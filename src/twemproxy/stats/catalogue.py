@@ -153,7 +153,10 @@ PROCESS_SHARED = (SharedWord("health_changes", "how many times the health of any
 POOL_SHARED = (SharedWord("clients_accepted", "clients ever accepted; the last one has this number"),)
 
 SERVER_SHARED = (
-    SharedWord("verdicts", "changes of its health; the server is ejected while the number is odd"),
+    SharedWord(
+        "verdicts",
+        "changes of its health; the server is ejected while the number is odd, by hand while it has the bit BY_HAND",
+    ),
     SharedWord("health_checks", "health checks that were begun, so that one worker at a time checks the server"),
 )
 

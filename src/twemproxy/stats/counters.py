@@ -33,6 +33,14 @@ class CounterTable:
             raise IndexError("counter outside the table")
         return cython.address(self.values[position])
 
+    def replace(self, position: int, expected: int, value: int) -> bool:
+        """As ``replace_shared`` with the word at a position. Raises IndexError outside the table."""
+        return replace_shared(self.at(position), expected, value)
+
+    def add(self, position: int, n: int) -> None:
+        """As ``add_shared`` with the word at a position. Raises IndexError outside the table."""
+        add_shared(self.at(position), n)
+
 
 @cython.final
 @cython.cclass

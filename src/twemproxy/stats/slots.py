@@ -38,6 +38,12 @@ SPARE_WORDS = 1 << 21
 VERDICTS = [word.name for word in SERVER_SHARED].index("verdicts")
 """Where this word is in the slot of a server, in the table that workers share."""
 
+BY_HAND = 1 << 62
+"""The bit of this word that says that the server was ejected by hand: health checks do not put it back."""
+
+HEALTH_CHANGES = [word.name for word in PROCESS_SHARED].index("health_changes")
+"""Where this word is in the table that workers share."""
+
 
 class Layout(msgspec.Struct, frozen=True):
     """The slots, and the metrics of each kind of slot, for a process with another catalogue."""

@@ -4,6 +4,7 @@ import mmap
 import os
 from collections.abc import Iterable, Mapping
 
+from twemproxy.stats.counters import CounterTable
 from twemproxy.stats.slots import WORD
 
 
@@ -50,6 +51,17 @@ class CounterMemory:
         place = position if self.places is None else self.places.get(position, -1)
         if place >= 0:
             self._words[place] = 0
+
+    def replace(self, position: int, expected: int, value: int) -> bool:
+        """Replace a word of a table of this version, which other processes write, too, if it is as ``expected``.
+
+        Returns whether it was. No other process writes the word in between.
+        """
+        return bool(CounterTable(self._mapped).replace(position, expected, value))
+
+    def add(self, position: int, n: int) -> None:
+        """Add to a word of a table of this version, which other processes write, too."""
+        CounterTable(self._mapped).add(position, n)
 
     def copy(self, other: "CounterMemory", positions: Iterable[int]) -> None:
         """Set the words at these positions to those of ``other``."""

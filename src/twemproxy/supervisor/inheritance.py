@@ -13,6 +13,7 @@ import msgspec
 
 from twemproxy import __version__
 from twemproxy.config.pools import Address, Config
+from twemproxy.ipc.control import Ejection
 from twemproxy.ipc.messages import ConfigStatus
 from twemproxy.stats.slots import Layout
 from twemproxy.supervisor.early_worker import INHERITANCE
@@ -74,6 +75,8 @@ class Inheritance(msgspec.Struct, frozen=True):
     """The descriptor of the connection to the sub-command that waits for the end of the upgrade; -1: there is none."""
     reload: bool = False
     """Whether the configuration file has to be read, as a signal has said during the upgrade."""
+    ejections: tuple[Ejection, ...] = ()
+    """The ejections by hand."""
     watched: tuple[int, int, int, int] | None = None
     """The ``watch.Identity`` of the configuration file that was read last; None: it was not there."""
     ended_histograms: dict[int, list[int]] = {}

@@ -19,6 +19,7 @@ from twemproxy.ipc.messages import Abandon, ConfigStatus, LogSettings, Prepare, 
 from twemproxy.stats.slots import SlotsFull
 from twemproxy.stats.snapshot import ConfigFacts
 from twemproxy.supervisor.descriptors import Division, divide
+from twemproxy.supervisor.ejections import Ejections
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.inheritance import Inheritance
 from twemproxy.supervisor.listeners import PoolListeners
@@ -89,6 +90,8 @@ class ServedConfig:
             self.listeners.take_over(inheritance)
             places = self.statistics.take_over(inheritance)
             self.places = () if places is None else (places.counters, places.histograms)
+        inherited = () if inheritance is None else inheritance.ejections
+        self.ejections = Ejections(self.statistics, lambda: self.config, inherited)
         self.changing = asyncio.Lock()
         """Held during a reload and an upgrade."""
 
@@ -202,6 +205,7 @@ class ServedConfig:
         self.config, self._division, self._rings = config, division, self._ring_fingerprints(config)
         self.statistics.rename(former)
         self.statistics.show(config)
+        self.ejections.follow(former)
         async with asyncio.TaskGroup() as group:
             for worker in self.workers:
                 group.create_task(worker.commit())

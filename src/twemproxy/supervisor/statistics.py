@@ -2,13 +2,13 @@
 
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from twemproxy import __version__
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.ipc.messages import PoolSlots
 from twemproxy.stats import snapshot
-from twemproxy.stats.slots import VERDICTS, CounterSlots, Places
+from twemproxy.stats.slots import BY_HAND, HEALTH_CHANGES, VERDICTS, CounterSlots, Places
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.ended_counters import EndedCounters
 from twemproxy.supervisor.inheritance import Inheritance
@@ -54,7 +54,20 @@ class Statistics:
             word = slot + VERDICTS
             if (pool, server) not in shown and self.shared[word] % 2 == 1:
                 # Clients that a removed pool still has may have it ejected again at the same time, which does no harm.
-                self.shared[word] += 1
+                self.shared[word] = (self.shared[word] & ~BY_HAND) + 1
+
+    def set_verdict(self, pool: str, server: str, change: Callable[[int], int]) -> bool:
+        """Change the verdict on a server for all workers, before they read their next requests.
+
+        ``change``: returns the new word for the present one, see ``stats.catalogue.SERVER_SHARED``; it may be called
+        more than once. Returns whether the word has changed.
+        """
+        word = self.slots.of_server(pool, server) + VERDICTS
+        while (value := change(present := self.shared[word])) != present:
+            if self.shared.replace(word, present, value):
+                self.shared.add(HEALTH_CHANGES, 1)
+                return True
+        return False
 
     def slots_of(self, pool: PoolConfig, name: str = "") -> PoolSlots:
         """The slots of a pool and its servers, allocated by the first call. ``name``: under which, if not its own."""

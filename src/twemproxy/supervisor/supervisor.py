@@ -20,8 +20,6 @@ from twemproxy.config.pools import Config
 from twemproxy.ipc.control import (
     Answer,
     Describe,
-    Inspect,
-    Inspections,
     Refused,
     Reload,
     Reloaded,
@@ -41,7 +39,6 @@ from twemproxy.supervisor.daemon import daemonize
 from twemproxy.supervisor.early_worker import NATIVE_WORKER, PYTHON_WORKER, EarlyWorker, WorkerProgram
 from twemproxy.supervisor.errors import StartError
 from twemproxy.supervisor.inheritance import PROTOCOL, Inheritance, InheritedWorker, taken
-from twemproxy.supervisor.inspection import inspect
 from twemproxy.supervisor.listeners import Listener, listen_for_control, listen_for_stats
 from twemproxy.supervisor.pidfile import PidFile
 from twemproxy.supervisor.processors import processors
@@ -252,11 +249,6 @@ class Supervisor:
                     status=served.status,
                     ready=not self._stopping.is_set() and workers.are_ready(),
                 )
-            case Inspect():
-                pools = await inspect(workers.slots)
-                if request.pool and request.pool not in {pool.name for pool in served.config.pools}:
-                    return Refused((f"there is no pool '{request.pool}'",))
-                return Inspections(tuple(each for each in pools if request.pool in ("", each.pool)))
             case Reload() | Upgrade() | Resize() if self._stopping.is_set():
                 return Refused((STOPS,))
             case Reload() | Upgrade() | Resize() if self._upgrading:
@@ -414,6 +406,7 @@ class Supervisor:
             worker_count=self._worker_count,
             answer_to=answer_to,
             reload=bool(self._reloads),
+            ejections=served.ejections.all(),
             watched=self._file,
         )
 

@@ -4,6 +4,9 @@ Compiled-only. The keys of an ejected server belong to the other servers, unless
 ``upstream.health_checks`` probes ejected servers. A state changes at the end of the turn in which its reason was found,
 so the requests that are read in a turn are routed by the same table, unless other settings arrive in it.
 
+The supervisor may eject a server by hand, and put it back: the word ``verdicts`` has the bit BY_HAND in the meantime.
+Then health checks do not put the server back. When the bit goes and the number stays odd, the server is probed at once.
+
 All workers have the same verdicts. Each server has the word ``verdicts`` in the table that they share. A worker that
 has found out that a server's state has to change replaces the word by the next number, then it adds 1 to the word
 ``health_changes``. If the word has changed in the meantime, another worker was faster, and its verdict counts. All
@@ -22,6 +25,9 @@ from cython.cimports.twemproxy.upstream.health_states import EJECTED, LIVE, REMO
 from cython.cimports.twemproxy.upstream.route_table import RouteTable
 from cython.cimports.twemproxy.upstream.server import Server
 
+from twemproxy.stats.slots import BY_HAND
+
+HELD = cython.declare(Counter, BY_HAND)
 NOTICE = cython.declare(cython.const[cython.int], 5)
 INFO = cython.declare(cython.const[cython.int], 6)
 
@@ -88,12 +94,14 @@ class Health:
 
     def change_state(self, server: Server) -> None:
         """Eject a live server, or put an ejected one back, if no other worker was faster; one that was removed in this
-        turn stays removed.
+        turn stays removed, and one that was ejected by hand stays ejected.
         """
         known: Counter
         if not server.verdict_due or server.state == REMOVED:
             return
         server.verdict_due = False
+        if server.known_verdicts & HELD:
+            return
         if not replace_shared(server.verdicts, server.known_verdicts, server.known_verdicts + 1):
             known = server.known_verdicts
             if self.follow(server, False):
@@ -149,6 +157,7 @@ class Health:
         """Take over the last verdict about a server; returns whether its state has changed. ``begins``: as above."""
         verdicts: Counter = shared_value(server.verdicts)
         before: HealthState = server.state
+        is_released: cython.bint = (server.known_verdicts & HELD) != 0 and (verdicts & HELD) == 0
         if verdicts == server.known_verdicts or before == REMOVED:
             return False
         server.known_verdicts = verdicts
@@ -158,7 +167,7 @@ class Health:
             if before == LIVE:
                 server.become(EJECTED)
                 server.down = self.keeps_keys()
-            self.on_ejected_elsewhere(server, begins)
+            self.on_ejected_elsewhere(server, begins or is_released)
         else:
             if before == EJECTED:
                 server.become(LIVE)

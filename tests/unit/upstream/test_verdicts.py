@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from twemproxy.config.pools import Config
 from twemproxy.net.event_loop import CallbackAction
-from twemproxy.stats.slots import VERDICTS
+from twemproxy.stats.slots import BY_HAND, VERDICTS
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.worker.build import codec_of
 from unit.in_process import configuration, new_data_plane, replace_settings
@@ -107,7 +107,7 @@ class Workers(RuleBasedStateMachine):
         """A worker decides; that counts if it knew the last verdict."""
         worker, name = self.worker(number), self.name(position)
         worker.decide(name)
-        if worker.known[name] == self.words[name]:
+        if worker.known[name] == self.words[name] and not self.words[name] & BY_HAND:
             self.change(name)
         worker.turn()
         worker.known = dict(self.words)
@@ -131,7 +131,7 @@ class Workers(RuleBasedStateMachine):
         first.data_plane.loop.defer_action(action(decided_meanwhile))
         first.decide(name)
         first.data_plane.loop.run_once()
-        if self.words[name] == before:
+        if self.words[name] == before and not before & BY_HAND:
             self.change(name)
         # Of the other servers it hears in its next turn.
         first.known[name] = self.words[name]
@@ -140,10 +140,25 @@ class Workers(RuleBasedStateMachine):
     def kill_while_it_decides(self, position: int) -> None:
         """A worker is killed between changing the word of a server and saying so."""
         name = self.name(position)
+        if self.words[name] & BY_HAND:
+            return
         self.statistics.shared[self.statistics.slots.of_server("alpha", name) + VERDICTS] += 1
         self.words[name] += 1
         for worker in self.workers:
             worker.data_plane.loop.clock.advance(1000 * LOOK_MS)
+
+    @rule(position=st.integers(0, MOST_SERVERS - 1))
+    def eject_by_hand(self, position: int) -> None:
+        name = self.name(position)
+        self.statistics.set_verdict("alpha", name, lambda word: (word + 1 - word % 2) | BY_HAND)
+        self.words[name] = (self.words[name] + 1 - self.words[name] % 2) | BY_HAND
+
+    @rule(position=st.integers(0, MOST_SERVERS - 1), readmit=st.booleans())
+    def end_by_hand(self, position: int, readmit: bool) -> None:
+        """It returns, or it is as any other ejected server."""
+        name = self.name(position)
+        self.statistics.set_verdict("alpha", name, lambda word: (word & ~BY_HAND) + word % 2 * readmit)
+        self.words[name] = (self.words[name] & ~BY_HAND) + self.words[name] % 2 * readmit
 
     @rule()
     def start_worker(self) -> None:
@@ -192,7 +207,7 @@ class Workers(RuleBasedStateMachine):
         assert all(len(names) == 1 for names in owners.values())
 
     @invariant()
-    def each_ejection_counts_once(self) -> None:
+    def each_ejection_by_a_worker_counts_once(self) -> None:
         figures = [dict(worker.pool.statistics())["server_ejects"] for worker in self.workers]
         assert sum(figures) == self.ejects
 
