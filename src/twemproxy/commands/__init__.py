@@ -98,6 +98,14 @@ SUB_COMMANDS = (
         ),
     ),
     SubCommand(
+        "clients",
+        "show the clients of a running proxy, or close one",
+        (
+            (0, "the clients are shown, or the client is closed"),
+            (1, "an error: clients are missing, or there is no such client"),
+        ),
+    ),
+    SubCommand(
         "eject",
         "have a running proxy send no requests to a server, for some time or until it is readmitted",
         (
@@ -111,6 +119,22 @@ SUB_COMMANDS = (
         (
             (0, "the server gets requests again"),
             (1, "an error: the server is not ejected, or there is no such server"),
+        ),
+    ),
+    SubCommand(
+        "loglevel",
+        "show or set the log level of a running proxy",
+        (
+            (0, "the log level is shown"),
+            (1, "an error: the level is as before"),
+        ),
+    ),
+    SubCommand(
+        "health",
+        "say whether a running proxy works",
+        (
+            (0, "it does"),
+            (1, "an error: a worker does nothing, or no proxy answers"),
         ),
     ),
     SubCommand(

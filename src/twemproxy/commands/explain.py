@@ -7,18 +7,20 @@ from collections.abc import Sequence
 import msgspec
 
 from twemproxy.api import Location, PlacementError, Ring
+from twemproxy.commands.clients import check_silent, document
 from twemproxy.commands.control import add_option, ask_for
 from twemproxy.commands.frame import CommandError, print_json
 from twemproxy.commands.texts import ejection_text
 from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.config.quoting import quoted, quoted_if_needed
-from twemproxy.ipc.control import ListServers, PoolState, Servers, ServerState
+from twemproxy.ipc.control import Clients, ClientState, ListClients, ListServers, PoolState, Servers, ServerState
 
 DESCRIPTION = """\
 Say on which server a key is, and why: the part that is hashed, the hash, the point of the ring, the server; and where
 the key would go if that server were ejected. Without --config it is about the running proxy, with the servers that are
-ejected now. A key is any bytes; without --pool it is looked up in every pool.
+ejected now. A key is any bytes; without --pool it is looked up in every pool. Or, with --client, say which worker
+serves a client, and which connections to servers it uses.
 """
 
 
@@ -109,7 +111,8 @@ class _Pool:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("keys", metavar="KEY", nargs="+", help="a key")
+    parser.add_argument("keys", metavar="KEY", nargs="*", help="a key")
+    parser.add_argument("--client", metavar="ID|ADDRESS", help="a client of the running proxy instead of keys")
     parser.add_argument("--pool", metavar="POOL", help="only in this pool")
     parser.add_argument("--config", metavar="FILE", help="a configuration file in place of the running proxy")
     add_option(parser)
@@ -117,6 +120,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.client is not None:
+        return _explain_client(options)
+    if not options.keys:
+        raise CommandError("needs a KEY, or --client")
     state: Servers | None = None
     if options.config:
         config = _load(options.config)
@@ -133,6 +140,51 @@ def run(options: argparse.Namespace) -> int:
             for place in places:
                 print("\n".join(_lines(_shown(key), place, options.against)))
     return 2 if any(place.moves for _, places in found for place in places) else 0
+
+
+def _explain_client(options: argparse.Namespace) -> int:
+    if options.keys or options.config or options.against:
+        raise CommandError("--client is about the running proxy, and goes with no key and no file")
+    answer = ask_for(options.control_socket, ListClients(options.pool or ""), Clients)
+    found = [client for client in answer.clients if options.client in (client.fields["id"], client.fields["addr"])]
+    if options.json:
+        print_json({"clients": [document(client) for client in found], "silent_workers": answer.silent})
+    else:
+        for client in found:
+            print("\n".join(_client_lines(client)))
+    check_silent(answer)
+    if not found:
+        raise CommandError(f"there is no client {quoted(options.client)}")
+    return 0
+
+
+def _client_lines(client: ClientState) -> list[str]:
+    """Return the lines for people about a client."""
+    fields = client.fields
+    rows = [
+        ("name", quoted(fields["name"]) if fields["name"] else ""),
+        ("library", f"{fields['lib-name']} {fields['lib-ver']}".strip()),
+        ("worker", str(client.worker)),
+        ("connected", f"for {fields['age']} s, idle for {fields['idle']} s"),
+        ("last command", fields["cmd"]),
+        ("waits", f"{fields['qbuf']} bytes of input, {fields['oll']} replies, {fields['omem']} bytes of output"),
+        ("server connections", _connections(fields)),
+    ]
+    width = max(len(name) for name, _ in rows) + 1
+    title = f"pool {quoted(client.pool)}, client {fields['id']} from {quoted_if_needed(fields['addr'])}"
+    return [title, *(f"  {name + ':':<{width}}  {text}" for name, text in rows if text)]
+
+
+def _connections(fields: dict[str, str]) -> str:
+    """Return which connections to servers a client uses, as far as its state shows that."""
+    profile = f"database {fields['db']}, RESP{fields['resp']}"
+    texts = {
+        "x": f"one of its own for its transaction ({profile})",
+        "b": f"one of its own for its blocking command ({profile})",
+        "P": "those for subscriptions, one per server",
+    }
+    used = [text for flag, text in texts.items() if flag in fields["flags"]]
+    return "; ".join(used) or f"those that clients with the same settings share ({profile})"
 
 
 def _load(path: str) -> Config:

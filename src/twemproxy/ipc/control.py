@@ -4,7 +4,7 @@ The control socket is a unix stream socket. Each message is a line with a JSON o
 sub-command sends a request, and gets one answer.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -13,6 +13,10 @@ from twemproxy.ipc.messages import ConfigStatus, Inspection
 
 LONGEST_REQUEST: Final = 65536
 """Bytes of a request."""
+MOST_VERBOSE: Final = 11
+"""The highest log level."""
+LONGEST_CHECK: Final = 30.0
+"""Most seconds of ``CheckHealth``."""
 
 
 class Describe(msgspec.Struct, frozen=True, tag="describe"):
@@ -69,7 +73,49 @@ class Readmit(msgspec.Struct, frozen=True, tag="readmit"):
     pool: str = ""
 
 
-Request = Describe | Reload | Upgrade | Resize | Inspect | ListServers | Eject | Readmit
+class LogLevel(msgspec.Struct, frozen=True, tag="log-level"):
+    """Log messages up to another level, or say which level it is."""
+
+    level: Annotated[int, msgspec.Meta(ge=0, le=MOST_VERBOSE)] | None = None
+    """The new level; None: as it is."""
+
+
+class CheckHealth(msgspec.Struct, frozen=True, tag="check-health"):
+    """Does the event loop of each worker turn?"""
+
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_CHECK)]
+    """For which a worker is waited for."""
+
+
+class ListClients(msgspec.Struct, frozen=True, tag="list-clients"):
+    """Which clients are connected?"""
+
+    pool: str = ""
+    """To this pool; empty for all."""
+
+
+class KillClient(msgspec.Struct, frozen=True, tag="kill-client"):
+    """Close a client."""
+
+    number: int
+    pool: str = ""
+    """The name of its pool; empty if there is one pool only."""
+
+
+Request = (
+    Describe
+    | Reload
+    | Upgrade
+    | Resize
+    | Inspect
+    | ListServers
+    | Eject
+    | Readmit
+    | LogLevel
+    | CheckHealth
+    | ListClients
+    | KillClient
+)
 
 
 class Served(msgspec.Struct, frozen=True, tag="served"):
@@ -188,7 +234,66 @@ class Readmitted(msgspec.Struct, frozen=True, tag="readmitted"):
     """As in ``Ejected``."""
 
 
-Answer = Served | Reloaded | Upgraded | Resized | Inspections | Servers | Ejected | Readmitted | Refused
+class LogLevelIs(msgspec.Struct, frozen=True, tag="log-level-is"):
+    """The answer to ``LogLevel``."""
+
+    level: int
+
+
+class WorkerHealth(msgspec.Struct, frozen=True):
+    """Whether the event loop of a worker turns."""
+
+    number: int
+    pid: int
+    """0 if there is no process now: the worker has died, and is replaced soon."""
+    turned: bool
+    """Whether the event loop has turned in time."""
+
+
+class Health(msgspec.Struct, frozen=True, tag="health"):
+    """The answer to ``CheckHealth``."""
+
+    workers: tuple[WorkerHealth, ...]
+
+
+class ClientState(msgspec.Struct, frozen=True):
+    """A client at one time."""
+
+    pool: str
+    worker: int
+    """The number of the worker that serves it."""
+    fields: dict[str, str]
+    """Values by the names of the fields of redis's CLIENT LIST; clients of memcached pools have them, too."""
+
+
+class Clients(msgspec.Struct, frozen=True, tag="clients"):
+    """The answer to ``ListClients``."""
+
+    clients: tuple[ClientState, ...]
+    """In the order of the pools and of the numbers of clients."""
+    silent: tuple[int, ...]
+    """The numbers of the workers that do not answer: their clients are missing."""
+
+
+class Killed(msgspec.Struct, frozen=True, tag="killed"):
+    """The answer to ``KillClient``: the client is closed."""
+
+
+Answer = (
+    Served
+    | Reloaded
+    | Upgraded
+    | Resized
+    | Inspections
+    | Servers
+    | Ejected
+    | Readmitted
+    | LogLevelIs
+    | Health
+    | Clients
+    | Killed
+    | Refused
+)
 
 request_decoder: Final = msgspec.json.Decoder(Request)
 answer_decoder: Final = msgspec.json.Decoder(Answer)

@@ -56,13 +56,21 @@ class PoolKey(msgspec.Struct, frozen=True, array_like=True):
     databases: int
 
 
+SUPERVISOR: Final = 0
+"""The number of the supervisor where that of an asking worker is expected; it does not use inboxes."""
+
+
+LIST_CLIENTS, KILL_CLIENTS = "listed clients", "killed clients"
+"""The questions of the supervisor, see ``protocol.redis.client_list``."""
+
+
 class Question(msgspec.Struct, frozen=True, tag=True):
     """A question about a pool, see ``protocol.other_workers``. Each worker that is asked sends some ``Rows``."""
 
     to: int
     """The number of the worker that is asked: a message may be in the inbox of another one when its worker has left."""
     worker: int
-    """The number of the asking worker."""
+    """The number of the asking worker, or SUPERVISOR."""
     process: int
     """The process id of the asking worker."""
     number: int

@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from twemproxy.config.pools import Address, Config
+from twemproxy.ipc.inbox import Question, Rows
 
 _LENGTH = struct.Struct("!I")
 
@@ -255,6 +256,14 @@ class Inspected(msgspec.Struct, frozen=True, tag=True):
     pools: tuple[Inspection, ...]
 
 
+class Ping(msgspec.Struct, frozen=True, tag=True):
+    """Answer with ``Pong`` in the next turn of the event loop."""
+
+
+class Took(msgspec.Struct, frozen=True, tag=True):
+    """The supervisor has read ``Rows``."""
+
+
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """The worker accepts clients."""
 
@@ -285,6 +294,10 @@ class HandingOver(msgspec.Struct, frozen=True, tag=True):
     """Why the worker hands nothing over and goes on as before; empty: it hands over."""
 
 
+class Pong(msgspec.Struct, frozen=True, tag=True):
+    """The answer to ``Ping``."""
+
+
 class Resolve(msgspec.Struct, frozen=True, tag=True):
     """Look up a host name. The worker sends no second request for the same host and port before the answer."""
 
@@ -308,9 +321,12 @@ ToWorker = (
     | Announce
     | Quiesce
     | Drain
+    | Ping
+    | Question
+    | Took
     | Inspect
 )
-ToSupervisor = Ready | Prepared | Committed | HandingOver | Quiesced | Resolve | Inspected
+ToSupervisor = Ready | Prepared | Committed | HandingOver | Quiesced | Resolve | Pong | Rows | Inspected
 
 TO_WORKER = msgspec.msgpack.Decoder(ToWorker)
 """For the ``MessageStream`` of a worker."""

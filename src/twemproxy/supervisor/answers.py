@@ -1,15 +1,24 @@
 """The answers to sub-commands that leave the configuration, the version and the number of workers as they are."""
 
-from collections.abc import Iterable
+import asyncio
+import re
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from twemproxy.config.pools import Config, PoolConfig, ServerConfig
 from twemproxy.ipc.control import (
     Answer,
+    CheckHealth,
+    Clients,
+    ClientState,
     Eject,
     Ejected,
+    Health,
     Inspect,
     Inspections,
+    KillClient,
+    Killed,
+    ListClients,
     ListServers,
     PoolState,
     Readmit,
@@ -19,17 +28,22 @@ from twemproxy.ipc.control import (
     Servers,
     ServerState,
 )
+from twemproxy.ipc.inbox import KILL_CLIENTS, LIST_CLIENTS, PoolKey
 from twemproxy.supervisor.ejections import LONGEST_TIME, refusal
 from twemproxy.supervisor.inspection import inspect
 from twemproxy.supervisor.served_config import ServedConfig
+from twemproxy.supervisor.worker_slot import Row
 from twemproxy.supervisor.workers import Workers
 
 LONGEST_REASON: Final = 200
 """Characters of the reason of an ejection."""
 
 
-class NoServer(Exception):
-    """A request names no server, or several. The text says so."""
+class NotFound(Exception):
+    """A request names no pool or server, or several. The text says so."""
+
+
+_FIELD: Final = re.compile(r"(?:^| )([a-z-]+)=")
 
 
 async def answer(request: Request, served: ServedConfig, workers: Workers) -> Answer:
@@ -44,7 +58,14 @@ async def answer(request: Request, served: ServedConfig, workers: Workers) -> An
                 return _eject(request, served)
             case Readmit():
                 return _readmit(request, served)
-    except NoServer as error:
+            case ListClients():
+                return await _clients(_pools(served.config, request.pool), served, workers)
+            case KillClient():
+                return await _kill(request, served, workers)
+            case CheckHealth():
+                slots = [slot for slot in workers.slots if not slot.leaves]
+                return Health(tuple(await asyncio.gather(*(slot.turns(request.seconds) for slot in slots))))
+    except NotFound as error:
         return Refused((str(error),))
     raise ValueError(f"{type(request).__name__} is for the supervisor")
 
@@ -98,21 +119,70 @@ def _ejected(served: ServedConfig, name: str) -> list[str]:
 
 
 def _find(config: Config, pool: str, server: str) -> tuple[PoolConfig, ServerConfig]:
-    """Return the server with this name or address. ``pool``: of this pool, empty for any. Raises NoServer."""
-    pools = [each for each in config.pools if pool in ("", each.name)]
-    if not pools:
-        raise NoServer(f"there is no pool '{pool}': the pools are {_listed(config.pools)}")
+    """Return the server with this name or address. ``pool``: of this pool, empty for any. Raises NotFound."""
+    pools = _pools(config, pool)
     found = [(each, one) for each in pools for one in each.servers if server == one.name]
     found = found or [(each, one) for each in pools for one in each.servers if server == _address(one)]
     if not found:
         where = f"pool '{pool}' has" if pool else "no pool has"
-        raise NoServer(f"{where} no server '{server}'" if pool else f"{where} a server '{server}'")
+        raise NotFound(f"{where} no server '{server}'" if pool else f"{where} a server '{server}'")
     if len(found) > 1:
         if len({each.name for each, _ in found}) > 1:
-            raise NoServer(f"server '{server}' is in several pools, name one: {_listed(each for each, _ in found)}")
+            raise NotFound(f"server '{server}' is in several pools, name one: {_listed(each for each, _ in found)}")
         names = ", ".join(f"'{one.name}'" for _, one in found)
-        raise NoServer(f"several servers have the address '{server}', name one: {names}")
+        raise NotFound(f"several servers have the address '{server}', name one: {names}")
     return found[0]
+
+
+def _pools(config: Config, name: str) -> list[PoolConfig]:
+    """Return the pool with this name, or all if it is empty. Raises NotFound."""
+    pools = [each for each in config.pools if name in ("", each.name)]
+    if not pools:
+        raise NotFound(f"there is no pool '{name}': the pools are {_listed(config.pools)}")
+    return pools
+
+
+async def _clients(pools: Sequence[PoolConfig], served: ServedConfig, workers: Workers) -> Clients:
+    found: list[ClientState] = []
+    silent: set[int] = set()
+    for pool in pools:
+        rows: list[tuple[int, int, bytes]] = []
+        for worker, answers in await _inquire(pool, LIST_CLIENTS, (b"",), served, workers):
+            if answers is None:
+                silent.add(worker)
+            else:
+                rows += ((number, worker, line) for number, line in answers)
+        found += (ClientState(pool.name, worker, _fields(line)) for _, worker, line in sorted(rows))
+    return Clients(tuple(found), tuple(sorted(silent)))
+
+
+async def _kill(request: KillClient, served: ServedConfig, workers: Workers) -> Answer:
+    pools = _pools(served.config, request.pool)
+    if len(pools) > 1:
+        raise NotFound(f"each pool numbers its clients, name the pool: {_listed(pools)}")
+    arguments = (b"id", str(request.number).encode())
+    answers = await _inquire(pools[0], KILL_CLIENTS, arguments, served, workers)
+    if any(count for _, rows in answers for count, _ in rows or ()):
+        return Killed()
+    silent = ", ".join(str(worker) for worker, rows in answers if rows is None)
+    text = f"pool '{pools[0].name}' has no client {request.number}"
+    return Refused((f"{text} in the workers that answer; worker {silent} does not" if silent else text,))
+
+
+async def _inquire(
+    pool: PoolConfig, what: str, arguments: Sequence[bytes], served: ServedConfig, workers: Workers
+) -> list[tuple[int, list[Row] | None]]:
+    """Return the answer of each worker, by its number, to a question about a pool."""
+    key = PoolKey(served.statistics.slots_of(pool).pool, pool.redis, pool.redis_db, pool.databases)
+    slots = list(workers.slots)
+    answers = await asyncio.gather(*(slot.inquire(key, what, arguments) for slot in slots))
+    return [(slot.number, rows) for slot, rows in zip(slots, answers, strict=True)]
+
+
+def _fields(line: bytes) -> dict[str, str]:
+    """Return the fields of a line of CLIENT LIST."""
+    _, *parts = _FIELD.split(line.decode(errors="replace").rstrip("\n"))
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _listed(pools: Iterable[PoolConfig]) -> str:

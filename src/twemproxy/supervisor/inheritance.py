@@ -18,7 +18,7 @@ from twemproxy.ipc.messages import ConfigStatus
 from twemproxy.stats.slots import Layout
 from twemproxy.supervisor.early_worker import INHERITANCE
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 """Number of this form of the inheritance, and of the messages between the supervisor and its workers."""
 
 

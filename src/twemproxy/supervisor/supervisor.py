@@ -20,6 +20,8 @@ from twemproxy.config.pools import Config
 from twemproxy.ipc.control import (
     Answer,
     Describe,
+    LogLevel,
+    LogLevelIs,
     Refused,
     Reload,
     Reloaded,
@@ -274,6 +276,10 @@ class Supervisor:
                 except ReloadFailed as error:
                     return Refused(error.reasons)
                 return Refused((STOPS,)) if lines is None else Reloaded(tuple(lines), served.status)
+            case LogLevel():
+                if request.level is not None:
+                    self._set_level(request.level)
+                return LogLevelIs(log.current_level())
             case _:
                 return await answer(request, served, workers)
 
@@ -553,8 +559,8 @@ class Supervisor:
         actions: tuple[tuple[signal.Signals, str, Callable[[], None] | None], ...] = (
             (signal.SIGUSR1, ", reloading the configuration", self._reload),
             (signal.SIGUSR2, ", upgrading", self._begin_upgrade),
-            (signal.SIGTTIN, ", up logging level", lambda: self._change_level(+1)),
-            (signal.SIGTTOU, ", down logging level", lambda: self._change_level(-1)),
+            (signal.SIGTTIN, ", up logging level", lambda: self._set_level(log.current_level() + 1)),
+            (signal.SIGTTOU, ", down logging level", lambda: self._set_level(log.current_level() - 1)),
             (signal.SIGHUP, ", reopening log file", self._reopen_log),
             (signal.SIGINT, ", exiting", self._stop),
             (signal.SIGTERM, ", exiting", self._stop),
@@ -567,13 +573,13 @@ class Supervisor:
         if action is not None:
             action()
 
-    def _change_level(self, step: int) -> None:
+    def _set_level(self, level: int) -> None:
         before = log.current_level()
-        log.set_level(before + step)
+        log.set_level(level)
         level = log.current_level()
         if level == before:
             return
-        log.always("%s log level to %d", "up" if step > 0 else "down", level)
+        log.always("%s log level to %d", "up" if level > before else "down", level)
         self._tell_workers(SetLogLevel(level))
         if self._stats_log is not None:
             self._stats_log.follow_level()

@@ -5,13 +5,15 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Final
 
 import msgspec
 
 from twemproxy import log
 from twemproxy.ipc import descriptors
-from twemproxy.ipc.inbox import PACKET_SIZE
+from twemproxy.ipc.control import WorkerHealth
+from twemproxy.ipc.inbox import PACKET_SIZE, SUPERVISOR, PoolKey, Question, Rows
 from twemproxy.ipc.messages import (
     Commit,
     Committed,
@@ -21,6 +23,8 @@ from twemproxy.ipc.messages import (
     Inspect,
     Inspected,
     Peers,
+    Ping,
+    Pong,
     Prepare,
     Prepared,
     Quiesce,
@@ -30,6 +34,7 @@ from twemproxy.ipc.messages import (
     Start,
     TakenOver,
     TakeOver,
+    Took,
     ToSupervisor,
     ToWorker,
     event_number,
@@ -53,8 +58,15 @@ COMMIT_TIME: Final = 5.0
 """Seconds that a worker has to serve what it has prepared; then it is killed."""
 READY_TIME: Final = 15.0
 """Seconds that a process which replaces another one has until it is ready; then the other one stays."""
+ANSWER_TIME: Final = 2.0
+"""Seconds of silence after which the answer of a worker to a question is not waited for."""
 CUT_OFF_TIME: Final = 1.0
 """Seconds that a worker has for its exit after the time of its drain; then it is killed."""
+
+Row = tuple[int, bytes]
+
+_numbers: Final = count(1)
+"""Numbers of questions."""
 
 _logger = log.get_logger(__name__)
 
@@ -119,6 +131,8 @@ class WorkerSlot:
         self._quiescing: set[WorkerProcess] = set()
         self._quiesce: Quiesce | None = None
         self._drain: Drain | None = None
+        self._inquiries: dict[int, asyncio.Queue[Rows]] = {}
+        self._pings: dict[WorkerProcess, asyncio.Task[Pong | None]] = {}
         self._draining = asyncio.Event()
 
     async def run(self) -> None:
@@ -168,6 +182,47 @@ class WorkerSlot:
         """Whether the slot has one process, which is ready and has all messages that were sent to it."""
         process = self._process
         return process is not None and self.ready.is_set() and not self._former and not process.has_unsent()
+
+    async def turns(self, seconds: float) -> WorkerHealth:
+        """Whether the event loop of the process turns within ``seconds``; without a process it does not."""
+        process = self._process
+        if process is None:
+            return WorkerHealth(self.number, 0, False)
+        # One that is still waited for says the same as another one would.
+        ping = self._pings.get(process)
+        if ping is None:
+            ping = self._pings[process] = asyncio.create_task(process.ask(Ping(), Pong))
+            ping.add_done_callback(lambda _: self._pings.pop(process, None))
+        await asyncio.wait([ping], timeout=seconds)
+        return WorkerHealth(self.number, process.pid, ping.done() and ping.result() is not None)
+
+    async def inquire(self, pool: PoolKey, what: str, arguments: Sequence[bytes]) -> list[Row] | None:
+        """The answer of the processes to a question about a pool, see ``worker.questions``.
+
+        None if a process is silent for ANSWER_TIME; what the others have answered is dropped.
+        """
+        rows: list[Row] = []
+        for process in self._processes():
+            number = next(_numbers)
+            parts = self._inquiries[number] = asyncio.Queue()
+            process.send(Question(self.number, SUPERVISOR, 0, number, pool, what, tuple(arguments)))
+            try:
+                while True:
+                    async with asyncio.timeout(ANSWER_TIME):
+                        part = await parts.get()
+                    rows += part.rows
+                    if part.last:
+                        break
+            except TimeoutError:
+                return None
+            finally:
+                del self._inquiries[number]
+        return rows
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the process has been told to exit for good."""
+        return self._draining.is_set()
 
     def send(self, message: ToWorker) -> None:
         """Send a message to the process, if there is one, to former ones, and to one that is about to replace it."""
@@ -502,6 +557,10 @@ class WorkerSlot:
             case Ready():
                 _logger.info("worker %d is ready", process.pid)
                 self.ready.set()
+            case Rows():
+                process.send(Took())
+                if message.number in self._inquiries:
+                    self._inquiries[message.number].put_nowait(message)
             case Quiesced():
                 self._quiesced_by(process)
             case Resolve():

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from twemproxy import log
 from twemproxy.config.pools import Address, Config
 from twemproxy.ipc import descriptors
-from twemproxy.ipc.inbox import Accepted, Handed, Message
+from twemproxy.ipc.inbox import Accepted, Handed, Message, Question
 from twemproxy.ipc.messages import (
     TO_WORKER,
     Abandon,
@@ -30,6 +30,8 @@ from twemproxy.ipc.messages import (
     Inspected,
     MessageStream,
     Peers,
+    Ping,
+    Pong,
     Prepare,
     Prepared,
     Quiesce,
@@ -43,6 +45,7 @@ from twemproxy.ipc.messages import (
     Start,
     TakenOver,
     TakeOver,
+    Took,
     ToSupervisor,
     encode,
 )
@@ -162,6 +165,7 @@ class Worker:
         self._outboxes: dict[int, Outbox] = {}
         self._unknown = ""
         self._questions = Questions(self.data_plane, start.number, os.getpid())
+        self._questions.meet_supervisor(control.send)
         self.data_plane.find_others(self._questions.elsewhere)
         self._taker = Taker(self.data_plane, start.number)
         self._balance = Balance(self.data_plane, start.number, lambda: self._outboxes)
@@ -267,6 +271,12 @@ class Worker:
             case SetLogLevel():
                 log.set_level(message.level)
                 self.data_plane.set_verbosity(message.level)
+            case Question():
+                self._questions.take(message)
+            case Took():
+                self._questions.supervisor_took()
+            case Ping():
+                self._control.send(Pong())
             case ReopenLog():
                 reopen_log()
 

@@ -1,8 +1,8 @@
 """What the workers ask and tell each other about the clients of a pool, see ``protocol.other_workers``. Plain Python.
 
 A question goes to all other workers. A worker that is silent for PATIENCE is not waited for: it was killed or stopped,
-and is not asked again before it has sent something. An answer is made in steps, in several turns of the event loop, and
-each part of it is sent at once.
+and is not asked again before it has sent something. The supervisor asks, too, and is answered by messages of its own.
+An answer is made in steps, in several turns of the event loop, and each part of it is sent at once.
 """
 
 import os
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from twemproxy import log
-from twemproxy.ipc.inbox import Audiences, Message, Notice, PoolKey, Question, Rows
+from twemproxy.ipc.inbox import SUPERVISOR, Audiences, Message, Notice, PoolKey, Question, Rows
 from twemproxy.protocol.other_workers import Row
-from twemproxy.protocol.redis.for_other_workers import ANSWERS, NOTICES
+from twemproxy.protocol.redis.for_other_workers import ANSWERS, FOR_ANY_PROTOCOL, NOTICES
 from twemproxy.protocol.redis.scripts import SCRIPTS
 from twemproxy.worker.inbox import Outbox
 
@@ -23,6 +23,8 @@ STEPS: Final = 2
 """Steps of answers per turn of the event loop, about a millisecond together."""
 MOST_EARLY: Final = 100
 """Most messages about pools of another configuration that are kept."""
+MOST_UNREAD: Final = 4
+"""Most parts of answers, of some thousand bytes each, that the supervisor has not read."""
 PAUSE: Final = 5_000
 """Microseconds until the next look at inboxes that were full, or not known yet."""
 
@@ -73,6 +75,26 @@ class _Answer:
         self.steps = steps
         self.went_on = now
         """When the last part was sent."""
+
+
+class _Supervisor:
+    """The way to the supervisor. ``unread``: how many messages it has not read yet.
+
+    The socket has room for MOST_UNREAD, so that the worker never waits for the supervisor.
+    """
+
+    def __init__(self, send: Callable[[Rows], None]) -> None:
+        self.unread = 0
+        self._send = send
+
+    def is_full(self) -> bool:
+        """Whether it has to read some before it is sent more."""
+        return self.unread >= MOST_UNREAD
+
+    def send(self, message: Rows) -> None:
+        """Send a part of an answer."""
+        self.unread += 1
+        self._send(message)
 
 
 class _NewWorker:
@@ -137,6 +159,7 @@ class Questions:
         """The ways to the other processes that are told something."""
         self._has_met = self._is_leaving = False
         self._successor: list[Outbox] = []
+        self._supervisor: _Supervisor | None = None
         self._asked = 0
         self._inquiries: dict[int, _Inquiry] = {}
         self._silent: set[int] = set()
@@ -146,6 +169,15 @@ class Questions:
         self._deadline_timer = data_plane.timer(self._look)
         self._answer_timer = data_plane.timer(self._answer)
         self._late_timer = data_plane.timer(self._tell_late)
+
+    def meet_supervisor(self, send: Callable[[Rows], None]) -> None:
+        """The supervisor asks questions, too. ``send``: sends it rows."""
+        self._supervisor = _Supervisor(send)
+
+    def supervisor_took(self) -> None:
+        """The supervisor has read some rows."""
+        if self._supervisor is not None:
+            self._supervisor.unread -= 1
 
     def elsewhere(self, pool: Any) -> PoolElsewhere:
         """A pool in the other workers."""
@@ -275,7 +307,7 @@ class Questions:
 
     def _steps_to(self, question: Question) -> Iterator[Sequence[Row]]:
         pool = self._pool(question.pool)
-        if pool is not None and pool.config.redis:
+        if pool is not None and (pool.config.redis or question.what in FOR_ANY_PROTOCOL):
             yield from ANSWERS[question.what](question.arguments, pool)
 
     def _answer(self) -> None:
@@ -285,7 +317,8 @@ class Questions:
         waiting = 0
         while left > 0 and waiting < len(self._answers):
             answer = self._answers.popleft()
-            outbox = self._others.get(answer.question.worker)
+            worker = answer.question.worker
+            outbox = self._supervisor if worker == SUPERVISOR else self._others.get(worker)
             if answer.went_on + PATIENCE < now:
                 # Nobody waits for the rest.
                 continue
@@ -302,7 +335,7 @@ class Questions:
         if self._answers:
             self._answer_timer.arm(now if left < STEPS else now + PAUSE)
 
-    def _send_part(self, answer: _Answer, outbox: Outbox) -> bool:
+    def _send_part(self, answer: _Answer, outbox: "Outbox | _Supervisor") -> bool:
         """Do the next step of an answer; returns whether more steps follow."""
         question = answer.question
         try:

@@ -6,7 +6,9 @@ other workers are found by a question to these, see ``protocol.other_workers``.
 
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Protocol
 
+from twemproxy.protocol.memcache.commands import COMMANDS as MEMCACHED_COMMANDS
 from twemproxy.protocol.other_workers import Rows, rows_of
 from twemproxy.protocol.plan import Answer, Ask, Server
 from twemproxy.protocol.redis.commands import COMMAND_INFO, COMMANDS
@@ -19,6 +21,15 @@ Work = Generator[bytes | None, None, Answer]
 
 LISTED, KILLED, BLOCKED = "listed clients", "killed clients", "blocked client"
 """The questions to other workers."""
+
+
+class Named(Protocol):
+    """A row of a table of commands."""
+
+    @property
+    def name(self) -> str:
+        """The name of the command."""
+
 
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _TYPES = ("normal", "master", "replica", "slave", "pubsub")
@@ -33,8 +44,8 @@ _listing: list[Client] = []
 """Clients that want a CLIENT LIST. One list is made at a time, because its memory is not counted as traffic."""
 
 
-def line(client: Client) -> str:
-    """The line of a client in CLIENT LIST."""
+def line(client: Client, commands: Sequence[Named] = COMMANDS) -> str:
+    """The line of a client in CLIENT LIST. ``commands``: the table of commands of its protocol."""
     session: Session | None = client.session
     known = client.description()
     queued = sum(map(len, session.transaction.queued)) if session else 0
@@ -54,7 +65,7 @@ def line(client: Client) -> str:
         **{name: known[name] for name in ("oll", "omem")},
         "tot-mem": int(str(known["qbuf"])) + int(str(known["omem"])) + queued,
         "events": known["events"],
-        "cmd": _command(int(str(known["command"])), session),
+        "cmd": _command(int(str(known["command"])), session, commands),
         "user": "default",
         "redir": -1,
         "resp": session.protocol if session else 2,
@@ -64,11 +75,11 @@ def line(client: Client) -> str:
     return " ".join(f"{name}={value}" for name, value in fields.items()) + "\n"
 
 
-def _command(row: int, session: Session | None) -> str:
+def _command(row: int, session: Session | None, commands: Sequence[Named]) -> str:
     """The name of a command by its row, with the sub-command if it was planned."""
     if row < 0:
         return "NULL"
-    name = COMMANDS[row].name
+    name = commands[row].name
     if session and session.subcommand in COMMAND_INFO[name].subcommands:
         return session.subcommand
     return name
@@ -180,13 +191,14 @@ def _lines(pool: Pool, kind: str, numbers: set[int] | None) -> Iterator[Rows]:
     """(number, line) of the clients of this worker, in steps. ``kind``: their TYPE, empty for all types. ``numbers``:
     None for all clients.
     """
+    commands: Sequence[Named] = COMMANDS if pool.config.redis else MEMCACHED_COMMANDS
     clients = _by_number(pool)
     if numbers is not None:
         clients = [client for client in clients if client.number() in numbers]
     for at in range(0, len(clients), _CLIENTS_A_STEP):
         some = clients[at : at + _CLIENTS_A_STEP]
         wanted = [client for client in some if not kind or _is_kind(client, kind)]
-        yield [(client.number(), line(client).encode("utf-8", "surrogateescape")) for client in wanted]
+        yield [(client.number(), line(client, commands).encode("utf-8", "surrogateescape")) for client in wanted]
 
 
 def tell_listed(arguments: Sequence[bytes], pool: Pool) -> Iterator[Rows]:

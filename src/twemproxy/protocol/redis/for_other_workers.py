@@ -55,5 +55,8 @@ ANSWERS: dict[str, Callable[[Sequence[bytes], Pool], Iterator[Rows]]] = {
 }
 """The answers, by the question."""
 
+FOR_ANY_PROTOCOL = (KILLED, LISTED)
+"""The questions that pools of memcached answer, too."""
+
 NOTICES: dict[str, Callable[[Sequence[bytes], Pool], None]] = {SCRIPT: _learn_script, NO_SCRIPTS: _drop_scripts}
 """What is done after a notice."""

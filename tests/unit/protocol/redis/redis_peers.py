@@ -29,7 +29,7 @@ class Pool(FakePool):
     ) -> None:
         address = SimpleNamespace(host="127.0.0.1", port=22121, path="")
         listen = SimpleNamespace(address=address)
-        config = SimpleNamespace(redis_auth=password, redis_db=database, name="alpha", listen=listen)
+        config = SimpleNamespace(redis=True, redis_auth=password, redis_db=database, name="alpha", listen=listen)
         config.client_connections, config.backlog, config.databases = 1000, 512, databases
         codec = SimpleNamespace(available=AVAILABLE, versions=Versions(), permission_refusal=lambda *_: "")
         super().__init__(config, codec, servers)
