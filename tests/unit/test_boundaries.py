@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from harness.sources import MODULES, imports_of_header, imports_of_module, module_name
+from harness.sources import MODULES, imports_of_header, imports_of_module, module_name, nodes
 
 CLOCKS = {"clock_gettime", "time.clock_gettime", "time.monotonic", "time.monotonic_ns", "time.perf_counter"}
 """Names of clocks that only go forward."""
@@ -15,11 +15,6 @@ CLOCKS = {"clock_gettime", "time.clock_gettime", "time.monotonic", "time.monoton
 def name_of(path: Path) -> str:
     """The name of a module within the package."""
     return module_name(path).removeprefix("twemproxy").lstrip(".")
-
-
-@cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
 
 
 @cache
@@ -48,12 +43,25 @@ def reachable(start: str) -> set[str]:
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef]:
-    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef))
+    return (node for node in nodes(path) if isinstance(node, ast.FunctionDef))
+
+
+@cache
+def names_used(path: Path) -> frozenset[str]:
+    """The names and dotted names that a module uses, as ``time`` and ``time.monotonic``."""
+    return frozenset(filter(None, map(dotted, nodes(path))))
+
+
+def dotted(node: ast.AST) -> str:
+    """The text of a name or of an attribute of one; of an attribute of anything else, the name after the last dot."""
+    if isinstance(node, ast.Name):
+        return node.id
+    return f"{dotted(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else ""
 
 
 def written(path: Path) -> Iterator[str]:
     """The attributes that a module assigns to."""
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
             targets = node.targets
@@ -76,8 +84,7 @@ def test_system_calls_on_connections_are_in_net() -> None:
         libc = {name.rpartition(".")[0].removeprefix("cython.cimports.twemproxy.") for name in imports_of_module(path)}
         assert not libc & {"libc.socket", "libc.poll"}, path
         if name_of(path).startswith(("proxy.", "protocol.")):
-            used = [ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)]
-            assert not [name for name in used if re.match(r"socket\.[a-z]", name)], path
+            assert not [name for name in names_used(path) if re.match(r"socket\.[a-z]", name)], path
 
 
 def test_only_the_protocol_writes_requests_and_cursors() -> None:
@@ -93,7 +100,7 @@ def test_there_is_one_clock() -> None:
     readers, firing = set(), set()
     for path in MODULES:
         room = name_of(path).partition(".")[0]
-        used = {ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Name | ast.Attribute)}
+        used = names_used(path)
         if used & CLOCKS and room in ("net", "protocol", "proxy", "worker"):
             readers.add(name_of(path))
         if any(name.endswith("timers.advance") for name in used):
@@ -116,7 +123,7 @@ def test_keys_are_routed_in_one_place() -> None:
     """So one place sees every key of every request."""
     for path in MODULES:
         if not name_of(path).startswith("hashing."):
-            calls = [ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+            calls = [dotted(node.func) for node in nodes(path) if isinstance(node, ast.Call)]
             assert calls.count("self.ring.route") == (name_of(path) == "upstream.route_table"), path
             assert not any(call.endswith((".ring.route", "hash_key")) for call in calls if call != "self.ring.route")
 
