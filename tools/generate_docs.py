@@ -1,7 +1,9 @@
 """Writes the documents that are generated from tables: ``python tools/generate_docs.py``.
 
 docs/configuration.md comes from the directives, docs/commands.md and docs/memcached.md from the tables of commands,
-docs/statistics.md from the catalogue of counters, and the diagrams in docs/architecture.md from the tables of states.
+docs/statistics.md from the catalogue of counters, docs/command-line.md from the options and the sub-commands, the
+tables in docs/logs.md from the levels and fields of the log, and the diagrams in docs/architecture.md from the tables
+of states.
 
 With ``--check`` nothing is written; the exit status tells whether the files are up to date.
 """
@@ -12,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from command_line_docs import command_line, fields_of_logs, levels_of_logs
 from twemproxy.config.directives import DIRECTIVES, EFFECTS, Directive, default
 from twemproxy.config.numbers import NUMBER_MAXIMUM
 from twemproxy.downstream import client_states
@@ -534,6 +537,12 @@ def statistics_row(metric: Metric) -> str:
     return f"| `{metric.name}` | {kind} | {metric.help.removeprefix('# ')} |\n"
 
 
+def logs() -> str:
+    """docs/logs.md with its tables of levels and fields replaced."""
+    text = replaced((DOCS / "logs.md").read_text(), "levels", levels_of_logs())
+    return replaced(text, "fields", fields_of_logs())
+
+
 STATES: dict[str, Any] = {
     "client": client_states.TABLE,
     "server": health_states.TABLE,
@@ -555,7 +564,7 @@ def architecture() -> str:
 
 def replaced(text: str, name: str, part: str) -> str:
     """The text with this part between the two comments with this name."""
-    begin, end = f"<!-- {name}: written by tools/generate_docs.py -->\n", f"\n<!-- end of {name} -->"
+    begin, end = f"<!-- {name}: written by tools/generate_docs.py -->\n\n", f"\n\n<!-- end of {name} -->"
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
     assert before and after, name
@@ -564,8 +573,10 @@ def replaced(text: str, name: str, part: str) -> str:
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "architecture.md": architecture,
+    "command-line.md": command_line,
     "commands.md": redis_commands,
     "configuration.md": configuration,
+    "logs.md": logs,
     "memcached.md": memcached,
     "statistics.md": statistics,
 }

@@ -24,6 +24,7 @@ _LARGEST_MBUF: Final = 16777216
 _SMALLEST_MEMORY: Final = 8 << 20
 _SIZE_REQUIREMENT: Final = "a size in bytes, kb, mb or gb"
 _WORKERS_REQUIREMENT: Final = "a number from 1 to 256, or auto"
+_LOG_FORMAT_REQUIREMENT: Final = "text or json"
 _SIZE_UNITS: Final = {"": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
 
 _USAGE_WIDTH: Final = 68
@@ -90,6 +91,14 @@ def _parse_workers(letter: str, text: str) -> int:
     return count
 
 
+def _parse_log_format(letter: str, text: str) -> str:
+    from twemproxy.config.options import LOG_FORMATS
+
+    if text not in LOG_FORMATS:
+        raise OptionError(f"option -{letter} requires {_LOG_FORMAT_REQUIREMENT}")
+    return text
+
+
 class _Argument(NamedTuple):
     """A kind of argument."""
 
@@ -108,10 +117,11 @@ _LOG_LEVEL: Final = _Argument("N", "a number", _parse_log_level)
 _PORT: Final = _Argument("N", "a number", _parse_port)
 _MBUF_SIZE: Final = _Argument("N", "a number", _parse_mbuf_size)
 _WORKERS: Final = _Argument("N", _WORKERS_REQUIREMENT, _parse_workers)
+_LOG_FORMAT: Final = _Argument("S", _LOG_FORMAT_REQUIREMENT, _parse_log_format)
 _MEMORY: Final = _Argument("N", _SIZE_REQUIREMENT, _parse_memory)
 
 
-class _Option(NamedTuple):
+class Option(NamedTuple):
     """One option of the command line."""
 
     letter: str
@@ -127,13 +137,13 @@ class _Option(NamedTuple):
     """The name of the default in the help text, if the default is empty or 0."""
 
 
-_OPTIONS: Final = (
-    _Option("h", "help", "show this help and exit"),
-    _Option("V", "version", "show version and exit"),
-    _Option("t", "test-conf", "check the configuration file and exit"),
-    _Option("d", "daemonize", "run in the background", field="daemonize"),
-    _Option("D", "describe-stats", "describe the statistics and exit"),
-    _Option(
+OPTIONS: Final = (
+    Option("h", "help", "show this help and exit"),
+    Option("V", "version", "show version and exit"),
+    Option("t", "test-conf", "check the configuration file and exit"),
+    Option("d", "daemonize", "run in the background", field="daemonize"),
+    Option("D", "describe-stats", "describe the statistics and exit"),
+    Option(
         "v",
         "verbose",
         f"logging level (default: {{}}, min: 0, max: {_LOG_LEVEL_MAXIMUM})",
@@ -141,8 +151,8 @@ _OPTIONS: Final = (
         "logging level",
         "log_level",
     ),
-    _Option("o", "output", "logging file (default: {})", _FILE, "output file", "log_path", "stderr"),
-    _Option(
+    Option("o", "output", "logging file (default: {})", _FILE, "output file", "log_path", "stderr"),
+    Option(
         "c",
         "conf-file",
         f"configuration file (default: {PLACES.local} or {PLACES.packaged})",
@@ -150,8 +160,8 @@ _OPTIONS: Final = (
         "conf file",
         "conf_file",
     ),
-    _Option("s", "stats-port", "port of the statistics (default: {})", _PORT, "stats port", "stats_port"),
-    _Option(
+    Option("s", "stats-port", "port of the statistics (default: {})", _PORT, "stats port", "stats_port"),
+    Option(
         "a",
         "stats-addr",
         "address or unix socket path of the statistics (default: {})",
@@ -159,7 +169,7 @@ _OPTIONS: Final = (
         "stats addr",
         "stats_addr",
     ),
-    _Option(
+    Option(
         "i",
         "stats-interval",
         "interval of the statistics in the log, at level 7 and above (default: {} msec)",
@@ -167,8 +177,8 @@ _OPTIONS: Final = (
         "stats interval",
         "stats_interval",
     ),
-    _Option("p", "pid-file", "file to hold the process id (default: {})", _FILE, "pid file", "pid_file", "off"),
-    _Option(
+    Option("p", "pid-file", "file to hold the process id (default: {})", _FILE, "pid file", "pid_file", "off"),
+    Option(
         "m",
         "mbuf-size",
         "hint for the size of reads in bytes (default: {} bytes)",
@@ -176,7 +186,7 @@ _OPTIONS: Final = (
         "mbuf size",
         "mbuf_size",
     ),
-    _Option(
+    Option(
         "T",
         "drain-time",
         "time to answer requests in flight after SIGTERM or SIGINT (default: {} sec)",
@@ -184,7 +194,7 @@ _OPTIONS: Final = (
         "drain time",
         "drain_time",
     ),
-    _Option(
+    Option(
         "M",
         "max-memory",
         "memory for traffic, as 512mb; above it large requests wait (default: {})",
@@ -193,7 +203,7 @@ _OPTIONS: Final = (
         "max_memory",
         "no limit",
     ),
-    _Option(
+    Option(
         "C",
         "control-socket",
         "unix socket for sub-commands (default: beside the pid file)",
@@ -201,7 +211,7 @@ _OPTIONS: Final = (
         "control socket",
         "control_socket",
     ),
-    _Option(
+    Option(
         "w",
         "workers",
         "processes that serve clients, auto: as many as processors (default: {})",
@@ -209,8 +219,8 @@ _OPTIONS: Final = (
         "workers",
         "workers",
     ),
-    _Option("W", "watch", "reload the configuration file when it was changed", field="watch"),
-    _Option(
+    Option("W", "watch", "reload the configuration file when it was changed", field="watch"),
+    Option(
         "L",
         "drain-delay",
         "time to go on, but not ready, after SIGTERM or SIGINT (default: {} sec)",
@@ -219,12 +229,20 @@ _OPTIONS: Final = (
         "drain_delay",
         "0",
     ),
+    Option(
+        "f",
+        "log-format",
+        "lines of the log: text, or json for one JSON object per line (default: {})",
+        _LOG_FORMAT,
+        "log format",
+        "log_format",
+    ),
 )
 
-_by_name: Final = {option.letter: option for option in _OPTIONS} | {option.long: option for option in _OPTIONS}
+_by_name: Final = {option.letter: option for option in OPTIONS} | {option.long: option for option in OPTIONS}
 
-_SHORT: Final = "".join(option.letter + (":" if option.argument else "") for option in _OPTIONS)
-_LONG: Final = [option.long + ("=" if option.argument else "") for option in _OPTIONS]
+_SHORT: Final = "".join(option.letter + (":" if option.argument else "") for option in OPTIONS)
+_LONG: Final = [option.long + ("=" if option.argument else "") for option in OPTIONS]
 
 
 def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
@@ -343,8 +361,8 @@ def _usage() -> str:
     from twemproxy.config.options import Options
 
     defaults = Options(PLACES.local)
-    flags = "".join(option.letter for option in _OPTIONS if not option.argument)
-    words = [f"[-{flags}]", *(f"[-{option.letter} {option.label}]" for option in _OPTIONS if option.argument)]
+    flags = "".join(option.letter for option in OPTIONS if not option.argument)
+    words = [f"[-{flags}]", *(f"[-{option.letter} {option.label}]" for option in OPTIONS if option.argument)]
     beginning = "Usage: nutcracker"
     lines = [beginning]
     for word in words:
@@ -352,7 +370,7 @@ def _usage() -> str:
             lines.append(" " * len(beginning))
         lines[-1] += " " + word
     lines += ["", "Options:"]
-    for option in _OPTIONS:
+    for option in OPTIONS:
         left = f"  -{option.letter}, --{option.long}"
         text = option.help
         if option.argument:

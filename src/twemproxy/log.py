@@ -5,14 +5,25 @@ The levels 0 (EMERG) to 11 (PVERB) are mapped to numbers of the standard library
 
     [2026-11-22 16:41:00.123] NOTICE supervisor.supervisor: message
 
-in local time. Control characters of a message are escaped, so that one event is one line.
+in local time. Control characters of a message are escaped, so that one event is one line. With the format ``json`` a
+line is a JSON object with the same message, the time in UTC, and the fields of the event.
+
+The arguments of a message are its fields when they are one dictionary, whose names are in FIELDS:
+
+    _logger.info("%(pool)s: server '%(server)s' is back", {"pool": "alpha", "server": "a"})
+
+The dictionary may have more fields than the message names.
 """
 
 import logging
 import os
 import time
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
+
+import msgspec
 
 from twemproxy.ipc.messages import LogSettings
 
@@ -54,8 +65,43 @@ LINE_LIMIT: Final = 4096
 The value is PIPE_BUF, so that lines of several processes never mix.
 """
 
+FIELDS: Final = {
+    "pool": "name of the pool",
+    "server": "name of the server",
+    "server_address": "address and weight of the server, as in the configuration file",
+    "client": "number of the client's connection in its worker, the file descriptor",
+    "client_address": "address of the client, as the proxy sees it",
+    "worker": "number of the worker that writes the line, or that a line of the supervisor is about",
+    "worker_pid": "process id of this worker",
+    "other_worker": "number of another worker, with which this one has to do",
+    "addresses": "addresses of the server",
+    "reason": "why it happened",
+    "action": "what is done about it",
+    "bytes": "size that exceeds a limit, or memory in use",
+    "limit": "the limit",
+    "requests": "number of requests",
+    "failed": "number of requests that failed",
+    "resent": "number of requests that are sent once more",
+    "topics": "number of channels and patterns",
+    "clients": "number of clients",
+    "server_connections": "number of connections to servers",
+    "responses": "number of replies",
+    "errors": "number of requests that failed in the proxy",
+    "ejects": "number of ejections",
+    "milliseconds": "a time",
+    "protocol": "the protocol that a client speaks",
+    "passwords": "number of wrong passwords",
+    "suppressed": "number of events like this one since the last line, which were not logged",
+    "generation": "number of the configuration that is served",
+    "fingerprint": "fingerprint of the configuration that is served",
+    "workers": "number of workers",
+    "signal": "name of a signal",
+    "log_level": "the log level, 0 to 11",
+}
+"""The fields of events and their meanings; each event also has ``time``, ``level``, ``module`` and ``message``."""
+
 _ERR_LEVEL: Final = 3
-_CUT: Final = b"...\n"
+_CUT: Final = "..."
 _PACKAGE: Final = "twemproxy"
 _COMMAND: Final = "nutcracker"
 
@@ -64,43 +110,101 @@ _escapes = {
     code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
     for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
 } | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+_json_escapes = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+"""Of the characters that JSON may have as they are, those that some reader takes for the end of a line or a command."""
 
 
 class LogError(Exception):
     """The log file cannot be opened. The text is the reason."""
 
 
-class _LineFormatter(logging.Formatter):
-    """Formats a record as one line, without a newline."""
+def _level_of(record: logging.LogRecord) -> str:
+    return _names.get(record.levelno, record.levelname)
 
-    def format(self, record: logging.LogRecord) -> str:
-        seconds = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        level = _names.get(record.levelno, record.levelname)
-        module = record.name.removeprefix(_PACKAGE + ".")
-        message = record.getMessage()
-        if record.exc_info:
-            message = f"{message}\n{self.formatException(record.exc_info)}"
-        return f"[{seconds}.{int(record.msecs):03d}] {level} {module}: {message}".translate(_escapes)
+
+def _module_of(record: logging.LogRecord) -> str:
+    return record.name.removeprefix(_PACKAGE + ".")
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    """The message of an event, with the traceback of its exception."""
+    message = record.getMessage()
+    return f"{message}\n{_traceback.formatException(record.exc_info)}" if record.exc_info else message
+
+
+_traceback = logging.Formatter()
+
+
+def _text_line(record: logging.LogRecord, worker: int) -> bytes:
+    """A record as a line of text, without a newline. ``worker`` has no place in it."""
+    seconds = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+    text = f"[{seconds}.{int(record.msecs):03d}] {_level_of(record)} {_module_of(record)}: {_message_of(record)}"
+    line = text.translate(_escapes).encode(errors="backslashreplace")
+    return line if len(line) < LINE_LIMIT else line[: LINE_LIMIT - 1 - len(_CUT)] + _CUT.encode()
+
+
+def _json_line(record: logging.LogRecord, worker: int) -> bytes:
+    """A record as a JSON object, without a newline. ``worker``: the number of this worker; 0: that is no field."""
+    seconds, microseconds = divmod(int(record.created * 1_000_000), 1_000_000)
+    time_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    head = {"time": f"{time_text}.{microseconds:06d}Z", "level": _level_of(record), "module": _module_of(record)}
+    event: dict[str, object] = {"message": _shown(_message_of(record))}
+    if worker:
+        event["worker"] = worker
+    if isinstance(record.args, Mapping):
+        event |= {name: _shown(value) for name, value in record.args.items()}
+    line = _encoded(head, event)
+    if len(line) < LINE_LIMIT:
+        return line
+    # The longest texts are cut, so a long message before short fields.
+    most = bisect_right(range(LINE_LIMIT), LINE_LIMIT - 1, key=lambda most: len(_encoded(head, _cut(event, most)))) - 1
+    return _encoded(head, _cut(event, most))
+
+
+def _shown(value: object) -> object:
+    """A value as JSON can have it: a number, or a text, in which bytes that are no UTF-8 are escaped."""
+    if isinstance(value, int | float):
+        return value
+    return str(value).encode(errors="backslashreplace").decode()
+
+
+def _cut(event: Mapping[str, object], most: int) -> dict[str, object]:
+    """The event with texts of at most ``most`` characters, and the sign that a text was cut."""
+    return {
+        name: value[:most] + _CUT if isinstance(value, str) and len(value) > most else value
+        for name, value in event.items()
+    }
+
+
+def _encoded(head: Mapping[str, object], event: Mapping[str, object]) -> bytes:
+    """One JSON object on one line, whatever a reader takes for the end of a line."""
+    return msgspec.json.encode({**head, **event}).decode().translate(_json_escapes).encode()
+
+
+_FORMATS: Final[Mapping[str, Callable[[logging.LogRecord, int], bytes]]] = {"text": _text_line, "json": _json_line}
+"""The functions that format a record, see ``config.options.LOG_FORMATS``."""
 
 
 class _LineHandler(logging.Handler):
     """Writes each record with one write(2). A line that cannot be written is dropped."""
 
-    def __init__(self, path: str) -> None:
-        """Open the file ``path`` to append to it, created with mode 0644; empty: standard error. Raises LogError."""
+    def __init__(self, settings: LogSettings, worker: int) -> None:
+        """Open the log file to append to it, created with mode 0644. Raises LogError.
+
+        ``worker``: as in ``configure``.
+        """
         super().__init__()
-        self.setFormatter(_LineFormatter())
-        self.path = path
-        self.descriptor = _open(path) if path else 2
+        self.path = settings.path
+        self._line = _FORMATS[settings.format]
+        self._worker = worker
+        self.descriptor = _open(self.path) if self.path else 2
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record).encode(errors="backslashreplace") + b"\n"
+            line = self._line(record, self._worker) + b"\n"
         except Exception:
             self.handleError(record)
             return
-        if len(line) > LINE_LIMIT:
-            line = line[: LINE_LIMIT - len(_CUT)] + _CUT
         with suppress(OSError):
             os.write(self.descriptor, line)
 
@@ -135,10 +239,13 @@ def _open(path: str) -> int:
         raise LogError(f"opening log file '{path}' failed: {reason}") from error
 
 
-def configure(settings: LogSettings) -> None:
-    """Apply these settings from now on. Raises LogError; then nothing changes."""
+def configure(settings: LogSettings, worker: int = 0) -> None:
+    """Apply these settings from now on. Raises LogError; then nothing changes.
+
+    ``worker``: the number of the worker that this process is; 0: it is the supervisor.
+    """
     global _handler
-    handler = _LineHandler(settings.path)
+    handler = _LineHandler(settings, worker)
     root = logging.getLogger()
     if _handler is not None:
         root.removeHandler(_handler)

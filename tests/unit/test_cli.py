@@ -28,7 +28,7 @@ from twemproxy.supervisor.early_worker import WorkerProgram
 
 GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  timeout: 400\n  servers:\n    - 127.0.0.1:6379:1\n"
 BANNER = f"This is nutcracker-{__version__}\nasync event backend: epoll\n\n"
-LETTERS = "hVtdDvocsaipmTMCwWL"
+LETTERS = "hVtdDvocsaipmTMCwWLf"
 
 Captured = pytest.CaptureFixture[str]
 
@@ -105,6 +105,9 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Options]:
         (["-w", "0"], "option -w requires a number from 1 to 256, or auto"),
         (["-w", "257"], "option -w requires a number from 1 to 256, or auto"),
         (["--workers=all"], "option -w requires a number from 1 to 256, or auto"),
+        (["-f"], "option -f requires text or json"),
+        (["-f", "xml"], "option -f requires text or json"),
+        (["--log-format="], "option -f requires text or json"),
         (["-o"], "option -o requires a file name"),
         (["-c"], "option -c requires a file name"),
         (["--conf-file"], "option -c requires a file name"),
@@ -173,7 +176,7 @@ def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
         "off",
         "16384 bytes",
     ]
-    expected += ["10 sec", "no limit", "beside the pid file", "1", "0 sec"]
+    expected += ["10 sec", "no limit", "beside the pid file", "1", "0 sec", "text"]
     assert re.findall(r"default: ([^,)]+)", defaults) == expected
     assert max(map(len, lines)) <= 110
 
@@ -337,6 +340,7 @@ def test_normal_run_gets_the_defaults(started: list[Options]) -> None:
             drain_delay=0,
             watch=False,
             max_memory=0,
+            log_format="text",
         )
     ]
 
@@ -406,6 +410,13 @@ def test_drain_delay_and_watch(started: list[Options]) -> None:
     main(["--drain-delay=4", "--watch"])
     main(["-W"])
     assert [(options.drain_delay, options.watch) for options in started] == [(3, False), (4, True), (0, True)]
+
+
+def test_log_format(started: list[Options]) -> None:
+    main(["-f", "json"])
+    main(["--log-format=text"])
+    main(["--log=json"])
+    assert [options.log_format for options in started] == ["json", "text", "json"]
 
 
 def test_drain_time(started: list[Options]) -> None:

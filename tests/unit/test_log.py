@@ -1,17 +1,22 @@
-"""The log: which lines are shown, their format, and the treatment of log files."""
+"""The log: which lines are shown, their two formats, and the treatment of log files."""
 
+import ast
+import json
 import logging
 import os
 import re
 import stat
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.sources import MODULES, nodes
 from twemproxy import log
 from twemproxy.ipc.messages import LogSettings
 
@@ -35,9 +40,9 @@ def restored() -> Iterator[None]:
 def start(tmp_path: Path) -> Start:
     """Logs to a new file at a level; returns the file."""
 
-    def configure(level: int = log.DEFAULT_LEVEL, name: str = "log") -> Path:
+    def configure(level: int = log.DEFAULT_LEVEL, name: str = "log", format: str = "text") -> Path:
         path = tmp_path / name
-        log.configure(LogSettings(level, str(path)))
+        log.configure(LogSettings(level, str(path), format))
         return path
 
     return configure
@@ -249,3 +254,134 @@ def test_record_that_cannot_be_formatted_does_not_raise(
         log.get_logger("twemproxy.test").error("%d", "no number")
     assert lines(path) == []
     assert "no number" in capfd.readouterr().err
+
+
+def events(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of all lines."""
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_json_line(start: Start) -> None:
+    path = start(format="json")
+    before = time.time()
+    log.get_logger("twemproxy.proxy.pool_log").log(
+        log.NOTICE, "%(pool)s: server '%(server)s' is back", {"pool": "alpha", "server": "a", "requests": 3}
+    )
+    after = time.time()
+    (event,) = events(path)
+    moment = event.pop("time")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", moment)
+    assert before - 0.000001 <= datetime.fromisoformat(moment).timestamp() <= after
+    assert event == {
+        "level": "NOTICE",
+        "module": "proxy.pool_log",
+        "message": "alpha: server 'a' is back",
+        "pool": "alpha",
+        "server": "a",
+        "requests": 3,
+    }
+
+
+def test_both_formats_have_the_same_events(start: Start) -> None:
+    paths = {each: start(format=each, name=each) for each in ("text", "json")}
+    for format, path in paths.items():
+        log.configure(LogSettings(6, str(path), format))
+        log.always("%(pool)s: 100%% of %(requests)d", {"pool": "alpha", "requests": 7})
+        log.get_logger("asyncio").error("lost")
+        log.get_logger("twemproxy.test").info("a\nb\x7f\x85\udcff %s", OSError("c"))
+        log.get_logger("twemproxy.test").debug("not shown")
+    shown = [(event["level"], event["module"], event["message"]) for event in events(paths["json"])]
+    assert [(level, module, text.translate(log._escapes)) for level, module, text in shown] == lines(paths["text"])
+    assert len(shown) == 3
+
+
+def test_worker_is_a_field_of_all_its_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log.configure(LogSettings(log.DEFAULT_LEVEL, str(path), "json"), worker=3)
+    log.always("one")
+    log.get_logger("twemproxy.test").error("%(pool)s", {"pool": "alpha"})
+    assert [event["worker"] for event in events(path)] == [3, 3]
+
+
+def test_traceback_is_a_part_of_a_json_message(start: Start) -> None:
+    path = start(format="json")
+    try:
+        raise KeyError("missing")
+    except KeyError:
+        log.get_logger("twemproxy.test").exception("failed")
+    (event,) = events(path)
+    assert event["message"].startswith("failed\nTraceback") and event["message"].endswith("KeyError: 'missing'")
+
+
+@given(st.text(), st.text())
+def test_one_event_is_one_json_line(tmp_path_factory: pytest.TempPathFactory, text: str, pool: str) -> None:
+    path = tmp_path_factory.mktemp("log") / "log"
+    log.configure(LogSettings(log.DEFAULT_LEVEL, str(path), "json"))
+    log.get_logger("twemproxy.test").error("%(pool)s: %(reason)s", {"pool": pool, "reason": text})
+    written = path.read_bytes()
+    assert written.count(b"\n") == 1 and written.endswith(b"\n")
+    assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", written)
+    assert len(written.decode().splitlines()) == 1
+    event = json.loads(written)
+    assert event["pool"] == pool and event["message"] == f"{pool}: {text}"
+
+
+@given(
+    st.text(max_size=3) | st.sampled_from(["x", "\x00", "\x85", "é", "€", "😀", '"', "\udcff"]).map(lambda x: x * 5000),
+    st.integers(0, 5000),
+    st.integers(0, 5000),
+)
+def test_long_json_line_is_cut_and_valid(
+    tmp_path_factory: pytest.TempPathFactory, text: str, size: int, pool_size: int
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "log"
+    log.configure(LogSettings(log.DEFAULT_LEVEL, str(path), "json"), worker=2)
+    fields = {"pool": "p" * pool_size, "requests": 12, "reason": text + "y" * size}
+    log.get_logger("twemproxy.test").error("%(pool)s: %(reason)s", fields)
+    written = path.read_bytes()
+    assert len(written) <= log.LINE_LIMIT
+    event = json.loads(written)
+    assert event["level"] == "ERR" and event["requests"] == 12 and event["worker"] == 2
+    assert event["time"].endswith("Z")
+    whole = f"{fields['pool']}: {fields['reason']}".encode(errors="backslashreplace").decode()
+    if event["message"] != whole:
+        assert event["message"].endswith("...") and whole.startswith(event["message"].removesuffix("..."))
+        assert len(written) > log.LINE_LIMIT - 40
+
+
+def test_short_fields_of_a_long_json_message_stay_whole(start: Start) -> None:
+    path = start(format="json")
+    log.get_logger("twemproxy.test").error(
+        "%(pool)s: server '%(server)s' " + "x" * 10_000, {"pool": "alpha", "server": "a" * 200}
+    )
+    (event,) = events(path)
+    assert event["pool"] == "alpha" and event["server"] == "a" * 200
+    assert event["message"].endswith("x...") and len(event["message"]) > 3500
+
+
+def test_reopened_log_keeps_its_format(start: Start) -> None:
+    path = start(format="json")
+    log.always("one")
+    moved = path.rename(path.with_name("log.1"))
+    log.reopen()
+    log.always("two")
+    assert [event["message"] for event in events(moved) + events(path)] == ["one", "two"]
+
+
+def named_fields(path: Path) -> set[str]:
+    """The fields of the messages in a module: those that a text names, and the other ones in the same dictionary."""
+    found = set()
+    for node in nodes(path):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("_logger.", "log.always", "log")):
+            for part in (each for argument in node.args for each in ast.walk(argument)):
+                if isinstance(part, ast.Dict):
+                    found |= {str(key.value) for key in part.keys if isinstance(key, ast.Constant)}
+                elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    found |= set(re.findall(r"%\((\w+)\)", part.value))
+    return found
+
+
+def test_fields_are_those_of_the_table() -> None:
+    named = set().union(*map(named_fields, MODULES))
+    assert named == set(log.FIELDS)
+    assert not named & {"time", "level", "module", "message"}

@@ -246,5 +246,8 @@ class StatsPort:
         now = asyncio.get_running_loop().time()
         if now >= self._warn_at:
             self._warn_at = now + WARNING_INTERVAL
-            _logger.warning("statistics: %s; the oldest reader is closed before it has received its document", why)
+            _logger.warning(
+                "statistics: %(reason)s; the oldest reader is closed before it has received its document",
+                {"reason": why},
+            )
         reader.drop()

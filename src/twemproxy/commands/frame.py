@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         return ERROR_STATUS
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names may have characters that the locale lacks
-    module = cast(_Module, importlib.import_module(f"twemproxy.commands.{name}"))
+    module = _module_of(command)
     try:
         return _run(command, module, rest)
     except OSError as error:
@@ -73,7 +73,9 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=2))
 
 
-def _run(command: SubCommand, module: _Module, arguments: Sequence[str]) -> int:
+def parser_of(command: SubCommand) -> argparse.ArgumentParser:
+    """The parser of a sub-command's options."""
+    module = _module_of(command)
     parser = _Parser(
         prog=f"nutcracker {command.name}",
         description=module.DESCRIPTION,
@@ -83,6 +85,15 @@ def _run(command: SubCommand, module: _Module, arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="write the result as a JSON document")
     module.add_arguments(parser)
+    return parser
+
+
+def _module_of(command: SubCommand) -> _Module:
+    return cast(_Module, importlib.import_module(f"twemproxy.commands.{command.name}"))
+
+
+def _run(command: SubCommand, module: _Module, arguments: Sequence[str]) -> int:
+    parser = parser_of(command)
     try:
         status = module.run(parser.parse_args(arguments))
         if sys.stdout is not None:

@@ -7,6 +7,8 @@ import msgspec
 AUTO: Final = "auto"
 """As many workers as the system gives processors."""
 MOST_WORKERS: Final = 256
+LOG_FORMATS: Final = ("text", "json")
+"""The formats of the lines of the log; the first one is the default."""
 
 
 def worker_count(text: str) -> int | None:
@@ -46,3 +48,5 @@ class Options(msgspec.Struct, frozen=True):
     """How many workers serve the clients, 1 to MOST_WORKERS; 0: as many as the system gives processors."""
     max_memory: int = 0
     """Bytes that all workers together hold for traffic before large requests wait; 0: no limit."""
+    log_format: str = LOG_FORMATS[0]
+    """One of LOG_FORMATS."""

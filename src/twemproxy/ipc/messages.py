@@ -34,6 +34,8 @@ class LogSettings(msgspec.Struct, frozen=True):
     level: int
     path: str = ""
     """Path of the log file; empty: standard error."""
+    format: str = "text"
+    """One of ``config.options.LOG_FORMATS``."""
 
 
 class PoolSlots(msgspec.Struct, frozen=True):

@@ -236,9 +236,8 @@ class MemoryLimit:
             self.told = True
             self.tell_at = self.loop.now + TELL_INTERVAL
             _logger.warning(
-                "traffic uses %d bytes, '--max-memory' is %d: large requests wait",
-                self.used_by_all(),
-                self.program_limit,
+                "traffic uses %(bytes)d bytes, '--max-memory' is %(limit)d: large requests wait",
+                {"bytes": self.used_by_all(), "limit": self.program_limit},
             )
         return stream.pause(PAUSED_FOR_MEMORY)
 
@@ -280,7 +279,11 @@ class MemoryLimit:
             if self.told:
                 self.told = False
                 if self.loop.verbosity >= NOTICE:
-                    _logger.log(log.NOTICE, "traffic uses %d bytes: large requests wait no longer", self.used_by_all())
+                    _logger.log(
+                        log.NOTICE,
+                        "traffic uses %(bytes)d bytes: large requests wait no longer",
+                        {"bytes": self.used_by_all()},
+                    )
             return 0
         if exempt is not None and (
             now >= self.exempt_until

@@ -22,61 +22,74 @@ class PoolLog:
 
     def ejected(self, server: str, microseconds: int) -> None:
         """At NOTICE: a server was ejected."""
-        _logger.log(25, "%s: server '%s' ejected, it is probed in %d ms", self.name, server, microseconds // 1000)
+        _logger.log(
+            25,
+            "%(pool)s: server '%(server)s' ejected, it is probed in %(milliseconds)d ms",
+            {"pool": self.name, "server": server, "milliseconds": microseconds // 1000},
+        )
 
     def ejected_elsewhere(self, server: str) -> None:
         """At INFO: another worker, or the supervisor, has ejected a server."""
-        _logger.info("%s: another process has ejected server '%s'", self.name, server)
+        _logger.info("%(pool)s: another process has ejected server '%(server)s'", {"pool": self.name, "server": server})
 
     def reinstated_elsewhere(self, server: str) -> None:
         """At INFO: another worker, or the supervisor, has reinstated a server."""
-        _logger.info("%s: another process has put server '%s' back", self.name, server)
+        _logger.info(
+            "%(pool)s: another process has put server '%(server)s' back", {"pool": self.name, "server": server}
+        )
 
     def reinstated(self, server: str) -> None:
         """At NOTICE: a server was reinstated."""
-        _logger.log(25, "%s: server '%s' is back, it answers probes", self.name, server)
+        _logger.log(
+            25, "%(pool)s: server '%(server)s' is back, it answers probes", {"pool": self.name, "server": server}
+        )
 
     def messages_missed(self, server: str, topics: int, clients: int) -> None:
         """At NOTICE: a connection for subscriptions ended before ``topics`` of them had moved to another one."""
         _logger.log(
             25,
-            "%s: the connection to server '%s' ended before %d channels and patterns had moved to another server or"
-            " address: %d clients may have missed messages",
-            *(self.name, server, topics, clients),
+            "%(pool)s: the connection to server '%(server)s' ended before %(topics)d channels and patterns had moved to"
+            " another server or address: %(clients)d clients may have missed messages",
+            {"pool": self.name, "server": server, "topics": topics, "clients": clients},
         )
 
     def client_opened(self, descriptor: int) -> None:
         """At INFO: a client connected."""
-        _logger.info("%s: client %d connected from %s", self.name, descriptor, peer_of(descriptor))
+        _logger.info("%(pool)s: client %(client)d connected from %(client_address)s", self._client(descriptor))
 
     def client_left(self, descriptor: int) -> None:
         """At INFO: another process goes on with a client."""
-        _logger.info("%s: client %d handed over", self.name, descriptor)
+        _logger.info("%(pool)s: client %(client)d handed over", {"pool": self.name, "client": descriptor})
 
     def client_closed(self, descriptor: int, why: str) -> None:
         """At INFO: a client was closed."""
-        _logger.info("%s: client %d closed: %s", self.name, descriptor, why)
+        _logger.info(
+            "%(pool)s: client %(client)d closed: %(reason)s",
+            {"pool": self.name, "client": descriptor, "reason": why},
+        )
 
     def client_takes_nothing(self, descriptor: int, untaken: int, limit: int) -> None:
         """At WARN: a client is closed because it has ``untaken`` bytes of unread output."""
         _logger.warning(
-            "%s: client %d from %s is closed: it has not read %d bytes, 'client_output_limit' is %d",
-            *(self.name, descriptor, peer_of(descriptor), untaken, limit),
+            "%(pool)s: client %(client)d from %(client_address)s is closed: it has not read %(bytes)d bytes,"
+            " 'client_output_limit' is %(limit)d",
+            self._client(descriptor) | {"bytes": untaken, "limit": limit},
         )
 
     def client_writes_on(self, descriptor: int, unread: int, limit: int) -> None:
         """At WARN: a client is closed because it has sent ``unread`` bytes without reading replies."""
         _logger.warning(
-            "%s: client %d from %s is closed: it sent %d bytes without reading replies, 'client_input_limit' is %d",
-            *(self.name, descriptor, peer_of(descriptor), unread, limit),
+            "%(pool)s: client %(client)d from %(client_address)s is closed: it sent %(bytes)d bytes without reading"
+            " replies, 'client_input_limit' is %(limit)d",
+            self._client(descriptor) | {"bytes": unread, "limit": limit},
         )
 
     def client_holds_most(self, descriptor: int, held: int, limit: int) -> None:
         """At WARN: a client loses its ``held`` bytes of memory because the worker uses too much."""
         _logger.warning(
-            "%s: client %d from %s: its %d bytes are dropped, '--max-memory' is %d and traffic uses more than twice"
-            " that",
-            *(self.name, descriptor, peer_of(descriptor), held, limit),
+            "%(pool)s: client %(client)d from %(client_address)s: its %(bytes)d bytes are dropped, '--max-memory' is"
+            " %(limit)d and traffic uses more than twice that",
+            self._client(descriptor) | {"bytes": held, "limit": limit},
         )
 
     def client_speaks(self, descriptor: int, foreign: int, now: int) -> None:
@@ -87,17 +100,21 @@ class PoolLog:
         """
         port = "has no TLS" if NAMES[foreign] == "TLS" else f"serves {self.protocol}"
         if self._may_tell("foreign", now):
+            untold = self._untold.pop("foreign", 0)
             _logger.warning(
-                "client %s of pool %s speaks %s, this port %s: closed%s",
-                *(peer_of(descriptor), self.name, NAMES[foreign], port, self._not_told("foreign")),
+                "client %(client_address)s of pool %(pool)s speaks %(protocol)s,"
+                f" this port {port}: closed{_also(untold)}",
+                self._client(descriptor) | {"protocol": NAMES[foreign], "suppressed": untold},
             )
 
     def client_guesses(self, address: str, count: int, now: int) -> None:
         """At WARN: a client is closed after ``count`` wrong passwords; logged as often as ``client_speaks``."""
         if self._may_tell("guesses", now):
+            untold = self._untold.pop("guesses", 0)
             _logger.warning(
-                "client %s of pool %s is closed after %d wrong passwords%s",
-                *(address, self.name, count, self._not_told("guesses")),
+                "client %(client_address)s of pool %(pool)s is closed"
+                f" after %(passwords)d wrong passwords{_also(untold)}",
+                {"pool": self.name, "client_address": address, "passwords": count, "suppressed": untold},
             )
 
     def _may_tell(self, event: str, now: int) -> bool:
@@ -108,15 +125,19 @@ class PoolLog:
         self._tell_at[event] = now + TELL_INTERVAL
         return True
 
-    def _not_told(self, event: str) -> str:
-        """The addition to a message that says how many events were not logged since the last message."""
-        untold = self._untold.pop(event, 0)
-        return f" ({untold} such clients since the last such message)" if untold else ""
+    def _client(self, descriptor: int) -> dict[str, object]:
+        """The fields of a message about a client."""
+        return {"pool": self.name, "client": descriptor, "client_address": peer_of(descriptor)}
 
     def client_refused(self, limit: str) -> None:
         """At WARN: a client was refused."""
-        _logger.warning("%s: client refused: %s", self.name, limit)
+        _logger.warning("%(pool)s: client refused: %(reason)s", {"pool": self.name, "reason": limit})
 
     def accept_failed(self, reason: str) -> None:
         """At WARN: accepting has failed, so clients wait for a while."""
-        _logger.warning("%s: accept failed: %s: clients wait", self.name, reason)
+        _logger.warning("%(pool)s: accept failed: %(reason)s: clients wait", {"pool": self.name, "reason": reason})
+
+
+def _also(untold: int) -> str:
+    """The addition to a message that says how many events were not logged since the last message."""
+    return f" ({untold} such clients since the last such message)" if untold else ""

@@ -206,7 +206,10 @@ class ForkServer:
                 if process is not None:
                     process.kill()
                 raise
-        _logger.warning("worker %d is not forked by the fork server but started as a program: %s", number, problem)
+        _logger.warning(
+            "worker %(worker)d is not forked by the fork server but started as a program: %(reason)s",
+            {"worker": number, "reason": problem},
+        )
         return None
 
     async def stop(self) -> None:
@@ -224,10 +227,10 @@ class ForkServer:
         how = describe_exit(status)
         if not has_loaded:
             # The next one may fail, too, so it starts when a worker is needed.
-            _logger.warning("the fork server %s before it had loaded", how)
+            _logger.warning("the fork server %(reason)s before it had loaded", {"reason": how})
             return
-        _logger.warning("the fork server %s; another one starts", how)
+        _logger.warning("the fork server %(reason)s; another one starts", {"reason": how})
         try:
             self.start()
         except OSError as error:
-            _logger.warning("another fork server cannot be started: %s", error.strerror)
+            _logger.warning("another fork server cannot be started: %(reason)s", {"reason": error.strerror})

@@ -103,7 +103,7 @@ class ServedConfig:
             self.status,
             self.statistics.allocate(config),
             self._options.mbuf_size,
-            LogSettings(log.current_level(), self._options.log_path),
+            LogSettings(log.current_level(), self._options.log_path, self._options.log_format),
             self._division.clients,
             self._options.max_memory,
         )
@@ -151,7 +151,9 @@ class ServedConfig:
                 verdict = f"failed: {_summary(error.reasons)}"
                 self._set_status(last_reload=verdict, last_reload_at=time.time(), last_reload_failed=True)
                 for reason in error.reasons:
-                    _logger.error("reload failed, the former configuration stays in use: %s", reason)
+                    _logger.error(
+                        "reload failed, the former configuration stays in use: %(reason)s", {"reason": reason}
+                    )
                 raise
             finally:
                 self._manager.ready()
@@ -167,7 +169,11 @@ class ServedConfig:
                 changed["since"] = now
             self._set_status(**changed)
             generation = self.status.generation
-            _logger.log(log.NOTICE, "reload: generation %d, fingerprint %s", generation, self.status.fingerprint)
+            _logger.log(
+                log.NOTICE,
+                "reload: generation %(generation)d, fingerprint %(fingerprint)s",
+                {"generation": generation, "fingerprint": self.status.fingerprint},
+            )
             for line in lines or [UNCHANGED]:
                 _logger.log(log.NOTICE, "reload: %s", line)
             return lines

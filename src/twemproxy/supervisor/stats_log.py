@@ -53,8 +53,9 @@ class StatsLog:
         since = [total - last for total, last in zip(totals, self._last, strict=True)]
         self._last = totals
         _logger.debug(
-            "%d client and %d server connections; since the last line %d requests, %d responses, %d errors, %d ejects",
-            *(clients, servers, *since),
+            "%(clients)d client and %(server_connections)d server connections; since the last line"
+            " %(requests)d requests, %(responses)d responses, %(errors)d errors, %(ejects)d ejects",
+            {"clients": clients, "server_connections": servers} | dict(zip(_Totals._fields, since, strict=True)),
         )
 
 

@@ -100,7 +100,7 @@ def run(
     The reason of a failure is written to standard error, and to the log file if there is one.
     """
     try:
-        log.configure(LogSettings(options.log_level, options.log_path))
+        log.configure(LogSettings(options.log_level, options.log_path, options.log_format))
     except log.LogError as error:
         _tell(str(error))
         return 1
@@ -304,7 +304,7 @@ class Supervisor:
         if problem:
             _logger.error("there are %d workers instead of %d: %s", len(workers.slots), count, problem)
         else:
-            _logger.log(log.NOTICE, "there are %d workers", len(workers.slots))
+            _logger.log(log.NOTICE, "there are %(workers)d workers", {"workers": len(workers.slots)})
         return problem
 
     async def _follow_processors(self, served: ServedConfig, workers: Workers) -> None:
@@ -349,7 +349,7 @@ class Supervisor:
                     await asyncio.sleep(0)
                 execute(self._bequeath(served, workers, stats, answer_to), native)
         except (UpgradeFailed, log.LogError) as error:
-            _logger.error("upgrade failed, the running version goes on: %s", error)
+            _logger.error("upgrade failed, the running version goes on: %(reason)s", {"reason": error})
             return str(error)
         finally:
             self._upgrading -= 1
@@ -569,7 +569,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal, number, suffix, action)
 
     def _on_signal(self, number: signal.Signals, suffix: str, action: Callable[[], None] | None) -> None:
-        log.always("signal %d (%s) received%s", number, number.name, suffix)
+        log.always(f"signal {number:d} (%(signal)s) received{suffix}", {"signal": number.name})
         if action is not None:
             action()
 
@@ -579,7 +579,7 @@ class Supervisor:
         level = log.current_level()
         if level == before:
             return
-        log.always("%s log level to %d", "up" if level > before else "down", level)
+        log.always(f"{'up' if level > before else 'down'} log level to %(log_level)d", {"log_level": level})
         self._tell_workers(SetLogLevel(level))
         if self._stats_log is not None:
             self._stats_log.follow_level()
@@ -594,7 +594,7 @@ class Supervisor:
     def _begin_upgrade(self) -> None:
         """Begin an upgrade, unless the proxy stops or has not started yet."""
         if self._served is None or self._stopping.is_set():
-            _logger.warning("not upgraded: %s", STARTS if self._served is None else STOPS)
+            _logger.warning("not upgraded: %(reason)s", {"reason": STARTS if self._served is None else STOPS})
         else:
             task = asyncio.create_task(self._upgrade())
             self._upgrades.add(task)
@@ -603,7 +603,7 @@ class Supervisor:
     def _reload(self) -> None:
         """Begin to reload the configuration, at the end of the start at the earliest, unless the proxy stops."""
         if self._stopping.is_set():
-            _logger.warning("not reloaded: %s", STOPS)
+            _logger.warning("not reloaded: %(reason)s", {"reason": STOPS})
         elif self._served is None:
             self._reload_when_started = True
         else:

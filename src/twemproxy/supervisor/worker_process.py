@@ -178,7 +178,9 @@ class WorkerProcess:
         try:
             messages = self._stream.feed(data)
         except msgspec.DecodeError as error:
-            _logger.critical("worker %d sent an invalid message: %s", self.pid, error)
+            _logger.critical(
+                "worker %(worker_pid)d sent an invalid message: %(reason)s", {"worker_pid": self.pid, "reason": error}
+            )
             self._close()
             return
         for message in messages:

@@ -145,7 +145,7 @@ class WorkerSlot:
             started = asyncio.get_running_loop().time()
             end = await self._run_process()
             if self._draining.is_set():
-                _logger.info("%s", end)
+                _logger.info("%(reason)s", {"worker": self.number, "reason": end})
                 break
             if not self.ready.is_set():
                 raise WorkerFailed(f"{end} before it was ready")
@@ -157,7 +157,11 @@ class WorkerSlot:
                 self.introduce_all()
             if asyncio.get_running_loop().time() - started > STEADY_TIME:
                 delay = 0.0
-            _logger.log(log.ALERT, "%s; another worker starts %s", end, f"in {delay:.1f} s" if delay else "now")
+            _logger.log(
+                log.ALERT,
+                "%(reason)s; another worker starts %(action)s",
+                {"worker": self.number, "reason": end, "action": f"in {delay:.1f} s" if delay else "now"},
+            )
             await self._pause(delay)
             delay = min(delay * 2, LONGEST_DELAY) if delay else FIRST_DELAY
         while self._former:
@@ -266,7 +270,10 @@ class WorkerSlot:
         try:
             process.send(Peers(tuple(slot.number for slot in others), len(former)), [*inboxes, *memories])
         except OSError as error:
-            _logger.error("worker %d does not know the other workers: %s", process.pid, error.strerror)
+            _logger.error(
+                "worker %(worker_pid)d does not know the other workers: %(reason)s",
+                self._fields(process) | {"reason": error.strerror},
+            )
 
     def close_inbox(self) -> None:
         """The worker has ended for good. Clients in its inbox lose their connections."""
@@ -315,7 +322,9 @@ class WorkerSlot:
             async with asyncio.timeout(COMMIT_TIME):
                 await process.ask(Commit(), Committed)
         except TimeoutError:
-            _logger.warning("worker %d does not take the new configuration and is killed", process.pid)
+            _logger.warning(
+                "worker %(worker_pid)d does not take the new configuration and is killed", self._fields(process)
+            )
             process.kill()
 
     async def replace(self, patience: float) -> str:
@@ -367,7 +376,7 @@ class WorkerSlot:
         except TimeoutError:
             answer = None
         if answer is None:
-            _logger.warning("worker %d does not hand its clients over and is killed", former.pid)
+            _logger.warning("worker %(worker_pid)d does not hand its clients over and is killed", self._fields(former))
             former.kill()
             answer = HandingOver(0)
         if not answer.problem:
@@ -448,7 +457,9 @@ class WorkerSlot:
             if answer is not None and answer.problem:
                 return answer.problem
             if answer is None:
-                _logger.warning("worker %d does not hand its clients over and is killed", process.pid)
+                _logger.warning(
+                    "worker %(worker_pid)d does not hand its clients over and is killed", self._fields(process)
+                )
                 process.kill()
         self._draining.set()
         if process is not None:
@@ -484,7 +495,7 @@ class WorkerSlot:
 
     def _kill(self, process: WorkerProcess) -> None:
         if process in self._processes():
-            _logger.warning("worker %d does not exit and is killed", process.pid)
+            _logger.warning("worker %(worker_pid)d does not exit and is killed", self._fields(process))
             process.kill()
 
     async def _run_process(self) -> str:
@@ -538,13 +549,21 @@ class WorkerSlot:
         memory = self._former.pop(process, None)
         if memory is not None:
             if process.failed:
-                _logger.warning("%s before it had handed all its clients over", end)
+                _logger.warning(
+                    "%(reason)s before it had handed all its clients over", {"worker": self.number, "reason": end}
+                )
             else:
-                _logger.info("%s, another worker has taken its clients over", end)
+                _logger.info(
+                    "%(reason)s, another worker has taken its clients over", {"worker": self.number, "reason": end}
+                )
             self._statistics.keep(memory)
             if self._process is not None:
                 self._process.send(TakenOver())
             self.introduce_all()
+
+    def _fields(self, process: WorkerProcess) -> dict[str, object]:
+        """The fields of a line of the log about a process of this worker."""
+        return {"worker": self.number, "worker_pid": process.pid}
 
     async def _pause(self, seconds: float) -> None:
         """Wait for this time, or until a drain begins."""
@@ -555,7 +574,7 @@ class WorkerSlot:
     def _on_message(self, process: WorkerProcess, message: ToSupervisor) -> None:
         match message:
             case Ready():
-                _logger.info("worker %d is ready", process.pid)
+                _logger.info("worker %(worker_pid)d is ready", self._fields(process))
                 self.ready.set()
             case Rows():
                 process.send(Took())

@@ -97,7 +97,7 @@ class Workers:
             try:
                 server.start()
             except OSError as error:
-                _logger.warning("the fork server cannot be started: %s", error.strerror)
+                _logger.warning("the fork server cannot be started: %(reason)s", {"reason": error.strerror})
 
     async def stop_fork_server(self) -> None:
         """Have the fork server exit, if it runs."""

@@ -224,18 +224,24 @@ class Addresses:
     def _log(self, answer: Resolved, changed: bool) -> None:
         """Log at WARN when look-ups begin to fail, at NOTICE when they succeed again or have another result."""
         where = ", ".join(ip for _, ip, _, _ in answer.addresses)
-        pool, name = self._pool.config.name, self._server.pname
+        server = self._server
+        fields = {"pool": self._pool.config.name, "server": server.name, "server_address": server.pname}
         if not answer.addresses:
             if not self._failing:
                 use = "its last known addresses stay in use" if self._known else "it has no address"
                 _logger.warning(
-                    "%s: looking up the name of server '%s' fails, %s: %s",
-                    self._pool.config.name,
-                    name,
-                    use,
-                    answer.error,
+                    "%(pool)s: looking up the name of server '%(server_address)s' fails, %(action)s: %(reason)s",
+                    fields | {"action": use, "reason": answer.error},
                 )
         elif self._failing:
-            _logger.log(NOTICE, "%s: the name of server '%s' can be looked up again: %s", pool, name, where)
+            _logger.log(
+                NOTICE,
+                "%(pool)s: the name of server '%(server_address)s' can be looked up again: %(addresses)s",
+                fields | {"addresses": where},
+            )
         elif changed:
-            _logger.log(NOTICE, "%s: server '%s' has other addresses now: %s", pool, name, where)
+            _logger.log(
+                NOTICE,
+                "%(pool)s: server '%(server_address)s' has other addresses now: %(addresses)s",
+                fields | {"addresses": where},
+            )

@@ -105,7 +105,7 @@ class Endpoint:
 
     def log_connected(self) -> None:
         """At INFO: a connection was opened."""
-        _logger.info("%s: connected to server '%s'", self.pool.name, self.server.pname)
+        _logger.info("%(pool)s: connected to server '%(server_address)s'", self._fields())
 
     def log_failed(self, level: int, error: int, reason: str, failed: int, resent: int) -> None:
         """At ``level``: a connection has failed, and ``failed`` requests; ``resent`` are sent on another connection."""
@@ -116,10 +116,17 @@ class Endpoint:
         again = f", {resent} are sent again" if resent else ""
         log = _logger.info if level == _INFO else _logger.warning
         log(
-            "%s: connection to server '%s' ended, %d requests failed%s: %s",
-            *(self.pool.name, self.server.pname, failed, again, what),
+            f"%(pool)s: connection to server '%(server_address)s' ended, %(failed)d requests failed{again}: %(reason)s",
+            self._fields() | {"failed": failed, "resent": resent, "reason": what},
         )
 
     def log_overdue(self, requests: int) -> None:
         """At INFO: ``requests`` requests are overdue."""
-        _logger.info("%s: server '%s' did not answer %d requests in time", self.pool.name, self.server.pname, requests)
+        _logger.info(
+            "%(pool)s: server '%(server_address)s' did not answer %(requests)d requests in time",
+            self._fields() | {"requests": requests},
+        )
+
+    def _fields(self) -> dict[str, object]:
+        """The fields of a line of the log about the server."""
+        return {"pool": self.pool.name, "server": self.server.name, "server_address": self.server.pname}

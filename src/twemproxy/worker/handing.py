@@ -98,7 +98,9 @@ class Taker:
             return
         pool = self._pool_of(message)
         if pool is None:
-            _logger.warning("a client of the pool '%s' is closed, which is not served any more", message.pool)
+            _logger.warning(
+                "a client of the pool '%(pool)s' is closed, which is not served any more", {"pool": message.pool}
+            )
             os.close(fd)
         else:
             self._data_plane.adopt(pool, fd, message.state)

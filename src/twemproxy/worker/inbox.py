@@ -59,7 +59,7 @@ class Outbox:
                 self._loop.watch_writes(self._channel)
                 return False
             except OSError as error:
-                _logger.warning("a client cannot be passed to another worker: %s", error.strerror)
+                _logger.warning("a client cannot be passed to another worker: %(reason)s", {"reason": error.strerror})
                 return False
         else:
             self._unsent.append(first)
@@ -76,7 +76,7 @@ class Outbox:
                 self._loop.watch_writes(self._channel)
                 return
             except OSError as error:
-                _logger.error("a message to another worker is lost: %s", error.strerror)
+                _logger.error("a message to another worker is lost: %(reason)s", {"reason": error.strerror})
             self._unsent.popleft()
         self._loop.forget_channel(self._channel)
         if self.on_room is not None:
@@ -127,7 +127,7 @@ class Inbox:
             try:
                 found = self._assembler.add(packet, carried)
             except msgspec.DecodeError as error:
-                _logger.error("a message of another worker is invalid: %s", error)
+                _logger.error("a message of another worker is invalid: %(reason)s", {"reason": error})
                 continue
             if found is not None:
                 self._on_message(*found)

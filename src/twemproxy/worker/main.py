@@ -344,7 +344,7 @@ def _mapped(descriptor: int) -> CounterTable:
 def serve(control: Control) -> None:
     """Serve the pools of the Start message, and of later ones, until a drain is complete."""
     start, others = control.receive_start()
-    log.configure(start.log)
+    log.configure(start.log, start.number)
     worker = Worker(control, start)
     control.send(Ready())
     # Nearly all present objects live as long as the worker, so the garbage collector need not examine them again.

@@ -279,7 +279,10 @@ class Questions:
             if inquiry.deadline <= now:
                 if not inquiry.is_patient:
                     for worker in sorted(inquiry.waiting - self._silent):
-                        _logger.warning("worker %d does not answer: replies about all clients lack its clients", worker)
+                        _logger.warning(
+                            "worker %(other_worker)d does not answer: replies about all clients lack its clients",
+                            {"other_worker": worker},
+                        )
                     self._silent |= inquiry.waiting
                 inquiry.waiting.clear()
                 inquiry.look()
@@ -342,7 +345,10 @@ class Questions:
             rows = next(answer.steps, None)
         except Exception:
             # A defect may end neither this worker nor, by the same question, all others.
-            _logger.exception("error inside the proxy, a question of worker %d has no answer", question.worker)
+            _logger.exception(
+                "error inside the proxy, a question of worker %(other_worker)d has no answer",
+                {"other_worker": question.worker},
+            )
             rows = None
         if rows is None or rows:
             outbox.send(Rows(self._number, question.process, question.number, tuple(rows or ()), rows is None))

@@ -11,7 +11,7 @@ from twemproxy.proxy.pool_log import TELL_INTERVAL, PoolLog
 
 def test_clients_of_another_protocol_are_told_of_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(pool_log._logger, "warning", lambda text, *values: told.append(text % values))
+    monkeypatch.setattr(pool_log._logger, "warning", lambda text, fields: told.append(text % fields))
     log = PoolLog("alpha", redis=True)
     ours, theirs = socket.socketpair()
     with ours, theirs:
