@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from harness import memcache, resp
-from harness.proc import proc_address, tcp_rows
+from harness.tcp_peers import has_read_all
 from harness.waiting import DEADLINE, wait_until
 
 _CHUNK = 1 << 18
@@ -210,15 +210,10 @@ class Connection:
         return [descriptor] if readable else [], [descriptor], []
 
     def _consumed(self) -> bool:
-        unsent = struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, b"\0" * 4))[0]
-        if unsent or self.sock.family == socket.AF_UNIX:
-            # A unix socket counts bytes until they are read, a TCP socket until they are acknowledged.
-            return not unsent
-        here, there = proc_address(self.sock.getsockname()), proc_address(self.sock.getpeername())
-        for row in tcp_rows():
-            if row[1] == there and row[2] == here:
-                return row[4].endswith(":00000000")
-        return True
+        if self.sock.family == socket.AF_UNIX:
+            # A unix socket counts bytes until they are read.
+            return not struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, b"\0" * 4))[0]
+        return has_read_all(self.sock)
 
 
 def _difference(came: bytes, expected: bytes) -> str:
