@@ -118,6 +118,15 @@ reloads: servers build $(VENV)/.benchmark-done ## a verifying load with 100 rand
 soak: servers build $(VENV)/.benchmark-done ## load with random faults for half an hour (SOAK_SECONDS=90 for less)
 	@$(MEASURE) -m benchmarks.soak --seconds $(SOAK_SECONDS) $(ARGUMENTS)
 
+.PHONY: site
+site: $(VENV)/.docs-done build/recipe ## the documents as a site in build/site, with all links checked
+	@rm -rf build/site build/site-source
+	@mkdir -p build/site-source
+	@cp -r --parents README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs benchmarks/README.md benchmarks/results conf \
+		contrib build/site-source
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build > build/log 2>&1 || { cat build/log; exit 1; }
+	@echo "build/site/index.html"
+
 .PHONY: wheel
 wheel: $(VENV)/.tools-done build/recipe ## build a wheel for this Python in dist/, and test it in a virtual environment of its own
 	@echo "a wheel: compiling, this takes a minute or two"
@@ -167,6 +176,10 @@ $(VENV)/.tools-done: pyproject.toml | $(VENV)/.venv-done
 
 $(VENV)/.benchmark-done: pyproject.toml | $(VENV)/.tools-done
 	@$(PIP) install --group benchmark
+	@touch $@
+
+$(VENV)/.docs-done: pyproject.toml | $(VENV)/.venv-done
+	@$(PIP) install --group docs
 	@touch $@
 
 # --- clients of redis: libraries in several versions, for the jobs in tests/clients ---
