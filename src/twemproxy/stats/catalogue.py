@@ -163,14 +163,14 @@ SERVER_SHARED = (
 
 def _quantiles(prefix: str, help: str, phase: str) -> tuple[Fact, ...]:
     return (
-        Fact(f"{prefix}_p50_us", f"{help}: of half of the requests, in usec", phase=phase, share=0.5),
-        Fact(f"{prefix}_p99_us", f"{help}: of 99 % of the requests, in usec", phase=phase, share=0.99),
+        Fact(f"{prefix}_p50_us", f"median of the time {help}, in usec", phase=phase, share=0.5),
+        Fact(f"{prefix}_p99_us", f"99th percentile of the time {help}, in usec", phase=phase, share=0.99),
     )
 
 
 POOL_LATENCY = (
-    *_quantiles("latency", "longest time from reading a request to writing its reply", "whole"),
-    *_quantiles("latency_writing", "longest time from the arrival of a reply to writing it", "writing"),
+    *_quantiles("latency", "from reading a request to writing its reply", "whole"),
+    *_quantiles("latency_writing", "from the arrival of a reply to writing it", "writing"),
 )
 
 POOL_FACTS: tuple[Fact, ...] = (
@@ -179,8 +179,8 @@ POOL_FACTS: tuple[Fact, ...] = (
 )
 
 SERVER_LATENCY = (
-    *_quantiles("latency_waiting", "longest time from reading a request to sending it to the server", "waiting"),
-    *_quantiles("latency_server", "longest time from sending a request to the arrival of its reply", "server"),
+    *_quantiles("latency_waiting", "from reading a request to sending it to the server", "waiting"),
+    *_quantiles("latency_server", "from sending a request to the arrival of its reply", "server"),
 )
 
 SERVER_FACTS: tuple[Fact, ...] = (Fact("ejected", "1 while the server is ejected, otherwise 0"), *SERVER_LATENCY)
