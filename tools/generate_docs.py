@@ -2,8 +2,8 @@
 
 docs/configuration.md comes from the directives, docs/commands.md and docs/memcached.md from the tables of commands,
 docs/statistics.md from the catalogue of counters, docs/command-line.md from the options and the sub-commands, the
-tables in docs/logs.md from the levels and fields of the log, and the diagrams in docs/architecture.md from the tables
-of states.
+tables in docs/logs.md from the levels and fields of the log, the diagrams in docs/architecture.md from the tables of
+states, docs/man/nutcracker.1 and the reference in docs/subcommands.md from the tables of the command line.
 
 With ``--check`` nothing is written; the exit status tells whether the files are up to date.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from command_line_docs import command_line, fields_of_logs, levels_of_logs
+from man_page import man_page, reference
 from twemproxy.config.directives import DIRECTIVES, EFFECTS, Directive, default
 from twemproxy.config.numbers import NUMBER_MAXIMUM
 from twemproxy.downstream import client_states
@@ -562,6 +563,11 @@ def architecture() -> str:
     return replaced(text, "roles", "\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
+def subcommands() -> str:
+    """docs/subcommands.md with its reference replaced."""
+    return replaced((DOCS / "subcommands.md").read_text(), "reference", reference())
+
+
 def replaced(text: str, name: str, part: str) -> str:
     """The text with this part between the two comments with this name."""
     begin, end = f"<!-- {name}: written by tools/generate_docs.py -->\n\n", f"\n\n<!-- end of {name} -->"
@@ -577,8 +583,10 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "commands.md": redis_commands,
     "configuration.md": configuration,
     "logs.md": logs,
+    "man/nutcracker.1": man_page,
     "memcached.md": memcached,
     "statistics.md": statistics,
+    "subcommands.md": subcommands,
 }
 """The files in the folder of documents, and the functions that return their texts."""
 

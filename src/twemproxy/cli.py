@@ -255,7 +255,7 @@ def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
     if arguments and arguments[0] in commands.NAMES:
         from twemproxy.commands import frame
 
-        return frame.run(arguments)
+        return frame.run(arguments, start_options)
     if arguments and arguments[0] == "inherit":
         from twemproxy.supervisor import inherit
 
@@ -354,13 +354,27 @@ def _mistake(error: GetoptError) -> str:
     return f"option -{option.letter} requires {option.argument.requirement}"
 
 
-def _usage() -> str:
-    """Return the usage text, with the defaults of ``config.options.Options``."""
-    from textwrap import wrap
-
+def start_options() -> list[commands.StartOption]:
+    """Return the options, with the defaults of ``config.options.Options`` in their help texts."""
     from twemproxy.config.options import Options
 
     defaults = Options(PLACES.local)
+    return [
+        commands.StartOption(
+            option.letter,
+            option.long,
+            option.help.format(getattr(defaults, option.field) or option.unset) if option.argument else option.help,
+            option.label.replace("-", " ") or (option.long.replace("-", " ") if option.argument else ""),
+            option.argument is _FILE,
+        )
+        for option in OPTIONS
+    ]
+
+
+def _usage() -> str:
+    """Return the usage text."""
+    from textwrap import wrap
+
     flags = "".join(option.letter for option in OPTIONS if not option.argument)
     words = [f"[-{flags}]", *(f"[-{option.letter} {option.label}]" for option in OPTIONS if option.argument)]
     beginning = "Usage: nutcracker"
@@ -370,13 +384,11 @@ def _usage() -> str:
             lines.append(" " * len(beginning))
         lines[-1] += " " + word
     lines += ["", "Options:"]
-    for option in OPTIONS:
+    for option, described in zip(OPTIONS, start_options(), strict=True):
         left = f"  -{option.letter}, --{option.long}"
-        text = option.help
         if option.argument:
             left += f"={option.argument.symbol}"
-            text = text.format(getattr(defaults, option.field) or option.unset)
-        lines.append(f"{left:<{_HELP_COLUMN}}: {text}")
+        lines.append(f"{left:<{_HELP_COLUMN}}: {described.help}")
     names = ", ".join(command.name for command in commands.SUB_COMMANDS)
     beginning = "Sub-commands: "
     text = f"{beginning}{names} (see nutcracker {commands.HELP})"

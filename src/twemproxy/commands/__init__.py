@@ -13,6 +13,18 @@ class SubCommand(NamedTuple):
     """Exit statuses and their meanings. Every sub-command exits with 1 after an error."""
 
 
+class StartOption(NamedTuple):
+    """An option of a command line that starts the proxy, for help texts; ``twemproxy.cli`` has the options."""
+
+    letter: str
+    long: str
+    help: str
+    argument: str
+    """What the argument is, as ``conf file``; empty for an option without an argument."""
+    is_path: bool
+    """Whether the argument is a path."""
+
+
 SUB_COMMANDS = (
     SubCommand(
         "check",
@@ -135,6 +147,14 @@ SUB_COMMANDS = (
         (
             (0, "it does"),
             (1, "an error: a worker does nothing, or no proxy answers"),
+        ),
+    ),
+    SubCommand(
+        "completion",
+        "write the completion of the command line for a shell",
+        (
+            (0, "the script is written"),
+            (1, "an error: there is no completion for this shell"),
         ),
     ),
     SubCommand(

@@ -11,10 +11,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, Protocol, cast
 
-from twemproxy.commands import HELP, SUB_COMMANDS, SubCommand
+from twemproxy.commands import HELP, SUB_COMMANDS, StartOption, SubCommand
 
 ERROR_STATUS: Final = 1
 
@@ -43,8 +43,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(ERROR_STATUS, f"{self.prog}: {message}\n")
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the sub-command that the first argument names, one of ``commands.NAMES``. Returns the exit status."""
+def run(arguments: Sequence[str], start_options: Callable[[], Sequence[StartOption]] = tuple) -> int:
+    """Run the sub-command that the first argument names, one of ``commands.NAMES``. Returns the exit status.
+
+    ``start_options``: returns the options of a start of the proxy, which a sub-command gets in its options under this
+    name.
+    """
     name, *rest = arguments
     if name == HELP:
         if not rest:
@@ -57,9 +61,9 @@ def run(arguments: Sequence[str]) -> int:
         return ERROR_STATUS
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names may have characters that the locale lacks
-    module = _module_of(command)
+    module = _module(command)
     try:
-        return _run(command, module, rest)
+        return _run(command, module, rest, start_options)
     except OSError as error:
         # Without this, Python would try to write the rest at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -74,8 +78,8 @@ def print_json(document: Any) -> None:
 
 
 def parser_of(command: SubCommand) -> argparse.ArgumentParser:
-    """The parser of a sub-command's options."""
-    module = _module_of(command)
+    """Return the parser of a sub-command's command line."""
+    module = _module(command)
     parser = _Parser(
         prog=f"nutcracker {command.name}",
         description=module.DESCRIPTION,
@@ -88,12 +92,18 @@ def parser_of(command: SubCommand) -> argparse.ArgumentParser:
     return parser
 
 
-def _module_of(command: SubCommand) -> _Module:
+def _module(command: SubCommand) -> _Module:
     return cast(_Module, importlib.import_module(f"twemproxy.commands.{command.name}"))
 
 
-def _run(command: SubCommand, module: _Module, arguments: Sequence[str]) -> int:
+def _run(
+    command: SubCommand,
+    module: _Module,
+    arguments: Sequence[str],
+    start_options: Callable[[], Sequence[StartOption]],
+) -> int:
     parser = parser_of(command)
+    parser.set_defaults(start_options=start_options)
     try:
         status = module.run(parser.parse_args(arguments))
         if sys.stdout is not None:

@@ -1,5 +1,6 @@
 """The documents that tools/generate_docs.py generates from tables are up to date."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from twemproxy.cli import start_options
+from twemproxy.commands import SUB_COMMANDS
 from twemproxy.config.directives import DIRECTIVES
 from twemproxy.config.warnings import KINDS
 from twemproxy.protocol.memcache.commands import COMMANDS as MEMCACHED_COMMANDS
@@ -43,3 +46,21 @@ def test_every_command_has_its_row(document: str, commands: Sequence[Any]) -> No
     named = {row.split("`")[1] for row in rows}
     assert named >= {command.name for command in commands}
     assert len(named) == len(rows)
+
+
+def test_the_manual_page_is_valid_and_complete() -> None:
+    """mandoc reads it; tools/install-servers installs mandoc."""
+    page = ROOT / "docs" / "man" / "nutcracker.1"
+    lint = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "error", str(page)], capture_output=True, text=True, check=False
+    )
+    assert (lint.returncode, lint.stdout + lint.stderr) == (0, "")
+    done = subprocess.run(["mandoc", "-T", "ascii", "-O", "width=1000", str(page)], capture_output=True, check=True)
+    # Bold and underlined characters are written twice, with a backspace between.
+    text = re.sub(r".\x08", "", done.stdout.decode())
+    for option in start_options():
+        assert re.search(rf"^ +-{option.letter}, --{option.long}\b", text, re.M), option.long
+        assert option.help in text
+    for command in SUB_COMMANDS:
+        assert re.search(rf"^ +{command.name}$", text, re.M)
+        assert all(meaning in text for _, meaning in command.statuses)
