@@ -36,6 +36,15 @@ SUB_COMMANDS = (
         ),
     ),
     SubCommand(
+        "doctor",
+        "say what becomes different when this proxy takes the place of nutcracker 0.5.0",
+        (
+            (0, "nothing needs attention"),
+            (1, "an error: in the file, of a server, or of the original"),
+            (2, "something needs attention, see the lines that do not begin with note"),
+        ),
+    ),
+    SubCommand(
         "plan",
         "show what a new configuration file changes, and which keys move; or how the proxies of a fleet differ",
         (

@@ -71,13 +71,16 @@ class Comparison(msgspec.Struct, frozen=True):
         return lines
 
 
-def parse_addresses(text: str) -> list[str]:
-    """Return the addresses in a list with commas: ``host:port`` or the path of a unix socket. Raises CommandError."""
+def parse_addresses(text: str, option: str = "--fleet") -> list[str]:
+    """Return the addresses in a list with commas: ``host:port`` or the path of a unix socket. Raises CommandError.
+
+    ``option``: the name of the option that has the list, for the error.
+    """
     addresses = [part.strip() for part in text.split(",")]
     for address in addresses:
         port = parse_number(address.rpartition(":")[2])
         if not address.startswith("/") and (":" not in address or port is None or not 1 <= port <= _PORT_MAXIMUM):
-            raise CommandError(f"--fleet needs addresses as host:port, or paths of unix sockets: {quoted(address)}")
+            raise CommandError(f"{option} needs addresses as host:port, or paths of unix sockets: {quoted(address)}")
     return addresses
 
 
@@ -90,7 +93,7 @@ def compare(addresses: Sequence[str]) -> Comparison:
 
 def _read_proxy(address: str) -> Proxy:
     try:
-        return _proxy_of(address, msgspec.json.decode(_read_document(address)))
+        return _proxy_of(address, msgspec.json.decode(read_document(address)))
     except msgspec.DecodeError:
         return Proxy(address, "does not reply with the statistics of a proxy")
     except OSError as error:
@@ -98,9 +101,11 @@ def _read_proxy(address: str) -> Proxy:
         return Proxy(address, f"the statistics cannot be read: {reason}")
 
 
-def _read_document(address: str) -> bytes:
+def read_document(address: str, request: bytes = _REQUEST) -> bytes:
+    """Return what a statistics port replies. ``request``: empty for nutcracker's document. Raises OSError."""
     with _connect(address) as connection:
-        connection.sendall(_REQUEST)
+        if request:
+            connection.sendall(request)
         document = bytearray()
         while data := connection.recv(1 << 16):
             document += data
