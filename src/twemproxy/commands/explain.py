@@ -168,7 +168,7 @@ def _client_lines(client: ClientState) -> list[str]:
         ("connected", f"for {fields['age']} s, idle for {fields['idle']} s"),
         ("last command", fields["cmd"]),
         ("waits", f"{fields['qbuf']} bytes of input, {fields['oll']} replies, {fields['omem']} bytes of output"),
-        ("server connections", _connections(fields)),
+        ("server connections", _connections(fields) if client.redis else "those that all clients of the pool share"),
     ]
     width = max(len(name) for name, _ in rows) + 1
     title = f"pool {quoted(client.pool)}, client {fields['id']} from {quoted_if_needed(fields['addr'])}"

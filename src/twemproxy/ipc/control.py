@@ -260,6 +260,8 @@ class ClientState(msgspec.Struct, frozen=True):
     """A client at one time."""
 
     pool: str
+    redis: bool
+    """The protocol of its pool."""
     worker: int
     """The number of the worker that serves it."""
     fields: dict[str, str]

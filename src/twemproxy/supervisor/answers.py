@@ -152,7 +152,7 @@ async def _clients(pools: Sequence[PoolConfig], served: ServedConfig, workers: W
                 silent.add(worker)
             else:
                 rows += ((number, worker, line) for number, line in answers)
-        found += (ClientState(pool.name, worker, _fields(line)) for _, worker, line in sorted(rows))
+        found += (ClientState(pool.name, pool.redis, worker, _fields(line)) for _, worker, line in sorted(rows))
     return Clients(tuple(found), tuple(sorted(silent)))
 
 

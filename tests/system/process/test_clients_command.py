@@ -79,6 +79,8 @@ def test_memcached_clients(several: Proxy) -> None:
     [one] = listed(several, "--pool", "beta")
     assert (one["pool"], one["cmd"]) == ("beta", "get")
     assert one["addr"] == "{}:{}".format(*client.sock.getsockname())
+    out = command(several, "explain", "--client", one["id"], "--pool", "beta").stdout
+    assert "  server connections:  those that all clients of the pool share\n" in out
     done = command(several, "clients", "--kill", one["id"], "--pool", "beta")
     assert (done.returncode, done.stdout) == (0, f"client {one['id']} is closed\n")
     assert client.read_to_end() == b""

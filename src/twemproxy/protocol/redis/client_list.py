@@ -313,7 +313,7 @@ def kill_clients(request: bytes, session: Session) -> Work:
     return Answer(integer(ended), session.killed)
 
 
-_KILLED = "killed by a client"
+_KILLED = "killed by CLIENT KILL or nutcracker clients"
 
 
 def _fitting(filters: _Filters, pool: Pool) -> Iterator[Client | None]:
