@@ -1,5 +1,6 @@
 """The build of the compiled modules and of the program nutcracker; all other settings are in pyproject.toml."""
 
+import multiprocessing
 import os
 import runpy
 import shlex
@@ -107,6 +108,11 @@ DIRECTIVES = {
     "freethreading_compatible": True,
 }
 
+# Other ways to start a process than fork(2) would run this file again in each of them.
+FORKS = multiprocessing.get_start_method() == "fork"
+TRANSLATORS = min(len(os.sched_getaffinity(0)), 8) if FORKS else 0
+"""How many modules are translated to C at a time; 0: one after the other in this process."""
+
 sanitize = os.environ.get("TWEMPROXY_SANITIZE")
 flags = [*COMPILE_FLAGS, f"-fsanitize={sanitize}", "-fno-omit-frame-pointer"] if sanitize else COMPILE_FLAGS
 
@@ -122,14 +128,16 @@ sys.exit(main())
 
 
 def translated(names, **options):
-    """Return an Extension for each module, with its source translated to C."""
-    return cythonize(
+    """Return an Extension for each module, with its source translated to C; the largest first, as they take longest."""
+    extensions = cythonize(
         [Extension(name, [f"src/{name.replace('.', '/')}.py"], **options) for name in names],
         build_dir="build/cython",
         include_path=["src"],
         annotate=bool(os.environ.get("TWEMPROXY_ANNOTATE")),
         compiler_directives=DIRECTIVES,
+        nthreads=TRANSLATORS,
     )
+    return sorted(extensions, key=lambda extension: os.path.getsize(extension.sources[0]), reverse=True)
 
 
 def declare_counters():
