@@ -20,6 +20,8 @@ SOURCES := $(shell find src -name '*.py' -o -name '*.pxd' -o -name '*.json') set
 # Tools and tests run the sources in place, whatever is installed in the virtual environment.
 RUN := PYTHONPATH=$(CURDIR)/src $(VENV)/bin/python
 unexport PYTHONPATH
+# The tests start Python hundreds of times: it should not compile its modules each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A process of tests per processor, each file whole in one of them.
 PYTEST := -m pytest -q --numprocesses $(CPUS) --dist loadfile
