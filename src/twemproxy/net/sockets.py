@@ -71,7 +71,7 @@ def _address(descriptor: int, get: Callable[[socket.socket], object]) -> str:
                 name = get(connection)
             finally:
                 connection.detach()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a closed connection has the descriptor -1
         return "unknown"
     if isinstance(name, tuple):
         return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"

@@ -66,3 +66,4 @@ def test_peers_are_named_and_their_sockets_left_open(tmp_path: Path) -> None:
         number = ours.fileno()
         assert peer_of(number) == "unix"
     assert peer_of(number) == "unknown"
+    assert peer_of(-1) == "unknown"

@@ -45,9 +45,14 @@ _listing: list[Client] = []
 
 
 def line(client: Client, commands: Sequence[Named] = COMMANDS) -> str:
-    """The line of a client in CLIENT LIST. ``commands``: the table of commands of its protocol."""
+    """The line of a client in CLIENT LIST; empty if its connection was closed between two steps.
+
+    ``commands``: the table of commands of its protocol.
+    """
     session: Session | None = client.session
     known = client.description()
+    if _is_gone(known):
+        return ""
     queued = sum(map(len, session.transaction.queued)) if session else 0
     fields: dict[str, object] = {
         "id": client.number(),
@@ -73,6 +78,11 @@ def line(client: Client, commands: Sequence[Named] = COMMANDS) -> str:
         "lib-ver": session.library_version.decode() if session else "",
     }
     return " ".join(f"{name}={value}" for name, value in fields.items()) + "\n"
+
+
+def _is_gone(known: dict[str, object]) -> bool:
+    """Whether a connection with this description is closed."""
+    return int(str(known["fd"])) < 0
 
 
 def _command(row: int, session: Session | None, commands: Sequence[Named]) -> str:
@@ -198,7 +208,8 @@ def _lines(pool: Pool, kind: str, numbers: set[int] | None) -> Iterator[Rows]:
     for at in range(0, len(clients), _CLIENTS_A_STEP):
         some = clients[at : at + _CLIENTS_A_STEP]
         wanted = [client for client in some if not kind or _is_kind(client, kind)]
-        yield [(client.number(), line(client, commands).encode("utf-8", "surrogateescape")) for client in wanted]
+        lines = [(client.number(), line(client, commands).encode("utf-8", "surrogateescape")) for client in wanted]
+        yield [(number, told) for number, told in lines if told]
 
 
 def tell_listed(arguments: Sequence[bytes], pool: Pool) -> Iterator[Rows]:
@@ -252,9 +263,8 @@ class _Filters:
             return False
         if self.addresses or self.age >= 0:
             known = client.description()
-            return all(known[field] == wanted for field, wanted in self.addresses.items()) and (
-                int(str(known["age"])) >= self.age
-            )
+            fits = all(known[field] == wanted for field, wanted in self.addresses.items())
+            return fits and int(str(known["age"])) >= self.age and not _is_gone(known)
         return True
 
     def options(self) -> list[bytes]:

@@ -240,6 +240,18 @@ def test_kill(text: str, reply: bytes, killed: set[int]) -> None:
     assert not pool.connected[0].ended, "it ends after its reply"
 
 
+def test_a_client_that_is_gone_is_neither_listed_nor_killed() -> None:
+    """It was closed between two steps of the request."""
+    pool = Pool()
+    session = new_session(pool=pool)
+    gone = Client(pool)
+    gone.fd = -1
+    for filters in ("MAXAGE 1", "LADDR 10.0.0.2:22121", f"ADDR 10.0.0.1:{gone.id}"):
+        assert ask(session, f"CLIENT KILL {filters}") == integer(0)
+    assert not gone.ended
+    assert ask(session, "CLIENT LIST").count(b" fd=") == 1
+
+
 # --- CONFIG, TIME ----------------------------------------------------------------------------------------------------
 
 
