@@ -1,10 +1,10 @@
 """Writes the documents that are generated from tables: ``python tools/generate_docs.py``.
 
 docs/configuration.md comes from the directives, docs/commands.md and docs/memcached.md from the tables of commands,
-docs/statistics.md from the catalogue of counters, docs/command-line.md from the options and the sub-commands, the
-tables in docs/logs.md from the levels and fields of the log, the diagrams in docs/architecture.md from the tables of
-states, docs/man/nutcracker.1 and the reference in docs/subcommands.md from the tables of the command line.
-
+docs/statistics.md from the catalogue of counters, docs/metrics.md from the table of metrics, docs/command-line.md from
+the options and the sub-commands, the tables in docs/logs.md from the levels and fields of the log, the diagrams in
+docs/architecture.md from the tables of states, docs/man/nutcracker.1 and the reference in docs/subcommands.md from the
+tables of the command line.
 With ``--check`` nothing is written; the exit status tells whether the files are up to date.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import metrics_page
 from command_line_docs import command_line, fields_of_logs, levels_of_logs
 from man_page import man_page, reference
 from twemproxy.config.directives import DIRECTIVES, EFFECTS, Directive, default
@@ -33,6 +34,7 @@ from twemproxy.stats.catalogue import (
     Fact,
     Metric,
 )
+from twemproxy.stats.report import MOST_EVENTS
 from twemproxy.upstream import connection_states, health_states
 from twemproxy.upstream.roles import ROLES, RolePolicy
 
@@ -483,27 +485,67 @@ STATISTICS_BEGINNING = """\
 
 # Statistics
 
-The statistics port (`-s`, `-a`) sends one JSON document to each reader and closes the connection. The reader chooses
-one of two documents:
+The statistics port (`-s`, `-a`) gives each reader one answer and closes the connection:
 
 | the reader sends | it gets |
 |---|---|
 | nothing for 50 ms, or any other input | nutcracker 0.5.0's document, with the same members in the same order |
 | `GET /stats.json` | the full document |
-| `GET /stats.json HTTP/1.1` (or `1.0`) | the full document as an HTTP response |
+| a request of HTTP/1.0 or HTTP/1.1 for a page below, GET or HEAD | an HTTP response |
 
-Agents and exporters for nutcracker work with the first document. The full document is for people and newer tools:
+| page | response |
+|---|---|
+| `/metrics` | [metrics](metrics.md) for Prometheus, or OpenMetrics if the request prefers it |
+| `/healthz` | 200 while the event loops of the supervisor and of all workers turn, otherwise 503 with the reason; \
+servers do not matter |
+| `/ready` | 200 while the proxy takes clients, otherwise 503 with the reason, as `nutcracker ready` |
+| `/stats.json` | the full document |
+| `/ui/report.json` | the [report](#report) |
+
+Any other path, also with a query, is any other input: exporters for nutcracker that send an HTTP request get its
+document. Agents and exporters for nutcracker work with the first document. The full document is for people and newer
+tools:
 
 ```
 curl http://127.0.0.1:22222/stats.json
 echo GET /stats.json | nc 127.0.0.1 22222
 ```
 
+Nothing can be changed over this port. Bodies above 4 KB are compressed for clients that accept gzip.
+
 In the full document each object ends with the metrics marked "added" below. A member that is an object is a pool, or
 inside a pool a server. Later versions may add more members, and all of these will be numbers or texts.
 
 All figures are current, and added up over all worker processes. Counters only grow, also when a worker is replaced.
 [limits.md](limits.md#the-statistics-port) has the limits for readers.
+"""
+
+STATISTICS_END = """
+## Report
+
+The report is a JSON document for programs that show what the proxy does. `/ui/report.json` and the request
+`{"type":"report"}` on the [control socket](processes.md#control-socket) give the same one. Counters are totals: who
+shows rates takes the difference of two reports.
+
+| member | contents |
+|---|---|
+| `version`, `hostname`, `pid`, `now`, `started_at`, `ready` | of the proxy; times are in seconds since the epoch |
+| `config` | the file, its generation and fingerprint, when it was loaded, and `last_reload`: when, whether it \
+failed, its verdict |
+| `process` | the metrics of the process above |
+| `workers` | the same of each worker process, with its `number` and `pid` |
+| `latency_bounds_us` | the lower bound of each bucket of latency in microseconds; the last bucket has no upper bound |
+| `pools` | of each pool its directives, those that are not as by default (`changed`), its metrics, `latency` and \
+`servers` |
+| `servers` of a pool | of each server its address, weight, `state` (`live` or `ejected`), since when and why it is \
+ejected, its `share` of the key space while no server is ejected, its metrics and `latency` |
+| `latency` | by command class and phase: how many requests (`count`), the sum of their times (`total_us`), and how \
+many are in each bucket that is not empty (`buckets`) |
+| `events` | the last {events} reloads, ejections and returns, deaths of workers and upgrades, the newest one last |
+
+Latency of a pool has the phases `whole`, from reading a request to writing its reply, and `writing`, from the arrival
+of the reply at the proxy on. That of a server has `waiting`, from reading the request to writing it to the server, and
+`server`, from then until the reply has arrived.
 """
 
 STATISTICS_HEADS = (
@@ -529,7 +571,7 @@ def statistics() -> str:
         )
         parts += map(statistics_row, metrics)
         parts += [f"| `{fact.name}` | added | {fact.help} |\n" for fact in facts]
-    return "".join(parts)
+    return "".join(parts) + STATISTICS_END.replace("{events}", str(MOST_EVENTS))
 
 
 def statistics_row(metric: Metric) -> str:
@@ -585,6 +627,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "logs.md": logs,
     "man/nutcracker.1": man_page,
     "memcached.md": memcached,
+    "metrics.md": metrics_page.metrics,
     "statistics.md": statistics,
     "subcommands.md": subcommands,
 }

@@ -25,6 +25,7 @@ _SMALLEST_MEMORY: Final = 8 << 20
 _SIZE_REQUIREMENT: Final = "a size in bytes, kb, mb or gb"
 _WORKERS_REQUIREMENT: Final = "a number from 1 to 256, or auto"
 _LOG_FORMAT_REQUIREMENT: Final = "text or json"
+_COMPAT: Final = "twemproxy"
 _SIZE_UNITS: Final = {"": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
 
 _USAGE_WIDTH: Final = 68
@@ -82,6 +83,12 @@ def _parse_memory(letter: str, text: str) -> int:
     return size
 
 
+def _parse_compat(letter: str, text: str) -> str:
+    if text != _COMPAT:
+        raise OptionError(f"option -{letter} value {text} is unknown: it can be {_COMPAT}")
+    return text
+
+
 def _parse_workers(letter: str, text: str) -> int:
     from twemproxy.config.options import worker_count
 
@@ -118,6 +125,7 @@ _PORT: Final = _Argument("N", "a number", _parse_port)
 _MBUF_SIZE: Final = _Argument("N", "a number", _parse_mbuf_size)
 _WORKERS: Final = _Argument("N", _WORKERS_REQUIREMENT, _parse_workers)
 _LOG_FORMAT: Final = _Argument("S", _LOG_FORMAT_REQUIREMENT, _parse_log_format)
+_NAMES: Final = _Argument("S", f"the word {_COMPAT}", _parse_compat)
 _MEMORY: Final = _Argument("N", _SIZE_REQUIREMENT, _parse_memory)
 
 
@@ -236,6 +244,15 @@ OPTIONS: Final = (
         _LOG_FORMAT,
         "log format",
         "log_format",
+    ),
+    Option(
+        "P",
+        "metrics-compat",
+        f"also export metrics as {_COMPAT}_* (default: {{}})",
+        _NAMES,
+        "metrics compat",
+        "metrics_compat",
+        "off",
     ),
 )
 

@@ -37,6 +37,7 @@ class Counters:
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._words = memoryview(memory).cast("Q")
+        self.compiled = CounterTable(memory)
 
     def __getitem__(self, position: int, /) -> int:
         return self._words[position]

@@ -28,7 +28,7 @@ from twemproxy.supervisor.early_worker import WorkerProgram
 
 GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  timeout: 400\n  servers:\n    - 127.0.0.1:6379:1\n"
 BANNER = f"This is nutcracker-{__version__}\nasync event backend: epoll\n\n"
-LETTERS = "hVtdDvocsaipmTMCwWLf"
+LETTERS = "hVtdDvocsaipmTMCwWLfP"
 
 Captured = pytest.CaptureFixture[str]
 
@@ -114,6 +114,8 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Options]:
         (["-p"], "option -p requires a file name"),
         (["-a"], "option -a requires a string"),
         (["-x"], "invalid option -- 'x'"),
+        (["-P"], "option -P requires the word twemproxy"),
+        (["--metrics-compat=nutcracker"], "option -P value nutcracker is unknown: it can be twemproxy"),
         (["-?"], "invalid option -- '?'"),
         (["-Vx"], "invalid option -- 'x'"),
         (["-X", "foo"], "invalid option -- 'X'"),
@@ -176,7 +178,7 @@ def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
         "off",
         "16384 bytes",
     ]
-    expected += ["10 sec", "no limit", "beside the pid file", "1", "0 sec", "text"]
+    expected += ["10 sec", "no limit", "beside the pid file", "1", "0 sec", "text", "off"]
     assert re.findall(r"default: ([^,)]+)", defaults) == expected
     assert max(map(len, lines)) <= 110
 

@@ -1,105 +1,151 @@
-"""The statistics port: each reader, that is, each client of the port, gets one document and the end of the stream.
+"""The statistics port: each reader, that is, each client of the port, gets one answer and the end of the stream.
 
-A reader that sends the request line ``GET /stats.json`` gets the document with all figures: in an HTTP response if the
-line ends in ``HTTP/1.0`` or ``HTTP/1.1``, otherwise the document alone. Any other reader gets nutcracker's document,
-without a request.
+A reader whose request line is one of HTTP for one of the pages (``GET /metrics HTTP/1.1``) gets an HTTP response. A
+reader that sends the line ``GET /stats.json`` gets the document with all figures. Any other reader gets nutcracker's
+document, without a request.
 """
 
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final, cast
 
 from twemproxy import log
+from twemproxy.admin import http
+from twemproxy.admin.http import Request, Response
 from twemproxy.admin.pausing import PAUSE_INTERVAL, let_wait
 
 REQUEST_TIME: Final = 0.05
 """Seconds that a reader has to send a request line. After this time, it gets nutcracker's document."""
+HEADERS_TIME: Final = 1.0
+"""Seconds that a reader with the request line of a page has to send the headers. After this time, it gets an error."""
+MOST_HEADERS: Final = 8192
+"""Bytes of headers."""
 SEND_TIMEOUT: Final = 10.0
-"""Seconds that a reader has to receive the document. After this time, the connection is closed."""
+"""Seconds that a reader has to receive the answer. After this time, the connection is closed."""
 LINGER: Final = 1.0
-"""Seconds that a reader with the document has to close its side. Its input is dropped during this time."""
+"""Seconds that a reader with the answer has to close its side. Its input is dropped during this time."""
 MOST_READERS: Final = 256
-"""Most readers at a time. For one more, the oldest reader that has its document is closed, or else the oldest."""
+"""Most readers at a time. For one more, the oldest reader that has its answer is closed, or else the oldest."""
 MOST_UNSENT: Final = 16 << 20
-"""Most unsent bytes of documents. Above this, the oldest readers with unsent bytes are closed, but not the newest."""
+"""Most unsent bytes of answers. Above this, the oldest readers with unsent bytes are closed, but not the newest."""
 WARNING_INTERVAL: Final = 60.0
 """Least time in seconds between two log lines about readers that these limits close early."""
 
+ROOT: Final = "/"
+"""The path that leads browsers to DASHBOARD, if there is such a page. Others get nutcracker's document there."""
+DASHBOARD: Final = "/ui"
+
+Asked = Request | bool
+"""What a reader asks for: a page, or a document without HTTP, True for the full one."""
+
+Pages = Mapping[str, Callable[[Request], Awaitable[Response]]]
+"""The pages by their paths."""
+
 _FULL_DOCUMENT: Final = b"GET /stats.json"
-_OVER_HTTP: Final = (_FULL_DOCUMENT + b" HTTP/1.0", _FULL_DOCUMENT + b" HTTP/1.1")
-_REQUEST_LINES: Final = (_FULL_DOCUMENT, *_OVER_HTTP)
-_NOT_ASKED: Final = b""
 _RESET: Final = struct.pack("ii", 1, 0)
 
+_TO_DASHBOARD: Final = http.text(302, f"see {DASHBOARD}")._replace(headers=(("location", DASHBOARD),))
+_TOO_LARGE: Final = http.text(431, f"a request may have {MOST_HEADERS} bytes of headers")
+_TOO_SLOW: Final = http.text(408, f"the headers of a request have to arrive within {HEADERS_TIME:.0f} s")
+_DEFECT: Final = http.text(500, "error inside the proxy, see its log")
+
 _logger = log.get_logger(__name__)
-
-
-def request_line(data: bytes) -> bytes | None:
-    """Return which line of ``_REQUEST_LINES`` a reader has sent, b"" for any other line, None for an incomplete line.
-
-    ``data``: all bytes that the reader has sent so far.
-    """
-    line, newline, _ = data.partition(b"\n")
-    line = line.removesuffix(b"\r")
-    if newline:
-        return line if line in _REQUEST_LINES else _NOT_ASKED
-    return None if any(known.startswith(line) for known in _REQUEST_LINES) else _NOT_ASKED
-
-
-def http_response(body: bytes) -> bytes:
-    """Return the HTTP response with the full document as its body."""
-    head = (
-        "HTTP/1.1 200 OK\r\n"
-        "content-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n"
-        "cache-control: no-store\r\n"
-        "connection: close\r\n\r\n"
-    )
-    return head.encode() + body
 
 
 class _Reader(asyncio.Protocol):
     """The connection of one reader.
 
-    After the document, the proxy shuts down its side of the connection, but closes it only after the reader's side. If
-    it was closed with unread input, the kernel would reset the connection, and the reader could lose the document.
+    After the answer, the proxy shuts down its side of the connection, but closes it only after the reader's side. If
+    it was closed with unread input, the kernel would reset the connection, and the reader could lose the answer.
     """
 
     def __init__(self, port: "StatsPort") -> None:
         self._port = port
         self._received = b""
+        self._headers = 0
+        self._method = self._path = ""
         self._timer: asyncio.TimerHandle | None = None
         self._has_ended = False
         self._is_served = False
-        self.request: bytes | None = None
-        """The result of ``request_line``."""
+        self._has_asked = False
         self.unsent = 0
-        """Bytes of the document that the kernel has not accepted yet."""
+        """Bytes of the answer that the kernel has not accepted yet."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(0)
-        self._call_later(REQUEST_TIME, lambda: self._take_request(_NOT_ASKED))
+        self._call_later(REQUEST_TIME, lambda: self._ask(False))
         self._port.admit(self)
 
     def data_received(self, data: bytes) -> None:
-        if self.request is None:
+        if not self._has_asked:
             self._received += data
-            self._take_request(request_line(self._received))
+            self._parse()
 
     def eof_received(self) -> bool:
         self._has_ended = True
-        if self.request is None:
-            self._take_request(_NOT_ASKED)
+        if not self._has_asked:
+            self._ask(http.parse(self._path, self._received[self._headers :]) if self._path else False)
         return not self._is_served
 
-    def send(self, document: bytes) -> None:
-        """Send the document and the end of the stream."""
-        self._transport.write(document)
+    def _parse(self) -> None:
+        """Look at what has arrived, and ask for the answer if that is enough to know which one."""
+        if not self._path:
+            line, newline, _ = self._received.partition(b"\n")
+            line = line.removesuffix(b"\r")
+            if not newline:
+                if not self._port.may_become_request(line):
+                    self._ask(False)
+                return
+            if line not in self._port.request_lines:
+                self._ask(line == _FULL_DOCUMENT)
+                return
+            self._method, self._path = self._port.request_lines[line]
+            self._headers = self._received.index(b"\n") + 1
+            if self._path != ROOT:
+                self._call_later(HEADERS_TIME, lambda: self._refuse(_TOO_SLOW))
+        end = http.end_of_headers(self._received, self._headers)
+        if max(end, len(self._received) if end < 0 else 0) > self._headers + MOST_HEADERS:
+            self._refuse(_TOO_LARGE)
+        elif end >= 0:
+            self._ask(http.parse(self._path, self._received[self._headers : end]))
+
+    def _ask(self, asked: Asked) -> None:
+        """Have the port answer."""
+        if isinstance(asked, Request) and asked.path == ROOT:
+            if asked.accepts("text/html"):
+                self._refuse(_TO_DASHBOARD)
+                return
+            asked = False
+        self._begin_answer()
+        self._port.serve(self, asked)
+
+    def _refuse(self, response: Response) -> None:
+        """Send a response that does not depend on anything else."""
+        if self._path == ROOT and response is not _TO_DASHBOARD:
+            self._ask(False)
+            return
+        self._begin_answer()
+        self.respond(response)
+
+    def _begin_answer(self) -> None:
+        self._has_asked = True
+        self._received = b""
+        self._call_later(SEND_TIMEOUT, self.drop)
+
+    def respond(self, response: Response) -> None:
+        """Send an HTTP response, without its body if only its head was asked for."""
+        head = http.head_of(response)
+        self.send(head if self._method == "HEAD" else head + response.body)
+
+    def send(self, answer: bytes) -> None:
+        """Send an answer and the end of the stream."""
+        self._transport.write(answer)
         self.unsent = self._transport.get_write_buffer_size()
+        self._port.count_unsent(self.unsent)
         if self.unsent == 0:
             self.resume_writing()
         self._transport.write_eof()
@@ -125,13 +171,6 @@ class _Reader(asyncio.Protocol):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
 
-    def _take_request(self, request: bytes | None) -> None:
-        self.request = request
-        if request is not None:
-            self._received = b""
-            self._call_later(SEND_TIMEOUT, self.drop)
-            self._port.serve(self)
-
     def _call_later(self, seconds: float, action: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -139,18 +178,24 @@ class _Reader(asyncio.Protocol):
 
 
 class StatsPort:
-    """Serves the statistics documents.
+    """Serves the documents and the pages.
 
-    In one turn of the event loop, readers with the same request share one document. The number of unsent bytes is
+    Readers with the same request share one answer if they ask before it is being made. The number of unsent bytes is
     limited.
     """
 
-    def __init__(self, document: Callable[[bool], bytes]) -> None:
+    def __init__(self, document: Callable[[bool], Awaitable[bytes]], pages: Pages) -> None:
         """Serve no readers yet. ``document(full)``: returns the current document, full or nutcracker's."""
         self._document = document
+        self._pages = pages
+        paths = [*pages, ROOT] if DASHBOARD in pages else list(pages)
+        self.request_lines = http.request_lines(paths)
+        """Those of the pages: the method and the path of each."""
+        self._beginnings = (*self.request_lines, _FULL_DOCUMENT)
         self._waiting: dict[_Reader, None] = {}
         self._served: dict[_Reader, None] = {}
-        self._due: list[_Reader] = []
+        self._due: dict[Asked, list[_Reader]] = {}
+        self._answers: dict[Asked, asyncio.Task[None]] = {}
         self._unsent = 0
         self._warn_at = 0.0
         self._server: asyncio.Server | None = None
@@ -162,7 +207,7 @@ class StatsPort:
         await self.resume()
 
     async def pause(self, seconds: float) -> None:
-        """Let new readers wait, and return when the present ones have their documents, after ``seconds`` at most."""
+        """Let new readers wait, and return when the present ones have their answers, after ``seconds`` at most."""
         if self._server is not None:
             await let_wait(self._server)
         self._stop_accepting()
@@ -184,6 +229,8 @@ class StatsPort:
         """Stop accepting readers, and close all connections."""
         self._listening = None
         self._stop_accepting()
+        for answer in self._answers.values():
+            answer.cancel()
         for reader in (*self._waiting, *self._served):
             reader.drop()
 
@@ -203,17 +250,25 @@ class StatsPort:
                 self._drop_unserved(next(iter(self._waiting)), f"{MOST_READERS} readers at a time")
         self._waiting[reader] = None
 
-    def serve(self, reader: _Reader) -> None:
-        """Send the reader its document, together with all other readers whose requests arrive in this turn."""
-        self._due.append(reader)
-        if len(self._due) == 1:
-            asyncio.get_running_loop().call_soon(self._serve_due)
+    def may_become_request(self, line: bytes) -> bool:
+        """Whether this is the beginning of a request line that gets another answer than nutcracker's document."""
+        return any(known.startswith(line) for known in self._beginnings)
+
+    def serve(self, reader: _Reader, asked: Asked) -> None:
+        """Send the reader what it asks for."""
+        self._due.setdefault(asked, []).append(reader)
+        if asked not in self._answers:
+            self._answers[asked] = asyncio.create_task(self._answer(asked))
 
     def served(self, reader: _Reader) -> None:
-        """Note that the kernel has accepted the whole document of a reader."""
+        """Note that the kernel has accepted the whole answer of a reader."""
         if reader in self._waiting:
             self.forget(reader)
             self._served[reader] = None
+
+    def count_unsent(self, unsent: int) -> None:
+        """Count the bytes that a reader was sent and the kernel has not accepted."""
+        self._unsent += unsent
 
     def forget(self, reader: _Reader) -> None:
         """Remove a reader that is closed or about to be closed."""
@@ -222,32 +277,48 @@ class StatsPort:
         self._unsent -= reader.unsent
         reader.unsent = 0
 
-    def _serve_due(self) -> None:
-        documents: dict[bytes, bytes] = {}
-        due, self._due = self._due, []
-        for reader in due:
-            if reader in self._waiting:
-                request = reader.request or _NOT_ASKED
-                if request not in documents:
-                    documents[request] = self._make(request)
-                reader.send(documents[request])
-                self._unsent += reader.unsent
+    async def _answer(self, asked: Asked) -> None:
+        """Answer all readers that ask for this, also those that begin to ask while others are answered."""
+        try:
+            while readers := self._due.pop(asked, []):
+                answer = await self._make(asked)
+                for reader in readers:
+                    if reader in self._waiting:
+                        if answer is None:
+                            reader.drop()
+                        elif isinstance(answer, Response):
+                            reader.respond(answer)
+                        else:
+                            reader.send(answer)
+                self._drop_slow()
+        finally:
+            del self._answers[asked]
+
+    async def _make(self, asked: Asked) -> bytes | Response | None:
+        """A document or a response; None if a document cannot be made."""
+        try:
+            if not isinstance(asked, Request):
+                return await self._document(asked)
+            response = await self._pages[asked.path](asked)
+            return await http.compressed(response) if http.may_compress(asked, response) else response
+        except Exception as defect:
+            _logger.error("error inside the proxy, a reader of the statistics gets no answer", exc_info=defect)
+            return _DEFECT if isinstance(asked, Request) else None
+
+    def _drop_slow(self) -> None:
+        """Drop the oldest readers that do not read, if there are too many unsent bytes."""
         slow = [reader for reader in self._waiting if reader.unsent > 0]
         for reader in slow[:-1]:
             if self._unsent <= MOST_UNSENT:
                 break
             self._drop_unserved(reader, f"{self._unsent} unread bytes")
 
-    def _make(self, request: bytes) -> bytes:
-        document = self._document(request != _NOT_ASKED)
-        return http_response(document) if request in _OVER_HTTP else document
-
     def _drop_unserved(self, reader: _Reader, why: str) -> None:
         now = asyncio.get_running_loop().time()
         if now >= self._warn_at:
             self._warn_at = now + WARNING_INTERVAL
             _logger.warning(
-                "statistics: %(reason)s; the oldest reader is closed before it has received its document",
+                "statistics: %(reason)s; the oldest reader is closed before it has received its answer",
                 {"reason": why},
             )
         reader.drop()

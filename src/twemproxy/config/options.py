@@ -44,6 +44,8 @@ class Options(msgspec.Struct, frozen=True):
     """Seconds after SIGTERM or SIGINT for which the proxy goes on as before, but is not ready."""
     watch: bool = False
     """Whether a changed configuration file is served without being told."""
+    metrics_compat: str = ""
+    """``twemproxy``: there are also metrics with the names that exporters for nutcracker use; empty: none."""
     workers: int = 1
     """How many workers serve the clients, 1 to MOST_WORKERS; 0: as many as the system gives processors."""
     max_memory: int = 0

@@ -102,6 +102,10 @@ class KillClient(msgspec.Struct, frozen=True, tag="kill-client"):
     """The name of its pool; empty if there is one pool only."""
 
 
+class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
+    """What does the proxy do?"""
+
+
 Request = (
     Describe
     | Reload
@@ -115,6 +119,7 @@ Request = (
     | CheckHealth
     | ListClients
     | KillClient
+    | ReportRequest
 )
 
 
@@ -281,6 +286,13 @@ class Killed(msgspec.Struct, frozen=True, tag="killed"):
     """The answer to ``KillClient``: the client is closed."""
 
 
+class Report(msgspec.Struct, frozen=True, tag="report"):
+    """The answer to ``ReportRequest``."""
+
+    report: msgspec.Raw
+    """The document of ``stats.report``, as JSON."""
+
+
 Answer = (
     Served
     | Reloaded
@@ -294,6 +306,7 @@ Answer = (
     | Health
     | Clients
     | Killed
+    | Report
     | Refused
 )
 

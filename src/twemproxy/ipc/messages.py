@@ -307,6 +307,16 @@ class Resolve(msgspec.Struct, frozen=True, tag=True):
     port: int
 
 
+class HealthChanged(msgspec.Struct, frozen=True, tag=True):
+    """This worker has ejected a server, or has put an ejected one back; the other workers follow."""
+
+    pool: str
+    server: str
+    ejected: bool
+    why: str
+    """The reason, for people."""
+
+
 ToWorker = (
     Start
     | Resolved
@@ -328,7 +338,7 @@ ToWorker = (
     | Took
     | Inspect
 )
-ToSupervisor = Ready | Prepared | Committed | HandingOver | Quiesced | Resolve | Pong | Rows | Inspected
+ToSupervisor = Ready | Prepared | Committed | HandingOver | Quiesced | Resolve | Pong | Rows | Inspected | HealthChanged
 
 TO_WORKER = msgspec.msgpack.Decoder(ToWorker)
 """For the ``MessageStream`` of a worker."""

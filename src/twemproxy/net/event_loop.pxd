@@ -64,6 +64,8 @@ cdef class EventLoop:
     cdef readonly int64_t now
     cdef readonly int64_t real
     cdef readonly int64_t turn
+    cdef readonly int64_t busy
+    cdef public int64_t longest
     cdef public int verbosity
     cdef object on_defect
 

@@ -11,7 +11,9 @@ class Metric(NamedTuple):
     """A counter of a pool or of a server."""
 
     name: str
-    kind: Literal["counter", "gauge", "timestamp"]
+    kind: Literal["counter", "gauge", "timestamp", "peak"]
+    """A gauge is added up over all workers. Of timestamps and peaks the largest counts; a peak is of the present, as a
+    gauge."""
     help: str
     added: bool = False
     """Whether nutcracker 0.5.0 lacks this metric: then only the full document has it."""
@@ -62,6 +64,10 @@ PROCESS_METRICS = (
     Metric("recent_clients", "gauge", "clients accepted in about the last second", added=True),
     Metric("clients_passed", "counter", "new clients that the accepting worker gave to another one", added=True),
     Metric("clients_moved", "counter", "clients handed over because another worker had less work", added=True),
+    Metric("loop_turns", "counter", "turns of event loops of workers", added=True),
+    Metric("loop_busy_us", "counter", "time of these turns without the waits for events, in usec", added=True),
+    Metric("loop_longest_us", "peak", "longest turn in the last 10 to 20 s, in usec", added=True),
+    Metric("loop_turned_at", "timestamp", "last turn, in usec since the start of the machine", added=True),
 )
 
 POOL_METRICS = (

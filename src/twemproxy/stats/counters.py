@@ -88,7 +88,7 @@ class WorkerTables:
         return total
 
     def latest(self, position: int) -> int:
-        """The latest of a timestamp over all processes. Raises IndexError outside the table."""
+        """The largest of a timestamp or a peak over all processes. Raises IndexError outside the table."""
         table: CounterTable
         found: cython.longlong = cython.cast(cython.longlong, self.own.at(position)[0])
         for table in self.others:
@@ -98,11 +98,12 @@ class WorkerTables:
     def figures(self, position: int, metrics) -> list:
         """(name, value) of each of these metrics of ``stats.catalogue`` in the slot at a position.
 
-        Counters and gauges are sums over all processes; of timestamps it is the latest. Raises IndexError.
+        Counters and gauges are sums over all processes; of the others it is the largest. Raises IndexError.
         """
         figures: list = []
         for place, metric in enumerate(metrics, position):
-            figures.append((metric.name, self.latest(place) if metric.kind == "timestamp" else self.sum(place)))
+            is_sum = metric.kind in ("counter", "gauge")
+            figures.append((metric.name, self.sum(place) if is_sum else self.latest(place)))
         return figures
 
     @cython.cfunc
@@ -136,3 +137,66 @@ def replace_shared(word: cython.pointer[Counter], expected: Counter, value: Coun
 def map_table(descriptor: int) -> CounterTable:
     """The table in the shared memory of a descriptor, which can be closed then. Raises OSError."""
     return CounterTable(mmap.mmap(descriptor, 0))
+
+
+def read(tables: list, position: int, kinds: bytes) -> list:
+    """The words from a position on, each of all these tables together. ``kinds``: how each one is put together.
+
+    ``+``: it is the sum. ``0``: it is the sum, and a negative number counts as 0. ``>``: it is the largest. Raises
+    IndexError.
+    """
+    table: CounterTable
+    count: cython.Py_ssize_t = len(kinds)
+    place: cython.Py_ssize_t
+    kind: cython.uchar
+    word: Counter
+    value: Counter
+    found: list = []
+    for table in tables:
+        table.at(position)
+        table.at(position + count - 1)
+    for place in range(count):
+        kind = kinds[place]
+        value = 0
+        for table in tables:
+            word = table.values[position + place]
+            if kind == ord(">"):
+                value = max(value, word)
+            elif kind == ord("+") or cython.cast(cython.longlong, word) > 0:
+                value += word
+        found.append(value)
+    return found
+
+
+def cumulate(tables: list, positions: tuple, edges: tuple, words: int) -> list:
+    """Several histograms of all these tables as one: how many values there are below each edge, how many there are at
+    all, and their sum.
+
+    ``positions``: where the histograms are, of so many ``words`` each: the counts of the buckets, then the sum of the
+    values. ``edges``: each is a number of buckets, in ascending order. Raises IndexError.
+    """
+    table: CounterTable
+    buckets: cython.Py_ssize_t = words - 1
+    position: cython.Py_ssize_t
+    place: cython.Py_ssize_t
+    begin: cython.Py_ssize_t
+    end: cython.Py_ssize_t
+    value: Counter = 0
+    found: list = []
+    for position in positions:
+        for table in tables:
+            table.at(position)
+            table.at(position + buckets)
+    begin = 0
+    for end in (*edges, buckets, words):
+        if end > words:
+            raise IndexError("more buckets than there are")
+        if end == words:
+            value = 0
+        for position in positions:
+            for table in tables:
+                for place in range(begin, end):
+                    value += table.values[position + place]
+        found.append(value)
+        begin = end
+    return found

@@ -1,7 +1,8 @@
 """The statistics at one time: the counters of all workers, summed, and the documents that contain them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from operator import add
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -18,6 +19,7 @@ from twemproxy.stats.catalogue import (
     Fact,
     Metric,
 )
+from twemproxy.stats.counters import CounterTable, cumulate, read
 from twemproxy.stats.histograms import WORDS, Histogram, added, histogram
 from twemproxy.stats.slots import OF_POOL, OF_SERVER, VERDICTS, WORD, CounterSlots, Histograms
 
@@ -79,10 +81,31 @@ class ConfigFacts(NamedTuple):
 class Table(Protocol):
     """The counters of a process, by position."""
 
+    @property
+    def compiled(self) -> CounterTable | None:
+        """The same, if they are in the memory of a worker of this version."""
+
     def __getitem__(self, position: int, /) -> int: ...
 
     def words(self, position: int, count: int) -> bytes:
         """The words of a histogram, in the byte order of the machine."""
+
+
+class PoolPlace(NamedTuple):
+    """Where the counters of a pool and of its servers are."""
+
+    name: str
+    slot: int
+    servers: tuple[tuple[str, int], ...]
+    """The name and the slot of each server."""
+
+
+def find(slots: CounterSlots, names: Sequence[PoolNames]) -> list[PoolPlace]:
+    """Where the counters of these pools are; all have slots. Places stay right when pools are renamed or removed."""
+    return [
+        PoolPlace(pool, slots.of_pool(pool), tuple((server, slots.of_server(pool, server)) for server in servers))
+        for pool, servers in names
+    ]
 
 
 def take(tables: Sequence[Table], slots: CounterSlots, names: Sequence[PoolNames], shared: Table) -> Snapshot:
@@ -90,21 +113,64 @@ def take(tables: Sequence[Table], slots: CounterSlots, names: Sequence[PoolNames
 
     ``tables``: one per process, its 64-bit words as unsigned numbers. ``names``: the pools to show; all have slots.
     ``shared``: the table that all workers write.
-    Counters and gauges are summed; of timestamps, the latest counts. A negative gauge of a worker counts as 0, so that
-    no gauge is negative.
+    Counters and gauges are summed; of timestamps and peaks, the largest counts. A negative gauge of a worker counts as
+    0, so that no gauge is negative.
     """
-    pools = []
-    for pool, servers in names:
-        seen = []
-        for server in servers:
-            slot = slots.of_server(pool, server)
-            values = _sum(tables, slot, SERVER_METRICS)
-            latency = _latency(tables, slot, OF_SERVER, values)
-            seen.append(ServerSnapshot(server, values, shared[slot + VERDICTS] % 2 == 1, latency))
-        slot = slots.of_pool(pool)
-        values = _sum(tables, slot, POOL_METRICS)
-        pools.append(PoolSnapshot(pool, values, tuple(seen), _latency(tables, slot, OF_POOL, values)))
-    return Snapshot(_sum(tables, 0, PROCESS_METRICS), tuple(pools))
+    pools = [
+        take_pool(tables, pool, tuple(take_server(tables, name, slot, shared) for name, slot in pool.servers))
+        for pool in find(slots, names)
+    ]
+    return Snapshot(take_process(tables), tuple(pools))
+
+
+def take_process(tables: Sequence[Table]) -> dict[str, int]:
+    """The values of ``PROCESS_METRICS`` by name, as ``take`` reads them."""
+    return _sum(tables, 0, _PROCESS)
+
+
+def take_metrics_of_server(tables: Sequence[Table], slot: int) -> dict[str, int]:
+    """The values of ``SERVER_METRICS`` by name, as ``take`` reads them."""
+    return _sum(tables, slot, _SERVER)
+
+
+def take_pool(tables: Sequence[Table], pool: PoolPlace, servers: tuple[ServerSnapshot, ...]) -> PoolSnapshot:
+    """The part of a pool, as ``take`` reads it, with these parts of its servers."""
+    values = _sum(tables, pool.slot, _POOL)
+    return PoolSnapshot(pool.name, values, servers, _latency(tables, pool.slot, OF_POOL, values))
+
+
+def take_server(tables: Sequence[Table], name: str, slot: int, shared: Table) -> ServerSnapshot:
+    """The part of a server, as ``take`` reads it."""
+    values = _sum(tables, slot, _SERVER)
+    latency = _latency(tables, slot, OF_SERVER, values)
+    return ServerSnapshot(name, values, shared[slot + VERDICTS] % 2 == 1, latency)
+
+
+def take_phases(
+    tables: Sequence[Table], slot: int, histograms: Histograms, values: dict[str, int], edges: tuple[int, ...]
+) -> dict[str, list[int]]:
+    """The latency in a slot whose metrics have these values, of all command classes but ``blocking`` together.
+
+    By phase: how many values there are below each edge, how many there are at all, and their sum in microseconds.
+    ``edges``: numbers of buckets, in ascending order. Phases without values are left out.
+    """
+    positions: dict[str, list[int]] = {}
+    for (command_class, phase), position in histograms.places(slot):
+        if command_class != "blocking" and values[f"{histograms.counter}_{command_class}"] > 0:
+            positions.setdefault(phase, []).append(position)
+    compiled = [table.compiled for table in tables if table.compiled is not None]
+    others = [table for table in tables if table.compiled is None]
+    found: dict[str, list[int]] = {}
+    for phase, places in positions.items():
+        counts = cumulate(compiled, tuple(places), edges, WORDS)
+        for table in others:
+            for place in places:
+                words = memoryview(table.words(place, WORDS)).cast("Q")
+                if any(words):
+                    cumulated = (*(sum(words[:edge]) for edge in (*edges, WORDS - 1)), words[-1])
+                    counts = list(map(add, counts, cumulated))
+        found[phase] = counts
+    return found
 
 
 def _latency(tables: Sequence[Table], slot: int, histograms: Histograms, values: dict[str, int]) -> Latency:
@@ -126,48 +192,70 @@ def summed(tables: Sequence[Table], position: int) -> list[int]:
     return memoryview(total.to_bytes(WORD * WORDS, sys.byteorder)).cast("Q").tolist()
 
 
-def _sum(tables: Sequence[Table], position: int, metrics: Sequence[Metric]) -> dict[str, int]:
-    values = {}
-    for offset, metric in enumerate(metrics, position):
-        words = [table[offset] for table in tables]
-        match metric.kind:
-            case "timestamp":
-                values[metric.name] = max(words, default=0)
-            case "gauge":
-                values[metric.name] = sum(word for word in words if word < _SIGN_BIT)
-            case "counter":
-                values[metric.name] = sum(words)
-    return values
+_LARGEST, _SUM, _SUM_OF_POSITIVE = (ord(kind) for kind in ">+0")
+_KINDS = {"counter": _SUM, "gauge": _SUM_OF_POSITIVE, "timestamp": _LARGEST, "peak": _LARGEST}
+"""How the values of several tables are put together, see ``counters.read``."""
+
+
+class _Scope(NamedTuple):
+    """The metrics of a slot."""
+
+    names: tuple[str, ...]
+    kinds: bytes
+
+
+def _scope(metrics: Sequence[Metric]) -> _Scope:
+    return _Scope(tuple(metric.name for metric in metrics), bytes(_KINDS[metric.kind] for metric in metrics))
+
+
+_PROCESS, _POOL, _SERVER = map(_scope, (PROCESS_METRICS, POOL_METRICS, SERVER_METRICS))
+
+
+def _sum(tables: Sequence[Table], position: int, scope: _Scope) -> dict[str, int]:
+    values = read([table.compiled for table in tables if table.compiled is not None], position, scope.kinds)
+    for table in tables:
+        if table.compiled is not None:
+            continue
+        for offset, kind in enumerate(scope.kinds):
+            word = table[position + offset]
+            if kind == _LARGEST:
+                values[offset] = max(values[offset], word)
+            elif kind == _SUM or word < _SIGN_BIT:
+                values[offset] += word
+    return dict(zip(scope.names, values, strict=True))
 
 
 def render(
     snapshot: Snapshot, *, source: str, version: str, uptime: int, timestamp: int, facts: ConfigFacts | None = None
-) -> bytes:
-    """Return the document of the statistics port, with the spacing of nutcracker 0.5.0 and a final newline.
+) -> Iterator[str]:
+    """Yield, in pieces, the document of the statistics port, with the spacing of nutcracker 0.5.0 and a final newline.
 
     ``source``: the host name. ``uptime``: seconds since the start. ``timestamp``: seconds since the epoch. ``facts``:
     with them it is the full document, in which each object ends with what nutcracker lacks.
     """
-    head = (
-        f'"service":"nutcracker", "source":{_quoted(source)}, "version":{_quoted(version)}, '
+    full = facts is not None
+    yield (
+        f'{{"service":"nutcracker", "source":{_quoted(source)}, "version":{_quoted(version)}, '
         f'"uptime":{uptime}, "timestamp":{timestamp}, '
     )
-    full = facts is not None
-    pools = []
-    of_pool: list[tuple[str, int | str]] = []
-    of_server: list[tuple[str, int | str]] = []
-    for pool in snapshot.pools:
-        servers = []
-        for server in pool.servers:
-            if facts:
-                of_server = [(SERVER_FACTS[0].name, int(server.is_ejected)), *quantiles(server.latency, SERVER_LATENCY)]
-            servers.append(_object(server.name, _members(server.values, SERVER_METRICS, full, added=of_server)))
-        if facts:
-            of_pool = [(fact.name, facts.pools[pool.name][fact.name]) for fact in POOL_FACTS if not fact.phase]
-            of_pool += quantiles(pool.latency, POOL_LATENCY)
-        pools.append(_object(pool.name, _members(pool.values, POOL_METRICS, full, ",".join(servers), of_pool)))
-    of_process = [(fact.name, facts.process[fact.name]) for fact in PROCESS_FACTS] if facts else []
-    return f"{{{head}{_members(snapshot.values, PROCESS_METRICS, full, ','.join(pools), of_process)}}}\n".encode()
+    yield _members(snapshot.values, PROCESS_METRICS, False)
+    for number, pool in enumerate(snapshot.pools):
+        yield f"{',' if number else ', '}{_quoted(pool.name)}: {{{_members(pool.values, POOL_METRICS, False)}"
+        for place, server in enumerate(pool.servers):
+            yield f"{',' if place else ', '}{_quoted(server.name)}: {{{_members(server.values, SERVER_METRICS, False)}"
+            if full:
+                ejected = [(SERVER_FACTS[0].name, int(server.is_ejected))]
+                yield _added(server.values, SERVER_METRICS, [*ejected, *quantiles(server.latency, SERVER_LATENCY)])
+            yield "}"
+        if facts is not None:
+            known = [(fact.name, facts.pools[pool.name][fact.name]) for fact in POOL_FACTS if not fact.phase]
+            yield _added(pool.values, POOL_METRICS, [*known, *quantiles(pool.latency, POOL_LATENCY)])
+        yield "}"
+    if facts is not None:
+        yield _added(
+            snapshot.values, PROCESS_METRICS, [(fact.name, facts.process[fact.name]) for fact in PROCESS_FACTS]
+        )
+    yield "}\n"
 
 
 def quantiles(latency: Latency, wanted: Sequence[Fact]) -> list[tuple[str, int]]:
@@ -180,28 +268,16 @@ def quantiles(latency: Latency, wanted: Sequence[Fact]) -> list[tuple[str, int]]
     return [(fact.name, round(merged[fact.phase].quantile(fact.share))) for fact in wanted]
 
 
-def _object(name: str, members: str) -> str:
-    return f"{_quoted(name)}: {{{members}}}"
+def _members(values: dict[str, int], metrics: Sequence[Metric], added: bool) -> str:
+    """Return the members for nutcracker's metrics, or for those that were added."""
+    return ", ".join([f'"{metric.name}":{values[metric.name]}' for metric in metrics if metric.added == added])
 
 
-def _members(
-    values: dict[str, int],
-    metrics: Sequence[Metric],
-    full: bool,
-    objects: str = "",
-    added: Sequence[tuple[str, int | str]] = (),
-) -> str:
-    """Return the members of an object: nutcracker's metrics, then ``objects``, then, if ``full``, all that was added.
-
-    ``added``: what is added beside metrics.
-    """
-    parts = [f'"{metric.name}":{values[metric.name]}' for metric in metrics if not metric.added]
-    if objects:
-        parts.append(objects)
-    if full:
-        parts += [f'"{metric.name}":{values[metric.name]}' for metric in metrics if metric.added]
-        parts += [f'"{name}":{_quoted(value) if isinstance(value, str) else value}' for name, value in added]
-    return ", ".join(parts)
+def _added(values: dict[str, int], metrics: Sequence[Metric], facts: Sequence[tuple[str, int | str]]) -> str:
+    """Return the members that nutcracker lacks, which follow others."""
+    parts = [_members(values, metrics, True)]
+    parts += [f'"{name}":{_quoted(value) if isinstance(value, str) else value}' for name, value in facts]
+    return ", " + ", ".join(parts)
 
 
 def _quoted(text: str) -> str:

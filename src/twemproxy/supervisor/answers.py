@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from twemproxy.config.pools import Config, PoolConfig, ServerConfig
 from twemproxy.ipc.control import (
     Answer,
@@ -24,6 +26,8 @@ from twemproxy.ipc.control import (
     Readmit,
     Readmitted,
     Refused,
+    Report,
+    ReportRequest,
     Request,
     Servers,
     ServerState,
@@ -31,6 +35,7 @@ from twemproxy.ipc.control import (
 from twemproxy.ipc.inbox import KILL_CLIENTS, LIST_CLIENTS, PoolKey
 from twemproxy.supervisor.ejections import LONGEST_TIME, refusal
 from twemproxy.supervisor.inspection import inspect
+from twemproxy.supervisor.reporting import Reporting
 from twemproxy.supervisor.served_config import ServedConfig
 from twemproxy.supervisor.worker_slot import Row
 from twemproxy.supervisor.workers import Workers
@@ -46,12 +51,14 @@ class NotFound(Exception):
 _FIELD: Final = re.compile(r"(?:^| )([a-z-]+)=")
 
 
-async def answer(request: Request, served: ServedConfig, workers: Workers) -> Answer:
+async def answer(request: Request, served: ServedConfig, workers: Workers, reporting: Reporting) -> Answer:
     """Return the answer to a request. Raises ValueError for a request that is not one of these."""
     try:
         match request:
             case ListServers():
                 return _servers(served)
+            case ReportRequest():
+                return Report(msgspec.Raw(await reporting.report()))
             case Inspect():
                 return await _inspections(request.pool, served, workers)
             case Eject():

@@ -26,6 +26,8 @@ class CounterMemory:
         self._histogram_places = histogram_places or {}
         self._mapped = mmap.mmap(descriptor, 0)
         self._words = memoryview(self._mapped).cast("Q")
+        self.compiled = CounterTable(self._mapped) if places is None else None
+        """The same memory for compiled functions; None if it is that of another version."""
 
     def __getitem__(self, position: int, /) -> int:
         """The unsigned 64-bit word at a position of this version; 0 if another version does not have it."""
@@ -81,6 +83,7 @@ class CounterMemory:
 
     def close(self) -> None:
         """Give the memory back; a worker that has mapped it keeps it."""
+        self.compiled = None
         self._words.release()
         self._mapped.close()
         os.close(self.descriptor)

@@ -4,6 +4,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from operator import add
+from typing import Final
 
 from twemproxy.stats.histograms import WORDS
 from twemproxy.stats.slots import WORD, CounterSlots, Places
@@ -15,13 +16,16 @@ _NONE = bytes(WORD * WORDS)
 class EndedCounters:
     """The sums, by position as in the table of a process."""
 
+    compiled: Final = None
+    """See ``stats.snapshot.Table``."""
+
     def __init__(self) -> None:
         self.metrics: Counter[int] = Counter()
         self.histograms: dict[int, list[int]] = {}
         """The words of each histogram that is not empty."""
 
     def __getitem__(self, position: int, /) -> int:
-        return self.metrics[position]
+        return self.metrics.get(position, 0)
 
     def words(self, position: int, count: int) -> bytes:
         """The words of the histogram at a position."""

@@ -15,6 +15,7 @@ from twemproxy import __version__
 from twemproxy.config.pools import Address, Config
 from twemproxy.ipc.control import Ejection
 from twemproxy.ipc.messages import ConfigStatus
+from twemproxy.stats.report import Event
 from twemproxy.stats.slots import Layout
 from twemproxy.supervisor.early_worker import INHERITANCE
 
@@ -81,6 +82,8 @@ class Inheritance(msgspec.Struct, frozen=True):
     """The ``watch.Identity`` of the configuration file that was read last; None: it was not there."""
     ended_histograms: dict[int, list[int]] = {}
     """The sums of the histograms of workers that have ended: the words by the position of the first one."""
+    events: tuple[Event, ...] = ()
+    """What has happened, oldest first."""
 
     def descriptors(self) -> Iterable[int]:
         """The descriptors that the other version needs."""

@@ -109,11 +109,8 @@ class ServedConfig:
         )
         return start, self.listeners.descriptors([pool.listen.address for pool in config.pools])
 
-    def document(self, full: bool) -> bytes:
-        """Return a document of the statistics port with current values: the ``full`` document or nutcracker's."""
-        return self.statistics.document(self._facts() if full else None)
-
-    def _facts(self) -> ConfigFacts:
+    def facts(self) -> ConfigFacts:
+        """What the statistics say about the configuration."""
         if not self.status.fingerprint:
             self.identify()
         return ConfigFacts(
@@ -150,6 +147,7 @@ class ServedConfig:
             except ReloadFailed as error:
                 verdict = f"failed: {_summary(error.reasons)}"
                 self._set_status(last_reload=verdict, last_reload_at=time.time(), last_reload_failed=True)
+                self.statistics.events.add("reload", verdict)
                 for reason in error.reasons:
                     _logger.error(
                         "reload failed, the former configuration stays in use: %(reason)s", {"reason": reason}
@@ -168,6 +166,7 @@ class ServedConfig:
                 changed["fingerprint"] = config_fingerprint(config)
                 changed["since"] = now
             self._set_status(**changed)
+            self.statistics.events.add("reload", self.status.last_reload)
             generation = self.status.generation
             _logger.log(
                 log.NOTICE,

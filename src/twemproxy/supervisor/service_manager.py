@@ -5,10 +5,11 @@ The manager passes listening sockets (LISTEN_FDS, see sd_listen_fds(3)), and is 
 alive (WATCHDOG_USEC, see sd_watchdog_enabled(3)).
 """
 
+import asyncio
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from twemproxy import log
@@ -67,6 +68,13 @@ class ServiceManager:
     def alive(self) -> None:
         """The proxy works."""
         self._tell("WATCHDOG=1")
+
+    async def report_life(self, works: Callable[[], bool]) -> None:
+        """Tell the manager that the proxy works, as often as it wants to know; ``works`` says whether it does."""
+        while self.watchdog_interval:
+            await asyncio.sleep(self.watchdog_interval)
+            if works():
+                self.alive()
 
     def _tell(self, *lines: str) -> None:
         if not self._path:

@@ -8,10 +8,12 @@ from twemproxy import __version__
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.ipc.messages import PoolSlots
 from twemproxy.stats import snapshot
+from twemproxy.stats.report import Events
 from twemproxy.stats.slots import BY_HAND, HEALTH_CHANGES, VERDICTS, CounterSlots, Places
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.ended_counters import EndedCounters
 from twemproxy.supervisor.inheritance import Inheritance
+from twemproxy.supervisor.pace import Pace
 
 
 class Statistics:
@@ -23,10 +25,13 @@ class Statistics:
         self._shared: CounterMemory | None = None
         self.show(config)
         self.slots = CounterSlots(self.names)
-        self._source = socket.gethostname()
+        self.source = socket.gethostname()
+        """The name of the machine."""
         self.started = time.monotonic()
         """When the proxy was started, by the system's steady clock."""
         self.ended = EndedCounters()
+        self.events = Events()
+        """What has happened."""
 
     def show(self, config: Config) -> None:
         """Show the pools and servers of this configuration, which have slots, from now on."""
@@ -81,6 +86,7 @@ class Statistics:
         Raises OSError without memory.
         """
         self.started = inheritance.started
+        self.events.take_over(inheritance.events)
         places = self.slots.take_over(inheritance.layout)
         self.ended.take_over(inheritance.ended, inheritance.ended_histograms, places)
         if places is None:
@@ -120,20 +126,45 @@ class Statistics:
     def clear_gauges(self, memory: CounterMemory) -> None:
         """The process of these counters has died: gauges describe the present."""
         for position, kind in self.slots.kinds():
-            if kind == "gauge":
+            if kind in ("gauge", "peak"):
                 memory.clear(position)
+
+    def tables(self) -> list[snapshot.Table]:
+        """The counters that are added up: those of the processes that have ended, and of each that runs."""
+        return [self.ended, *self.memories]
 
     def take(self) -> snapshot.Snapshot:
         """Return the current values of all counters."""
-        return snapshot.take([self.ended, *self.memories], self.slots, self.names, self.shared)
+        return snapshot.take(self.tables(), self.slots, self.names, self.shared)
 
-    def document(self, facts: snapshot.ConfigFacts | None) -> bytes:
+    async def take_in_steps(self, pace: Pace) -> snapshot.Snapshot:
+        """As ``take``; other work of the event loop goes on meanwhile."""
+        pools = []
+        for place in snapshot.find(self.slots, self.names):
+            servers = []
+            for name, slot in place.servers:
+                # Processes may end meanwhile: each step reads those that there are.
+                servers.append(snapshot.take_server(self.tables(), name, slot, self.shared))
+                await pace.rest()
+            pools.append(snapshot.take_pool(self.tables(), place, tuple(servers)))
+        return snapshot.Snapshot(snapshot.take_process(self.tables()), tuple(pools))
+
+    def uptime(self) -> float:
+        """Seconds since the start of the proxy."""
+        return time.monotonic() - self.started
+
+    async def document(self, facts: snapshot.ConfigFacts | None) -> bytes:
         """Return a document of the statistics port with current values: nutcracker's, the full one with ``facts``."""
-        return snapshot.render(
-            self.take(),
-            source=self._source,
+        pace = Pace()
+        pieces = []
+        for piece in snapshot.render(
+            await self.take_in_steps(pace),
+            source=self.source,
             version=__version__,
-            uptime=int(time.monotonic() - self.started),
+            uptime=int(self.uptime()),
             timestamp=int(time.time()),
             facts=facts,
-        )
+        ):
+            pieces.append(piece)
+            await pace.rest()
+        return "".join(pieces).encode()

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
@@ -39,11 +38,12 @@ from twemproxy.supervisor.banner import log_banner
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.daemon import daemonize
 from twemproxy.supervisor.early_worker import NATIVE_WORKER, PYTHON_WORKER, EarlyWorker, WorkerProgram
-from twemproxy.supervisor.errors import StartError
+from twemproxy.supervisor.errors import StartError, log_exception, tell
 from twemproxy.supervisor.inheritance import PROTOCOL, Inheritance, InheritedWorker, taken
 from twemproxy.supervisor.listeners import Listener, listen_for_control, listen_for_stats
 from twemproxy.supervisor.pidfile import PidFile
 from twemproxy.supervisor.processors import processors
+from twemproxy.supervisor.reporting import Reporting
 from twemproxy.supervisor.served_config import ReloadFailed, ServedConfig
 from twemproxy.supervisor.service_manager import ServiceManager
 from twemproxy.supervisor.stats_log import StatsLog
@@ -102,7 +102,7 @@ def run(
     try:
         log.configure(LogSettings(options.log_level, options.log_path, options.log_format))
     except log.LogError as error:
-        _tell(str(error))
+        tell(str(error))
         return 1
     # The debug messages of asyncio are about asyncio, not about the proxy.
     log.get_logger("asyncio").setLevel(log.WARN)
@@ -150,10 +150,11 @@ class Supervisor:
         self._reload_when_started = False
         self._manager = ServiceManager()
         self._file: Identity | None = None
+        self._reporting: Reporting | None = None
 
     async def run(self) -> int:
         """Run the proxy as ``run`` of the module does; the log must be open. Returns the exit status."""
-        asyncio.get_running_loop().set_exception_handler(_log_exception)
+        asyncio.get_running_loop().set_exception_handler(log_exception)
         self._watch_signals()
         # A former version of the program has blocked all signals until they are handled.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
@@ -177,7 +178,7 @@ class Supervisor:
                 for line in error.lines():
                     self._explain(line)
                 if error.line:
-                    _tell(f"nutcracker: configuration file '{self._options.conf_file}' syntax is invalid")
+                    tell(f"nutcracker: configuration file '{self._options.conf_file}' syntax is invalid")
                 return 1
             except StartError as error:
                 self._explain(str(error))
@@ -198,7 +199,8 @@ class Supervisor:
             served = ServedConfig(config, self._options, self._manager, inherited)
         except OSError as error:
             raise StartError(f"no memory for the counters: {error.strerror}") from error
-        stats_port = StatsPort(served.document)
+        self._reporting = Reporting(served, self._why_not_ready, bool(self._options.metrics_compat))
+        stats_port = StatsPort(self._reporting.document, self._reporting.pages())
         if inherited is None:
             stats_listener = listen_for_stats(self._options.stats_addr, self._options.stats_port)
         else:
@@ -238,8 +240,8 @@ class Supervisor:
 
     async def _answer(self, request: Request, connection: int) -> Answer:
         """The answer to a sub-command. ``connection``: the descriptor of its connection."""
-        served, workers = self._served, self._workers
-        if served is None or workers is None:
+        served, workers, reporting = self._served, self._workers, self._reporting
+        if served is None or workers is None or reporting is None:
             return Refused((STARTS,))
         match request:
             case Describe():
@@ -249,7 +251,7 @@ class Supervisor:
                     config=served.config,
                     conf_file=served.path,
                     status=served.status,
-                    ready=not self._stopping.is_set() and workers.are_ready(),
+                    ready=not self._why_not_ready(),
                 )
             case Reload() | Upgrade() | Resize() if self._stopping.is_set():
                 return Refused((STOPS,))
@@ -281,7 +283,13 @@ class Supervisor:
                     self._set_level(request.level)
                 return LogLevelIs(log.current_level())
             case _:
-                return await answer(request, served, workers)
+                return await answer(request, served, workers, reporting)
+
+    def _why_not_ready(self) -> str:
+        """Why the proxy takes no clients, or will soon take none; empty if it takes them."""
+        if self._stopping.is_set():
+            return STOPS
+        return "" if self._workers is not None and self._workers.are_ready() else STARTS
 
     async def _change(self, change: Coroutine[Any, Any, T], running: set[asyncio.Task[T]]) -> T | None:
         """Return the result of a change, which is in ``running`` meanwhile; None if the proxy stops before its end."""
@@ -414,6 +422,7 @@ class Supervisor:
             reload=bool(self._reloads),
             ejections=served.ejections.all(),
             watched=self._file,
+            events=served.statistics.events.all(),
         )
 
     async def _take_over(self, workers: Workers, inheritance: Inheritance) -> None:
@@ -422,9 +431,12 @@ class Supervisor:
         assert served is not None
         async with served.changing:
             problem = await workers.replace(self._options.drain_time)
+        events = served.statistics.events
         if problem:
+            events.add("upgrade", f"the workers of version {inheritance.version} go on: {problem}")
             _logger.error("upgrade: the workers of version %s go on: %s", inheritance.version, problem)
         else:
+            events.add("upgrade", f"version {__version__} has taken over from version {inheritance.version}")
             log.always("upgrade: version %s has taken over from version %s", __version__, inheritance.version)
         if inheritance.answer_to >= 0:
             answer = Refused((problem,)) if problem else Upgraded(inheritance.version, __version__)
@@ -456,7 +468,7 @@ class Supervisor:
         failed = asyncio.create_task(workers.wait_failed())
         stop = asyncio.create_task(self._stopping.wait())
         announcement = asyncio.create_task(self._announce(workers, config))
-        others = [asyncio.create_task(self._watch()), asyncio.create_task(self._report_life(workers))]
+        others = [asyncio.create_task(self._watch()), asyncio.create_task(self._manager.report_life(workers.are_ready))]
         if self._served is not None:
             others.append(asyncio.create_task(self._follow_processors(self._served, workers)))
         if self._inheritance is not None:
@@ -502,14 +514,6 @@ class Supervisor:
                 await self._served.reload()
         self._file = file
 
-    async def _report_life(self, workers: Workers) -> None:
-        """Tell the service manager that the proxy works, as often as it wants to know."""
-        interval = self._manager.watchdog_interval
-        while interval:
-            await asyncio.sleep(interval)
-            if workers.are_ready():
-                self._manager.alive()
-
     async def _quiesce(self, workers: Workers, failed: "asyncio.Task[None]") -> float:
         """Have the workers answer the requests in flight while they keep serving; returns the seconds left to drain.
 
@@ -551,6 +555,8 @@ class Supervisor:
         self._manager.ready()
         if self._served is not None:
             self._served.identify()
+            if self._inheritance is None:
+                self._served.statistics.events.add("start", f"version {__version__} is ready")
 
     def _watch_signals(self) -> None:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
@@ -633,15 +639,6 @@ class Supervisor:
 
     def _explain(self, reason: str) -> None:
         """Report why the proxy does not run: on standard error, and in the log file if there is one."""
-        _tell(f"nutcracker: {reason}")
+        tell(f"nutcracker: {reason}")
         if self._options.log_path:
             _logger.error("%s", reason)
-
-
-def _tell(line: str) -> None:
-    if sys.stderr is not None:  # None if the descriptor was closed; print would then use standard output
-        print(line, file=sys.stderr, flush=True)
-
-
-def _log_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    _logger.error("%s", context["message"], exc_info=context.get("exception"))

@@ -20,6 +20,7 @@ from twemproxy.ipc.messages import (
     Drain,
     HandingOver,
     HandOver,
+    HealthChanged,
     Inspect,
     Inspected,
     Peers,
@@ -39,6 +40,7 @@ from twemproxy.ipc.messages import (
     ToWorker,
     event_number,
 )
+from twemproxy.stats.report import EventKind
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.early_worker import EarlyWorker, WorkerProgram
 from twemproxy.supervisor.errors import StartError
@@ -157,6 +159,7 @@ class WorkerSlot:
                 self.introduce_all()
             if asyncio.get_running_loop().time() - started > STEADY_TIME:
                 delay = 0.0
+            self._statistics.events.add("worker", end)
             _logger.log(
                 log.ALERT,
                 "%(reason)s; another worker starts %(action)s",
@@ -582,6 +585,9 @@ class WorkerSlot:
                     self._inquiries[message.number].put_nowait(message)
             case Quiesced():
                 self._quiesced_by(process)
+            case HealthChanged():
+                kind: EventKind = "ejected" if message.ejected else "readmitted"
+                self._statistics.events.add(kind, message.why, message.pool, message.server)
             case Resolve():
                 task = asyncio.create_task(self._answer(process, message))
                 self._tasks.add(task)

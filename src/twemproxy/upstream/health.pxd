@@ -20,6 +20,7 @@ cdef class Health:
     cdef public object on_ejected_elsewhere
     cdef public object on_reinstated
     cdef public object on_routes
+    cdef public object on_changed
 
     cdef bint keeps_keys(self) noexcept
     cdef bint follow(self, Server server, bint begins) except -1

@@ -42,7 +42,8 @@ class Health:
     The owner sets ``pool_counters``, ``changes``, which is the word ``health_changes``, and what is called:
     ``on_ejected(server)`` after an ejection by this worker, it returns the microseconds until the next health check;
     ``on_ejected_elsewhere(server, begins)`` after an ejection by another worker, ``begins``: before the pool has begun;
-    ``on_reinstated(server)`` after a return; ``on_routes(routes)`` with each new route table.
+    ``on_reinstated(server)`` after a return; ``on_routes(routes)`` with each new route table;
+    ``on_changed(name, ejected, why)`` after a verdict of this worker about the server of this name, if it is not None.
     """
 
     def __init__(self, pool: ConfiguredPool, loop: EventLoop, rings: RingBuilder, servers: tuple, logger) -> None:
@@ -125,11 +126,14 @@ class Health:
         """Eject a live server by a verdict of this worker, and count that."""
         server.counters[SERVER_EJECTED_AT] = time.time_ns() // 1000
         self.pool_counters[SERVER_EJECTS] += 1
+        why: str = f"{server.failures} failures in a row, the last one: {server.last_failure()}"
         server.become(EJECTED)
         server.down = self.keeps_keys()
         wait = self.on_ejected(server)
         if self.loop.verbosity >= NOTICE:
             self.logger.ejected(server.name, wait)
+        if self.on_changed is not None:
+            self.on_changed(server.name, True, why)
         self.update_routes()
 
     def put_back(self, server: Server) -> None:
@@ -139,6 +143,8 @@ class Health:
         self.on_reinstated(server)
         if self.loop.verbosity >= NOTICE:
             self.logger.reinstated(server.name)
+        if self.on_changed is not None:
+            self.on_changed(server.name, False, "it answers probes")
         self.update_routes()
 
     def take_over(self, begins: bool) -> None:

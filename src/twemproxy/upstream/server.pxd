@@ -20,6 +20,10 @@ cdef class Server(Action):
     cdef Counter* health_checks
     cdef bint verdict_due
     cdef readonly int failures
+    cdef int kind_of_failure
+    cdef Counter errors_before
+    cdef Counter ends_before
+    cdef Counter timeouts_before
     cdef EventLoop loop
     cdef object on_verdict
     cdef readonly list connections
@@ -30,6 +34,7 @@ cdef class Server(Action):
 
     cdef int become(self, HealthState state) except -1
     cdef int failed(self) except -1
+    cdef int find_kind_of_failure(self) noexcept
     cdef int defer_verdict(self) except -1
     cdef list connections_of(self, int profile)
     cdef Py_ssize_t places(self) noexcept

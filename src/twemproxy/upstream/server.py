@@ -7,7 +7,13 @@ list: positions change when servers are added or removed.
 import cython
 from cython.cimports.twemproxy.net.event_loop import Action
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool, PoolSettings
-from cython.cimports.twemproxy.stats.positions import SERVER_FURTHER, SERVER_PRIVATE
+from cython.cimports.twemproxy.stats.positions import (
+    SERVER_EOF,
+    SERVER_ERR,
+    SERVER_FURTHER,
+    SERVER_PRIVATE,
+    SERVER_TIMEDOUT,
+)
 from cython.cimports.twemproxy.upstream.health_states import HEALTH_STATES, LIVE, REMOVED, HealthState
 
 # Microseconds for which an idle private connection is kept while it has a place that another worker may need.
@@ -22,6 +28,14 @@ TOO_MANY = (
 TOO_MANY_PRIVATE = (
     "all {places} connections to it for transactions and blocking commands are in use: 'max_backend_connections' in its"
     " configuration, which is {limit}, allows no more"
+)
+
+# Kinds of failures.
+FAILURES = (
+    "it cannot serve, as a reply or a health check says",
+    "a connection failed",
+    "it closed a connection",
+    "a timeout",
 )
 
 
@@ -71,9 +85,30 @@ class Server(Action):
         if not settings.auto_eject_hosts:
             return 0
         self.failures += 1
+        self.kind_of_failure = self.find_kind_of_failure()
         if self.failures >= settings.server_failure_limit and self.state == LIVE:
             return self.defer_verdict()
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def find_kind_of_failure(self) -> cython.int:
+        """Which kind of failure was counted since the last one: an index of FAILURES."""
+        kind: cython.int = 0
+        if self.counters[SERVER_ERR] != self.errors_before:
+            kind = 1
+        if self.counters[SERVER_EOF] != self.ends_before:
+            kind = 2
+        if self.counters[SERVER_TIMEDOUT] != self.timeouts_before:
+            kind = 3
+        self.errors_before = self.counters[SERVER_ERR]
+        self.ends_before = self.counters[SERVER_EOF]
+        self.timeouts_before = self.counters[SERVER_TIMEDOUT]
+        return kind
+
+    def last_failure(self) -> str:
+        """What the last failure was, for people."""
+        return FAILURES[self.kind_of_failure]
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -179,6 +179,8 @@ class ServerPool(ConfiguredPool):
         """
         server: Server = Server(self, config.name, Endpoint(self, config, self.codec, self.resolver))
         server.counters = self.tables.at(slot)
+        # What was counted before is no failure of now.
+        server.find_kind_of_failure()
         server.tables = self.tables
         server.slot = slot
         server.make_room = self.make_room

@@ -1,3 +1,5 @@
+from libc.stdint cimport int64_t
+
 from twemproxy.net.event_loop cimport EventLoop
 from twemproxy.net.timers cimport Timer
 from twemproxy.downstream.announcement cimport Announcement
@@ -16,6 +18,7 @@ cdef class DataPlane:
     cdef readonly list retired
     cdef public dict facts
     cdef object others_of
+    cdef object on_health_changed
     cdef dict listeners
     cdef Admission admission
     cdef MemoryLimit memory
@@ -27,6 +30,9 @@ cdef class DataPlane:
     cdef Timer trimming
     cdef Timer cutting_off
     cdef Timer ending
+    cdef Timer beating
+    cdef int beats
+    cdef int64_t longest_before
     cdef bint draining
     cdef HandOver handing_over
     cdef HandOver moving

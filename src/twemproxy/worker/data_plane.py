@@ -18,7 +18,16 @@ from cython.cimports.twemproxy.net.timers import NEVER, CallbackTimer
 from cython.cimports.twemproxy.net.transport import PlainTransport
 from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 from cython.cimports.twemproxy.stats.counters import WorkerTables
-from cython.cimports.twemproxy.stats.positions import CLIENT_ERR, CLIENTS_MOVED, CLIENTS_PASSED, WORKERS
+from cython.cimports.twemproxy.stats.positions import (
+    CLIENT_ERR,
+    CLIENTS_MOVED,
+    CLIENTS_PASSED,
+    LOOP_BUSY_US,
+    LOOP_LONGEST_US,
+    LOOP_TURNED_AT,
+    LOOP_TURNS,
+    WORKERS,
+)
 from cython.cimports.twemproxy.upstream.server_pool import ServerPool
 from cython.cimports.twemproxy.upstream.verdicts import Verdicts
 
@@ -31,6 +40,9 @@ END_INTERVAL = cython.declare(cython.const[int64_t], 1_000_000)
 GRACE_SHARE = 0.2
 # Microseconds between returns of unused memory to the system.
 TRIM_INTERVAL = cython.declare(cython.const[int64_t], 5_000_000)
+# Microseconds between two publications of what the event loop has done, and how many of them a longest turn counts for.
+BEAT_INTERVAL = cython.declare(cython.const[int64_t], 1_000_000)
+BEATS_OF_LONGEST = cython.declare(cython.const[cython.int], 10)
 # Size of one read, as a multiple of nutcracker's unit of memory (option -m).
 READS_PER_MBUF = 8
 
@@ -49,7 +61,8 @@ class DataPlane:
 
     ``pools``: in the order of the configuration. ``retired``: former pools that still have clients. ``listeners``: the
     listening sockets by address. ``others_of(pool)``: returns a pool in the other workers, see
-    ``protocol.other_workers``; None if there are never any.
+    ``protocol.other_workers``; None if there are never any. ``on_health_changed``: see ``report_health``; None for
+    nobody.
     """
 
     def __init__(
@@ -64,6 +77,7 @@ class DataPlane:
         self.retired = []
         self.facts = {}
         self.others_of = None
+        self.on_health_changed = None
         self.listeners = {}
         self.memory = MemoryLimit(self.loop, tables, max_memory)
         self.admission = Admission(client_limit, self.memory)
@@ -75,16 +89,30 @@ class DataPlane:
         self.trimming = CallbackTimer(self.loop.timers, self.trim)
         self.cutting_off = CallbackTimer(self.loop.timers, self.cut_off_clients)
         self.ending = CallbackTimer(self.loop.timers, self.end_retired)
+        self.beating = CallbackTimer(self.loop.timers, self.beat)
 
     def find_others(self, others_of) -> None:
         """Have new pools ask other workers. ``others_of``: see the class."""
         self.others_of = others_of
+
+    def report_health(self, on_health_changed) -> None:
+        """Have ``on_health_changed(pool, server, ejected, why)`` called after each verdict of this worker on a server.
+
+        The first two are names, the last one is for people.
+        """
+        self.on_health_changed = on_health_changed
 
     def new_pool(self, config, codec, slots, resolver, rings):
         """A pool that is not served yet; see ServerPool."""
         pool: ServerPool = ServerPool(config, self.loop, codec, self.tables, slots, resolver, rings)
         pool.find_clients = self.clients_of
         pool.find_facts = self.find_facts
+
+        def health_changed(server: str, ejected: bool, why: str) -> None:
+            if self.on_health_changed is not None:
+                self.on_health_changed(pool.config.name, server, ejected, why)
+
+        pool.health.on_changed = health_changed
         if self.others_of is not None:
             pool.meet(self.others_of(pool))
         return pool
@@ -328,6 +356,8 @@ class DataPlane:
 
     def run(self) -> None:
         """Serve until a drain or a hand-over is complete."""
+        self.loop.longest = 0
+        self.beat()
         while not (self.may_end() and self.admission.open == 0):
             self.loop.run_once()
             if self.loop.blocks.allocated > 0 and self.trimming.at == NEVER:
@@ -335,6 +365,19 @@ class DataPlane:
             self.memory.end_turn()
             if self.placement.peers:
                 self.placement.look()
+
+    def beat(self) -> None:
+        """Publish that the event loop turns, and what it has done."""
+        counters: cython.pointer[Counter] = self.process_counters
+        counters[LOOP_TURNED_AT] = self.loop.real
+        counters[LOOP_TURNS] = self.loop.turn
+        counters[LOOP_BUSY_US] = self.loop.busy
+        counters[LOOP_LONGEST_US] = max(self.loop.longest, self.longest_before)
+        self.beats += 1
+        if self.beats % BEATS_OF_LONGEST == 0:
+            self.longest_before = self.loop.longest
+            self.loop.longest = 0
+        self.beating.arm(self.loop.now + BEAT_INTERVAL)
 
     def trim(self) -> None:
         """Return unused memory to the system."""

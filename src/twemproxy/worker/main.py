@@ -26,6 +26,7 @@ from twemproxy.ipc.messages import (
     Drain,
     HandingOver,
     HandOver,
+    HealthChanged,
     Inspect,
     Inspected,
     MessageStream,
@@ -161,6 +162,7 @@ class Worker:
         tables = WorkerTables(_mapped(own), _mapped(shared))
         self.data_plane = DataPlane(tables, start.log.level, start.mbuf_size, start.client_limit, start.max_memory)
         self.data_plane.facts = start.status.facts()
+        self.data_plane.report_health(lambda *verdict: control.send(HealthChanged(*verdict)))
         self._number = start.number
         self._outboxes: dict[int, Outbox] = {}
         self._unknown = ""

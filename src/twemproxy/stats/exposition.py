@@ -1,0 +1,534 @@
+"""Metrics for Prometheus and for what reads its formats: the text format 0.0.4 and OpenMetrics 1.0.
+
+``FAMILIES`` is the table of all metrics, from which docs/metrics.md is made. The text is made in pieces, because it can
+have some megabytes: 2,000 servers have 100,000 samples.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Final, Literal, NamedTuple
+
+from twemproxy.stats.catalogue import (
+    COMMAND_CLASSES,
+    POOL_METRICS,
+    POOL_PHASES,
+    PROCESS_METRICS,
+    SERVER_METRICS,
+    SERVER_PHASES,
+)
+from twemproxy.stats.histograms import Histogram, bucket_of
+
+PREFIX: Final = "nutcracker_"
+
+Scope = Literal["process", "worker", "pool", "server"]
+Kind = Literal["counter", "gauge", "info", "histogram"]
+
+SCOPE_LABELS: Final[dict[Scope, tuple[str, ...]]] = {
+    "process": (),
+    "worker": ("worker",),
+    "pool": ("pool",),
+    "server": ("pool", "server"),
+}
+"""The labels of all metrics of a scope."""
+
+POOL_BOUNDS: Final = tuple(1 << power for power in range(6, 22))
+"""The bounds of a pool's histograms, in microseconds: 64 us to 2.1 s."""
+
+SERVER_BOUNDS: Final = tuple(1 << power for power in (*range(6, 15), 16, 18, 20))
+"""The same for a server: 64 us to 1 s."""
+
+SERVER_EDGES: Final = tuple(map(bucket_of, SERVER_BOUNDS))
+"""How many buckets are below each of SERVER_BOUNDS."""
+
+_MICROSECONDS: Final = 1_000_000
+_PIECE: Final = 50
+"""Subjects in a piece of the text."""
+
+
+class Sample(NamedTuple):
+    """What a subject has of a family, beside the labels of its scope."""
+
+    value: str
+    """The name of the value; of an info metric: the name of the text that its label has."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Names and values of more labels. The value of a label of an info metric is empty."""
+
+
+class Family(NamedTuple):
+    """A metric: its name without prefix and suffix, and its samples."""
+
+    name: str
+    kind: Kind
+    scope: Scope
+    help: str
+    samples: tuple[Sample, ...]
+    divisor: int = 1
+    """The values are divided by it."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of all labels, without ``le``."""
+        return (*SCOPE_LABELS[self.scope], *dict.fromkeys(name for each in self.samples for name, _ in each.labels))
+
+    @property
+    def full_name(self) -> str:
+        """The name of the samples; those of a histogram have a suffix more."""
+        suffix = {"counter": "_total", "info": "_info", "gauge": "", "histogram": ""}[self.kind]
+        return PREFIX + self.name + suffix
+
+
+def _one(kind: Kind, scope: Scope, name: str, value: str, help: str, divisor: int = 1) -> Family:
+    return Family(name, kind, scope, help, (Sample(value),), divisor)
+
+
+def _by(kind: Kind, scope: Scope, name: str, label: str, values: Mapping[str, str], help: str) -> Family:
+    """A family with a sample for each value of a label. ``values``: names of values by the value of the label."""
+    samples = tuple(Sample(value, ((label, word),)) for word, value in values.items())
+    return Family(name, kind, scope, help, samples)
+
+
+def _info(scope: Scope, name: str, texts: Sequence[str], help: str) -> Family:
+    return Family(name, "info", scope, help, (Sample("", tuple((text, "") for text in texts)),))
+
+
+FAMILIES: Final = (
+    _info("process", "build", ("version", "python"), "The version of the proxy and that of its Python"),
+    _info(
+        "process",
+        "config",
+        ("file", "fingerprint"),
+        "The configuration in use; the fingerprint is equal for equal configurations",
+    ),
+    _one("gauge", "process", "start_time_seconds", "started_at", "When the proxy was started, in seconds since epoch"),
+    _one("gauge", "process", "ready", "ready", "1 if all workers accept clients and the proxy does not stop"),
+    _one("gauge", "process", "workers", "workers", "Workers that accept clients"),
+    _one(
+        "gauge",
+        "process",
+        "config_generation",
+        "config_generation",
+        "1 at the start, one more with each reload that changes something",
+    ),
+    _one(
+        "gauge",
+        "process",
+        "config_loaded_timestamp_seconds",
+        "config_loaded_at",
+        "When the configuration in use was loaded, in seconds since epoch",
+    ),
+    _one(
+        "gauge",
+        "process",
+        "config_last_reload_timestamp_seconds",
+        "last_reload_at",
+        "When the last reload ended, in seconds since epoch, 0 before the first one",
+    ),
+    _one(
+        "gauge",
+        "process",
+        "config_last_reload_successful",
+        "last_reload_successful",
+        "0 if the last reload failed and the former configuration stays in use, otherwise 1",
+    ),
+    _one("gauge", "process", "resident_memory_bytes", "resident", "Resident memory of the supervisor"),
+    _one("counter", "process", "cpu_seconds", "cpu", "Processor time of the supervisor"),
+    _one(
+        "counter",
+        "process",
+        "connections_opened",
+        "total_connections",
+        "Connections ever created: listeners, clients and servers",
+    ),
+    _one("gauge", "process", "connections", "curr_connections", "Connections open now: listeners, clients and servers"),
+    _one(
+        "counter",
+        "process",
+        "client_requests",
+        "client_requests",
+        "Requests of clients, also those that the proxy answers itself",
+    ),
+    _one(
+        "counter",
+        "process",
+        "clients_passed",
+        "clients_passed",
+        "New clients that the accepting worker gave to another one",
+    ),
+    _one(
+        "counter",
+        "process",
+        "clients_moved",
+        "clients_moved",
+        "Clients handed over because another worker had less work",
+    ),
+    _one(
+        "gauge",
+        "process",
+        "memory_held_bytes",
+        "memory_held",
+        "Memory held for requests, replies and subscriptions, limited by --max-memory",
+    ),
+    _one(
+        "gauge",
+        "process",
+        "memory_held_for_subscriptions_bytes",
+        "memory_subscriptions",
+        "The part of it that is held for subscriptions",
+    ),
+    _one(
+        "gauge",
+        "process",
+        "memory_waiting_clients",
+        "memory_waiting",
+        "Clients from which nothing is read now because of --max-memory",
+    ),
+    _one(
+        "counter",
+        "process",
+        "memory_waits",
+        "memory_waits",
+        "Times that reading from a client stopped because of --max-memory",
+    ),
+    _one(
+        "counter",
+        "worker",
+        "worker_client_requests",
+        "client_requests",
+        "Requests of clients that the process of this worker has taken",
+    ),
+    _one(
+        "gauge",
+        "worker",
+        "worker_connections",
+        "curr_connections",
+        "Connections of the worker: listeners, clients and servers",
+    ),
+    _one(
+        "gauge",
+        "worker",
+        "worker_memory_held_bytes",
+        "memory_held",
+        "Memory that the worker holds for requests, replies and subscriptions",
+    ),
+    _one(
+        "gauge",
+        "worker",
+        "worker_resident_memory_bytes",
+        "resident",
+        "Resident memory of the worker, with what it shares with others",
+    ),
+    _one("counter", "worker", "worker_cpu_seconds", "cpu", "Processor time of the process of this worker"),
+    _one(
+        "gauge",
+        "worker",
+        "worker_start_time_seconds",
+        "started_at",
+        "When the process of this worker was started, in seconds since epoch",
+    ),
+    _one("counter", "worker", "worker_loop_turns", "loop_turns", "Turns of the event loop"),
+    _one(
+        "counter",
+        "worker",
+        "worker_loop_busy_seconds",
+        "loop_busy_us",
+        "Time of these turns without the waits for events: its rate is the busy share",
+        _MICROSECONDS,
+    ),
+    _one(
+        "gauge",
+        "worker",
+        "worker_loop_longest_turn_seconds",
+        "loop_longest_us",
+        "Longest turn of the last 10 to 20 seconds: so long a request has waited to be read",
+        _MICROSECONDS,
+    ),
+    _one(
+        "gauge",
+        "worker",
+        "worker_loop_idle_seconds",
+        "loop_age",
+        "Time since the event loop has published that it turns, which it does once per second",
+    ),
+    _info(
+        "pool",
+        "pool",
+        ("protocol", "listen", "hash", "distribution", "ring_fingerprint"),
+        "What the configuration says "
+        "of a pool; the ring fingerprint is equal for pools that place each key on the server of the same name",
+    ),
+    _one("gauge", "pool", "pool_client_connections", "client_connections", "Client connections"),
+    _by(
+        "counter",
+        "pool",
+        "pool_client_connections_ended",
+        "reason",
+        {"eof": "client_eof", "error": "client_err"},
+        "Client connections that have ended, by reason",
+    ),
+    _by(
+        "counter",
+        "pool",
+        "pool_replies",
+        "class",
+        {each: f"replies_{each}" for each in COMMAND_CLASSES},
+        "Replies written to clients, by the class of the request",
+    ),
+    _one("counter", "pool", "pool_forward_errors", "forward_error", "Requests that failed at a server"),
+    _one("counter", "pool", "pool_fragments", "fragments", "Requests that were made of requests for several servers"),
+    _one("counter", "pool", "pool_ejections", "server_ejects", "Times that a server was ejected"),
+    _one(
+        "counter",
+        "pool",
+        "pool_subscriptions_moved",
+        "subscriptions_moved",
+        "Channels and patterns that moved to another server",
+    ),
+    _one(
+        "gauge",
+        "pool",
+        "pool_private_connections",
+        "private_connections",
+        "Server connections of clients in transactions and blocking commands, limited by blocking_connections",
+    ),
+    Family(
+        "request_duration_seconds",
+        "histogram",
+        "pool",
+        "Time of requests of clients, by class and phase; whole: from "
+        "reading the request to writing its reply; writing: from the arrival of the reply at the proxy on",
+        tuple(
+            Sample(f"{each}/{phase}", (("class", each), ("phase", phase)))
+            for each in COMMAND_CLASSES
+            for phase in POOL_PHASES
+        ),
+        _MICROSECONDS,
+    ),
+    _info("server", "server", ("address",), "The address of a server, as the configuration says"),
+    _one("gauge", "server", "server_ejected", "ejected", "1 while the server is ejected, otherwise 0"),
+    _one(
+        "gauge",
+        "server",
+        "server_ejected_seconds",
+        "ejected_for",
+        "Time since the server was ejected, 0 while it is not",
+    ),
+    _one(
+        "gauge",
+        "server",
+        "server_last_ejection_timestamp_seconds",
+        "server_ejected_at",
+        "When the server was ejected last, in seconds since epoch, 0 if it never was",
+        _MICROSECONDS,
+    ),
+    _one(
+        "gauge",
+        "server",
+        "server_key_space_ratio",
+        "share",
+        "The share of the key space that the server has while no server is ejected",
+    ),
+    _one("gauge", "server", "server_connections", "server_connections", "Connections that all clients share"),
+    _one(
+        "gauge",
+        "server",
+        "server_further_connections",
+        "server_further",
+        "Connections beside these, limited by max_backend_connections",
+    ),
+    _one(
+        "gauge",
+        "server",
+        "server_private_connections",
+        "server_private",
+        "Those of them that are for transactions and blocking commands",
+    ),
+    _by(
+        "counter",
+        "server",
+        "server_failures",
+        "reason",
+        {"eof": "server_eof", "error": "server_err", "timeout": "server_timedout"},
+        "Failures by reason: the server has closed a connection, a connection has failed, or a request or a connection "
+        "has timed out",
+    ),
+    _one("counter", "server", "server_requests", "requests", "Requests"),
+    _one("counter", "server", "server_request_bytes", "request_bytes", "Bytes of requests"),
+    _one(
+        "counter",
+        "server",
+        "server_requests_resent",
+        "requests_resent",
+        "Requests sent once more on another connection",
+    ),
+    _one("counter", "server", "server_responses", "responses", "Responses"),
+    _one("counter", "server", "server_response_bytes", "response_bytes", "Bytes of responses"),
+    _by(
+        "counter",
+        "server",
+        "server_responses_in_time",
+        "class",
+        {each: f"responses_{each}" for each in COMMAND_CLASSES},
+        "Responses in time, by the class of the request",
+    ),
+    _by(
+        "gauge",
+        "server",
+        "server_queue_requests",
+        "queue",
+        {"in": "in_queue", "out": "out_queue"},
+        "Requests that are not written to the server yet (in), and that are and have no response yet (out)",
+    ),
+    _by(
+        "gauge",
+        "server",
+        "server_queue_bytes",
+        "queue",
+        {"in": "in_queue_bytes", "out": "out_queue_bytes"},
+        "Bytes of these requests",
+    ),
+    Family(
+        "server_duration_seconds",
+        "histogram",
+        "server",
+        "Time of requests of all classes but blocking, by phase; "
+        "waiting: from reading the request to writing it to the server; server: from then until its response has "
+        "arrived",
+        tuple(Sample(phase, (("phase", phase),)) for phase in SERVER_PHASES),
+        _MICROSECONDS,
+    ),
+)
+
+BOUNDS: Final[dict[Scope, tuple[int, ...]]] = {"pool": POOL_BOUNDS, "server": SERVER_BOUNDS}
+"""The bounds of histograms in microseconds."""
+
+ORIGINAL: Final[dict[Scope, tuple[str, ...]]] = {
+    "process": (*(metric.name for metric in PROCESS_METRICS if not metric.added), "uptime"),
+    "pool": tuple(metric.name for metric in POOL_METRICS if not metric.added),
+    "server": tuple(metric.name for metric in SERVER_METRICS if not metric.added),
+}
+"""The figures of nutcracker 0.5.0, which have the names ``twemproxy_`` and their own beside ours if that is wanted."""
+
+ORIGINAL_PREFIX: Final = "twemproxy_"
+
+
+class Subject(NamedTuple):
+    """The process, a worker, a pool or a server, with what there is to say of it."""
+
+    labels: str
+    """Those of its scope, as they are written."""
+    values: Mapping[str, float]
+    """By the names in ``Sample.value``."""
+    texts: Mapping[str, str] = {}
+    """The values of the labels of info metrics."""
+    histograms: Mapping[str, Sequence[int]] = {}
+    """By the names in ``Sample.value``, without empty ones: how many values are below each of the bounds, how many
+    there are at all, and their sum."""
+
+
+def labels(**values: str) -> str:
+    """Labels as they are written."""
+    return ",".join(f'{name}="{escaped(value)}"' for name, value in values.items())
+
+
+def escaped(value: str) -> str:
+    """The value of a label as it is written between quotes."""
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def cumulated(histogram: Histogram) -> list[int]:
+    """The histogram of a pool for ``Subject.histograms``."""
+    counts = list(accumulate(histogram.counts))
+    return [*(counts[bucket_of(bound) - 1] for bound in POOL_BOUNDS), counts[-1], histogram.total]
+
+
+def render(subjects: Mapping[Scope, Sequence[Subject]], *, open_metrics: bool, original: bool) -> Iterator[str]:
+    """Yield the text in pieces.
+
+    ``open_metrics``: whether it is OpenMetrics. ``original``: whether there are metrics with the names of ``ORIGINAL``.
+    """
+    for family in FAMILIES:
+        yield _heading(family, open_metrics)
+        scope = subjects[family.scope]
+        for start in range(0, len(scope), _PIECE):
+            yield _samples(family, scope[start : start + _PIECE])
+    if original:
+        yield from _originals(subjects, open_metrics)
+    if open_metrics:
+        yield "# EOF\n"
+
+
+def _heading(family: Family, open_metrics: bool) -> str:
+    name, kind = family.full_name, str(family.kind)
+    if open_metrics:
+        name = PREFIX + family.name
+    elif kind == "info":
+        kind = "gauge"
+    return f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n"
+
+
+def _samples(family: Family, subjects: Sequence[Subject]) -> str:
+    name, divisor = family.full_name, family.divisor
+    if family.kind == "histogram":
+        return "".join([_histograms(family, subject) for subject in subjects])
+    if family.kind == "info":
+        return "".join([f"{name}{{{_info_labels(family, subject)}}} 1\n" for subject in subjects])
+    lines = []
+    for value, further in family.samples:
+        words = "".join(f',{label}="{word}"' for label, word in further)
+        for subject in subjects:
+            number = subject.values[value]
+            if divisor != 1:
+                number /= divisor
+            label_text = subject.labels
+            lines.append(f"{name}{{{label_text}{words}}} {number}\n" if label_text else f"{name} {number}\n")
+    return "".join(lines)
+
+
+def _info_labels(family: Family, subject: Subject) -> str:
+    [sample] = family.samples
+    further = labels(**{name: subject.texts[name] for name, _ in sample.labels})
+    return f"{subject.labels},{further}" if subject.labels else further
+
+
+_LE: Final = {
+    bounds: (*(f',le="{bound / _MICROSECONDS}"' for bound in bounds), ',le="+Inf"') for bounds in BOUNDS.values()
+}
+
+
+def _histograms(family: Family, subject: Subject) -> str:
+    if not subject.histograms:
+        return ""
+    name, lines = family.full_name, []
+    bounds = _LE[BOUNDS[family.scope]]
+    for value, further in family.samples:
+        if (counts := subject.histograms.get(value)) is None:
+            continue
+        words = subject.labels + "".join(f',{label}="{word}"' for label, word in further)
+        bucket = f"{name}_bucket{{{words}"
+        lines += [f"{bucket}{bound}}} {count}\n" for bound, count in zip(bounds, counts, strict=False)]
+        lines.append(f"{name}_sum{{{words}}} {counts[-1] / family.divisor}\n")
+        lines.append(f"{name}_count{{{words}}} {counts[-2]}\n")
+    return "".join(lines)
+
+
+def _originals(subjects: Mapping[Scope, Sequence[Subject]], open_metrics: bool) -> Iterator[str]:
+    kind = "unknown" if open_metrics else "untyped"
+    for scope, names in ORIGINAL.items():
+        for key in names:
+            name = ORIGINAL_PREFIX + key
+            yield f"# HELP {name} As in the statistics of nutcracker\n# TYPE {name} {kind}\n"
+            for start in range(0, len(subjects[scope]), _PIECE):
+                part = subjects[scope][start : start + _PIECE]
+                yield "".join(
+                    [
+                        f"{name}{{{subject.labels}}} {subject.values[key]}\n"
+                        if subject.labels
+                        else f"{name} {subject.values[key]}\n"
+                        for subject in part
+                    ]
+                )
+
+
+def histogram_samples(scope: Scope) -> int:
+    """How many samples one histogram of this scope has."""
+    return len(BOUNDS[scope]) + 3
