@@ -54,6 +54,7 @@ MAY_USE = {
     "ipc": {"config"},
     "process": {"libc"},
     "log": {"ipc"},
+    "ui": set(),
     "proxy": {"net", "protocol", "stats", "log"},
     "upstream": {"libc", "net", "protocol", "hashing", "stats", "config", "log", "ipc", "proxy"},
     "downstream": {"libc", "net", "protocol", "stats", "proxy", "upstream"},
