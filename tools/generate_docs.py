@@ -500,6 +500,7 @@ The statistics port (`-s`, `-a`) gives each reader one answer and closes the con
 servers do not matter |
 | `/ready` | 200 while the proxy takes clients, otherwise 503 with the reason, as `nutcracker ready` |
 | `/stats.json` | the full document |
+| `/ui`, and `/` in a browser | a dashboard, which shows the report |
 | `/ui/report.json` | the [report](#report) |
 
 Any other path, also with a query, is any other input: exporters for nutcracker that send an HTTP request get its

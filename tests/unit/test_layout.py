@@ -60,7 +60,7 @@ MAY_USE = {
     "downstream": {"libc", "net", "protocol", "stats", "proxy", "upstream"},
     "worker": {"ipc", "downstream", "upstream", "proxy", "net", "protocol", "stats", "config", "log", "process"},
     "admin": {"ipc", "log"},
-    "supervisor": {"ipc", "admin", "stats", "config", "log", "process"},
+    "supervisor": {"ipc", "admin", "stats", "config", "log", "process", "ui"},
     "api": {"config", "hashing"},
     "commands": {"api", "config", "hashing", "ipc"},
     "cli": {"commands", "supervisor", "config", "stats"},

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from twemproxy import __version__
+from twemproxy import __version__, ui
 from twemproxy.admin import http
 from twemproxy.admin.http import Request, Response
 from twemproxy.admin.stats_port import Pages
@@ -28,6 +28,12 @@ TEXT_FORMAT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 HIDDEN: Final = "hidden"
 """What is shown in place of the value of a secret."""
+
+_DASHBOARD_HEADERS: Final = (
+    ("content-security-policy", ui.CONTENT_SECURITY_POLICY),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+)
 
 _OWN_MEMBERS: Final = ("listen", "servers", "hash", "distribution", "hash_tag", "redis")
 """Directives that the report shows outside of ``settings``."""
@@ -53,6 +59,7 @@ class Reporting:
             "/healthz": self._healthz,
             "/ready": self._ready,
             "/ui/report.json": self._report_json,
+            **dict.fromkeys(ui.FILES, _dashboard),
         }
 
     async def document(self, full: bool) -> bytes:
@@ -152,6 +159,11 @@ class Reporting:
                 why = f"the event loop of worker {slot.number} has not turned for {now - turned_at:.0f} s"
                 return http.text(503, why)
         return http.text(200, "ok")
+
+
+async def _dashboard(request: Request) -> Response:
+    name, content_type = ui.FILES[request.path]
+    return Response(200, content_type, ui.read(name), _DASHBOARD_HEADERS)
 
 
 def _facts_of(config: Config, facts: snapshot.ConfigFacts) -> dict[str, PoolFacts]:
