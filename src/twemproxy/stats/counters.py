@@ -5,6 +5,7 @@ maps the same memory always reads whole values. The table that all workers write
 """
 
 import mmap
+from array import array
 
 import cython
 from cython.cimports.twemproxy.libc.atomic import (
@@ -146,57 +147,75 @@ def read(tables: list, position: int, kinds: bytes) -> list:
     IndexError.
     """
     table: CounterTable
-    count: cython.Py_ssize_t = len(kinds)
-    place: cython.Py_ssize_t
+    words: cython.pointer[Counter]
+    values: cython.pointer[Counter]
     kind: cython.uchar
-    word: Counter
-    value: Counter
-    found: list = []
+    place: cython.Py_ssize_t
+    count: cython.Py_ssize_t = len(kinds)
+    found = array("Q", bytes(8 * count))
+    sums: cython.ulonglong[::1] = found
+    if count == 0:
+        return []
+    values = cython.address(sums[0])
     for table in tables:
-        table.at(position)
         table.at(position + count - 1)
-    for place in range(count):
-        kind = kinds[place]
-        value = 0
-        for table in tables:
-            word = table.values[position + place]
+        words = table.at(position)
+        for place in range(count):
+            kind = kinds[place]
             if kind == ord(">"):
-                value = max(value, word)
-            elif kind == ord("+") or cython.cast(cython.longlong, word) > 0:
-                value += word
-        found.append(value)
-    return found
+                values[place] = max(values[place], words[place])
+            elif kind == ord("+") or cython.cast(cython.longlong, words[place]) > 0:
+                values[place] += words[place]
+    return found.tolist()
 
 
-def cumulate(tables: list, positions: tuple, edges: tuple, words: int) -> list:
-    """Several histograms of all these tables as one: how many values there are below each edge, how many there are at
-    all, and their sum.
-
-    ``positions``: where the histograms are, of so many ``words`` each: the counts of the buckets, then the sum of the
-    values. ``edges``: each is a number of buckets, in ascending order. Raises IndexError.
-    """
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def add_words(sums: cython.pointer[Counter], tables: list, positions: tuple, count: cython.Py_ssize_t) -> cython.int:
+    """Add the ``count`` words at each of these positions of all these tables to ``sums``. Raises IndexError."""
     table: CounterTable
-    buckets: cython.Py_ssize_t = words - 1
+    words: cython.pointer[Counter]
     position: cython.Py_ssize_t
     place: cython.Py_ssize_t
-    begin: cython.Py_ssize_t
-    end: cython.Py_ssize_t
-    value: Counter = 0
-    found: list = []
-    for position in positions:
-        for table in tables:
-            table.at(position)
-            table.at(position + buckets)
-    begin = 0
-    for end in (*edges, buckets, words):
-        if end > words:
-            raise IndexError("more buckets than there are")
-        if end == words:
-            value = 0
+    for table in tables:
         for position in positions:
-            for table in tables:
-                for place in range(begin, end):
-                    value += table.values[position + place]
-        found.append(value)
-        begin = end
+            table.at(position + count - 1)
+            words = table.at(position)
+            for place in range(count):
+                sums[place] += words[place]
+    return 0
+
+
+def add_up(tables: list, positions: tuple, count: int) -> list:
+    """The ``count`` words, at least 1, at each of these positions of all these tables, added up word by word.
+
+    Raises IndexError.
+    """
+    found = array("Q", bytes(8 * count))
+    sums: cython.ulonglong[::1] = found
+    add_words(cython.address(sums[0]), tables, positions, count)
+    return found.tolist()
+
+
+def cumulate(tables: list, positions: tuple, edges: tuple, count: int) -> list:
+    """Several histograms as one: how many values are below each edge, how many there are at all, and their sum.
+
+    Of each histogram there are ``count`` words at one of these positions of all these tables: the counts of the
+    buckets, then the sum of the values. ``edges``: each is a number of buckets, in ascending order. Raises IndexError.
+    """
+    sums: cython.ulonglong[::1] = array("Q", bytes(8 * count))
+    buckets: cython.Py_ssize_t = count - 1
+    edge: cython.Py_ssize_t
+    place: cython.Py_ssize_t = 0
+    below: Counter = 0
+    found: list = []
+    add_words(cython.address(sums[0]), tables, positions, count)
+    for edge in (*edges, buckets):
+        if edge > buckets:
+            raise IndexError("more buckets than there are")
+        while place < edge:
+            below += sums[place]
+            place += 1
+        found.append(below)
+    found.append(sums[buckets])
     return found

@@ -472,16 +472,18 @@ def _samples(family: Family, subjects: Sequence[Subject]) -> str:
         return "".join([_histograms(family, subject) for subject in subjects])
     if family.kind == "info":
         return "".join([f"{name}{{{_info_labels(family, subject)}}} 1\n" for subject in subjects])
-    lines = []
+    parts = []
     for value, further in family.samples:
-        words = "".join(f',{label}="{word}"' for label, word in further)
-        for subject in subjects:
-            number = subject.values[value]
-            if divisor != 1:
-                number /= divisor
-            label_text = subject.labels
-            lines.append(f"{name}{{{label_text}{words}}} {number}\n" if label_text else f"{name} {number}\n")
-    return "".join(lines)
+        numbers = [subject.values[value] for subject in subjects]
+        if divisor != 1:
+            numbers = [number / divisor for number in numbers]
+        if SCOPE_LABELS[family.scope]:
+            end = "".join([f',{label}="{word}"' for label, word in further]) + "}"
+            pairs = zip(subjects, numbers, strict=True)
+            parts += [f"{name}{{{subject.labels}{end} {number}\n" for subject, number in pairs]
+        else:
+            parts += [f"{name} {number}\n" for number in numbers]
+    return "".join(parts)
 
 
 def _info_labels(family: Family, subject: Subject) -> str:

@@ -1,13 +1,14 @@
 """The statistics at one time: the counters of all workers, summed, and the documents that contain them."""
 
-import sys
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from operator import add
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from twemproxy.stats.catalogue import (
+    COMMAND_CLASSES,
     POOL_FACTS,
     POOL_LATENCY,
     POOL_METRICS,
@@ -16,12 +17,13 @@ from twemproxy.stats.catalogue import (
     SERVER_FACTS,
     SERVER_LATENCY,
     SERVER_METRICS,
+    SERVER_PHASES,
     Fact,
     Metric,
 )
-from twemproxy.stats.counters import CounterTable, cumulate, read
-from twemproxy.stats.histograms import WORDS, Histogram, added, histogram
-from twemproxy.stats.slots import OF_POOL, OF_SERVER, VERDICTS, WORD, CounterSlots, Histograms
+from twemproxy.stats.counters import CounterTable, add_up, cumulate, read
+from twemproxy.stats.histograms import BUCKETS, WORDS, Histogram, added, histogram
+from twemproxy.stats.slots import OF_POOL, OF_SERVER, VERDICTS, CounterSlots, Histograms
 
 _SIGN_BIT = 1 << 63
 
@@ -133,42 +135,52 @@ def take_metrics_of_server(tables: Sequence[Table], slot: int) -> dict[str, int]
     return _sum(tables, slot, _SERVER)
 
 
-def take_pool(tables: Sequence[Table], pool: PoolPlace, servers: tuple[ServerSnapshot, ...]) -> PoolSnapshot:
-    """The part of a pool, as ``take`` reads it, with these parts of its servers."""
+def take_pool(
+    tables: Sequence[Table], pool: PoolPlace, servers: tuple[ServerSnapshot, ...], latency: bool = True
+) -> PoolSnapshot:
+    """The part of a pool, as ``take`` reads it, with these parts of its servers. ``latency``: with its histograms."""
     values = _sum(tables, pool.slot, _POOL)
-    return PoolSnapshot(pool.name, values, servers, _latency(tables, pool.slot, OF_POOL, values))
+    return PoolSnapshot(pool.name, values, servers, _latency(tables, pool.slot, OF_POOL, values) if latency else {})
 
 
-def take_server(tables: Sequence[Table], name: str, slot: int, shared: Table) -> ServerSnapshot:
-    """The part of a server, as ``take`` reads it."""
+def take_server(tables: Sequence[Table], name: str, slot: int, shared: Table, latency: bool = True) -> ServerSnapshot:
+    """The part of a server, as ``take`` reads it. ``latency``: with its histograms."""
     values = _sum(tables, slot, _SERVER)
-    latency = _latency(tables, slot, OF_SERVER, values)
-    return ServerSnapshot(name, values, shared[slot + VERDICTS] % 2 == 1, latency)
+    histograms = _latency(tables, slot, OF_SERVER, values) if latency else {}
+    return ServerSnapshot(name, values, shared[slot + VERDICTS] % 2 == 1, histograms)
+
+
+_CLASSES = tuple(name for name in COMMAND_CLASSES if name != "blocking")
+"""Blocking commands wait for others, so their latency says nothing about servers."""
+
+_PHASES = {
+    phase: tuple((f"{OF_SERVER.counter}_{name}", positions[name, phase]) for name in _CLASSES)
+    for positions in [dict(OF_SERVER.places(0))]
+    for phase in SERVER_PHASES
+}
+"""By phase: the metric that counts the values of each histogram of a server, and the place of the histogram."""
 
 
 def take_phases(
-    tables: Sequence[Table], slot: int, histograms: Histograms, values: dict[str, int], edges: tuple[int, ...]
+    tables: Sequence[Table], slot: int, values: dict[str, int], edges: tuple[int, ...]
 ) -> dict[str, list[int]]:
-    """The latency in a slot whose metrics have these values, of all command classes but ``blocking`` together.
+    """The latency of a server whose metrics have these values, of all command classes but ``blocking`` together.
 
     By phase: how many values there are below each edge, how many there are at all, and their sum in microseconds.
     ``edges``: numbers of buckets, in ascending order. Phases without values are left out.
     """
-    positions: dict[str, list[int]] = {}
-    for (command_class, phase), position in histograms.places(slot):
-        if command_class != "blocking" and values[f"{histograms.counter}_{command_class}"] > 0:
-            positions.setdefault(phase, []).append(position)
     compiled = [table.compiled for table in tables if table.compiled is not None]
-    others = [table for table in tables if table.compiled is None]
     found: dict[str, list[int]] = {}
-    for phase, places in positions.items():
-        counts = cumulate(compiled, tuple(places), edges, WORDS)
-        for table in others:
-            for place in places:
-                words = memoryview(table.words(place, WORDS)).cast("Q")
-                if any(words):
-                    cumulated = (*(sum(words[:edge]) for edge in (*edges, WORDS - 1)), words[-1])
-                    counts = list(map(add, counts, cumulated))
+    for phase, histograms in _PHASES.items():
+        places = tuple([slot + place for counter, place in histograms if values[counter] > 0])
+        if not places:
+            continue
+        counts = cumulate(compiled, places, edges, WORDS)
+        for table in tables:
+            if table.compiled is None:
+                words = summed([table], *places)
+                below = list(accumulate(words[:BUCKETS]))
+                counts = list(map(add, counts, [*(below[edge - 1] for edge in edges), below[-1], words[-1]]))
         found[phase] = counts
     return found
 
@@ -182,14 +194,14 @@ def _latency(tables: Sequence[Table], slot: int, histograms: Histograms, values:
     }
 
 
-def summed(tables: Sequence[Table], position: int) -> list[int]:
-    """The words of a histogram, each the sum over all tables.
-
-    Nothing is carried from one word to the next, as long as each sum is less than 2^64: the words are added as one
-    number, which is much faster.
-    """
-    total = sum(int.from_bytes(table.words(position, WORDS), sys.byteorder) for table in tables)
-    return memoryview(total.to_bytes(WORD * WORDS, sys.byteorder)).cast("Q").tolist()
+def summed(tables: Sequence[Table], *positions: int) -> list[int]:
+    """The words of the histograms at these positions of all tables, added up word by word."""
+    words = add_up([table.compiled for table in tables if table.compiled is not None], positions, WORDS)
+    for table in tables:
+        if table.compiled is None:
+            for position in positions:
+                words = list(map(add, words, memoryview(table.words(position, WORDS)).cast("Q")))
+    return words
 
 
 _LARGEST, _SUM, _SUM_OF_POSITIVE = (ord(kind) for kind in ">+0")

@@ -1,7 +1,7 @@
 """The metrics of the running proxy, for ``stats.exposition``."""
 
 import os
-import platform
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -10,7 +10,7 @@ from twemproxy import __version__
 from twemproxy.stats import snapshot
 from twemproxy.stats.exposition import SERVER_EDGES, Scope, Subject, cumulated, labels, render
 from twemproxy.stats.report import PoolFacts, ServerFacts
-from twemproxy.stats.slots import OF_SERVER, VERDICTS
+from twemproxy.stats.slots import VERDICTS
 from twemproxy.supervisor.pace import Pace
 from twemproxy.supervisor.served_config import ServedConfig
 from twemproxy.supervisor.statistics import Statistics
@@ -69,7 +69,7 @@ def _server(statistics: Statistics, slot: int, pool: str, facts: ServerFacts) ->
     values: dict[str, float] = {**counters, "ejected": int(is_ejected), "share": facts.share, "ejected_for": 0}
     if is_ejected:
         values["ejected_for"] = max(time.time() - counters["server_ejected_at"] / _MICROSECONDS, 0)
-    phases = snapshot.take_phases(tables, slot, OF_SERVER, counters, SERVER_EDGES)
+    phases = snapshot.take_phases(tables, slot, counters, SERVER_EDGES)
     return Subject(labels(pool=pool, server=facts.name), values, {"address": facts.address}, phases)
 
 
@@ -96,7 +96,7 @@ def _process(served: ServedConfig, ready: bool) -> Subject:
     }
     texts = {
         "version": __version__,
-        "python": platform.python_version(),
+        "python": ".".join(map(str, sys.version_info[:3])),
         "file": served.path,
         "fingerprint": str(served.facts().process["config_fingerprint"]),
     }

@@ -131,22 +131,22 @@ class Statistics:
 
     def tables(self) -> list[snapshot.Table]:
         """The counters that are added up: those of the processes that have ended, and of each that runs."""
-        return [self.ended, *self.memories]
+        return [self.ended, *self.memories] if self.ended.metrics else [*self.memories]
 
     def take(self) -> snapshot.Snapshot:
         """Return the current values of all counters."""
         return snapshot.take(self.tables(), self.slots, self.names, self.shared)
 
-    async def take_in_steps(self, pace: Pace) -> snapshot.Snapshot:
-        """As ``take``; other work of the event loop goes on meanwhile."""
+    async def take_in_steps(self, pace: Pace, latency: bool = True) -> snapshot.Snapshot:
+        """As ``take``; other work of the event loop goes on meanwhile. ``latency``: with the histograms."""
         pools = []
         for place in snapshot.find(self.slots, self.names):
             servers = []
             for name, slot in place.servers:
                 # Processes may end meanwhile: each step reads those that there are.
-                servers.append(snapshot.take_server(self.tables(), name, slot, self.shared))
+                servers.append(snapshot.take_server(self.tables(), name, slot, self.shared, latency))
                 await pace.rest()
-            pools.append(snapshot.take_pool(self.tables(), place, tuple(servers)))
+            pools.append(snapshot.take_pool(self.tables(), place, tuple(servers), latency))
         return snapshot.Snapshot(snapshot.take_process(self.tables()), tuple(pools))
 
     def uptime(self) -> float:
@@ -158,7 +158,7 @@ class Statistics:
         pace = Pace()
         pieces = []
         for piece in snapshot.render(
-            await self.take_in_steps(pace),
+            await self.take_in_steps(pace, latency=facts is not None),
             source=self.source,
             version=__version__,
             uptime=int(self.uptime()),

@@ -5,7 +5,7 @@ sections.js. rates.js computes what happens now from two reports, and history.js
 tables.js draw, format.js writes figures for people, elements.js makes elements of the page.
 """
 
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 _SCRIPT: Final = "text/javascript; charset=utf-8"
@@ -32,4 +32,4 @@ CONTENT_SECURITY_POLICY: Final = "default-src 'self'; base-uri 'none'; form-acti
 
 def read(name: str) -> bytes:
     """Return the content of a file of ``FILES``."""
-    return files(__name__).joinpath(name).read_bytes()
+    return Path(__file__).with_name(name).read_bytes()
