@@ -174,6 +174,14 @@ SUB_COMMANDS = (
             (1, "an error: it does not, or there is no proxy"),
         ),
     ),
+    SubCommand(
+        "top",
+        "show what a running proxy does now: rates, latency, errors, queues",
+        (
+            (0, "it was shown"),
+            (1, "an error: there is no proxy, or no terminal"),
+        ),
+    ),
 )
 
 HELP = "help"

@@ -114,4 +114,5 @@ def test_a_locale_without_the_characters_of_a_name(tmp_path: Path) -> None:
 def test_every_module_is_in_the_table() -> None:
     helpers = {"__init__", "frame", "comparison", "control", "fleet", "texts", "grammar", "completion_scripts"}
     helpers |= {"switching", "versions"}
+    helpers |= {"frames", "rates", "screen"}
     assert {path.stem for path in PACKAGE.glob("*.py")} - helpers == {command.name for command in SUB_COMMANDS}
