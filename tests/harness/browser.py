@@ -5,7 +5,6 @@ import json
 import os
 import select
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+from harness.servers import installed
+from twemproxy.demo.processes import Process
+
 _OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-dev-shm-usage",
@@ -31,26 +32,17 @@ class Browser:
     """A running browser, which is stopped at the end of its context."""
 
     def __init__(self) -> None:
-        program = next((path for name in NAMES if (path := shutil.which(name))), None)
-        if program is None:
-            raise BrowserError("there is no chromium: tools/install-servers installs it")
         self._folder = Path(tempfile.mkdtemp(prefix="chromium-"))
-        to_browser, self._to = os.pipe()
-        self._from, from_browser = os.pipe()
+        to_browser, from_browser = self._folder / "to", self._folder / "from"
+        for path in (to_browser, from_browser):
+            os.mkfifo(path)
         # The protocol has fixed descriptors: the browser reads 3 and writes 4.
-        redirected = 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"'
-        options = (*_OPTIONS, f"--user-data-dir={self._folder}", "about:blank")
-        with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                ["bash", "-c", redirected, "bash", str(to_browser), str(from_browser), program, *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(to_browser, from_browser),
-                start_new_session=True,
-            )
-        os.close(to_browser)
-        os.close(from_browser)
+        redirected = 'exec 3<"$1" 4>"$2"; shift 2; exec "$@"'
+        options = (*_OPTIONS, f"--user-data-dir={self._folder / 'profile'}", "about:blank")
+        command = ["bash", "-c", redirected, "bash", str(to_browser), str(from_browser), installed("chromium")]
+        # Opened in both directions, so that neither side waits for the other one.
+        self._to, self._from = os.open(to_browser, os.O_RDWR), os.open(from_browser, os.O_RDWR)
+        self._process = Process([*command, *options], self._folder / "chromium.log")
         self._received = b""
         self._number = 0
         self._events: list[dict[str, Any]] = []
@@ -60,12 +52,8 @@ class Browser:
 
     def __exit__(self, *_: object) -> None:
         try:
-            self.call("Browser.close")
-            self._process.wait(_SECONDS)
+            self._process.stop()
         finally:
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
             os.close(self._to)
             os.close(self._from)
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -94,11 +82,11 @@ class Browser:
 
     def _receive(self, end: float) -> dict[str, Any]:
         while b"\0" not in self._received:
-            if not select.select([self._from], [], [], max(0, end - time.monotonic()))[0]:
-                raise BrowserError("the browser gives no answer")
+            if not select.select([self._from], [], [], 1)[0]:
+                if self._process.poll() is not None or time.monotonic() > end:
+                    raise BrowserError(f"the browser gives no answer: {self._process.output()[-2000:]}")
+                continue
             data = os.read(self._from, 1 << 20)
-            if not data:
-                raise BrowserError(f"the browser has ended: {(self._folder / 'log').read_text()[-2000:]}")
             self._received += data
         message, _, self._received = self._received.partition(b"\0")
         decoded: dict[str, Any] = json.loads(message)

@@ -20,7 +20,7 @@ from harness.waiting import wait_until
 from twemproxy.demo.processes import Process, start
 
 REQUIRED_PROGRAMS = (
-    *("redis-server", "redis-cli", "redis-benchmark", "memcached", "nutcracker"),
+    *("redis-server", "redis-cli", "redis-benchmark", "memcached", "nutcracker", "chromium"),
     *("memccapable", "memccat", "memccp", "memcexist", "memcping", "memcrm", "memcslap", "memcstat", "memctouch"),
 )
 _SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"

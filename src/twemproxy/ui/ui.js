@@ -48,7 +48,6 @@ async function poll() {
   }
   isAsking = false;
   if (silentSince === null) show();
-  document.documentElement.dataset.polls = Number(document.documentElement.dataset.polls ?? 0) + 1;
   if (!isPaused) timer = setTimeout(poll, Math.max(0, (document.hidden ? HIDDEN_INTERVAL : INTERVAL) - (performance.now() - began)));
 }
 
@@ -90,6 +89,7 @@ function show() {
     settings.show(report, pool);
   }
   setText(byId("updated"), `as of ${clock(report.now)}`);
+  byId("updated").dataset.at = report.now;
 }
 
 function follow() {
