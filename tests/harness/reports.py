@@ -86,8 +86,9 @@ class Reports:
                 for position, share in enumerate(shares)
             ],
             "hot_keys": [
-                {"key": f"user:{self._random.randrange(10**6)}", "count": 90_000 // (rank + 1), "error": 12 * rank,
-                 "bytes": 4_000_000 // (rank + 1), "server": f"cache-{rank % servers + 1}"}
+                {"key": f"user:{self._random.randrange(10**6)}", "requests_per_second": 9_000 / (rank + 1),
+                 "error": 1.5 * rank, "bytes_per_second": 4e6 / (rank + 1), "largest": 900 * rank,
+                 "server": f"cache-{rank % servers + 1}"}
                 for rank in range(10)
             ],
             "slow": [

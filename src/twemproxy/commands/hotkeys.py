@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         for each in inspections(options.control_socket, options.pool)
     }
     if options.json:
-        print_json({pool: [_document(key) for key in keys] for pool, keys in found.items()})
+        print_json({pool: [key.document() for key in keys] for pool, keys in found.items()})
         return 0
     for pool, keys in found.items():
         print(f"pool '{printable(pool)}'" + ("" if keys else ": no keys"))
@@ -50,14 +50,3 @@ def run(options: argparse.Namespace) -> int:
 
 def _sorted(keys: tuple[HotKey, ...], by_size: bool) -> list[HotKey]:
     return sorted(keys, key=lambda each: each.largest if by_size else each.requests, reverse=True)
-
-
-def _document(key: HotKey) -> dict[str, object]:
-    return {
-        "key": key.key,
-        "server": key.server,
-        "requests_per_second": key.requests,
-        "error": key.error,
-        "bytes_per_second": key.size,
-        "largest": key.largest,
-    }

@@ -6,7 +6,6 @@ import time
 from twemproxy.commands.control import add_option, inspections
 from twemproxy.commands.frame import print_json
 from twemproxy.config.quoting import printable
-from twemproxy.ipc.messages import SlowRequest
 
 DESCRIPTION = """\
 Show the latest requests that took 'slowlog_ms' of their pool or longer, the latest first, and where the time went:
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     found.sort(key=lambda row: row[1].at, reverse=True)
     found = found[: max(options.count, 0)]
     if options.json:
-        print_json([_document(pool, slow) for pool, slow in found])
+        print_json([{"pool": pool, **slow.document()} for pool, slow in found])
         return 0
     if not found:
         print("no slow requests")
@@ -52,17 +51,3 @@ def run(options: argparse.Namespace) -> int:
 
 def _time(at: float) -> str:
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))}.{int(at % 1 * 1000):03d}"
-
-
-def _document(pool: str, slow: SlowRequest) -> dict[str, object]:
-    return {
-        "at": slow.at,
-        "pool": pool,
-        "server": slow.server,
-        "client": slow.client,
-        "command": list(slow.command),
-        "whole_us": slow.whole,
-        "waiting_us": slow.waiting,
-        "server_us": slow.server_time,
-        "writing_us": slow.writing,
-    }

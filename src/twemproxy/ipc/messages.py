@@ -225,6 +225,19 @@ class SlowRequest(msgspec.Struct, frozen=True):
         """From reading the request to writing the reply."""
         return self.waiting + self.server_time + self.writing
 
+    def document(self) -> dict[str, object]:
+        """As JSON documents have it."""
+        return {
+            "at": self.at,
+            "server": self.server,
+            "client": self.client,
+            "command": list(self.command),
+            "whole_us": self.whole,
+            "waiting_us": self.waiting,
+            "server_us": self.server_time,
+            "writing_us": self.writing,
+        }
+
 
 class HotKey(msgspec.Struct, frozen=True):
     """A key with many requests; estimates by a sample, see ``proxy.hot_keys``."""
@@ -238,6 +251,17 @@ class HotKey(msgspec.Struct, frozen=True):
     size: float
     largest: int
     """Bytes of the largest request or reply in the sample."""
+
+    def document(self) -> dict[str, object]:
+        """As JSON documents have it."""
+        return {
+            "key": self.key,
+            "server": self.server,
+            "requests_per_second": self.requests,
+            "error": self.error,
+            "bytes_per_second": self.size,
+            "largest": self.largest,
+        }
 
 
 class Inspection(msgspec.Struct, frozen=True):

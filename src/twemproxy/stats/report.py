@@ -126,8 +126,14 @@ def server_part(facts: ServerFacts, server: ServerSnapshot, why: str) -> bytes:
     )
 
 
-def pool_part(facts: PoolFacts, pool: PoolSnapshot, servers: Sequence[bytes]) -> bytes:
-    """The part of a pool, as JSON. ``servers``: their parts."""
+def pool_part(
+    facts: PoolFacts,
+    pool: PoolSnapshot,
+    servers: Sequence[bytes],
+    hot_keys: Sequence[Mapping[str, object]],
+    slow: Sequence[Mapping[str, object]],
+) -> bytes:
+    """The part of a pool, as JSON. ``servers``: their parts. ``hot_keys``, ``slow``: as documents have them."""
     return msgspec.json.encode(
         {
             "name": facts.name,
@@ -142,8 +148,8 @@ def pool_part(facts: PoolFacts, pool: PoolSnapshot, servers: Sequence[bytes]) ->
             **pool.values,
             "latency": _latency(pool.latency),
             "servers": [msgspec.Raw(server) for server in servers],
-            "hot_keys": [],
-            "slow": [],
+            "hot_keys": hot_keys,
+            "slow": slow,
         }
     )
 

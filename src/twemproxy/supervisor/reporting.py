@@ -12,12 +12,18 @@ from twemproxy.admin.stats_port import Pages
 from twemproxy.config.directives import DIRECTIVES, default
 from twemproxy.config.key_space import shares_of
 from twemproxy.config.pools import Address, Config, PoolConfig
+from twemproxy.ipc.control import Ejection
+from twemproxy.ipc.messages import Inspection
 from twemproxy.stats import report, snapshot
 from twemproxy.stats.report import PoolFacts, ServerFacts
+from twemproxy.supervisor.inspection import inspect
 from twemproxy.supervisor.pace import Pace
 from twemproxy.supervisor.scrape import scrape
 from twemproxy.supervisor.served_config import ServedConfig
 from twemproxy.supervisor.threads import in_thread
+
+SLOW_REQUESTS: Final = 50
+"""Slow requests of each pool in the report."""
 
 STALE: Final = 5.0
 """Seconds for which the event loop of a worker may stand still before the proxy is not healthy."""
@@ -71,6 +77,7 @@ class Reporting:
         served, pace = self._served, Pace()
         statistics, events = served.statistics, served.statistics.events
         facts = await self._pool_facts()
+        known = {each.pool: each for each in await inspect(served.workers)}
         taken = await statistics.take_in_steps(pace)
         pools = []
         for pool in taken.pools:
@@ -81,10 +88,14 @@ class Reporting:
             parts = []
             for each in pool_facts.servers:
                 if each.name in seen:
-                    why = events.why_ejected(pool.name, each.name)
+                    by_hand = served.ejections.of(pool.name, each.name)
+                    why = _by_hand(by_hand) if by_hand is not None else events.why_ejected(pool.name, each.name)
                     parts.append(report.server_part(each, seen[each.name], why))
                     await pace.rest()
-            pools.append(report.pool_part(pool_facts, pool, parts))
+            inspection = known.get(pool.name, Inspection(pool.name, (), ()))
+            hot = [key.document() for key in inspection.hot]
+            slow = [each.document() for each in inspection.slow[-SLOW_REQUESTS:]]
+            pools.append(report.pool_part(pool_facts, pool, parts, hot, slow))
             await pace.rest()
         now = time.time()
         process = report.ProcessFacts(
@@ -199,3 +210,8 @@ def _pool_facts(pool: PoolConfig, ring_fingerprint: str) -> PoolFacts:
         changed=tuple(changed),
         servers=servers,
     )
+
+
+def _by_hand(ejection: Ejection) -> str:
+    """Why a server was ejected by hand."""
+    return f"by hand: {ejection.reason}" if ejection.reason else "by hand"

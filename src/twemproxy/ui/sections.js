@@ -274,13 +274,14 @@ export class HotKeys {
   constructor() {
     this._table = new DataTable(byId("hot"), {
       label: "Hot keys",
-      sort: "count",
+      sort: "requests",
       most: 10,
-      empty: "No key stands out.",
+      empty: "No key has requests now.",
       columns: [
         { name: "key", title: "Key", isHeader: true, look: "name", value: ({ key }) => key, text: ({ key }) => key },
-        { name: "count", title: "Requests", isNumber: true, help: "an estimate, and by how much it may be too high", value: ({ count }) => count, text: ({ count, error }) => `${number(count)}${error > 0 ? ` −${number(error)}` : ""}` },
-        { name: "bytes", title: "Bytes", isNumber: true, value: (row) => row.bytes, text: (row) => bytes(row.bytes) },
+        { name: "requests", title: "Requests/s", isNumber: true, help: "an estimate, and by how much it may be too high", value: (row) => row.requests_per_second, text: (row) => `${rate(row.requests_per_second)}${row.error > 0 ? ` −${rate(row.error)}` : ""}` },
+        { name: "bytes", title: "Bytes/s", isNumber: true, value: (row) => row.bytes_per_second, text: (row) => bytes(row.bytes_per_second) },
+        { name: "largest", title: "Largest", isNumber: true, help: "the largest request or reply", value: (row) => row.largest, text: (row) => bytes(row.largest) },
         { name: "server", title: "Server", look: "name", value: ({ server }) => server, text: ({ server }) => server },
       ],
     });
