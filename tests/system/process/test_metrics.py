@@ -1,6 +1,7 @@
 """/metrics: what Prometheus' own parsers read from it, compared with the statistics and the table of metrics."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -141,6 +142,12 @@ def test_both_formats_have_all_metrics_and_the_same_ones(used: ServedPools) -> N
         for sample in other.samples:
             assert set(sample.labels) - {"le"} == set(family.labels)
             assert sample.name.startswith(family.full_name)
+
+
+def test_promtool_finds_nothing_to_criticize(used: ServedPools) -> None:
+    text = get(used, "/metrics").body
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=30, check=False)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
 def test_names_are_escaped(servers: list[RedisServer]) -> None:
