@@ -109,8 +109,14 @@ class Taker:
         """The pool in which a client goes on, which may be retired; None if there is none."""
         pools = [*self._data_plane.pools, *self._data_plane.retired]
         if message.worker == self._number:
-            # The process may be of another version, with other slots.
-            pools = [pool for pool in pools if pool is self._names.get(message.pool)]
+            # It comes from the former process, which may be of another version, with other slots. Or it comes back: the
+            # worker to which it was handed has left before it took it.
+            named = self._names.get(message.pool)
+            pools = [
+                pool
+                for pool in pools
+                if pool is named or (pool.slot == message.slot and pool.config.name == message.pool)
+            ]
         else:
             pools = [pool for pool in pools if pool.slot == message.slot]
         session = message.state["session"]
