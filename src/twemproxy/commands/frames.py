@@ -135,8 +135,8 @@ class Frame(msgspec.Struct):
     now: Figures
     pool: str = ""
     """The pool whose servers are shown; empty: the pools."""
-    sort: int = -1
-    """The column that sorts; -1: the order of the configuration file."""
+    sort: int = 0
+    """The column that sorts; -1, for servers: the order of the configuration file."""
     is_reversed: bool = False
     """Whether the smallest value is first, or the last name."""
 
@@ -144,6 +144,16 @@ class Frame(msgspec.Struct):
     def of(cls, newer: Report, older: Report | None) -> "Frame":
         """The frame of what happens between two reports."""
         return cls(newer, figures(newer, older))
+
+    def open(self, pool: str) -> None:
+        """Show the servers of this pool; empty: the pools."""
+        self.pool = pool
+        self.sort, self.is_reversed = self.first_sort, False
+
+    @property
+    def first_sort(self) -> int:
+        """What ``sort`` is at first."""
+        return -1 if self.pool else 0
 
     @property
     def columns(self) -> Sequence[_Column]:

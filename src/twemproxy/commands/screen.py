@@ -32,7 +32,7 @@ class Screen:
         self._seen = 0
         self._failure = ""
         self._frame = Frame.of(first, None)
-        self._frame.pool = pool
+        self._frame.open(pool)
         self._chosen = 0
         self._first_row = 0
         self._is_help = False
@@ -114,8 +114,7 @@ class Screen:
         elif key in moves:
             self._chosen = max(0, min(rows - 1, self._chosen + moves[key]))
         elif key in _OPEN and not self._frame.pool and rows > 0:
-            self._frame.pool = self._chosen_name()
-            self._frame.sort, self._frame.is_reversed = -1, False
+            self._frame.open(self._chosen_name())
             self._chosen = 0
         elif key in _BACK and self._frame.pool:
             self._show_pools()
@@ -124,15 +123,14 @@ class Screen:
             if key == ord("r"):
                 self._frame.is_reversed = not self._frame.is_reversed
             else:
-                count = len(self._frame.columns) + 1
+                columns = range(self._frame.first_sort, len(self._frame.columns))
                 step = 1 if key == ord("s") else -1
-                self._frame.sort = (self._frame.sort + 1 + step) % count - 1
+                self._frame.sort = columns[(columns.index(self._frame.sort) + step) % len(columns)]
             self._choose(name)
 
     def _show_pools(self) -> None:
         name = self._frame.pool
-        self._frame.pool = ""
-        self._frame.sort, self._frame.is_reversed = -1, False
+        self._frame.open("")
         self._choose(name)
 
     def _chosen_name(self) -> str:
@@ -170,7 +168,8 @@ class Screen:
     def _bottom(self, rows: int, width: int) -> Line:
         if self._failure:
             return ((f"no answer since {self._reports.silent_since}: {self._failure}", "bad"),)
-        what = f"{self._frame.pool}, {rows} servers" if self._frame.pool else f"{rows} pools"
+        number = f"{rows} {'server' if self._frame.pool else 'pool'}{'' if rows == 1 else 's'}"
+        what = f"{self._frame.pool}, {number}" if self._frame.pool else number
         keys = f"{'Esc back' if self._frame.pool else 'Enter opens'}, s sort, h help, q quit"
         room = max(0, width - len(keys) - 1)
         return ((f"{fitted(f'{what}, {self._frame.order()}', room, pad=True)}{keys}", "muted"),)

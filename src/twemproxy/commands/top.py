@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     time.sleep(options.interval)
     frame = Frame.of(_ask(options.control_socket), first)
-    frame.pool = options.pool
+    frame.open(options.pool)
     if options.json:
         print_json(_document(frame))
     else:

@@ -1,4 +1,4 @@
-"""``nutcracker top``, with reports that the tests make."""
+"""``nutcracker top`` in a terminal, with reports that the tests make."""
 
 import json
 import subprocess
@@ -178,7 +178,7 @@ def test_once_fits_80_columns() -> None:
     lines = frame.text(80).split("\n")
     assert all(len(line) <= 80 for line in lines)
     assert {line.split()[0] for line in lines[-2:]} == {"a" * 20, "beta"}
-    frame.pool = "a" * 60
+    frame.open("a" * 60)
     text = frame.text(80)
     assert "cache?[31m\u4e16\u754ccache " in text
     assert "\x1b" not in text
