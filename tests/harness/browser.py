@@ -107,7 +107,7 @@ class Browser:
                 page.call(f"{domain}.enable")
             page.resize(width, height)
             page.prefer("dark" if dark else "light")
-            page.call("Page.navigate", url=url)
+            page.load(url)
             yield page
             errors = page.errors()
             if errors:
@@ -127,9 +127,26 @@ class Page:
         """Whether requests of the page may fail."""
         self.requested: list[str] = []
         """The addresses of all requests so far, after ``errors``."""
+        self._answered: list[tuple[str, str]] = []
+        self._addresses: dict[str, str] = {}
 
     def call(self, method: str, **parameters: Any) -> Any:
         return self._browser.call(method, self._session, **parameters)
+
+    def load(self, url: str) -> None:
+        """Open an address, also the same one again, and wait until it is loaded."""
+        self.run("window.isOld = true")
+        self.call("Page.navigate", url=url)
+        end = time.monotonic() + _SECONDS
+        while True:
+            try:
+                if self.run("window.isOld === undefined && document.readyState === 'complete'"):
+                    return
+            except BrowserError:  # between two documents
+                pass
+            if time.monotonic() > end:
+                raise BrowserError(f"it is not loaded: {url}")
+            time.sleep(0.01)
 
     def resize(self, width: int, height: int) -> None:
         self.call(
@@ -199,8 +216,17 @@ class Page:
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
         path.write_bytes(base64.b64decode(data))
 
+    def answers(self, path: str) -> list[str]:
+        """What the page has got from addresses that end with this, oldest first."""
+        found = self.errors()
+        if found:
+            raise BrowserError(f"errors of the page: {found}")
+        numbers = [number for address, number in self._answered if address.endswith(path)]
+        return [self.call("Network.getResponseBody", requestId=number)["body"] for number in numbers]
+
     def errors(self) -> list[str]:
         """Return the errors of the page since the last call."""
+        self.run("0")  # what the page has said before is received now
         found = []
         for event in self._browser.take_events(self._session):
             parameters = event["params"]
@@ -208,6 +234,10 @@ class Page:
                 found.append(str(parameters["exceptionDetails"]))
             elif event["method"] == "Network.requestWillBeSent":
                 self.requested.append(parameters["request"]["url"])
+                self._addresses[parameters["requestId"]] = parameters["request"]["url"]
+            elif event["method"] == "Network.loadingFinished":
+                number = parameters["requestId"]
+                self._answered.append((self._addresses.get(number, ""), number))
             elif event["method"] == "Log.entryAdded" and parameters["entry"]["level"] == "error":
                 entry = parameters["entry"]
                 if not (self.expects_network_errors and entry["source"] == "network"):

@@ -90,7 +90,7 @@ export class TimeChart {
       );
     }
     for (const at of timeTicks(this._from, this._to, width)) {
-      drawn.push(svg("text", { class: "axis", x: this._x(at), y: HEIGHT - 5, "text-anchor": "middle" }, clock(at).slice(0, 5)));
+      drawn.push(svg("text", { class: "axis", x: this._x(at), y: HEIGHT - 5, "text-anchor": "middle" }, timeLabel(at, this._to - this._from)));
     }
     for (const { at, kind } of this._marks.filter((mark) => mark.at >= this._from && mark.at <= this._to)) {
       drawn.push(svg("line", { class: `mark ${kind}`, x1: this._x(at), x2: this._x(at), y1: MARGIN.top, y2: bottom }));
@@ -204,9 +204,12 @@ function logAxis(values) {
   return { ticks, place: (value) => (Math.log10(Math.max(1, value)) - low) / (high - low) };
 }
 
+/** The label of a time; with seconds if the axis is short. */
+const timeLabel = (at, seconds) => (seconds < 150 ? clock(at) : clock(at).slice(0, 5));
+
 function timeTicks(from, to, width) {
-  const steps = [60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400];
-  const step = steps.find((each) => ((to - from) / each) * 70 < width - MARGIN.left) ?? 86400;
+  const steps = [10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400];
+  const step = steps.find((each) => ((to - from) / each) * 75 < width - MARGIN.left) ?? 86400;
   const ticks = [];
   for (let at = Math.ceil(from / step) * step; at <= to; at += step) {
     // A label at an edge would be cut off.
@@ -285,7 +288,7 @@ export class Timeline {
     });
     for (const at of timeTicks(this._from, this._to, width - left)) {
       const place = x(at);
-      if (place > left + 15) drawn.push(svg("text", { class: "axis", x: place, y: height - 5, "text-anchor": "middle" }, clock(at).slice(0, 5)));
+      if (place > left + 15) drawn.push(svg("text", { class: "axis", x: place, y: height - 5, "text-anchor": "middle" }, timeLabel(at, this._to - this._from)));
     }
     this._plot.setAttribute("width", width);
     this._plot.setAttribute("height", height);

@@ -8,6 +8,9 @@ import { CLASSES } from "./rates.js";
 import { DataTable } from "./tables.js";
 
 const MOST_BARS = 12;
+
+/** Seconds. */
+const SHORTEST_AXIS = 60;
 const SHARE_NAMES = ["p50", "p99", "p99.9"];
 
 const rate = (value) => (value !== null && value > 0 && value < 100 ? value.toFixed(1) : number(value));
@@ -91,7 +94,8 @@ export class Pools {
       label: "Pools",
       filter: ({ name, report }) => `${name} ${report.listen} ${report.protocol}`,
       placeholder: "Filter pools",
-      sort: null,
+      sort: "name",
+      isDescending: false,
       most: 8,
       rowClass: ({ name }) => (name === this._chosen ? "chosen" : ""),
       columns: [
@@ -170,8 +174,10 @@ export class Charts {
   show(report, history, pool) {
     this._last = [report, history, pool];
     const to = report.now;
-    const from = to - Number(this._range.value);
-    const samples = history.of(pool.name).filter(({ at }) => at >= from);
+    const earliest = to - Number(this._range.value);
+    const samples = history.of(pool.name).filter(({ at }) => at >= earliest);
+    // The axis grows with the samples, up to the chosen time.
+    const from = Math.max(earliest, Math.min(samples[0]?.at ?? to, to - SHORTEST_AXIS));
     const marks = report.events
       .filter((event) => event.at >= from && (event.pool === "" || event.pool === pool.name))
       .map(({ at, kind, server, text }) => ({ at, kind, text: [kind, server, text].filter(Boolean).join(" ") }));
@@ -374,7 +380,8 @@ export class Settings {
     const verdict = reload ? `; last reload ${moment(reload.at)}: ${reload.failed ? "failed: " : ""}${reload.text}` : "";
     setText(byId("config-facts"), `${config.file}, generation ${config.generation}, fingerprint ${config.fingerprint}, loaded ${moment(config.loaded_at)}${verdict}`);
     const changed = new Set(pool.changed);
-    const rows = Object.entries(pool.settings).map(([name, value]) => ({
+    const own = { listen: pool.listen, hash: pool.hash, distribution: pool.distribution, hash_tag: pool.hash_tag ?? "", redis: pool.protocol === "redis" };
+    const rows = Object.entries({ ...own, ...pool.settings }).map(([name, value]) => ({
       name,
       value: typeof value === "string" ? value : JSON.stringify(value),
       isChanged: changed.has(name),

@@ -39,7 +39,7 @@ async function poll() {
     const response = await fetch("ui/report.json", { cache: "no-store", signal: AbortSignal.timeout(LONGEST_ANSWER) });
     if (!response.ok) throw new Error(`it answers with status ${response.status}`);
     const report = await response.json();
-    last = [report, history.add(report)];
+    if (!isPaused) last = [report, history.add(report)];
     silentSince = null;
   } catch (error) {
     silentSince ??= Date.now() / 1000;
@@ -47,7 +47,7 @@ async function poll() {
     complain(error);
   }
   isAsking = false;
-  if (silentSince === null) show();
+  if (silentSince === null && last) show();
   if (!isPaused) timer = setTimeout(poll, Math.max(0, (document.hidden ? HIDDEN_INTERVAL : INTERVAL) - (performance.now() - began)));
 }
 
@@ -71,7 +71,8 @@ function show() {
   document.body.classList.remove("stale");
   if (isPaused) showState("paused", "");
   else showState(report.ready ? "ready" : "not ready", report.ready ? "good" : "bad");
-  const at = Math.max(0, report.pools.findIndex(({ name }) => name === chosen));
+  const names = report.pools.map(({ name }) => name);
+  const at = names.indexOf(names.includes(chosen) ? chosen : [...names].sort()[0]);
   const pool = report.pools[at];
   chosen = pool?.name ?? "";
   tiles.show(report, now);

@@ -272,14 +272,14 @@ def test_colours_are_the_systems_or_those_chosen(browser: Browser) -> None:
         dark: bool = page.run("getComputedStyle(document.body).backgroundColor === 'rgb(20, 20, 19)'")
         return dark
 
-    with opened(browser, Reports(11)) as (page, _):
+    with opened(browser, Reports(11)) as (page, served):
         assert not is_dark()
         page.prefer("dark")
         assert is_dark()
         page.run("(() => { const it = document.getElementById('theme'); it.value = 'light'; "
                  "it.dispatchEvent(new Event('change')); })()")  # fmt: skip
         assert not is_dark()
-        page.call("Page.reload")
+        page.load(served.url)
         page.wait("document.getElementById('state').innerText === 'ready'")
         assert not is_dark()  # it is remembered
         assert page.run("document.getElementById('theme').value") == "light"
