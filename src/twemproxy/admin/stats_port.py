@@ -148,7 +148,9 @@ class _Reader(asyncio.Protocol):
         self._port.count_unsent(self.unsent)
         if self.unsent == 0:
             self.resume_writing()
-        self._transport.write_eof()
+        # A reader that has reset the connection may not be known to have left yet.
+        with suppress(OSError):
+            self._transport.write_eof()
 
     def resume_writing(self) -> None:
         self._is_served = True

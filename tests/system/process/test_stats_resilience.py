@@ -89,18 +89,20 @@ def test_a_thousand_scrapes_at_once(large: Proxy, client: Connection) -> None:
 
 def test_probes_at_once_all_get_their_answers(large: Proxy, client: Connection) -> None:
     with ExitStack() as opened:
-        probes = [opened.enter_context(connect("127.0.0.1", large.stats_port)) for _ in range(READERS - 1)]
-        for probe in probes:
-            probe.send(b"GET /healthz HTTP/1.1\r\n\r\n")
+        probes = []
+        for _ in range(READERS - 1):
+            probes.append(opened.enter_context(connect("127.0.0.1", large.stats_port)))
+            probes[-1].send(b"GET /healthz HTTP/1.1\r\n\r\n")
         check_client(client)
         assert all(is_complete(probe.read_to_end()) for probe in probes)
 
 
 def test_half_requests(large: Proxy, client: Connection) -> None:
     with ExitStack() as opened:
-        halves = [opened.enter_context(connect("127.0.0.1", large.stats_port)) for _ in range(50)]
-        for number, half in enumerate(halves):
-            half.send(REQUEST[: -2 - number % 15])
+        halves = []
+        for number in range(50):
+            halves.append(opened.enter_context(connect("127.0.0.1", large.stats_port)))
+            halves[-1].send(REQUEST[: -2 - number % 15])
         check_client(client)
         check_readers(large)
         for half in halves:

@@ -1,7 +1,9 @@
 """HTTP on the statistics port: what gets a response, which one, and what does not."""
 
 import asyncio
+import errno
 import gzip
+import os
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -257,6 +259,45 @@ def test_who_asks_while_an_answer_is_made_gets_the_next_one() -> None:
             finish.set()
             assert body(await first) == b"1\n"
             assert {body(await other) for other in others} == {b"2\n"}
+            port.close()
+
+    run(scenario)
+
+
+def test_a_reader_that_leaves_does_not_keep_the_answer_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It resets the connection after its answer was written, and before the end of the stream is."""
+    begun, finish = asyncio.Event(), asyncio.Event()
+    left = 0
+
+    async def page(request: Request) -> Response:
+        begun.set()
+        await finish.wait()
+        return http.text(200, "answer")
+
+    async def document(full: bool) -> bytes:
+        return DOCUMENT
+
+    def shut_down(connection: socket.socket, how: int) -> None:
+        # So the kernel refuses it then.
+        nonlocal left
+        left += 1
+        if left <= 2:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        super(socket.socket, connection).shutdown(how)
+
+    async def scenario() -> None:
+        port = stats_port.StatsPort(document, {"/page": page})
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            await port.open(listening)
+            address: Port = listening.getsockname()
+            reading = [asyncio.create_task(read(address, b"GET /page HTTP/1.1\r\n\r\n")) for _ in range(10)]
+            await begun.wait()
+            assert await read(address) == DOCUMENT
+            monkeypatch.setattr(socket.socket, "shutdown", shut_down)
+            monkeypatch.setattr(stats_port, "LINGER", 0.1)
+            finish.set()
+            assert {body(await each) for each in reading} == {b"answer\n"}
+            assert left == 10
             port.close()
 
     run(scenario)
