@@ -489,7 +489,7 @@ The statistics port (`-s`, `-a`) gives each reader one answer and closes the con
 
 | the reader sends | it gets |
 |---|---|
-| nothing for 50 ms, or any other input | nutcracker 0.5.0's document, with the same members in the same order |
+| nothing for 200 ms, or any other input | nutcracker 0.5.0's document, with the same members in the same order |
 | `GET /stats.json` | the full document |
 | a request of HTTP/1.0 or HTTP/1.1 for a page below, GET or HEAD | an HTTP response |
 

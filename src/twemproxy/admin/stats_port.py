@@ -17,7 +17,7 @@ from twemproxy.admin import http
 from twemproxy.admin.http import Request, Response
 from twemproxy.admin.pausing import PAUSE_INTERVAL, let_wait
 
-REQUEST_TIME: Final = 0.05
+REQUEST_TIME: Final = 0.2
 """Seconds that a reader has to send a request line. After this time, it gets nutcracker's document."""
 HEADERS_TIME: Final = 1.0
 """Seconds that a reader with the request line of a page has to send the headers. After this time, it gets an error."""

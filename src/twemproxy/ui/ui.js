@@ -55,7 +55,7 @@ async function poll() {
   if (!isPaused) timer = setTimeout(poll, Math.max(0, interval() - (performance.now() - began)));
 }
 
-// A connection on which a busy browser sends nothing for 50 ms gets the document for nutcracker's readers, which is not
+// A connection on which a busy browser sends nothing for 200 ms gets the document for nutcracker's readers, which is not
 // HTTP: that is no reason to say that the proxy does not answer.
 async function ask(signal) {
   for (let attempt = 1; ; attempt += 1) {
