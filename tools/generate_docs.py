@@ -606,11 +606,6 @@ def architecture() -> str:
     return replaced(text, "roles", "\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
-def subcommands() -> str:
-    """docs/subcommands.md with its reference replaced."""
-    return replaced((DOCS / "subcommands.md").read_text(), "reference", reference())
-
-
 def replaced(text: str, name: str, part: str) -> str:
     """The text with this part between the two comments with this name."""
     begin, end = f"<!-- {name}: written by tools/generate_docs.py -->\n\n", f"\n\n<!-- end of {name} -->"
@@ -630,7 +625,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "memcached.md": memcached,
     "metrics.md": metrics_page.metrics,
     "statistics.md": statistics,
-    "subcommands.md": subcommands,
+    "subcommands.md": lambda: replaced((DOCS / "subcommands.md").read_text(), "reference", reference()),
 }
 """The files in the folder of documents, and the functions that return their texts."""
 

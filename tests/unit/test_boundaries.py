@@ -134,3 +134,12 @@ def test_one_module_knows_epoll() -> None:
         used = {*imports_of_module(path), *(imports_of_header(header) if header.exists() else ())}
         knows = any(".libc.epoll" in name for name in used)
         assert knows == (name_of(path) == "net.poller"), path
+
+
+def test_compiled_modules_index_from_the_front() -> None:
+    """They are compiled without wraparound: a negative index would read memory before the object."""
+    compiled = [path for path in MODULES if re.search(r"^import cython$", path.read_text(), re.MULTILINE)]
+    assert compiled
+    for path in compiled:
+        slices = [ast.unparse(node.slice) for node in nodes(path) if isinstance(node, ast.Subscript)]
+        assert [each for each in slices if re.search(r"(^|:)-", each)] == [], path

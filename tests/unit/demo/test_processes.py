@@ -45,8 +45,9 @@ ON_THEIR_OWN = {
     *("tests/clients/celery_worker.py", "tests/clients/nginx_modules.py"),
     *("tests/golden/take_vectors.py", "tools/take_config_verdicts.py"),
     "tests/suites/memcached_with_proxy.py",
+    "tests/harness/terminal.py",
 }
-"""Programs that use no code of ours, and one whose child has to stay in its group."""
+"""Programs that use no code of ours, one whose child has to stay in its group, and one with a terminal of its own."""
 
 
 def children_of(parent: Process) -> list[int]:

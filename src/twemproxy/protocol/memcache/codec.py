@@ -13,6 +13,7 @@ from twemproxy.protocol.memcache import builtin_commands, statistics
 from twemproxy.protocol.memcache.commands import COMMANDS, META_GET_WRITING_FLAGS, MISSES, Form
 from twemproxy.protocol.memcache.errors import LIMITED, TEXTS, Problem, error_line, server_error
 from twemproxy.protocol.memcache.handshake import MemcacheHandshake
+from twemproxy.protocol.memcache.shown_arguments import shown_arguments
 from twemproxy.protocol.plan import MORE
 
 if not cython.compiled:
@@ -288,6 +289,4 @@ class MemcacheCodec(MemcacheReplies):
         return COMMANDS[row].name if row >= 0 else ""
 
     def arguments_of(self, head: bytes) -> "list[bytes]":
-        line, newline, _ = head.partition(b"\n")
-        words = line.split()
-        return words if newline or not words else [*words[:-1], words[-1] + b"..."]
+        return shown_arguments(head)

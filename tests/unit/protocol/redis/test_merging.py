@@ -73,13 +73,11 @@ def test_every_merge_has_a_command() -> None:
     [
         ("DBSIZE", [integer(1), integer(2), integer(0)], integer(3)),
         ("DBSIZE", [integer(2**62), integer(2**62)], integer(2**63)),
-        ("SLOWLOG LEN", [integer(1), integer(2)], integer(3)),
         ("LATENCY RESET", [integer(1), integer(2)], integer(3)),
         ("LASTSAVE", [integer(9), integer(7), integer(8)], integer(7)),
         ("SCRIPT EXISTS a b c", [array(*map(integer, row)) for row in ([1, 1, 0], [1, 0, 0])], None),
         ("KEYS *", [array(bulk("a"), bulk("b")), array(), array(bulk("c"))], array(*map(bulk, "abc"))),
         ("KEYS *", [array(), array()], array()),
-        ("SLOWLOG GET", [array(array(integer(1))), array(array(integer(1)))], array(*[array(integer(1))] * 2)),
         ("PUBSUB CHANNELS", [array(*map(bulk, "ab")), array(*map(bulk, "bc"))], array(*map(bulk, "abc"))),
         ("PUBSUB CHANNELS", [b"~1\r\n" + bulk("a"), array(bulk("a"))], array(bulk("a"))),
         ("FLUSHALL", [OK, OK], OK),
