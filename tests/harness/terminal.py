@@ -35,6 +35,8 @@ class Terminal:
             stderr=terminal,
             env={**environment(), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
             start_new_session=True,
+            # A test that ran before may have left signals blocked, and SIGWINCH must come through.
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),
         )
         os.close(terminal)
 

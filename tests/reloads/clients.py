@@ -14,9 +14,10 @@ class Failed(Exception):
 
 
 class Tally:
-    """What the clients have seen: counts by name, and what is wrong."""
+    """What the clients have seen: counts by name, and what is wrong. ``workers``: how many the proxy has at first."""
 
     def __init__(self) -> None:
+        self.workers = 1
         self.counts: dict[str, int] = {}
         self.wrong: list[str] = []
 
@@ -157,15 +158,23 @@ def blocking(pusher: Peer) -> Callable[[Peer], Any]:
 
 
 def subscribing(publisher: Peer) -> Callable[[Peer], Any]:
-    """SUBSCRIBE on one connection, PUBLISH on another: every message arrives once, in order."""
+    """SUBSCRIBE on one connection, PUBLISH on another: every message arrives once, in order.
+
+    With several workers a message may be lost while topics move: a PUBLISH waits for the topics of its own worker only,
+    see docs/differences.md. It is counted, and the next one must arrive.
+    """
 
     async def work(peer: Peer) -> None:
         channel, number = f"{peer.name}:c", 0
         peer.expect(await peer.ask("SUBSCRIBE", channel), [b"subscribe", channel.encode(), 1], "SUBSCRIBE")
         while peer.go_on.is_set():
             number += 1
-            if await publisher.ask("PUBLISH", channel, number) != 1:
-                raise Failed(f"PUBLISH of {number} does not reach its subscriber")
+            reached = await publisher.ask("PUBLISH", channel, number)
+            if reached != 1 and peer.tally.workers == 1:
+                raise Failed(f"PUBLISH of {number} reaches {reached} clients")
+            if reached == 0:
+                peer.tally.count("PUBLISH that reaches nobody")
+                continue
             reply = await asyncio.wait_for(peer.reply(), 10)
             peer.expect(reply, [b"message", channel.encode(), str(number).encode()], "message")
 

@@ -23,7 +23,7 @@ NIL = b"_\r\n"
 NAMES = {
     merge: row.name
     for row in (*COMMANDS, *SUBCOMMANDS.values())
-    if row.routing == Routing.EVERY_SERVER
+    if row.routing == Routing.EVERY_SERVER and row.name != "script|load"
     for merge in (row.merge,)
 }
 """One command for each way to merge."""
