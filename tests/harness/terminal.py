@@ -28,15 +28,15 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self._descriptor, terminal = os.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        # Processes of pytest-xdist have COLUMNS, which curses would take for the size for good.
+        inherited = {name: value for name, value in environment().items() if name not in ("COLUMNS", "LINES")}
         self._process = subprocess.Popen(
             command,
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
-            env={**environment(), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
+            env={**inherited, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
             start_new_session=True,
-            # A test that ran before may have left signals blocked, and SIGWINCH must come through.
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),
         )
         os.close(terminal)
 

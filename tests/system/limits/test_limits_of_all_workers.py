@@ -373,7 +373,7 @@ def test_fewer_connections_than_the_workers_need_are_refused(servers: list[Redis
         grown = run("workers", "3", "-C", str(proxy.control_socket))
         assert grown.returncode == 1
         assert f'pool "alpha": directive {needs.format(5, 3, 6)}' in grown.stderr
-        assert proxy.stats()["workers"] == 2
+        wait_until(lambda: proxy.stats()["workers"] == 2, "the workers accept clients")
         failed = proxy.reload({**pool, "max_backend_connections": 3})
         assert failed["last_reload_failed"] == 1
         assert needs.format(3, 2, 4) in failed["last_reload"]
