@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=DEFAULT_COUNT,
-        help=f"at most so many of each pool (default: {DEFAULT_COUNT}, at most 50)",
+        help=f"show up to N keys of each pool (default: {DEFAULT_COUNT}, at most 50)",
     )
     parser.add_argument("--by-size", action="store_true", help="first the keys with the largest requests or replies")
 

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=DEFAULT_COUNT,
-        help=f"at most so many (default: {DEFAULT_COUNT})",
+        help=f"show up to N requests (default: {DEFAULT_COUNT})",
     )
 
 
