@@ -252,18 +252,12 @@ class ClientConnection(ClientStream):
         self, request: Request, data: cython.pointer[cython.const[cython.uchar]], length: cython.Py_ssize_t
     ) -> cython.int:
         """Count the key of a request, in ``data``, for the hot keys of the pool."""
-        place: cython.int
-        key: bytes
+        key: cython.pointer[cython.const[cython.uchar]] = data + request.key_start
+        size: cython.Py_ssize_t = request.key_end - request.key_start
         if request.key_decoded:
-            key = bytes(request.decoded[: request.key_end])
-            place = self.pool.hot_keys.note(
-                cython.cast(cython.p_uchar, PyBytes_AS_STRING(key)), PyBytes_GET_SIZE(key), length, self.loop.real
-            )
-        else:
-            place = self.pool.hot_keys.note(
-                data + request.key_start, request.key_end - request.key_start, length, self.loop.real
-            )
-        self.replies.hot_place = cython.cast(cython.uchar, place)
+            key = cython.address(request.decoded[0])
+            size = request.key_end
+        self.replies.hot_place = cython.cast(cython.uchar, self.pool.hot_keys.note(key, size, length, self.loop.real))
         return 0
 
     @cython.cfunc

@@ -279,13 +279,13 @@ class SplitRequest(ClientRequest):
         """Start; reserve a position in the order of replies, unless the request is a piece of another one."""
         self.pool = pool
         self.routes = pool.routes
-        self.replies = replies
-        self.copy_measured(replies)
         self.merge = merge
         self.expected = expected
         self.whole = whole
         if whole is None:
             self.begin_request(replies, self.n_items if self.n_items > 0 and self.merge == VALUES else 1)
+        else:
+            self.copy_measured(replies)
         return 0
 
     @cython.cfunc

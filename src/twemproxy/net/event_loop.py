@@ -373,6 +373,7 @@ class EventLoop:
         # In milliseconds, rounded up: a timer that is not due yet would only cost another turn.
         timeout: int64_t = -1
         n_ready: cython.int
+        lasted: int64_t
         self.now = self.clock.end_turn()
         lasted = self.clock.real - self.real
         self.busy += lasted

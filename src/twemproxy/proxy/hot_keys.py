@@ -18,7 +18,7 @@ HALF_LIFE = cython.declare(cython.const[int64_t], 10_000_000)
 LONGEST = cython.declare(cython.const[cython.Py_ssize_t], 512)
 
 SECONDS = 10 / 0.6931471805599453
-"""A count is that of so many seconds of steady traffic: HALF_LIFE divided by the natural logarithm of 2."""
+"""Seconds of steady traffic for which a count stands: HALF_LIFE divided by the natural logarithm of 2."""
 
 
 @cython.final
@@ -117,7 +117,9 @@ class HotKeys:
         """
         place: cython.int
         rows: list = []
-        self.adapt_if_due(now)
+        if now - self.since >= PERIOD:
+            # There may have been no requests since then.
+            self.adapt(now)
         for place in range(self.used):
             if self.keys[place].count >= 1:
                 rows.append(
@@ -131,11 +133,6 @@ class HotKeys:
                 )
         rows.sort(key=lambda row: row[1], reverse=True)
         return rows[:n]
-
-    def adapt_if_due(self, now: int) -> None:
-        """Halve the counts if it is time, although there are no requests."""
-        if now - self.since >= PERIOD:
-            self.adapt(now)
 
     def sample(self, key: bytes, size: int, now: int) -> int:
         """For tests: ``note`` if the request is sampled; returns the key's place, 0 if it is not."""
