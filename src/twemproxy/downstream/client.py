@@ -393,6 +393,8 @@ class ClientConnection(ClientStream):
             return 0
         if sent > 0:
             self.used_at = self.loop.now
+            if self.out.pending > 0 and self.timer is not None:
+                self.transport.has_taken()
         if self.out.pending > self.pool.settings.output_limit and self.exceeds_output_limit():
             return self.abort("it does not read its replies or messages")
         if self.releasing and self.replies.head == self.replies.tail:

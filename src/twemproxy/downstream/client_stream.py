@@ -562,17 +562,16 @@ class ClientStream(LimitedStream):
     def on_timer(self) -> cython.int:
         """Close if the client has lingered for too long, or has been idle for ``idle_limit``.
 
-        A client that waits for a reply or has a subscription is not idle, unless it has unread output.
+        A client that waits for a reply or has a subscription is not idle, unless it has output and takes none of it.
         """
         limit: int64_t = self.pool.settings.idle_limit
+        waits: cython.bint = self.awaits_replies() or self.steps is not None or self.is_subscribed()
         if self.timer.lingers_until <= self.loop.now:
             return self.close(CLIENT_ERR, "it did not close")
         self.timer.arm_by(self.timer.lingers_until)
         if limit == 0:
             return 0
-        if self.out.pending == 0 and (
-            self.replies.head != self.replies.tail or self.steps is not None or self.is_subscribed()
-        ):
+        if self.transport.has_taken() if self.out.pending > 0 else waits:
             self.used_at = self.loop.now
         if self.used_at + limit > self.loop.now:
             return self.timer.arm_by(self.used_at + limit)

@@ -12,6 +12,7 @@ cdef class Transport:
     cdef readonly int fd
     cdef readonly int error
     cdef Result progress
+    cdef int held
     cdef public Py_ssize_t buffered
     cdef public Py_ssize_t unsent
 
@@ -26,6 +27,7 @@ cdef class Transport:
     cdef Result shut_write(self) noexcept
     cdef void drop_input(self) noexcept
     cdef int pending_error(self) noexcept
+    cdef bint has_taken(self) noexcept
     cdef void close(self) noexcept
 
 

@@ -16,6 +16,7 @@ from cython.cimports.libc.errno import EAGAIN, EINTR, EPROTO, errno
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.posix.uio import iovec, readv
 from cython.cimports.posix.unistd import close
+from cython.cimports.twemproxy.libc.ioctl import SIOCOUTQ, ioctl
 from cython.cimports.twemproxy.libc.poll import POLLIN, POLLOUT, poll, pollfd
 from cython.cimports.twemproxy.libc.socket import (
     MSG_DONTWAIT,
@@ -45,6 +46,9 @@ class Transport:
     ended the connection without announcing it.
 
     ``progress``: the last result of ``establish``; DONE when bytes can be received and sent.
+
+    ``held``: bytes that the socket held at the last ``has_taken``: the peer has not acknowledged them, or, of a unix
+    socket, not read them.
 
     ``buffered``: bytes because of which ``receive`` is worth a call although the socket may not be readable.
     ``unsent``: bytes that were accepted and are not in the socket yet; ``flush`` sends them. Both are always 0 for a
@@ -136,6 +140,16 @@ class Transport:
     def pending_error(self) -> cython.int:
         """The errno of an error that the poller has reported, 0 for an abrupt end."""
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def has_taken(self) -> cython.bint:
+        """Whether the peer has taken bytes from the socket since the last call.
+
+        The kernel says that a socket has room only when the peer has taken a third of what it may hold, which can be
+        more than a megabyte.
+        """
+        return False
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -240,6 +254,14 @@ class PlainTransport(Transport):
         size: socklen_t = cython.sizeof(cython.int)
         getsockopt(self.fd, SOL_SOCKET, SO_ERROR, cython.address(error), cython.address(size))
         return error
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def has_taken(self) -> cython.bint:
+        before: cython.int = self.held
+        if ioctl(self.fd, SIOCOUTQ, cython.address(self.held)) < 0:
+            self.held = 0
+        return self.held < before
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -405,6 +427,11 @@ class PythonTransport(Transport):
     @cython.exceptval(check=False)
     def pending_error(self) -> cython.int:
         return self.plain.pending_error()
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def has_taken(self) -> cython.bint:
+        return self.plain.has_taken()
 
     @cython.cfunc
     @cython.exceptval(check=False)

@@ -1,5 +1,6 @@
 """Clients that do not read are closed because of unread bytes or after a time; clients that read are not."""
 
+import socket
 from contextlib import suppress
 
 import pytest
@@ -92,6 +93,8 @@ def test_who_takes_little_by_little_is_not_idle(configured: Configure, servers: 
     with configured(redis_pool(servers[0], client_idle_timeout=IDLE)) as proxy:
         slow, other = proxy.client(), proxy.client()
         assert other.ask("SET", "large", b"v" * (8 * MEGA)) == OK
+        # A small buffer, so that the kernel says soon what the client has taken.
+        slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MEGA // 4)
         slow.send(command("GET", "large") * 16)
         total = 16 * len(bulk(b"v" * (8 * MEGA)))
         taken = 0
