@@ -14,10 +14,9 @@ class Failed(Exception):
 
 
 class Tally:
-    """What the clients have seen: counts by name, and what is wrong. ``workers``: how many the proxy has at first."""
+    """What the clients have seen: counts by name, and what is wrong."""
 
     def __init__(self) -> None:
-        self.workers = 1
         self.counts: dict[str, int] = {}
         self.wrong: list[str] = []
 
@@ -158,11 +157,7 @@ def blocking(pusher: Peer) -> Callable[[Peer], Any]:
 
 
 def subscribing(publisher: Peer) -> Callable[[Peer], Any]:
-    """SUBSCRIBE on one connection, PUBLISH on another: every message arrives once, in order.
-
-    With several workers a message may be lost while topics move: a PUBLISH waits for the topics of its own worker only,
-    see docs/differences.md. It is counted, and the next one must arrive.
-    """
+    """SUBSCRIBE on one connection, PUBLISH on another: every message arrives once, in order."""
 
     async def work(peer: Peer) -> None:
         channel, number = f"{peer.name}:c", 0
@@ -170,11 +165,8 @@ def subscribing(publisher: Peer) -> Callable[[Peer], Any]:
         while peer.go_on.is_set():
             number += 1
             reached = await publisher.ask("PUBLISH", channel, number)
-            if reached != 1 and peer.tally.workers == 1:
+            if reached != 1:
                 raise Failed(f"PUBLISH of {number} reaches {reached} clients")
-            if reached == 0:
-                peer.tally.count("PUBLISH that reaches nobody")
-                continue
             reply = await asyncio.wait_for(peer.reply(), 10)
             peer.expect(reply, [b"message", channel.encode(), str(number).encode()], "message")
 

@@ -137,7 +137,6 @@ def run(events: Events, scale: int, seed: int, workers: int = 1) -> Tally:
 
         async def whole() -> Tally:
             load = Load(proxy, scale)
-            load.tally.workers = workers
             await load.begin(subscribers=not events.hand_over)
             await asyncio.sleep(1)
             before = usage(proxy)

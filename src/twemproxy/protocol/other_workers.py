@@ -7,10 +7,13 @@ all of it.
 """
 
 from collections.abc import Generator, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 Row = tuple[int, bytes]
 Rows = Sequence[Row]
+
+CHANNELS: Final = "channels"
+"""The question whether channels are where the asking worker has them, see ``upstream.agreement``."""
 
 
 class Question(Protocol):

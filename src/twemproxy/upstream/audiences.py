@@ -138,8 +138,8 @@ class Audiences:
             self._pool.count_subscriptions(-sum(map(_size, known)))
 
     def is_used(self) -> bool:
-        """Whether anything is known of other workers."""
-        return bool(self._heard)
+        """Whether there are other workers, or anything is known of former ones."""
+        return self.others.are_there() or bool(self._heard)
 
     def audience(self, kind: str, name: bytes) -> tuple[int, int]:
         """(clients of other workers that get a message on a channel, subscriptions through which they get it).

@@ -1,6 +1,15 @@
 from libc.stdint cimport int64_t
 
-from twemproxy.upstream.topics cimport Batch, Link, Subscriber, Topic, TopicRequest, TopicTable
+from twemproxy.upstream.topics cimport (
+    Batch,
+    Copies,
+    Link,
+    Published,
+    Subscriber,
+    Topic,
+    TopicRequest,
+    TopicTable,
+)
 
 
 cdef class Subscriptions:
@@ -22,12 +31,16 @@ cdef class Subscriptions:
     cdef tuple everywhere
     cdef list leaving
     cdef dict publishers
-    cdef dict copies
+    cdef Copies copies
     cdef Py_ssize_t n_moving
     cdef Py_ssize_t n_moved
     cdef Py_ssize_t rebalances
     cdef bint rebalance_wanted
     cdef readonly object audiences
+    cdef readonly object agreement
+    cdef Py_ssize_t n_missing
+    cdef Published published
+    cdef bint leaves_later
 
     cdef int tell_change(self) except -1
     cdef TopicTable table(self, str kind)
@@ -39,14 +52,13 @@ cdef class Subscriptions:
     cdef int forget(self, Topic topic) except -1
     cdef int fail(self, Topic topic, bytes error, str why) except -1
     cdef int move(self, Topic topic, tuple links) except -1
-    cdef bint is_copy(self, Link link, Topic topic, bytes message) except -1
-    cdef bint misses(self, Topic topic, object server) except -1
     cdef int leave_former(self, Topic topic) except -1
     cdef int forget_former(self, Topic topic) except -1
     cdef int end_of_left(self, Link link, Topic topic) except -1
     cdef bint ends_too_early(self, Link link, Topic topic) except -1
     cdef int lose_former(self, Link link, Topic topic) except -1
     cdef int note_move(self, Topic topic) except -1
+    cdef int note_missing(self, Topic topic) except -1
     cdef int wake_publishers(self) except -1
     cdef list all_links(self)
     cdef int64_t timeout_of(self, Link link) except -1

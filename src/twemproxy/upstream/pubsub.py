@@ -38,7 +38,9 @@ from cython.cimports.twemproxy.upstream.topics import (
     SUBSCRIPTION_BYTES,
     TOPIC_BYTES,
     Batch,
+    Copies,
     Link,
+    Published,
     Subscriber,
     Topic,
     TopicRequest,
@@ -46,6 +48,7 @@ from cython.cimports.twemproxy.upstream.topics import (
     UnsubscribeRequest,
 )
 
+from twemproxy.upstream.agreement import Agreement
 from twemproxy.upstream.audiences import Audiences
 from twemproxy.upstream.topics import CHANNEL, LOST, PATTERN
 
@@ -59,9 +62,6 @@ PIECE = 500
 
 MOST_ASKED = 4000
 """Topics of requests in progress at one server: the server does nothing else while it processes them."""
-
-MOST_COPIES = 10_000
-"""Most messages of which copies are recognized."""
 
 LEAVE_TIMEOUT = 2_000_000
 """Microseconds that a former address of a server may be silent before its connection is closed, without a timeout."""
@@ -82,9 +82,11 @@ class Subscriptions:
 
     ``n_moving``: number of topics that move. ``n_moved``: how many have moved and are not reported to the pool yet.
     ``rebalances``: chores that look for topics to move; ``rebalance_wanted``: one of them has not begun yet.
-    ``publishers``: clients whose PUBLISH waits for topics that move. ``copies``: by a message's hash, how many times it
-    has come from present links of moving topics more often than from former ones; negative if less often.
-    ``audiences``: what is known of other workers.
+    ``publishers``: clients whose PUBLISH waits for topics that move. ``copies``: of messages on
+    topics that move. ``published``: messages of this worker. ``n_missing``: number of topics with ``is_missing``.
+
+    ``audiences``: what is known of other workers. ``agreement``: with them, after a change of routes;
+    ``leaves_later``: topics stay at former servers until it allows to leave.
     """
 
     def __init__(self, pool) -> None:
@@ -105,8 +107,10 @@ class Subscriptions:
         self.everywhere = ()
         self.leaving = []
         self.publishers = {}
-        self.copies = {}
+        self.copies = Copies()
+        self.published = Published()
         self.audiences = Audiences(pool, self.own_subscribers)
+        self.agreement = Agreement(pool, self.state, self.agreement_changed)
 
     # --- for clients -----------------------------------------------------------------------------------------
 
@@ -126,12 +130,12 @@ class Subscriptions:
             self.add_chore(self.unsubscribe_all(subscriber, topics))
 
     def is_used(self) -> bool:
-        """Whether any client has subscribed to anything, here or, as far as it is known, in another worker."""
+        """Whether any client may have subscribed to anything, here or in another worker."""
         return self.n_topics > 0 or len(self.links) > 0 or self.audiences.is_used()
 
     def is_moving(self) -> bool:
-        """Whether topics move, or may have to."""
-        return self.n_moving > 0 or self.rebalances > 0
+        """Whether topics move, or may have to, here or in another worker."""
+        return self.n_moving > 0 or self.rebalances > 0 or not self.agreement.may_publish
 
     def holds_back(self, client, kind: str, name: bytes, server) -> bool:
         """Whether a message on a channel would not reach all subscribers yet if it was published at a server now.
@@ -140,27 +144,17 @@ class Subscriptions:
         """
         topic: Topic
         links: tuple
-        held: cython.bint = False
+        held: cython.bint = not self.agreement.may_publish and self.agreement.has_moved(name, server)
         for topic in self.topics_of(kind, name):
             if self.rebalances > 0 and not topic.is_lost():
                 links = self.links_of(topic.kind, topic.name)
                 if {*links} != {*topic.links}:
                     self.move(topic, links)
-            held = held or (topic.is_moving and self.misses(topic, server))
+            held = held or (topic.is_moving and topic.misses_at(server))
         self.write()
         if held:
             self.publishers[client] = None
         return held
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def misses(self, topic: Topic, server) -> cython.bint:
-        """Whether a message that is published at a server now may not be received for a moving topic, or twice."""
-        link: Link
-        for link in topic.links:
-            if link.server is server:
-                return link in topic.unanswered or link.twin_in(topic.left) is not None
-        return False
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -394,6 +388,7 @@ class Subscriptions:
         if topic.is_moving:
             topic.is_moving = False
             self.n_moving -= 1
+            self.note_missing(topic)
         return 0
 
     @cython.cfunc
@@ -449,9 +444,12 @@ class Subscriptions:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def leave_former(self, topic: Topic) -> cython.int:
-        """The servers where a topic is now have confirmed it: unsubscribe where it was before."""
+        """The servers where a topic is now have confirmed it: leave the former ones, if no worker publishes there."""
         link: Link
         if topic.n_subscribers() > 0:
+            if not self.agreement.may_leave:
+                self.leaves_later = True
+                return 0
             for link in topic.former:
                 if link.twin_in(topic.links) is not None:
                     topic.left = (*topic.left, link)
@@ -501,6 +499,15 @@ class Subscriptions:
             if self.n_moving == 0:
                 self.copies.clear()
         topic.is_moving = moving
+        return self.note_missing(topic)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_missing(self, topic: Topic) -> cython.int:
+        """Note whether messages may be missed, after a step of a topic's move."""
+        missing: cython.bint = topic.is_moving and topic.misses()
+        self.n_missing += (1 if missing else 0) - (1 if topic.is_missing else 0)
+        topic.is_missing = missing
         return 0
 
     @cython.cfunc
@@ -570,6 +577,32 @@ class Subscriptions:
                 for topic in list(shard.values()):
                     yield topic if shard.get(topic.name) is topic else None
 
+    # --- other workers ---------------------------------------------------------------------------------------
+
+    def meet(self, others) -> None:
+        """Ask and tell ``others`` from now on, see ``protocol.other_workers``."""
+        self.audiences.others = self.agreement.others = others
+
+    def state(self) -> tuple:
+        """The state of this worker, see ``upstream.agreement``."""
+        return self.published.before, self.n_missing + (1 if self.rebalances > 0 else 0)
+
+    def agreement_changed(self) -> None:
+        """Topics may leave former servers, or clients may publish, for which they had to wait until now."""
+        if self.leaves_later and self.agreement.may_leave:
+            self.leaves_later = False
+            self.add_chore(self.leave_all())
+        self.wake_publishers()
+
+    def leave_all(self):
+        """Unsubscribe from each topic where it was before, if the servers where it is now have confirmed it."""
+        topic: Topic
+        for topic in self.all_topics():
+            if topic is not None and topic.former and topic.is_confirmed():
+                self.leave_former(topic)
+                self.note_move(topic)
+            yield
+
     def tell_audiences(self) -> None:
         """Tell the other workers the audiences of all topics."""
         self.audiences.begin_anew()
@@ -583,8 +616,14 @@ class Subscriptions:
                 self.audiences.note(topic.kind, topic.name)
             yield
 
+    def follow_routes(self) -> None:
+        """The pool has another route table: move the topics whose server has changed."""
+        self.published.change_routes()
+        self.rebalance()
+        self.agreement.begin()
+
     def rebalance(self) -> None:
-        """Keys may have moved to other servers: move the topics whose server has changed."""
+        """Move the topics whose server or address has changed."""
         if self.n_topics and not self.rebalance_wanted:
             self.rebalance_wanted = True
             self.rebalances += 1
@@ -899,28 +938,11 @@ class Subscriptions:
         topic: Topic = self.find(kind, name)
         shared = None
         if topic is not None:
-            if topic.is_moving and self.is_copy(link, topic, message):
+            if topic.is_moving and self.copies.is_copy(link, topic, message):
                 return 0
             for client in topic.clients():
                 shared = client.push(message, shared)
         return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def is_copy(self, link: Link, topic: Topic, message: bytes) -> cython.bint:
-        """Whether the message was received already from a twin of the link, while a topic is subscribed to at both."""
-        former: tuple = (*topic.left, *topic.former)
-        sent: cython.int = 1 if link in topic.links else -1
-        balance: cython.Py_ssize_t
-        if link.twin_in(former if sent == 1 else topic.links) is None:
-            return False
-        key = hash(message)
-        balance = self.copies.pop(key, 0)
-        if balance + sent != 0:
-            if len(self.copies) >= MOST_COPIES:
-                self.copies.clear()
-            self.copies[key] = balance + sent
-        return balance * sent < 0
 
     def lost(self, link: Link, reason: str = "") -> None:
         """The connection to a server has failed or could not be opened. ``reason``: the end of the clients' error."""

@@ -170,7 +170,7 @@ class ServerPool(ConfiguredPool):
         """Replace the route table: keys may have moved to other servers."""
         self.routes = routes
         self.private.check_waits()
-        self.subscriptions.rebalance()
+        self.subscriptions.follow_routes()
 
     def new_server(self, config, slot: int, connections: int) -> Server:
         """A new server of the pool.
@@ -299,7 +299,7 @@ class ServerPool(ConfiguredPool):
     def meet(self, others) -> None:
         """Ask and tell ``others`` from now on, see ``protocol.other_workers``."""
         self.others = others
-        self.subscriptions.audiences.others = others
+        self.subscriptions.meet(others)
         self.codec.meet(others)
 
     def others_changed(self, is_running) -> None:

@@ -6,6 +6,9 @@ cdef class Subscriber:
     cdef Py_ssize_t held
 
 
+cdef class Link
+
+
 cdef class Topic:
     cdef str kind
     cdef bytes name
@@ -13,6 +16,7 @@ cdef class Topic:
     cdef tuple former
     cdef tuple left
     cdef bint is_moving
+    cdef bint is_missing
     cdef tuple unanswered
     cdef tuple requests
     cdef Subscriber subscriber
@@ -28,6 +32,9 @@ cdef class Topic:
     cdef list clients(self)
     cdef Py_ssize_t n_subscribers(self) noexcept
     cdef Py_ssize_t size(self) noexcept
+    cdef bint misses_at(self, object server) except -1
+    cdef bint misses_from(self, Link link) except -1
+    cdef bint misses(self) except -1
 
 
 cdef class TopicTable:
@@ -70,6 +77,23 @@ cdef class Link:
     cdef bint is_twin(self, Link other) except -1
     cdef Link twin_in(self, tuple links)
     cdef int lose(self, bytes error) except -1
+
+
+cdef class Copies:
+    cdef dict balances
+
+    cdef bint is_copy(self, Link link, Topic topic, bytes message) except -1
+    cdef void clear(self) noexcept
+
+
+cdef class Published:
+    cdef Py_ssize_t now
+    cdef Py_ssize_t before
+    cdef unsigned int routes
+
+    cdef unsigned int begin(self) noexcept
+    cdef void end(self, unsigned int routes) noexcept
+    cdef void change_routes(self) noexcept
 
 
 cdef class TopicRequest:

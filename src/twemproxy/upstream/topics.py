@@ -17,6 +17,9 @@ LOST = "the server connection for its subscriptions ended, so it may have missed
 CHANNEL, PATTERN = "subscribe", "psubscribe"
 """Kinds of topics: a message on a channel also goes to the patterns that match the channel's name."""
 
+MOST_COPIES = 10_000
+"""Most messages of which copies are recognized."""
+
 MOST_UNCONFIRMED = 4000
 """Unconfirmed topics that one request may have."""
 
@@ -50,9 +53,12 @@ class Topic:
 
     ``links``: the links of its subscriptions at servers. ``former``: those where it was before, which stay until the
     servers of all ``links`` have confirmed the topic. ``left``: former ones with a twin in ``links``, from which
-    messages may still come. ``is_moving``: it has subscribers, and the move is not complete.
-    ``unanswered``: the links whose servers have not confirmed
-    a subscription, including links that are no longer in ``links``. ``requests``: the requests that wait for it.
+    messages may still come. ``is_moving``: it has subscribers, and the move is not complete; ``is_missing``: meanwhile
+    a message that is published where it is now may be missed, or be received twice.
+
+    ``unanswered``: the links whose servers have not confirmed a subscription, including links that are no longer in
+    ``links``. ``requests``: the requests that wait for it.
+
     ``subscriber``: the client that gets its messages; once it has had two at a time, ``subscribers`` has all of them.
 
     The garbage collector does not track topics: an object that refers to a topic, and to which a topic refers, must
@@ -172,6 +178,32 @@ class Topic:
     def size(self) -> cython.Py_ssize_t:
         """Bytes of the topic, without its subscriptions."""
         return TOPIC_BYTES + PyBytes_GET_SIZE(self.name)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def misses_from(self, link: Link) -> cython.bint:
+        """Whether a message that is published where one of ``links`` leads may be missed, or be received twice."""
+        return link in self.unanswered or link.twin_in((*self.former, *self.left)) is not None
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def misses_at(self, server) -> cython.bint:
+        """Whether that is so for a message that is published at this server."""
+        link: Link
+        for link in self.links:
+            if link.server is server:
+                return self.misses_from(link)
+        return False
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def misses(self) -> cython.bint:
+        """Whether that is so for any of ``links``."""
+        link: Link
+        missing: cython.bint = False
+        for link in self.links:
+            missing = missing or self.misses_from(link)
+        return missing
 
 
 @cython.final
@@ -314,6 +346,74 @@ class Link:
         for batch in batches:
             batch.end()
         return 0
+
+
+@cython.final
+@cython.cclass
+class Copies:
+    """Messages on topics that move from a server to its twin, which may be its replica: both send them.
+
+    ``balances``: by a message's hash, how many times it has come from present links more often than from former ones;
+    negative if less often.
+    """
+
+    def __init__(self) -> None:
+        self.balances = {}
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def is_copy(self, link: Link, topic: Topic, message: bytes) -> cython.bint:
+        """Whether the message was received already from a twin of the link, while a topic is subscribed to at both."""
+        former: tuple = (*topic.left, *topic.former)
+        sent: cython.int = 1 if link in topic.links else -1
+        balance: cython.Py_ssize_t
+        if link.twin_in(former if sent == 1 else topic.links) is None:
+            return False
+        key = hash(message)
+        balance = self.balances.pop(key, 0)
+        if balance + sent != 0:
+            if len(self.balances) >= MOST_COPIES:
+                self.balances.clear()
+            self.balances[key] = balance + sent
+        return balance * sent < 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def clear(self) -> cython.void:
+        """No topic moves any more."""
+        self.balances.clear()
+
+
+@cython.final
+@cython.cclass
+class Published:
+    """Counts the messages of this worker that servers have not answered: ``now``, by the present ``routes``;
+    ``before``, by former ones. ``routes``: counts route tables.
+    """
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def begin(self) -> cython.uint:
+        """A message is published; returns the argument of ``end``."""
+        self.now += 1
+        return self.routes
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def end(self, routes: cython.uint) -> cython.void:
+        """The server has answered a message, or never will."""
+        if routes == self.routes:
+            self.now -= 1
+        else:
+            self.before -= 1
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def change_routes(self) -> cython.void:
+        """There is another route table."""
+        self.routes += 1
+        self.before += self.now
+        self.now = 0
 
 
 @cython.final

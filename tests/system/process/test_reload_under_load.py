@@ -11,7 +11,6 @@ from reloads.run import Events, run
 def test_clients_notice_nothing(events: Events, workers: int) -> None:
     tally = run(events, scale=1, seed=20261201, workers=workers)
     assert tally.wrong == []
-    assert tally.counts.get("PUBLISH that reaches nobody", 0) <= tally.counts["reload"]
     assert tally.counts["reload"] > 10
     assert tally.counts.get("upgrade", 0) == events.upgrades
     assert tally.counts.get("other number of workers", 0) == events.resizes

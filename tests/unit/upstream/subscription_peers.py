@@ -110,11 +110,19 @@ class Pool(FakePool):
     """
 
     def __init__(self, servers: int = 3, timeout: int = TIMEOUT) -> None:
-        super().__init__(SimpleNamespace(timeout=timeout // 1000), RedisCodec(), servers)
+        config = SimpleNamespace(timeout=timeout // 1000, hash="fnv1a_64", distribution="ketama", hash_tag="")
+        config.servers = [SimpleNamespace(address=number) for number in range(servers)]
+        super().__init__(config, RedisCodec(), servers)
         self.down: set[int] = set()
         self.forbidden: dict[int, set[tuple[str, bytes]]] = {}
         self.given_up: list[str] = []
         self.subscriptions = Subscriptions(self)
+
+    @property
+    def routes(self) -> Any:
+        """A snapshot of where keys are."""
+        servers, live, server_of = self.servers, self.live_servers(), self.server_of
+        return SimpleNamespace(servers=servers, live=live, server_of_all=lambda names: server_of(names[0]))
 
     def server_of(self, key: bytes) -> Any:
         first = key[0] if key else 0
@@ -248,5 +256,5 @@ def subscribed(pool: Pool, kind: str, *names: bytes) -> Subscriber:
 def move(pool: Pool, *live: int) -> None:
     """Let only these servers be live."""
     pool.live = set(live)
-    pool.subscriptions.rebalance()
+    pool.subscriptions.follow_routes()
     pool.work()

@@ -70,7 +70,7 @@ def many_after(pool: Pool, event: str) -> tuple[Subscriber, int]:
             pool.link(0).fail()
         case "the topics move":
             pool.live = {1, 2}
-            pool.subscriptions.rebalance()
+            pool.subscriptions.follow_routes()
     turns = 0
     more = True
     while more:

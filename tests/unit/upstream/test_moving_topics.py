@@ -133,7 +133,7 @@ def test_a_message_waits_for_the_subscription(pool: Pool) -> None:
     publisher = FakeClient()
     assert not pool.subscriptions.is_moving()
     pool.live = {1, 2}
-    pool.subscriptions.rebalance()
+    pool.subscriptions.follow_routes()
     assert pool.subscriptions.is_moving()
     assert holds_back(pool, publisher, A) and not holds_back(pool, publisher, C)
     pool.link(1).answer()

@@ -513,7 +513,7 @@ class Storm(RuleBasedStateMachine):
     @rule(live=st.sets(SERVERS, min_size=1))
     def rebalance(self, live: set[int]) -> None:
         self.pool.live = live
-        self.pool.subscriptions.rebalance()
+        self.pool.subscriptions.follow_routes()
 
     @rule()
     def time_passes(self) -> None:

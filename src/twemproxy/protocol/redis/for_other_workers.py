@@ -6,7 +6,7 @@ yields some rows, or none.
 
 from collections.abc import Callable, Iterator, Sequence
 
-from twemproxy.protocol.other_workers import Rows
+from twemproxy.protocol.other_workers import CHANNELS, Rows
 from twemproxy.protocol.redis.client_list import BLOCKED, KILLED, LISTED, tell_blocked, tell_killed, tell_listed
 from twemproxy.protocol.redis.scripts import NO_SCRIPTS, SCRIPT, SCRIPTS, ScriptMemory
 from twemproxy.protocol.redis.server_info import COUNTED, tell_counted
@@ -43,8 +43,16 @@ def _drop_scripts(arguments: Sequence[bytes], pool: Pool) -> None:
     _scripts(pool).drop()
 
 
+def _tell_channels(arguments: Sequence[bytes], pool: Pool) -> Iterator[Rows]:
+    """The answer to CHANNELS: the two numbers of ``Agreement.answer``."""
+    [digest] = arguments
+    on_their_way, missing = pool.subscriptions.agreement.answer(digest)
+    yield [(on_their_way, b"%d" % missing)]
+
+
 ANSWERS: dict[str, Callable[[Sequence[bytes], Pool], Iterator[Rows]]] = {
     BLOCKED: tell_blocked,
+    CHANNELS: _tell_channels,
     COUNTED: tell_counted,
     KILLED: tell_killed,
     LISTED: tell_listed,

@@ -139,6 +139,9 @@ class Subscriptions(Protocol):
     def subscribers(self, kind: str, name: bytes) -> tuple[int, int]:
         """(clients that get a topic's messages, servers that have confirmed the topic)."""
 
+    agreement: Any
+    """A ``upstream.agreement.Agreement``."""
+
 
 class Pool(Protocol):
     """The part of ``upstream.server_pool.ServerPool`` that is used here."""
