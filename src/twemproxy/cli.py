@@ -6,6 +6,7 @@ Options are parsed as by getopt_long: short options can be combined, long option
 are ignored. All output goes to standard error. Each mode imports only the modules that it needs.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -315,8 +316,12 @@ def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
             early = early_worker.EarlyWorker(program, options.workers or processors())
     # asyncio imports ssl if it can, which takes 4 MB of memory, and the supervisor does not use it.
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
+    gc.disable()
     from twemproxy.supervisor.supervisor import run
 
+    # As in ``twemproxy.launcher``.
+    gc.freeze()
+    gc.enable()
     return run(options, program=program, early=early)
 
 

@@ -73,7 +73,9 @@ def run(
     snprintf(
         program,
         8192,
-        b"import os, sys\n"
+        b"import gc, os, sys\n"
+        # Nearly all objects that imports make live as long as the process: the garbage collector need not see them.
+        b"gc.disable()\n"
         b"folder = os.path.dirname(os.path.dirname(os.readlink('/proc/self/exe')))\n"
         b"beside = f'{folder}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages'\n"
         b"for packages in (*%s, beside):\n"
@@ -83,6 +85,8 @@ def run(
         b"    from %s import main\n"
         b"except ImportError as error:\n"
         b"    sys.exit(f'nutcracker: {error}: install twemproxy again with {sys.executable}')\n"
+        b"gc.freeze()\n"
+        b"gc.enable()\n"
         b"sys.exit(main(%s))\n",
         PACKAGES,
         module,
