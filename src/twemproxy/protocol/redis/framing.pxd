@@ -34,6 +34,8 @@ cdef class RespFraming(Codec):
     @cython.final
     cdef Py_ssize_t read_length(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
     @cython.final
+    cdef Py_ssize_t read_any_length(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    @cython.final
     cdef Py_ssize_t bad_line(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil
     @cython.final
     cdef Py_ssize_t read_value(self, const unsigned char* buf, Py_ssize_t at, Py_ssize_t end) noexcept nogil

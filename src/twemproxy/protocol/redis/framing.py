@@ -211,7 +211,31 @@ class RespFraming(Codec):
     def read_length(
         self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
-        """Read the decimal line at ``at`` into ``number``; returns the position after its CR LF."""
+        """Read the decimal line at ``at`` into ``number``; returns the position after its CR LF.
+
+        Nearly all lines are numbers with one or two digits.
+        """
+        digit: cython.int
+        second: cython.int
+        if at + 4 <= end and ord(b"0") <= buf[at] <= ord(b"9"):
+            digit = buf[at] - ord(b"0")
+            if buf[at + 1] == ord(b"\r") and buf[at + 2] == ord(b"\n"):
+                self.number = digit
+                return at + 3
+            second = buf[at + 1] - ord(b"0")
+            if digit > 0 and 0 <= second <= 9 and buf[at + 2] == ord(b"\r") and buf[at + 3] == ord(b"\n"):
+                self.number = 10 * digit + second
+                return at + 4
+        return self.read_any_length(buf, at, end)
+
+    @cython.final
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def read_any_length(
+        self, buf: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """As ``read_length``."""
         first: cython.Py_ssize_t
         number: cython.Py_ssize_t = 0
         negative: cython.bint = at < end and buf[at] == ord(b"-")
