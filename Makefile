@@ -119,6 +119,7 @@ reloads: servers build $(VENV)/.benchmark-done ## a verifying load with 100 rand
 	@$(MEASURE) -m reloads.run --reloads $(RELOADS) --upgrades 20 $(ARGUMENTS)
 	@$(MEASURE) -m reloads.run --reloads $(RELOADS) --resizes 20 --workers 2 $(ARGUMENTS)
 	@$(MEASURE) -m reloads.balance
+	@$(MEASURE) -m reloads.commits
 
 .PHONY: soak
 soak: servers build $(VENV)/.benchmark-done ## load with random faults for half an hour (SOAK_SECONDS=90 for less)
