@@ -34,6 +34,9 @@ _SLICE: Final = 1 << 17
 """Bytes that are compressed before others get their turn, about a millisecond."""
 
 
+Body = bytes | bytearray
+
+
 class Request(NamedTuple):
     """What a response depends on. Requests that are equal get the same response."""
 
@@ -58,7 +61,7 @@ class Response(NamedTuple):
 
     status: int
     content_type: str
-    body: bytes
+    body: Body
     headers: tuple[tuple[str, str], ...] = ()
 
 

@@ -8,13 +8,13 @@ document, without a request.
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final, cast
 
 from twemproxy import log
 from twemproxy.admin import http
-from twemproxy.admin.http import Request, Response
+from twemproxy.admin.http import Body, Request, Response
 from twemproxy.admin.pausing import PAUSE_INTERVAL, let_wait
 
 REQUEST_TIME: Final = 0.2
@@ -23,6 +23,8 @@ HEADERS_TIME: Final = 1.0
 """Seconds that a reader with the request line of a page has to send the headers. After this time, it gets an error."""
 MOST_HEADERS: Final = 8192
 """Bytes of headers."""
+SLICE: Final = 1 << 17
+"""Most bytes of an answer that are sent in one step."""
 SEND_TIMEOUT: Final = 10.0
 """Seconds that a reader has to receive the answer. After this time, the connection is closed."""
 LINGER: Final = 1.0
@@ -30,7 +32,8 @@ LINGER: Final = 1.0
 MOST_READERS: Final = 256
 """Most readers at a time. For one more, the oldest reader that has its answer is closed, or else the oldest."""
 MOST_UNSENT: Final = 16 << 20
-"""Most unsent bytes of answers. Above this, the oldest readers with unsent bytes are closed, but not the newest."""
+"""Most bytes of answers that are kept for readers which have not received them. Above this, the oldest of these readers
+are closed, but not the newest."""
 WARNING_INTERVAL: Final = 60.0
 """Least time in seconds between two log lines about readers that these limits close early."""
 
@@ -71,8 +74,9 @@ class _Reader(asyncio.Protocol):
         self._has_ended = False
         self._is_served = False
         self._has_asked = False
-        self.unsent = 0
-        """Bytes of the answer that the kernel has not accepted yet."""
+        self._to_send: Iterator[memoryview] = iter(())
+        self.answer: Body | None = None
+        """What is kept until the kernel has accepted all of it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -138,23 +142,37 @@ class _Reader(asyncio.Protocol):
 
     def respond(self, response: Response) -> None:
         """Send an HTTP response, without its body if only its head was asked for."""
-        head = http.head_of(response)
-        self.send(head if self._method == "HEAD" else head + response.body)
+        self.send(b"" if self._method == "HEAD" else response.body, http.head_of(response))
 
-    def send(self, answer: bytes) -> None:
-        """Send an answer and the end of the stream."""
-        self._transport.write(answer)
-        self.unsent = self._transport.get_write_buffer_size()
-        self._port.count_unsent(self.unsent)
-        if self.unsent == 0:
-            self.resume_writing()
+    def send(self, answer: Body, head: bytes = b"") -> None:
+        """Send an answer and the end of the stream. ``head``: precedes it."""
+        self.answer = answer
+        self._to_send = _slices(answer, head)
+        self._send_next()
+
+    def _send_next(self) -> None:
+        """Send a slice of the answer. The next one follows when the kernel has accepted this one, in another step."""
+        if self._transport.is_closing():
+            return
+        part = next(self._to_send, None)
+        if part is None:
+            self._answered()
+            return
+        self._transport.write(part)
+        if self._transport.get_write_buffer_size() == 0:
+            asyncio.get_running_loop().call_soon(self._send_next)
+
+    def resume_writing(self) -> None:
+        self._send_next()
+
+    def _answered(self) -> None:
+        """The kernel has accepted all of the answer."""
+        self.answer = None
+        self._is_served = True
+        self._port.served(self)
         # A reader that has reset the connection may not be known to have left yet.
         with suppress(OSError):
             self._transport.write_eof()
-
-    def resume_writing(self) -> None:
-        self._is_served = True
-        self._port.served(self)
         if self._has_ended:
             self._transport.close()
         else:
@@ -179,14 +197,23 @@ class _Reader(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(seconds, action)
 
 
+def _slices(answer: Body, head: bytes) -> Iterator[memoryview]:
+    """Yield the bytes to send, SLICE at most at a time. The answer is not copied."""
+    body = memoryview(answer)
+    first = max(SLICE - len(head), 0)
+    yield memoryview(head + body[:first])
+    for start in range(first, len(body), SLICE):
+        yield body[start : start + SLICE]
+
+
 class StatsPort:
     """Serves the documents and the pages.
 
-    Readers with the same request share one answer if they ask before it is being made. The number of unsent bytes is
-    limited.
+    Readers with the same request share one answer if they ask before it is being made. The size of all answers that
+    have not been received is limited.
     """
 
-    def __init__(self, document: Callable[[bool], Awaitable[bytes]], pages: Pages) -> None:
+    def __init__(self, document: Callable[[bool], Awaitable[Body]], pages: Pages) -> None:
         """Serve no readers yet. ``document(full)``: returns the current document, full or nutcracker's."""
         self._document = document
         self._pages = pages
@@ -198,7 +225,6 @@ class StatsPort:
         self._served: dict[_Reader, None] = {}
         self._due: dict[Asked, list[_Reader]] = {}
         self._answers: dict[Asked, asyncio.Task[None]] = {}
-        self._unsent = 0
         self._warn_at = 0.0
         self._server: asyncio.Server | None = None
         self._listening: socket.socket | None = None
@@ -268,16 +294,10 @@ class StatsPort:
             self.forget(reader)
             self._served[reader] = None
 
-    def count_unsent(self, unsent: int) -> None:
-        """Count the bytes that a reader was sent and the kernel has not accepted."""
-        self._unsent += unsent
-
     def forget(self, reader: _Reader) -> None:
         """Remove a reader that is closed or about to be closed."""
         self._waiting.pop(reader, None)
         self._served.pop(reader, None)
-        self._unsent -= reader.unsent
-        reader.unsent = 0
 
     async def _answer(self, asked: Asked) -> None:
         """Answer all readers that ask for this, also those that begin to ask while others are answered."""
@@ -296,7 +316,7 @@ class StatsPort:
         finally:
             del self._answers[asked]
 
-    async def _make(self, asked: Asked) -> bytes | Response | None:
+    async def _make(self, asked: Asked) -> Body | Response | None:
         """A document or a response; None if a document cannot be made."""
         try:
             if not isinstance(asked, Request):
@@ -308,12 +328,14 @@ class StatsPort:
             return _DEFECT if isinstance(asked, Request) else None
 
     def _drop_slow(self) -> None:
-        """Drop the oldest readers that do not read, if there are too many unsent bytes."""
-        slow = [reader for reader in self._waiting if reader.unsent > 0]
-        for reader in slow[:-1]:
-            if self._unsent <= MOST_UNSENT:
+        """Drop the oldest readers that have not received their answers, if these answers are too large."""
+        slow = [reader for reader in self._waiting if reader.answer is not None]
+        for place, reader in enumerate(slow[:-1]):
+            # Readers share answers.
+            kept = sum({id(each.answer): len(each.answer) for each in slow[place:] if each.answer is not None}.values())
+            if kept <= MOST_UNSENT:
                 break
-            self._drop_unserved(reader, f"{self._unsent} unread bytes")
+            self._drop_unserved(reader, f"{kept} unread bytes")
 
     def _drop_unserved(self, reader: _Reader, why: str) -> None:
         now = asyncio.get_running_loop().time()

@@ -1,6 +1,7 @@
 """Readers of the statistics port get the document that they request and a clean end, whatever other readers do."""
 
 import asyncio
+import random
 import socket
 import struct
 
@@ -235,6 +236,49 @@ def test_readers_of_one_turn_share_a_document() -> None:
             assert made < 10
 
     run(scenario)
+
+
+def test_readers_of_one_large_answer_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is kept for them counts, and that is one answer."""
+    monkeypatch.setattr(stats_port, "MOST_UNSENT", 50_000_000)
+    made = 0
+
+    def document() -> bytes:
+        nonlocal made
+        made += 1
+        return bytes(30_000_000)
+
+    async def scenario() -> None:
+        async with serving(document) as address:
+            sharing = [socket.create_connection(address) for _ in range(4)]
+            for connection in sharing:
+                connection.sendall(b"\n")
+                connection.setblocking(False)
+            opened = [await asyncio.open_connection(sock=connection) for connection in sharing]
+            for reader, writer in opened:
+                assert len(await reader.read()) == 30_000_000
+                writer.close()
+            assert made < 4
+
+    run(scenario)
+
+
+def test_other_work_goes_on_while_an_answer_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats_port, "SLICE", 1000)
+    long = random.Random(1).randbytes(300_500)
+    turns = 0
+
+    async def scenario() -> None:
+        nonlocal turns
+        async with serving(lambda: long) as address:
+            reading = asyncio.create_task(read(address))
+            while not reading.done():
+                turns += 1
+                await asyncio.sleep(0)
+            assert await reading == long
+
+    run(scenario)
+    assert turns > len(long) / 1000
 
 
 def test_readers_that_reset_do_no_harm() -> None:
