@@ -30,6 +30,7 @@ COMPILED = [
     "twemproxy.protocol.redis.subscription_messages",
     "twemproxy.protocol.request",
     "twemproxy.stats.counters",
+    "twemproxy.stats.text",
     "twemproxy.process",
     "twemproxy.net.acceptor",
     "twemproxy.net.block",

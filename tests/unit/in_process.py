@@ -19,7 +19,8 @@ from twemproxy.ipc.messages import PoolSlots
 from twemproxy.log import ERR
 from twemproxy.net.event_loop import CallbackChannel
 from twemproxy.stats.counters import CounterTable, WorkerTables
-from twemproxy.stats.snapshot import PoolSnapshot, take
+from twemproxy.stats.slots import OF_POOL, OF_SERVER
+from twemproxy.stats.snapshot import Latency, PoolSnapshot, take, take_latency
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.upstream.server_pool import ring_builder
 from twemproxy.worker.build import codec_of
@@ -146,6 +147,14 @@ class InProcess:
         statistics = self._statistics
         [pool] = take([self._counters], statistics.slots, statistics.names, statistics.shared).pools
         return pool
+
+    def latency(self, server: str = "") -> Latency:
+        """The histograms of a server now, or those of the pool."""
+        pool, slots = self.snapshot(), self._statistics.slots
+        if not server:
+            return take_latency([self._counters], slots.of_pool(pool.name), OF_POOL, pool.values)
+        [values] = [each.values for each in pool.servers if each.name == server]
+        return take_latency([self._counters], slots.of_server(pool.name, server), OF_SERVER, values)
 
     def replace_settings(self, **pool: object) -> None:
         """Replace the settings of the pool; ``pool``: the directives."""

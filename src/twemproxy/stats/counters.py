@@ -140,82 +140,128 @@ def map_table(descriptor: int) -> CounterTable:
     return CounterTable(mmap.mmap(descriptor, 0))
 
 
-def read(tables: list, position: int, kinds: bytes) -> list:
-    """The words from a position on, each of all these tables together. ``kinds``: how each one is put together.
+def read(tables: list, positions: tuple, kinds: bytes) -> array:
+    """The words from each of these positions on, of all these tables together, one row after the other.
 
-    ``+``: it is the sum. ``0``: it is the sum, and a negative number counts as 0. ``>``: it is the largest. Raises
+    ``kinds``: how each word of a row is put together. ``+``: it is the sum. ``0``: it is the sum, and a negative number
+    counts as 0. ``>``: it is the largest. A space: it is 0, and after the last other kind, it is in no table. Raises
     IndexError.
     """
     table: CounterTable
     words: cython.pointer[Counter]
-    values: cython.pointer[Counter]
     kind: cython.uchar
     place: cython.Py_ssize_t
-    count: cython.Py_ssize_t = len(kinds)
-    found = array("Q", bytes(8 * count))
-    sums: cython.ulonglong[::1] = found
-    if count == 0:
-        return []
-    values = cython.address(sums[0])
-    for table in tables:
-        table.at(position + count - 1)
-        words = table.at(position)
-        for place in range(count):
-            kind = kinds[place]
-            if kind == ord(">"):
-                values[place] = max(values[place], words[place])
-            elif kind == ord("+") or cython.cast(cython.longlong, words[place]) > 0:
-                values[place] += words[place]
-    return found.tolist()
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def add_words(sums: cython.pointer[Counter], tables: list, positions: tuple, count: cython.Py_ssize_t) -> cython.int:
-    """Add the ``count`` words at each of these positions of all these tables to ``sums``. Raises IndexError."""
-    table: CounterTable
-    words: cython.pointer[Counter]
+    row: cython.Py_ssize_t
     position: cython.Py_ssize_t
-    place: cython.Py_ssize_t
+    width: cython.Py_ssize_t = len(kinds)
+    count: cython.Py_ssize_t = len(kinds.rstrip(b" "))
+    found = array("Q", bytes(8 * width * len(positions)))
+    values: cython.ulonglong[::1] = found
+    if count == 0:
+        return found
     for table in tables:
+        row = 0
         for position in positions:
             table.at(position + count - 1)
             words = table.at(position)
             for place in range(count):
-                sums[place] += words[place]
+                kind = kinds[place]
+                if kind == ord(">"):
+                    values[row + place] = max(values[row + place], words[place])
+                elif kind == ord("+") or (kind == ord("0") and cython.cast(cython.longlong, words[place]) > 0):
+                    values[row + place] += words[place]
+            row += width
+    return found
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def add_words(
+    sums: cython.pointer[Counter], tables: list, position: cython.Py_ssize_t, count: cython.Py_ssize_t
+) -> cython.int:
+    """Add the ``count`` words at this position of all these tables to ``sums``. Raises IndexError."""
+    table: CounterTable
+    words: cython.pointer[Counter]
+    place: cython.Py_ssize_t
+    for table in tables:
+        table.at(position + count - 1)
+        words = table.at(position)
+        for place in range(count):
+            sums[place] += words[place]
     return 0
 
 
-def add_up(tables: list, positions: tuple, count: int) -> list:
+def add_up(tables: list, positions: tuple, count: int) -> array:
     """The ``count`` words, at least 1, at each of these positions of all these tables, added up word by word.
 
     Raises IndexError.
     """
+    position: cython.Py_ssize_t
     found = array("Q", bytes(8 * count))
     sums: cython.ulonglong[::1] = found
-    add_words(cython.address(sums[0]), tables, positions, count)
-    return found.tolist()
+    for position in positions:
+        add_words(cython.address(sums[0]), tables, position, count)
+    return found
 
 
-def cumulate(tables: list, positions: tuple, edges: tuple, count: int) -> list:
-    """Several histograms as one: how many values are below each edge, how many there are at all, and their sum.
+def cumulate(tables: list, positions: tuple, histograms: tuple, rows, width: int, edges: tuple, count: int) -> array:
+    """The histograms at each of these positions as one: a row of how many values are below each edge, how many there
+    are at all, and their sum.
 
-    Of each histogram there are ``count`` words at one of these positions of all these tables: the counts of the
-    buckets, then the sum of the values. ``edges``: each is a number of buckets, in ascending order. Raises IndexError.
+    ``histograms``: pairs of a column and a place. Where the word in the column of the row of ``rows``, which has
+    ``width`` columns, is not 0, ``count`` words at this place behind the position of all these tables are added: the
+    counts of the buckets, then the sum of the values. ``edges``: each is a number of buckets, in ascending order.
+    Raises IndexError.
     """
-    sums: cython.ulonglong[::1] = array("Q", bytes(8 * count))
+    values: cython.ulonglong[::1] = rows
+    scratch = array("Q", bytes(8 * count))
+    sums: cython.ulonglong[::1] = scratch
     buckets: cython.Py_ssize_t = count - 1
+    found = array("Q", bytes(8 * (len(edges) + 2) * len(positions)))
+    counts: cython.ulonglong[::1] = found
+    columns: cython.Py_ssize_t = width
+    column: cython.Py_ssize_t
+    offset: cython.Py_ssize_t
+    position: cython.Py_ssize_t
     edge: cython.Py_ssize_t
-    place: cython.Py_ssize_t = 0
-    below: Counter = 0
-    found: list = []
-    add_words(cython.address(sums[0]), tables, positions, count)
-    for edge in (*edges, buckets):
-        if edge > buckets:
+    place: cython.Py_ssize_t
+    row: cython.Py_ssize_t = 0
+    at: cython.Py_ssize_t = 0
+    below: Counter
+    is_empty: cython.bint
+    if columns * len(positions) != values.shape[0]:
+        raise IndexError("there are other rows than that")
+    for column, _ in histograms:
+        if column < 0 or column >= columns:
+            raise IndexError("a row has no such column")
+    for edge in edges:
+        if edge < 0 or edge > buckets:
             raise IndexError("more buckets than there are")
-        while place < edge:
+    for position in positions:
+        is_empty = True
+        for column, offset in histograms:
+            if values[row + column] > 0:
+                if is_empty:
+                    for place in range(count):
+                        sums[place] = 0
+                    is_empty = False
+                add_words(cython.address(sums[0]), tables, position + offset, count)
+        row += columns
+        if is_empty:
+            at += len(edges) + 2
+            continue
+        below = 0
+        place = 0
+        for edge in edges:
+            while place < edge:
+                below += sums[place]
+                place += 1
+            counts[at] = below
+            at += 1
+        while place < buckets:
             below += sums[place]
             place += 1
-        found.append(below)
-    found.append(sums[buckets])
+        counts[at] = below
+        counts[at + 1] = sums[buckets]
+        at += 2
     return found

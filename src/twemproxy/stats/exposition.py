@@ -4,8 +4,8 @@
 have some megabytes: 2,000 servers have 100,000 samples.
 """
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 from twemproxy.stats.catalogue import (
@@ -16,7 +16,9 @@ from twemproxy.stats.catalogue import (
     SERVER_METRICS,
     SERVER_PHASES,
 )
-from twemproxy.stats.histograms import Histogram, bucket_of
+from twemproxy.stats.histograms import bucket_of
+from twemproxy.stats.snapshot import Rows
+from twemproxy.stats.text import Seconds, fill
 
 PREFIX: Final = "nutcracker_"
 
@@ -37,12 +39,7 @@ POOL_BOUNDS: Final = tuple(1 << power for power in range(6, 22))
 SERVER_BOUNDS: Final = tuple(1 << power for power in (*range(6, 15), 16, 18, 20))
 """The same for a server: 64 us to 1 s."""
 
-SERVER_EDGES: Final = tuple(map(bucket_of, SERVER_BOUNDS))
-"""How many buckets are below each of SERVER_BOUNDS."""
-
 _MICROSECONDS: Final = 1_000_000
-_PIECE: Final = 50
-"""Subjects in a piece of the text."""
 
 
 class Sample(NamedTuple):
@@ -311,6 +308,7 @@ FAMILIES: Final = (
         "server_ejected_seconds",
         "ejected_for",
         "Time since the server was ejected, 0 while it is not",
+        _MICROSECONDS,
     ),
     _one(
         "gauge",
@@ -401,6 +399,9 @@ FAMILIES: Final = (
 BOUNDS: Final[dict[Scope, tuple[int, ...]]] = {"pool": POOL_BOUNDS, "server": SERVER_BOUNDS}
 """The bounds of histograms in microseconds."""
 
+EDGES: Final[dict[Scope, tuple[int, ...]]] = {scope: tuple(map(bucket_of, bounds)) for scope, bounds in BOUNDS.items()}
+"""How many buckets are below each of these bounds."""
+
 ORIGINAL: Final[dict[Scope, tuple[str, ...]]] = {
     "process": (*(metric.name for metric in PROCESS_METRICS if not metric.added), "uptime"),
     "pool": tuple(metric.name for metric in POOL_METRICS if not metric.added),
@@ -411,23 +412,25 @@ ORIGINAL: Final[dict[Scope, tuple[str, ...]]] = {
 ORIGINAL_PREFIX: Final = "twemproxy_"
 
 
-class Subject(NamedTuple):
-    """The process, a worker, a pool or a server, with what there is to say of it."""
+class Subjects(NamedTuple):
+    """The process, workers, pools or servers, or some of them, with what there is to say of each, in the same order."""
 
-    labels: str
+    labels: list[bytes]
     """Those of its scope, as they are written."""
-    values: Mapping[str, float]
-    """By the names in ``Sample.value``."""
-    texts: Mapping[str, str] = {}
-    """The values of the labels of info metrics."""
-    histograms: Mapping[str, Sequence[int]] = {}
-    """By the names in ``Sample.value``, without empty ones: how many values are below each of the bounds, how many
-    there are at all, and their sum."""
+    rows: Rows
+    """Values with the names of ``Sample.value``, a row for each."""
+    numbers: Mapping[str, Sequence[float]] = {}
+    """More of them, which are no counters."""
+    texts: Mapping[str, Sequence[str]] = {}
+    """The values of the labels of info metrics, by the name of the label."""
+    histograms: Mapping[str, "array[int]"] = {}
+    """By the names in ``Sample.value``, a row for each: how many values are below each of the bounds, how many there
+    are at all, and their sum."""
 
 
 def labels(**values: str) -> str:
     """Labels as they are written."""
-    return ",".join(f'{name}="{escaped(value)}"' for name, value in values.items())
+    return ",".join([f'{name}="{escaped(value)}"' for name, value in values.items()])
 
 
 def escaped(value: str) -> str:
@@ -435,100 +438,84 @@ def escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 
-def cumulated(histogram: Histogram) -> list[int]:
-    """The histogram of a pool for ``Subject.histograms``."""
-    counts = list(accumulate(histogram.counts))
-    return [*(counts[bucket_of(bound) - 1] for bound in POOL_BOUNDS), counts[-1], histogram.total]
-
-
-def render(subjects: Mapping[Scope, Sequence[Subject]], *, open_metrics: bool, original: bool) -> Iterator[str]:
-    """Yield the text in pieces.
+def render(subjects: Mapping[Scope, Sequence[Subjects]], *, open_metrics: bool, original: bool) -> Iterator[bytes]:
+    """Yield the text in pieces, at least one for each family and element of ``subjects``.
 
     ``open_metrics``: whether it is OpenMetrics. ``original``: whether there are metrics with the names of ``ORIGINAL``.
     """
     for family in FAMILIES:
         yield _heading(family, open_metrics)
-        scope = subjects[family.scope]
-        for start in range(0, len(scope), _PIECE):
-            yield _samples(family, scope[start : start + _PIECE])
+        for some in subjects[family.scope]:
+            match family.kind:
+                case "histogram":
+                    for sample in family.samples:
+                        yield _histogram_lines(family, sample, some)
+                case "info":
+                    yield _info_lines(family, some)
+                case _:
+                    for sample in family.samples:
+                        yield _value_lines(family.full_name, family.scope, sample, family.divisor, some)
     if original:
-        yield from _originals(subjects, open_metrics)
+        for scope, names in ORIGINAL.items():
+            for key in names:
+                yield _heading_of_original(key, open_metrics)
+                for some in subjects[scope]:
+                    yield _value_lines(ORIGINAL_PREFIX + key, scope, Sample(key), 1, some)
     if open_metrics:
-        yield "# EOF\n"
+        yield b"# EOF\n"
 
 
-def _heading(family: Family, open_metrics: bool) -> str:
+def _heading(family: Family, open_metrics: bool) -> bytes:
     name, kind = family.full_name, str(family.kind)
     if open_metrics:
         name = PREFIX + family.name
     elif kind == "info":
         kind = "gauge"
-    return f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n"
+    return f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n".encode()
 
 
-def _samples(family: Family, subjects: Sequence[Subject]) -> str:
-    name, divisor = family.full_name, family.divisor
-    if family.kind == "histogram":
-        return "".join([_histograms(family, subject) for subject in subjects])
-    if family.kind == "info":
-        return "".join([f"{name}{{{_info_labels(family, subject)}}} 1\n" for subject in subjects])
-    parts = []
-    for value, further in family.samples:
-        numbers = [subject.values[value] for subject in subjects]
-        if divisor != 1:
-            numbers = [number / divisor for number in numbers]
-        if SCOPE_LABELS[family.scope]:
-            end = "".join([f',{label}="{word}"' for label, word in further]) + "}"
-            pairs = zip(subjects, numbers, strict=True)
-            parts += [f"{name}{{{subject.labels}{end} {number}\n" for subject, number in pairs]
-        else:
-            parts += [f"{name} {number}\n" for number in numbers]
-    return "".join(parts)
+def _heading_of_original(key: str, open_metrics: bool) -> bytes:
+    name, kind = ORIGINAL_PREFIX + key, "unknown" if open_metrics else "untyped"
+    return f"# HELP {name} As in the statistics of nutcracker\n# TYPE {name} {kind}\n".encode()
 
 
-def _info_labels(family: Family, subject: Subject) -> str:
+def _value_lines(name: str, scope: Scope, sample: Sample, divisor: int, subjects: Subjects) -> bytes:
+    """The lines of a sample that is one number."""
+    further = "".join([f',{label}="{word}"' for label, word in sample.labels])
+    begin, end = (f"{name}{{", f"{further}}} ") if SCOPE_LABELS[scope] else (f"{name} ", "")
+    numbers = subjects.numbers.get(sample.value)
+    if numbers is not None:
+        pairs = zip(subjects.labels, numbers, strict=True)
+        return "".join([f"{begin}{those.decode()}{end}{number}\n" for those, number in pairs]).encode()
+    rows = subjects.rows
+    place = rows.columns.places[sample.value]
+    template = (begin.encode(), None, end.encode(), place if divisor == 1 else Seconds(place), b"\n")
+    return fill(template, subjects.labels, rows.words, rows.width)
+
+
+def _info_lines(family: Family, subjects: Subjects) -> bytes:
     [sample] = family.samples
-    further = labels(**{name: subject.texts[name] for name, _ in sample.labels})
-    return f"{subject.labels},{further}" if subject.labels else further
+    begin = f"{family.full_name}{{".encode()
+    lines = []
+    for row, those in enumerate(subjects.labels):
+        further = labels(**{name: subjects.texts[name][row] for name, _ in sample.labels}).encode()
+        lines.append(b"%b%b%b%b} 1\n" % (begin, those, b"," if those else b"", further))
+    return b"".join(lines)
 
 
-_LE: Final = {
-    bounds: (*(f',le="{bound / _MICROSECONDS}"' for bound in bounds), ',le="+Inf"') for bounds in BOUNDS.values()
-}
-
-
-def _histograms(family: Family, subject: Subject) -> str:
-    if not subject.histograms:
-        return ""
-    name, lines = family.full_name, []
-    bounds = _LE[BOUNDS[family.scope]]
-    for value, further in family.samples:
-        if (counts := subject.histograms.get(value)) is None:
-            continue
-        words = subject.labels + "".join(f',{label}="{word}"' for label, word in further)
-        bucket = f"{name}_bucket{{{words}"
-        lines += [f"{bucket}{bound}}} {count}\n" for bound, count in zip(bounds, counts, strict=False)]
-        lines.append(f"{name}_sum{{{words}}} {counts[-1] / family.divisor}\n")
-        lines.append(f"{name}_count{{{words}}} {counts[-2]}\n")
-    return "".join(lines)
-
-
-def _originals(subjects: Mapping[Scope, Sequence[Subject]], open_metrics: bool) -> Iterator[str]:
-    kind = "unknown" if open_metrics else "untyped"
-    for scope, names in ORIGINAL.items():
-        for key in names:
-            name = ORIGINAL_PREFIX + key
-            yield f"# HELP {name} As in the statistics of nutcracker\n# TYPE {name} {kind}\n"
-            for start in range(0, len(subjects[scope]), _PIECE):
-                part = subjects[scope][start : start + _PIECE]
-                yield "".join(
-                    [
-                        f"{name}{{{subject.labels}}} {subject.values[key]}\n"
-                        if subject.labels
-                        else f"{name} {subject.values[key]}\n"
-                        for subject in part
-                    ]
-                )
+def _histogram_lines(family: Family, sample: Sample, subjects: Subjects) -> bytes:
+    """The histograms of a sample, without empty ones."""
+    if (words := subjects.histograms.get(sample.value)) is None:
+        return b""
+    bounds, name = BOUNDS[family.scope], family.full_name
+    further = "".join([f',{label}="{word}"' for label, word in sample.labels])
+    template: list[bytes | int | None] = []
+    for place, bound in enumerate([*(str(bound / _MICROSECONDS) for bound in bounds), "+Inf"]):
+        template += [f"{name}_bucket{{".encode(), None, f'{further},le="{bound}"}} '.encode(), place, b"\n"]
+    number, total = len(bounds), len(bounds) + 1
+    template += [f"{name}_sum{{".encode(), None, f"{further}}} ".encode(), Seconds(total), b"\n"]
+    template += [f"{name}_count{{".encode(), None, f"{further}}} ".encode(), number, b"\n"]
+    return fill(tuple(template), subjects.labels, words, total + 1, number)
 
 
 def histogram_samples(scope: Scope) -> int:

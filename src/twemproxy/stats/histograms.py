@@ -5,7 +5,9 @@ is at most a quarter as wide as its values. In a table of counters it takes ``WO
 of the values.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 BUCKETS: Final = 104
@@ -35,43 +37,38 @@ BOUNDS: Final = tuple(lower_bound(bucket) for bucket in range(BUCKETS))
 class Histogram(NamedTuple):
     """Values that were counted."""
 
-    counts: tuple[int, ...]
-    """How many values there are in each bucket."""
-    total: int
-    """The sum of all values, in microseconds."""
+    words: Sequence[int]
+    """How many values there are in each bucket, then the sum of all values in microseconds: ``WORDS`` words."""
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """How many values there are in each bucket."""
+        return self.words[:BUCKETS]
+
+    @property
+    def total(self) -> int:
+        """The sum of all values, in microseconds."""
+        return self.words[BUCKETS]
 
     @property
     def number(self) -> int:
         """How many values there are."""
         return sum(self.counts)
 
-    def below(self, microseconds: int) -> int:
-        """How many values are less than this one, which must be the lower bound of a bucket."""
-        return sum(self.counts[: bucket_of(microseconds)])
+    def quantiles(self, shares: Sequence[float]) -> list[float]:
+        """For each of these shares, from 0 to 1, the value in microseconds that so many values do not exceed.
 
-    def quantile(self, share: float) -> float:
-        """The value in microseconds that a ``share`` of the values do not exceed, from 0 to 1; 0 without values.
-
-        Values are taken as spread evenly over their bucket.
+        Values are taken as spread evenly over their bucket. Without values it is 0.
         """
-        wanted = share * self.number
-        seen = 0
-        for bucket, count in enumerate(self.counts):
-            if count > 0 and seen + count >= wanted:
-                low = lower_bound(bucket)
-                return low + (lower_bound(bucket + 1) - low) * (wanted - seen) / count
-            seen += count
-        return 0.0
-
-
-def histogram(words: Sequence[int]) -> Histogram:
-    """The histogram in ``WORDS`` words of a table."""
-    return Histogram(tuple(words[:BUCKETS]), words[BUCKETS])
-
-
-def added(histograms: Sequence[Histogram]) -> Histogram:
-    """One histogram with the values of all of these."""
-    if not histograms:
-        return Histogram((0,) * BUCKETS, 0)
-    counts = tuple(map(sum, zip(*(each.counts for each in histograms), strict=True)))
-    return Histogram(counts, sum(each.total for each in histograms))
+        seen = list(accumulate(self.counts))
+        number = seen[-1]
+        if number == 0:
+            return [0.0] * len(shares)
+        found = []
+        for share in shares:
+            wanted = share * number
+            # The first bucket with which enough values are seen; for 0, the first one that has values.
+            bucket = bisect_left(seen, wanted) if wanted > 0 else bisect_right(seen, 0)
+            low, count = BOUNDS[bucket], self.words[bucket]
+            found.append(low + (lower_bound(bucket + 1) - low) * (wanted - (seen[bucket] - count)) / count)
+        return found

@@ -6,13 +6,14 @@ reports. docs/statistics.md describes the members.
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from twemproxy.stats.histograms import BOUNDS, Histogram
-from twemproxy.stats.snapshot import Latency, PoolSnapshot, ServerSnapshot
+from twemproxy.stats.histograms import BOUNDS
+from twemproxy.stats.snapshot import Latency, ServerSnapshot
+from twemproxy.stats.text import fill_histogram
 
 MOST_EVENTS: Final = 200
 """Events that are remembered."""
@@ -108,7 +109,7 @@ class ProcessFacts(msgspec.Struct, frozen=True):
     workers: Sequence[Mapping[str, int]]
 
 
-def server_part(facts: ServerFacts, server: ServerSnapshot, why: str) -> bytes:
+def server_part(facts: ServerFacts, server: ServerSnapshot, latency: Latency, why: str) -> bytes:
     """The part of a server, as JSON. ``why``: it was ejected."""
     since = server.values["server_ejected_at"] / 1_000_000 if server.is_ejected else None
     return msgspec.json.encode(
@@ -121,20 +122,24 @@ def server_part(facts: ServerFacts, server: ServerSnapshot, why: str) -> bytes:
             "ejected_why": why if server.is_ejected else "",
             "share": facts.share,
             **server.values,
-            "latency": _latency(server.latency),
+            "latency": _latency(latency),
         }
     )
 
 
 def pool_part(
     facts: PoolFacts,
-    pool: PoolSnapshot,
+    values: Mapping[str, int],
+    latency: Latency,
     servers: Sequence[bytes],
     hot_keys: Sequence[Mapping[str, object]],
     slow: Sequence[Mapping[str, object]],
-) -> bytes:
-    """The part of a pool, as JSON. ``servers``: their parts. ``hot_keys``, ``slow``: as documents have them."""
-    return msgspec.json.encode(
+) -> Iterator[bytes]:
+    """Yield the part of a pool, as JSON, in pieces.
+
+    ``values``: of ``POOL_METRICS``, by name. ``servers``: their parts. ``hot_keys``, ``slow``: as documents have them.
+    """
+    yield _open(
         {
             "name": facts.name,
             "protocol": facts.protocol,
@@ -145,34 +150,34 @@ def pool_part(
             "ring_fingerprint": facts.ring_fingerprint,
             "settings": facts.settings,
             "changed": facts.changed,
-            **pool.values,
-            "latency": _latency(pool.latency),
-            "servers": [msgspec.Raw(server) for server in servers],
-            "hot_keys": hot_keys,
-            "slow": slow,
+            **values,
+            "latency": _latency(latency),
         }
     )
+    yield b',"servers":['
+    yield b",".join(servers)
+    yield b'],"hot_keys":%b,"slow":%b}' % (msgspec.json.encode(hot_keys), msgspec.json.encode(slow))
 
 
-def document(facts: ProcessFacts, pools: Sequence[bytes], events: Sequence[Event]) -> bytes:
-    """The report, as JSON. ``pools``: their parts."""
-    return msgspec.json.encode(
-        {
-            **{name: getattr(facts, name) for name in facts.__struct_fields__},
-            "latency_bounds_us": BOUNDS,
-            "pools": [msgspec.Raw(pool) for pool in pools],
-            "events": events,
-        }
-    )
+def document(facts: ProcessFacts, pools: Iterable[Iterable[bytes]], events: Sequence[Event]) -> Iterator[bytes]:
+    """Yield the report, as JSON, in pieces. ``pools``: their parts."""
+    members = {name: getattr(facts, name) for name in facts.__struct_fields__}
+    yield _open({**members, "latency_bounds_us": BOUNDS})
+    yield b',"pools":['
+    for number, pool in enumerate(pools):
+        if number > 0:
+            yield b","
+        yield from pool
+    yield b'],"events":%b}' % msgspec.json.encode(events)
 
 
-def _latency(latency: Latency) -> dict[str, dict[str, Any]]:
-    parts: dict[str, dict[str, Any]] = {}
+def _open(members: Mapping[str, object]) -> bytes:
+    """An object as JSON, to which members can be added before its end."""
+    return msgspec.json.encode(members).removesuffix(b"}")
+
+
+def _latency(latency: Latency) -> dict[str, dict[str, msgspec.Raw]]:
+    parts: dict[str, dict[str, msgspec.Raw]] = {}
     for (command_class, phase), histogram in latency.items():
-        parts.setdefault(command_class, {})[phase] = _histogram(histogram)
+        parts.setdefault(command_class, {})[phase] = msgspec.Raw(fill_histogram(histogram.words))
     return parts
-
-
-def _histogram(histogram: Histogram) -> dict[str, Any]:
-    buckets = {str(bucket): count for bucket, count in enumerate(histogram.counts) if count}
-    return {"count": sum(buckets.values()), "total_us": histogram.total, "buckets": buckets}

@@ -1,28 +1,14 @@
-"""The statistics at one time: the counters of all workers, summed, and the documents that contain them."""
+"""The statistics at one time: the counters of all workers, summed."""
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from operator import add
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-import msgspec
-
-from twemproxy.stats.catalogue import (
-    COMMAND_CLASSES,
-    POOL_FACTS,
-    POOL_LATENCY,
-    POOL_METRICS,
-    PROCESS_FACTS,
-    PROCESS_METRICS,
-    SERVER_FACTS,
-    SERVER_LATENCY,
-    SERVER_METRICS,
-    SERVER_PHASES,
-    Fact,
-    Metric,
-)
+from twemproxy.stats.catalogue import COMMAND_CLASSES, POOL_METRICS, PROCESS_METRICS, SERVER_METRICS, Metric
 from twemproxy.stats.counters import CounterTable, add_up, cumulate, read
-from twemproxy.stats.histograms import BUCKETS, WORDS, Histogram, added, histogram
+from twemproxy.stats.histograms import BUCKETS, WORDS, Histogram
 from twemproxy.stats.slots import OF_POOL, OF_SERVER, VERDICTS, CounterSlots, Histograms
 
 _SIGN_BIT = 1 << 63
@@ -35,7 +21,6 @@ class ServerSnapshot(NamedTuple):
     values: dict[str, int]
     """Values by metric name, in the order of ``SERVER_METRICS``."""
     is_ejected: bool
-    latency: "Latency"
 
 
 class PoolSnapshot(NamedTuple):
@@ -45,11 +30,6 @@ class PoolSnapshot(NamedTuple):
     values: dict[str, int]
     """Values by metric name, in the order of ``POOL_METRICS``."""
     servers: tuple[ServerSnapshot, ...]
-    latency: "Latency"
-
-
-Latency = dict[tuple[str, str], Histogram]
-"""Histograms by (command class, phase), without empty ones. A server's have SERVER_PHASES, a pool's POOL_PHASES."""
 
 
 class Snapshot(NamedTuple):
@@ -60,24 +40,15 @@ class Snapshot(NamedTuple):
     pools: tuple[PoolSnapshot, ...]
 
 
+Latency = dict[tuple[str, str], Histogram]
+"""Histograms by (command class, phase), without empty ones. A server's have SERVER_PHASES, a pool's POOL_PHASES."""
+
+
 class PoolNames(NamedTuple):
     """The names of a pool and of its servers."""
 
     pool: str
     servers: tuple[str, ...]
-
-
-Facts = dict[str, int | str]
-"""Values by the name of a ``catalogue.Fact``."""
-
-
-class ConfigFacts(NamedTuple):
-    """The facts about the configuration."""
-
-    process: Facts
-    """Of ``PROCESS_FACTS``."""
-    pools: dict[str, Facts]
-    """Of ``POOL_FACTS``, by the name of the pool."""
 
 
 class Table(Protocol):
@@ -119,7 +90,11 @@ def take(tables: Sequence[Table], slots: CounterSlots, names: Sequence[PoolNames
     0, so that no gauge is negative.
     """
     pools = [
-        take_pool(tables, pool, tuple(take_server(tables, name, slot, shared) for name, slot in pool.servers))
+        PoolSnapshot(
+            pool.name,
+            take_rows(tables, (pool.slot,), POOL).values(),
+            tuple([take_server(tables, name, slot, shared) for name, slot in pool.servers]),
+        )
         for pool in find(slots, names)
     ]
     return Snapshot(take_process(tables), tuple(pools))
@@ -127,170 +102,162 @@ def take(tables: Sequence[Table], slots: CounterSlots, names: Sequence[PoolNames
 
 def take_process(tables: Sequence[Table]) -> dict[str, int]:
     """The values of ``PROCESS_METRICS`` by name, as ``take`` reads them."""
-    return _sum(tables, 0, _PROCESS)
+    return take_rows(tables, (0,), PROCESS).values()
 
 
-def take_metrics_of_server(tables: Sequence[Table], slot: int) -> dict[str, int]:
-    """The values of ``SERVER_METRICS`` by name, as ``take`` reads them."""
-    return _sum(tables, slot, _SERVER)
+def take_server(tables: Sequence[Table], name: str, slot: int, shared: Table) -> ServerSnapshot:
+    """The part of a server, as ``take`` reads it."""
+    return ServerSnapshot(name, take_rows(tables, (slot,), SERVER).values(), is_ejected(slot, shared))
 
 
-def take_pool(
-    tables: Sequence[Table], pool: PoolPlace, servers: tuple[ServerSnapshot, ...], latency: bool = True
-) -> PoolSnapshot:
-    """The part of a pool, as ``take`` reads it, with these parts of its servers. ``latency``: with its histograms."""
-    values = _sum(tables, pool.slot, _POOL)
-    return PoolSnapshot(pool.name, values, servers, _latency(tables, pool.slot, OF_POOL, values) if latency else {})
+def is_ejected(slot: int, shared: Table) -> bool:
+    """Whether the server with this slot is ejected. ``shared``: the table that all workers write."""
+    return shared[slot + VERDICTS] % 2 == 1
 
 
-def take_server(tables: Sequence[Table], name: str, slot: int, shared: Table, latency: bool = True) -> ServerSnapshot:
-    """The part of a server, as ``take`` reads it. ``latency``: with its histograms."""
-    values = _sum(tables, slot, _SERVER)
-    histograms = _latency(tables, slot, OF_SERVER, values) if latency else {}
-    return ServerSnapshot(name, values, shared[slot + VERDICTS] % 2 == 1, histograms)
+_LARGEST, _SUM, _SUM_OF_POSITIVE, _NOTHING = (ord(kind) for kind in ">+0 ")
+_KINDS = {"counter": _SUM, "gauge": _SUM_OF_POSITIVE, "timestamp": _LARGEST, "peak": _LARGEST}
+"""How the values of several tables are put together, see ``counters.read``."""
+_WORD = (1 << 64) - 1
 
 
-_CLASSES = tuple(name for name in COMMAND_CLASSES if name != "blocking")
+class Columns(NamedTuple):
+    """What a row of numbers has of a process, a pool or a server."""
+
+    places: dict[str, int]
+    """The place of each column, by its name."""
+    kinds: bytes
+    """How the values of several tables are put together, see ``counters.read``."""
+
+
+def columns(metrics: Sequence[Metric], *further: str) -> Columns:
+    """Columns with the names of metrics. ``further``: names of more columns, which are 0 until they are set."""
+    names = (*(metric.name for metric in metrics), *further)
+    kinds = bytes(_KINDS[metric.kind] for metric in metrics) + b" " * len(further)
+    return Columns({name: place for place, name in enumerate(names)}, kinds)
+
+
+PROCESS, POOL, SERVER = map(columns, (PROCESS_METRICS, POOL_METRICS, SERVER_METRICS))
+
+
+class Rows(NamedTuple):
+    """Numbers of several processes, pools or servers."""
+
+    columns: Columns
+    words: "array[int]"
+    """One row after the other."""
+
+    @property
+    def width(self) -> int:
+        """How many columns there are."""
+        return len(self.columns.kinds)
+
+    def put(self, row: int, name: str, value: int) -> None:
+        """Set the number of a row in a column."""
+        self.words[row * self.width + self.columns.places[name]] = value
+
+    def values(self) -> dict[str, int]:
+        """The numbers of the only row by the names of their columns."""
+        return dict(zip(self.columns.places, self.words, strict=True))
+
+    def column(self, name: str) -> "array[int]":
+        """The numbers of all rows in a column."""
+        return self.words[self.columns.places[name] :: self.width]
+
+
+def take_rows(tables: Sequence[Table], slots: tuple[int, ...], wanted: Columns) -> Rows:
+    """A row for each of these slots, whose numbers are put together as ``take`` says."""
+    compiled, others = _divided(tables)
+    rows = Rows(wanted, read(compiled, slots, wanted.kinds))
+    words = rows.words
+    for table in others:
+        place = 0
+        for slot in slots:
+            for offset, kind in enumerate(wanted.kinds):
+                if kind != _NOTHING:
+                    word = table[slot + offset]
+                    if kind == _LARGEST:
+                        words[place] = max(words[place], word)
+                    elif kind == _SUM or word < _SIGN_BIT:
+                        words[place] = words[place] + word & _WORD
+                place += 1
+    return rows
+
+
+HistogramPlaces = tuple[tuple[int, int], ...]
+"""Histograms of a slot that are taken together. Of each one: the column of the metric that is 0 as long as it is empty,
+and its place behind the position of the slot."""
+
+
+def histogram_places(scope: Histograms, wanted: Columns, phase: str, classes: Sequence[str]) -> HistogramPlaces:
+    """The histograms of a phase of these command classes. ``wanted``: the columns of the rows of their slots."""
+    places = dict(scope.places(0))
+    return tuple((wanted.places[f"{scope.counter}_{name}"], places[name, phase]) for name in classes)
+
+
+ANSWERED_AT_ONCE = tuple(name for name in COMMAND_CLASSES if name != "blocking")
 """Blocking commands wait for others, so their latency says nothing about servers."""
 
-_PHASES = {
-    phase: tuple((f"{OF_SERVER.counter}_{name}", positions[name, phase]) for name in _CLASSES)
-    for positions in [dict(OF_SERVER.places(0))]
-    for phase in SERVER_PHASES
-}
-"""By phase: the metric that counts the values of each histogram of a server, and the place of the histogram."""
 
+def take_cumulated(
+    tables: Sequence[Table], slots: tuple[int, ...], rows: Rows, histograms: HistogramPlaces, edges: tuple[int, ...]
+) -> "array[int]":
+    """A row for each of these slots, of these histograms of it together.
 
-def take_phases(
-    tables: Sequence[Table], slot: int, values: dict[str, int], edges: tuple[int, ...]
-) -> dict[str, list[int]]:
-    """The latency of a server whose metrics have these values, of all command classes but ``blocking`` together.
-
-    By phase: how many values there are below each edge, how many there are at all, and their sum in microseconds.
-    ``edges``: numbers of buckets, in ascending order. Phases without values are left out.
+    It has how many values are below each edge, how many there are at all, and their sum in microseconds. ``rows``:
+    those of the slots. ``edges``: numbers of buckets, in ascending order.
     """
-    compiled = [table.compiled for table in tables if table.compiled is not None]
-    found: dict[str, list[int]] = {}
-    for phase, histograms in _PHASES.items():
-        places = tuple([slot + place for counter, place in histograms if values[counter] > 0])
-        if not places:
-            continue
-        counts = cumulate(compiled, places, edges, WORDS)
-        for table in tables:
-            if table.compiled is None:
+    compiled, others = _divided(tables)
+    counts = cumulate(compiled, slots, histograms, rows.words, rows.width, edges, WORDS)
+    for table in others:
+        for row, slot in enumerate(slots):
+            first = row * rows.width
+            places = [slot + place for column, place in histograms if rows.words[first + column] > 0]
+            if places:
                 words = summed([table], *places)
-                below = list(accumulate(words[:BUCKETS]))
-                counts = list(map(add, counts, [*(below[edge - 1] for edge in edges), below[-1], words[-1]]))
-        found[phase] = counts
-    return found
+                below = [0, *accumulate(words[:BUCKETS])]
+                start = row * (len(edges) + 2)
+                for place, count in enumerate([*(below[edge] for edge in edges), below[-1], words[-1]], start):
+                    counts[place] += count
+    return counts
 
 
-def _latency(tables: Sequence[Table], slot: int, histograms: Histograms, values: dict[str, int]) -> Latency:
+def take_latency(tables: Sequence[Table], slot: int, scope: Histograms, values: Mapping[str, int]) -> Latency:
     """The histograms in a slot whose metrics have these values."""
+    compiled, others = _divided(tables)
     return {
-        (command_class, phase): histogram(summed(tables, position))
-        for (command_class, phase), position in histograms.places(slot)
-        if values[f"{histograms.counter}_{command_class}"] > 0
+        name: Histogram(_summed(compiled, others, (slot + place,)))
+        for name, place, counter in _PLACES[scope.counter]
+        if values[counter] > 0
     }
 
 
-def summed(tables: Sequence[Table], *positions: int) -> list[int]:
+_PLACES: Final = {
+    scope.counter: [(name, place, f"{scope.counter}_{name[0]}") for name, place in scope.places(0)]
+    for scope in (OF_POOL, OF_SERVER)
+}
+"""Of each histogram: its name, its place behind the position of a slot, and the metric that counts its values."""
+
+
+def summed(tables: Sequence[Table], *positions: int) -> "array[int]":
     """The words of the histograms at these positions of all tables, added up word by word."""
-    words = add_up([table.compiled for table in tables if table.compiled is not None], positions, WORDS)
-    for table in tables:
-        if table.compiled is None:
-            for position in positions:
-                words = list(map(add, words, memoryview(table.words(position, WORDS)).cast("Q")))
+    return _summed(*_divided(tables), positions)
+
+
+def _summed(compiled: list[CounterTable], others: list[Table], positions: tuple[int, ...]) -> "array[int]":
+    words = add_up(compiled, positions, WORDS)
+    for table in others:
+        for position in positions:
+            words = array("Q", map(add, words, memoryview(table.words(position, WORDS)).cast("Q")))
     return words
 
 
-_LARGEST, _SUM, _SUM_OF_POSITIVE = (ord(kind) for kind in ">+0")
-_KINDS = {"counter": _SUM, "gauge": _SUM_OF_POSITIVE, "timestamp": _LARGEST, "peak": _LARGEST}
-"""How the values of several tables are put together, see ``counters.read``."""
-
-
-class _Scope(NamedTuple):
-    """The metrics of a slot."""
-
-    names: tuple[str, ...]
-    kinds: bytes
-
-
-def _scope(metrics: Sequence[Metric]) -> _Scope:
-    return _Scope(tuple(metric.name for metric in metrics), bytes(_KINDS[metric.kind] for metric in metrics))
-
-
-_PROCESS, _POOL, _SERVER = map(_scope, (PROCESS_METRICS, POOL_METRICS, SERVER_METRICS))
-
-
-def _sum(tables: Sequence[Table], position: int, scope: _Scope) -> dict[str, int]:
-    values = read([table.compiled for table in tables if table.compiled is not None], position, scope.kinds)
+def _divided(tables: Sequence[Table]) -> tuple[list[CounterTable], list[Table]]:
+    """The tables that compiled functions can read, and the others."""
+    compiled, others = [], []
     for table in tables:
         if table.compiled is not None:
-            continue
-        for offset, kind in enumerate(scope.kinds):
-            word = table[position + offset]
-            if kind == _LARGEST:
-                values[offset] = max(values[offset], word)
-            elif kind == _SUM or word < _SIGN_BIT:
-                values[offset] += word
-    return dict(zip(scope.names, values, strict=True))
-
-
-def render(
-    snapshot: Snapshot, *, source: str, version: str, uptime: int, timestamp: int, facts: ConfigFacts | None = None
-) -> Iterator[str]:
-    """Yield, in pieces, the document of the statistics port, with the spacing of nutcracker 0.5.0 and a final newline.
-
-    ``source``: the host name. ``uptime``: seconds since the start. ``timestamp``: seconds since the epoch. ``facts``:
-    with them it is the full document, in which each object ends with what nutcracker lacks.
-    """
-    full = facts is not None
-    yield (
-        f'{{"service":"nutcracker", "source":{_quoted(source)}, "version":{_quoted(version)}, '
-        f'"uptime":{uptime}, "timestamp":{timestamp}, '
-    )
-    yield _members(snapshot.values, PROCESS_METRICS, False)
-    for number, pool in enumerate(snapshot.pools):
-        yield f"{',' if number else ', '}{_quoted(pool.name)}: {{{_members(pool.values, POOL_METRICS, False)}"
-        for place, server in enumerate(pool.servers):
-            yield f"{',' if place else ', '}{_quoted(server.name)}: {{{_members(server.values, SERVER_METRICS, False)}"
-            if full:
-                ejected = [(SERVER_FACTS[0].name, int(server.is_ejected))]
-                yield _added(server.values, SERVER_METRICS, [*ejected, *quantiles(server.latency, SERVER_LATENCY)])
-            yield "}"
-        if facts is not None:
-            known = [(fact.name, facts.pools[pool.name][fact.name]) for fact in POOL_FACTS if not fact.phase]
-            yield _added(pool.values, POOL_METRICS, [*known, *quantiles(pool.latency, POOL_LATENCY)])
-        yield "}"
-    if facts is not None:
-        yield _added(
-            snapshot.values, PROCESS_METRICS, [(fact.name, facts.process[fact.name]) for fact in PROCESS_FACTS]
-        )
-    yield "}\n"
-
-
-def quantiles(latency: Latency, wanted: Sequence[Fact]) -> list[tuple[str, int]]:
-    """Name and value of each of these quantiles; 0 without requests."""
-    phases = {fact.phase for fact in wanted}
-    merged = {
-        phase: added([each for (name, of), each in latency.items() if of == phase and name != "blocking"])
-        for phase in phases
-    }
-    return [(fact.name, round(merged[fact.phase].quantile(fact.share))) for fact in wanted]
-
-
-def _members(values: dict[str, int], metrics: Sequence[Metric], added: bool) -> str:
-    """Return the members for nutcracker's metrics, or for those that were added."""
-    return ", ".join([f'"{metric.name}":{values[metric.name]}' for metric in metrics if metric.added == added])
-
-
-def _added(values: dict[str, int], metrics: Sequence[Metric], facts: Sequence[tuple[str, int | str]]) -> str:
-    """Return the members that nutcracker lacks, which follow others."""
-    parts = [_members(values, metrics, True)]
-    parts += [f'"{name}":{_quoted(value) if isinstance(value, str) else value}' for name, value in facts]
-    return ", " + ", ".join(parts)
-
-
-def _quoted(text: str) -> str:
-    return msgspec.json.encode(text).decode()
+            compiled.append(table.compiled)
+        else:
+            others.append(table)
+    return compiled, others

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import Final
 
 STEP: Final = 0.001
@@ -19,3 +20,12 @@ class Pace:
         if time.monotonic() >= self._rest_at:
             await asyncio.sleep(0)
             self._rest_at = time.monotonic() + STEP
+
+
+async def joined(pieces: Iterable[bytes], pace: Pace) -> bytearray:
+    """All of these pieces, which are made meanwhile."""
+    text = bytearray()
+    for piece in pieces:
+        text += piece
+        await pace.rest()
+    return text

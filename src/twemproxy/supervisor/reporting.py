@@ -15,9 +15,11 @@ from twemproxy.config.pools import Address, Config, PoolConfig
 from twemproxy.ipc.control import Ejection
 from twemproxy.ipc.messages import Inspection
 from twemproxy.stats import report, snapshot
+from twemproxy.stats.document import ConfigFacts
 from twemproxy.stats.report import PoolFacts, ServerFacts
+from twemproxy.stats.slots import OF_POOL, OF_SERVER
 from twemproxy.supervisor.inspection import inspect
-from twemproxy.supervisor.pace import Pace
+from twemproxy.supervisor.pace import Pace, joined
 from twemproxy.supervisor.scrape import scrape
 from twemproxy.supervisor.served_config import ServedConfig
 from twemproxy.supervisor.threads import in_thread
@@ -68,34 +70,40 @@ class Reporting:
             **dict.fromkeys(ui.FILES, _dashboard),
         }
 
-    async def document(self, full: bool) -> bytes:
+    async def document(self, full: bool) -> bytearray:
         """The document with current values: the ``full`` one or nutcracker's."""
         return await self._served.statistics.document(self._served.facts() if full else None)
 
-    async def report(self) -> bytes:
+    async def report(self) -> bytearray:
         """The report, see ``stats.report``."""
         served, pace = self._served, Pace()
         statistics, events = served.statistics, served.statistics.events
         facts = await self._pool_facts()
         known = {each.pool: each for each in await inspect(served.workers)}
-        taken = await statistics.take_in_steps(pace)
         pools = []
-        for pool in taken.pools:
+        for place in snapshot.find(statistics.slots, statistics.names):
             # A reload in the meantime has removed a pool or a server that is not here.
-            if (pool_facts := facts.get(pool.name)) is None:
+            if (pool_facts := facts.get(place.name)) is None:
                 continue
-            seen = {server.name: server for server in pool.servers}
+            slots = dict(place.servers)
             parts = []
             for each in pool_facts.servers:
-                if each.name in seen:
-                    by_hand = served.ejections.of(pool.name, each.name)
-                    why = _by_hand(by_hand) if by_hand is not None else events.why_ejected(pool.name, each.name)
-                    parts.append(report.server_part(each, seen[each.name], why))
+                if (slot := slots.get(each.name)) is not None:
+                    by_hand = served.ejections.of(place.name, each.name)
+                    why = _by_hand(by_hand) if by_hand is not None else events.why_ejected(place.name, each.name)
+                    # Processes may end meanwhile: each step reads those that there are.
+                    tables = statistics.tables()
+                    server = snapshot.take_server(tables, each.name, slot, statistics.shared)
+                    latency = snapshot.take_latency(tables, slot, OF_SERVER, server.values)
+                    parts.append(report.server_part(each, server, latency, why))
                     await pace.rest()
-            inspection = known.get(pool.name, Inspection(pool.name, (), ()))
+            inspection = known.get(place.name, Inspection(place.name, (), ()))
             hot = [key.document() for key in inspection.hot]
             slow = [each.document() for each in inspection.slow[-SLOW_REQUESTS:]]
-            pools.append(report.pool_part(pool_facts, pool, parts, hot, slow))
+            tables = statistics.tables()
+            values = snapshot.take_rows(tables, (place.slot,), snapshot.POOL).values()
+            latency = snapshot.take_latency(tables, place.slot, OF_POOL, values)
+            pools.append(report.pool_part(pool_facts, values, latency, parts, hot, slow))
             await pace.rest()
         now = time.time()
         process = report.ProcessFacts(
@@ -106,10 +114,10 @@ class Reporting:
             started_at=now - statistics.uptime(),
             ready=not self._why_not_ready(),
             config=self._config_part(),
-            process=taken.values,
+            process=snapshot.take_process(statistics.tables()),
             workers=list(self._workers()),
         )
-        return report.document(process, pools, events.all())
+        return await joined(report.document(process, pools, events.all()), pace)
 
     def _config_part(self) -> dict[str, Any]:
         # It computes the fingerprint if that was not done yet.
@@ -177,7 +185,7 @@ async def _dashboard(request: Request) -> Response:
     return Response(200, content_type, ui.read(name), _DASHBOARD_HEADERS)
 
 
-def _facts_of(config: Config, facts: snapshot.ConfigFacts) -> dict[str, PoolFacts]:
+def _facts_of(config: Config, facts: ConfigFacts) -> dict[str, PoolFacts]:
     return {pool.name: _pool_facts(pool, str(facts.pools[pool.name]["ring_fingerprint"])) for pool in config.pools}
 
 

@@ -3,87 +3,127 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from typing import Final
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from twemproxy import __version__
-from twemproxy.stats import snapshot
-from twemproxy.stats.exposition import SERVER_EDGES, Scope, Subject, cumulated, labels, render
+from twemproxy.stats.catalogue import COMMAND_CLASSES, POOL_PHASES, SERVER_METRICS, SERVER_PHASES
+from twemproxy.stats.exposition import EDGES, Scope, Subjects, labels, render
 from twemproxy.stats.report import PoolFacts, ServerFacts
-from twemproxy.stats.slots import VERDICTS
-from twemproxy.supervisor.pace import Pace
+from twemproxy.stats.slots import OF_POOL, OF_SERVER
+from twemproxy.stats.snapshot import (
+    ANSWERED_AT_ONCE,
+    POOL,
+    PROCESS,
+    Rows,
+    columns,
+    find,
+    histogram_places,
+    is_ejected,
+    take_cumulated,
+    take_rows,
+)
+from twemproxy.supervisor.pace import Pace, joined
 from twemproxy.supervisor.served_config import ServedConfig
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.supervisor.usage import usage_of
 
 _MICROSECONDS: Final = 1_000_000
 
+_TOGETHER: Final = 50
+"""Pools or servers whose counters are read in one step."""
+
+_SERVER: Final = columns(SERVER_METRICS, "ejected", "ejected_for")
+_PHASES: Final = {phase: histogram_places(OF_SERVER, _SERVER, phase, ANSWERED_AT_ONCE) for phase in SERVER_PHASES}
+_CLASSES_AND_PHASES: Final = {
+    f"{name}/{phase}": histogram_places(OF_POOL, POOL, phase, (name,))
+    for name in COMMAND_CLASSES
+    for phase in POOL_PHASES
+}
+
+
+class _Server(NamedTuple):
+    pool: str
+    slot: int
+    facts: ServerFacts
+
 
 async def scrape(
     served: ServedConfig, facts: Mapping[str, PoolFacts], *, ready: bool, open_metrics: bool, original: bool
-) -> bytes:
+) -> bytearray:
     """The text with current values; other work of the event loop goes on meanwhile.
 
     ``facts``: what the configuration says, by the name of the pool. The others: see ``stats.exposition.render``.
     """
     pace = Pace()
     statistics = served.statistics
-    pools: list[Subject] = []
-    servers: list[Subject] = []
-    for place in snapshot.find(statistics.slots, statistics.names):
+    pools: list[tuple[int, PoolFacts]] = []
+    servers: list[_Server] = []
+    for place in find(statistics.slots, statistics.names):
         # A reload in the meantime has removed a pool or a server that is not here.
-        if (pool_facts := facts.get(place.name)) is None:
-            continue
-        by_name = {each.name: each for each in pool_facts.servers}
-        for name, slot in place.servers:
-            if (server_facts := by_name.get(name)) is not None:
-                servers.append(_server(statistics, slot, place.name, server_facts))
-                await pace.rest()
-        pools.append(_pool(snapshot.take_pool(statistics.tables(), place, ()), pool_facts))
-    subjects: dict[Scope, list[Subject]] = {
+        if (pool_facts := facts.get(place.name)) is not None:
+            pools.append((place.slot, pool_facts))
+            by_name = {each.name: each for each in pool_facts.servers}
+            servers += [_Server(place.name, slot, by_name[name]) for name, slot in place.servers if name in by_name]
+            await pace.rest()
+    subjects: dict[Scope, list[Subjects]] = {
         "process": [_process(served, ready)],
-        "worker": list(_workers(served)),
-        "pool": pools,
-        "server": servers,
+        "worker": [_workers(served)],
+        "pool": [],
+        "server": [],
     }
-    pieces = []
-    for piece in render(subjects, open_metrics=open_metrics, original=original):
-        pieces.append(piece)
+    for start in range(0, len(pools), _TOGETHER):
+        subjects["pool"].append(_pools(statistics, pools[start : start + _TOGETHER]))
         await pace.rest()
-    return await _joined(pieces, pace)
-
-
-async def _joined(pieces: list[str], pace: Pace) -> bytes:
-    text = bytearray()
-    for piece in pieces:
-        text += piece.encode()
+    for start in range(0, len(servers), _TOGETHER):
+        subjects["server"].append(_servers(statistics, servers[start : start + _TOGETHER]))
         await pace.rest()
-    return bytes(text)
+    return await joined(render(subjects, open_metrics=open_metrics, original=original), pace)
 
 
-def _server(statistics: Statistics, slot: int, pool: str, facts: ServerFacts) -> Subject:
-    # Processes may end between two servers: each time those are read that there are.
+def _servers(statistics: Statistics, servers: Sequence[_Server]) -> Subjects:
+    # Processes may end between two steps: each time those are read that there are.
     tables = statistics.tables()
-    counters = snapshot.take_metrics_of_server(tables, slot)
-    is_ejected = statistics.shared[slot + VERDICTS] % 2 == 1
-    values: dict[str, float] = {**counters, "ejected": int(is_ejected), "share": facts.share, "ejected_for": 0}
-    if is_ejected:
-        values["ejected_for"] = max(time.time() - counters["server_ejected_at"] / _MICROSECONDS, 0)
-    phases = snapshot.take_phases(tables, slot, counters, SERVER_EDGES)
-    return Subject(labels(pool=pool, server=facts.name), values, {"address": facts.address}, phases)
+    slots = tuple([each.slot for each in servers])
+    rows = take_rows(tables, slots, _SERVER)
+    for row, slot in enumerate(slots):
+        if is_ejected(slot, statistics.shared):
+            rows.put(row, "ejected", 1)
+            since = rows.column("server_ejected_at")[row]
+            rows.put(row, "ejected_for", max(round(time.time() * _MICROSECONDS) - since, 0))
+    return Subjects(
+        [labels(pool=each.pool, server=each.facts.name).encode() for each in servers],
+        rows,
+        {"share": [each.facts.share for each in servers]},
+        {"address": [each.facts.address for each in servers]},
+        {
+            phase: take_cumulated(tables, slots, rows, histograms, EDGES["server"])
+            for phase, histograms in _PHASES.items()
+        },
+    )
 
 
-def _pool(pool: snapshot.PoolSnapshot, facts: PoolFacts) -> Subject:
-    texts = {name: getattr(facts, name) for name in ("protocol", "listen", "hash", "distribution", "ring_fingerprint")}
-    histograms = {f"{name}/{phase}": cumulated(each) for (name, phase), each in pool.latency.items()}
-    return Subject(labels(pool=pool.name), pool.values, texts, histograms)
+def _pools(statistics: Statistics, pools: Sequence[tuple[int, PoolFacts]]) -> Subjects:
+    tables = statistics.tables()
+    slots = tuple([slot for slot, _ in pools])
+    rows = take_rows(tables, slots, POOL)
+    texts = ("protocol", "listen", "hash", "distribution", "ring_fingerprint")
+    return Subjects(
+        [labels(pool=facts.name).encode() for _, facts in pools],
+        rows,
+        texts={name: [getattr(facts, name) for _, facts in pools] for name in texts},
+        histograms={
+            name: take_cumulated(tables, slots, rows, histograms, EDGES["pool"])
+            for name, histograms in _CLASSES_AND_PHASES.items()
+        },
+    )
 
 
-def _process(served: ServedConfig, ready: bool) -> Subject:
+def _process(served: ServedConfig, ready: bool) -> Subjects:
     statistics, status = served.statistics, served.status
     usage = usage_of(os.getpid())
-    values: dict[str, float] = {
-        **snapshot.take_process(statistics.tables()),
+    numbers: dict[str, float] = {
         "started_at": time.time() - statistics.uptime(),
         "uptime": int(statistics.uptime()),
         "ready": int(ready),
@@ -100,17 +140,29 @@ def _process(served: ServedConfig, ready: bool) -> Subject:
         "file": served.path,
         "fingerprint": str(served.facts().process["config_fingerprint"]),
     }
-    return Subject("", values, texts)
+    return Subjects(
+        [b""],
+        take_rows(statistics.tables(), (0,), PROCESS),
+        {name: [number] for name, number in numbers.items()},
+        {name: [text] for name, text in texts.items()},
+    )
 
 
-def _workers(served: ServedConfig) -> Iterator[Subject]:
+def _workers(served: ServedConfig) -> Subjects:
     """The workers that run."""
     now = time.monotonic()
+    names = []
+    words = array("Q")
+    numbers: dict[str, list[float]] = {name: [] for name in ("loop_age", "resident", "cpu", "started_at")}
     for slot in served.workers:
         if (found := slot.process()) is None:
             continue
         process, memory = found
-        values: dict[str, float] = {**snapshot.take_process([memory])}
-        if (usage := usage_of(process.pid)) is not None and values["loop_turned_at"]:
-            values["loop_age"] = max(now - values["loop_turned_at"] / _MICROSECONDS, 0)
-            yield Subject(labels(worker=str(slot.number)), {**values, **usage._asdict()})
+        rows = take_rows([memory], (0,), PROCESS)
+        turned_at = rows.values()["loop_turned_at"] / _MICROSECONDS
+        if (usage := usage_of(process.pid)) is not None and turned_at:
+            names.append(labels(worker=str(slot.number)).encode())
+            words += rows.words
+            for name, number in {"loop_age": max(now - turned_at, 0), **usage._asdict()}.items():
+                numbers[name].append(number)
+    return Subjects(names, Rows(PROCESS, words), numbers)

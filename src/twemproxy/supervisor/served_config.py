@@ -16,8 +16,8 @@ from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.options import Options
 from twemproxy.config.pools import Config
 from twemproxy.ipc.messages import Abandon, ConfigStatus, LogSettings, Prepare, SetConfigStatus, Start
+from twemproxy.stats.document import ConfigFacts
 from twemproxy.stats.slots import SlotsFull
-from twemproxy.stats.snapshot import ConfigFacts
 from twemproxy.supervisor.descriptors import Division, divide
 from twemproxy.supervisor.ejections import Ejections
 from twemproxy.supervisor.errors import StartError

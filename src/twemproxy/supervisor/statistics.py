@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from twemproxy import __version__
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.ipc.messages import PoolSlots
-from twemproxy.stats import snapshot
+from twemproxy.stats import document, snapshot
 from twemproxy.stats.report import Events
 from twemproxy.stats.slots import BY_HAND, HEALTH_CHANGES, VERDICTS, CounterSlots, Places
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.ended_counters import EndedCounters
 from twemproxy.supervisor.inheritance import Inheritance
-from twemproxy.supervisor.pace import Pace
+from twemproxy.supervisor.pace import Pace, joined
 
 
 class Statistics:
@@ -137,34 +137,20 @@ class Statistics:
         """Return the current values of all counters."""
         return snapshot.take(self.tables(), self.slots, self.names, self.shared)
 
-    async def take_in_steps(self, pace: Pace, latency: bool = True) -> snapshot.Snapshot:
-        """As ``take``; other work of the event loop goes on meanwhile. ``latency``: with the histograms."""
-        pools = []
-        for place in snapshot.find(self.slots, self.names):
-            servers = []
-            for name, slot in place.servers:
-                # Processes may end meanwhile: each step reads those that there are.
-                servers.append(snapshot.take_server(self.tables(), name, slot, self.shared, latency))
-                await pace.rest()
-            pools.append(snapshot.take_pool(self.tables(), place, tuple(servers), latency))
-        return snapshot.Snapshot(snapshot.take_process(self.tables()), tuple(pools))
-
     def uptime(self) -> float:
         """Seconds since the start of the proxy."""
         return time.monotonic() - self.started
 
-    async def document(self, facts: snapshot.ConfigFacts | None) -> bytes:
+    async def document(self, facts: document.ConfigFacts | None) -> bytearray:
         """Return a document of the statistics port with current values: nutcracker's, the full one with ``facts``."""
-        pace = Pace()
-        pieces = []
-        for piece in snapshot.render(
-            await self.take_in_steps(pace, latency=facts is not None),
+        pieces = document.render(
+            self.tables,
+            self.shared,
+            snapshot.find(self.slots, self.names),
             source=self.source,
             version=__version__,
             uptime=int(self.uptime()),
             timestamp=int(time.time()),
             facts=facts,
-        ):
-            pieces.append(piece)
-            await pace.rest()
-        return "".join(pieces).encode()
+        )
+        return await joined(pieces, Pace())

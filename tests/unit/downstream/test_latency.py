@@ -6,8 +6,8 @@ from harness.connection import Connection
 from harness.proxy import keys_of, redis_pool
 from harness.resp import OK, array, bulk, command, integer
 from harness.scripted_server import ScriptedServer
-from twemproxy.stats.histograms import BOUNDS, Histogram, bucket_of
-from twemproxy.stats.snapshot import Latency, PoolSnapshot
+from twemproxy.stats.histograms import BOUNDS, WORDS, Histogram, bucket_of
+from twemproxy.stats.snapshot import Latency
 from unit.in_process import InProcess
 
 # In milliseconds: it begins a bucket, so real time that passes, too, does not matter.
@@ -19,7 +19,7 @@ SHORT = 0
 
 def times(latency: Latency, command_class: str, phase: str) -> list[int]:
     """AFTER_LONG or SHORT for each value of a histogram."""
-    found = latency.get((command_class, phase), Histogram((0,) * len(BOUNDS), 0))
+    found = latency.get((command_class, phase), Histogram((0,) * WORDS))
     values = []
     for bucket, count in enumerate(found.counts):
         assert bucket <= AFTER_LONG or not count
@@ -28,13 +28,12 @@ def times(latency: Latency, command_class: str, phase: str) -> list[int]:
     return values
 
 
-def of_server(pool: PoolSnapshot, name: str, command_class: str = "read") -> dict[str, list[int]]:
-    [server] = [each for each in pool.servers if each.name == name]
-    return {phase: times(server.latency, command_class, phase) for phase in ("waiting", "server")}
+def of_server(proxy: InProcess, name: str, command_class: str = "read") -> dict[str, list[int]]:
+    return {phase: times(proxy.latency(name), command_class, phase) for phase in ("waiting", "server")}
 
 
-def of_pool(pool: PoolSnapshot, command_class: str = "read") -> dict[str, list[int]]:
-    return {phase: times(pool.latency, command_class, phase) for phase in ("writing", "whole")}
+def of_pool(proxy: InProcess, command_class: str = "read") -> dict[str, list[int]]:
+    return {phase: times(proxy.latency(), command_class, phase) for phase in ("writing", "whole")}
 
 
 def test_the_bounds_of_these_tests() -> None:
@@ -52,8 +51,8 @@ def test_a_slow_server() -> None:
         peer.send(bulk("v"))
         client.expect(bulk("v"))
         pool = proxy.snapshot()
-        assert of_server(pool, "one") == {"waiting": [SHORT], "server": [AFTER_LONG]}
-        assert of_pool(pool) == {"writing": [SHORT], "whole": [AFTER_LONG]}
+        assert of_server(proxy, "one") == {"waiting": [SHORT], "server": [AFTER_LONG]}
+        assert of_pool(proxy) == {"writing": [SHORT], "whole": [AFTER_LONG]}
         assert pool.values["replies_read"] == pool.servers[0].values["responses_read"] == 1
 
 
@@ -74,10 +73,9 @@ def test_a_reply_that_waits_for_an_earlier_one() -> None:
         proxy.advance(LONG)
         slow.send(bulk("slow"))
         client.expect(bulk("slow") + bulk("fast"))
-        pool = proxy.snapshot()
-        assert of_server(pool, "s00") == {"waiting": [SHORT], "server": [AFTER_LONG]}
-        assert of_server(pool, "s01") == {"waiting": [SHORT], "server": [SHORT]}
-        assert of_pool(pool) == {"writing": [SHORT, AFTER_LONG], "whole": [AFTER_LONG, AFTER_LONG]}
+        assert of_server(proxy, "s00") == {"waiting": [SHORT], "server": [AFTER_LONG]}
+        assert of_server(proxy, "s01") == {"waiting": [SHORT], "server": [SHORT]}
+        assert of_pool(proxy) == {"writing": [SHORT, AFTER_LONG], "whole": [AFTER_LONG, AFTER_LONG]}
 
 
 def await_response(proxy: InProcess, server: str) -> None:
@@ -100,9 +98,8 @@ def test_a_request_that_waits_in_the_proxy() -> None:
         assert peer.request() == [b"SET", b"b", b"v"]
         peer.send(OK)
         client.expect(bulk("v") + OK)
-        pool = proxy.snapshot()
-        assert of_server(pool, "one", "write") == {"waiting": [AFTER_LONG], "server": [SHORT]}
-        assert of_pool(pool, "write") == {"writing": [SHORT], "whole": [AFTER_LONG]}
+        assert of_server(proxy, "one", "write") == {"waiting": [AFTER_LONG], "server": [SHORT]}
+        assert of_pool(proxy, "write") == {"writing": [SHORT], "whole": [AFTER_LONG]}
 
 
 def test_a_client_that_does_not_read() -> None:
@@ -117,8 +114,8 @@ def test_a_client_that_does_not_read() -> None:
         proxy.advance(LONG)
         client.expect(bulk(value) + bulk("b"))
         pool = proxy.snapshot()
-        assert of_pool(pool)["writing"][-1] == AFTER_LONG
-        assert of_pool(pool)["whole"][-1] == AFTER_LONG
+        assert of_pool(proxy)["writing"][-1] == AFTER_LONG
+        assert of_pool(proxy)["whole"][-1] == AFTER_LONG
         assert pool.values["replies_read"] == 2
 
 
@@ -128,8 +125,8 @@ def test_what_the_proxy_answers() -> None:
         client.send(command("PING"))
         client.expect(b"+PONG\r\n")
         pool = proxy.snapshot()
-        assert of_pool(pool, "other") == {"writing": [SHORT], "whole": [SHORT]}
-        assert pool.servers[0].latency == {}
+        assert of_pool(proxy, "other") == {"writing": [SHORT], "whole": [SHORT]}
+        assert proxy.latency(pool.servers[0].name) == {}
 
 
 def test_a_split_request() -> None:
@@ -148,10 +145,9 @@ def test_a_split_request() -> None:
         proxy.advance(LONG)
         slow.send(array(bulk("1")))
         client.expect(array(bulk("1"), bulk("2")))
-        pool = proxy.snapshot()
-        assert of_server(pool, "s00") == {"waiting": [SHORT], "server": [AFTER_LONG]}
-        assert of_server(pool, "s01") == {"waiting": [SHORT], "server": [SHORT]}
-        assert of_pool(pool) == {"writing": [SHORT], "whole": [AFTER_LONG]}
+        assert of_server(proxy, "s00") == {"waiting": [SHORT], "server": [AFTER_LONG]}
+        assert of_server(proxy, "s01") == {"waiting": [SHORT], "server": [SHORT]}
+        assert of_pool(proxy) == {"writing": [SHORT], "whole": [AFTER_LONG]}
 
 
 def test_a_late_reply_is_no_response_and_the_error_is_a_reply() -> None:
@@ -170,9 +166,8 @@ def test_a_late_reply_is_no_response_and_the_error_is_a_reply() -> None:
         peer.request()
         peer.send(integer(2))
         client.expect(integer(2))
-        pool = proxy.snapshot()
-        assert of_server(pool, "one", "write") == {"waiting": [SHORT], "server": [SHORT]}
-        assert of_pool(pool, "write") == {"writing": [SHORT, SHORT], "whole": [SHORT, AFTER_LONG]}
+        assert of_server(proxy, "one", "write") == {"waiting": [SHORT], "server": [SHORT]}
+        assert of_pool(proxy, "write") == {"writing": [SHORT, SHORT], "whole": [SHORT, AFTER_LONG]}
 
 
 @pytest.mark.parametrize("count", [1, 100, 3000])
@@ -188,5 +183,5 @@ def test_every_request_of_a_pipeline_is_counted(count: int) -> None:
         client.expect(count * (bulk("v") + OK))
         pool = proxy.snapshot()
         for name in ("read", "write"):
-            assert len(of_pool(pool, name)["whole"]) == len(of_server(pool, "one", name)["server"]) == count
+            assert len(of_pool(proxy, name)["whole"]) == len(of_server(proxy, "one", name)["server"]) == count
             assert pool.values[f"replies_{name}"] == pool.servers[0].values[f"responses_{name}"] == count

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twemproxy.stats.histograms import BOUNDS, BUCKETS, Histogram, added, bucket_of, histogram, lower_bound
+from twemproxy.stats.histograms import BOUNDS, BUCKETS, Histogram, bucket_of, lower_bound
 
 
 @given(st.integers(min_value=0, max_value=1 << 40))
@@ -30,25 +30,20 @@ def of(*values: int) -> Histogram:
     for value in values:
         words[bucket_of(value)] += 1
         words[BUCKETS] += value
-    return histogram(words)
+    return Histogram(words)
 
 
 @given(st.lists(st.integers(min_value=0, max_value=100_000_000), min_size=1), st.floats(min_value=0.01, max_value=1))
 def test_a_quantile_is_in_the_bucket_of_the_value(values: list[int], share: float) -> None:
     exact = sorted(values)[min(int(-(-len(values) * share // 1)), len(values)) - 1]
-    found = of(*values).quantile(share)
+    found = of(*values).quantiles([share])[0]
     assert lower_bound(bucket_of(exact)) <= found <= lower_bound(bucket_of(exact) + 1)
 
 
 def test_without_values_a_quantile_is_zero() -> None:
-    assert of().quantile(0.99) == 0
-    assert added([]).number == 0
+    assert of().quantiles([0.5, 0.99]) == [0, 0]
 
 
-@given(st.lists(st.lists(st.integers(min_value=0, max_value=1000)), min_size=1))
-def test_added_histograms_have_the_values_of_all(lists: list[list[int]]) -> None:
-    assert added([of(*values) for values in lists]) == of(*(value for values in lists for value in values))
-
-
-def test_values_below_a_bound_are_counted() -> None:
-    assert of(10, 63, 64, 65, 1000).below(64) == 2
+def test_the_sum_and_the_number_of_values() -> None:
+    found = of(10, 63, 64, 65, 1000)
+    assert (found.number, found.total, found.counts[bucket_of(64)]) == (5, 1202, 2)

@@ -3,6 +3,7 @@
 import json
 import re
 from array import array
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -20,9 +21,10 @@ from twemproxy.stats.catalogue import (
     SERVER_HISTOGRAMS,
     SERVER_METRICS,
 )
+from twemproxy.stats.document import ConfigFacts, render
 from twemproxy.stats.histograms import WORDS, bucket_of
 from twemproxy.stats.slots import OF_SERVER, VERDICTS, CounterSlots, SlotsFull
-from twemproxy.stats.snapshot import ConfigFacts, PoolNames, Snapshot, render, take
+from twemproxy.stats.snapshot import PoolNames, find, take, take_latency
 
 
 class Words(list[int]):
@@ -68,27 +70,36 @@ def table(**values: int) -> Words:
     return words
 
 
-FACTS = ConfigFacts(
-    dict.fromkeys((fact.name for fact in PROCESS_FACTS), 0),
-    {pool.pool: dict.fromkeys((fact.name for fact in POOL_FACTS), 0) for pool in NAMES},
-)
-
-
-def document(snapshot: Snapshot, full: bool = False) -> bytes:
-    facts = FACTS if full else None
-    pieces = render(snapshot, source="vm", version="0.5.0", uptime=1, timestamp=1795366841, facts=facts)
-    return "".join(pieces).encode()
+def document(
+    *tables: Words,
+    full: bool = False,
+    slots: CounterSlots = SLOTS,
+    names: Sequence[PoolNames] = NAMES,
+    shared: Words = NO_VERDICTS,
+) -> bytes:
+    """The document of the statistics port."""
+    facts = ConfigFacts(
+        dict.fromkeys((fact.name for fact in PROCESS_FACTS), 0),
+        {pool.pool: dict.fromkeys((fact.name for fact in POOL_FACTS), 0) for pool in names},
+    )
+    pieces = render(
+        *(lambda: tables, shared, find(slots, names)),
+        source="vm",
+        version="0.5.0",
+        uptime=1,
+        timestamp=1795366841,
+        facts=facts if full else None,
+    )
+    return b"".join(pieces)
 
 
 def test_the_document_is_nutcrackers_byte_for_byte() -> None:
     words = table(total_connections=2, curr_connections=2)
-    assert document(take([words], SLOTS, NAMES, NO_VERDICTS)) == NUTCRACKER.encode()
+    assert document(words) == NUTCRACKER.encode()
 
 
 def test_added_metrics_are_the_last_members_of_their_object() -> None:
-    made = document(
-        take([table(total_connections=2, curr_connections=2)], SLOTS, NAMES, NO_VERDICTS), full=True
-    ).decode()
+    made = document(table(total_connections=2, curr_connections=2), full=True).decode()
     for metrics in (PROCESS_METRICS, POOL_METRICS, SERVER_METRICS):
         for metric in metrics:
             if metric.added:
@@ -107,7 +118,7 @@ def objects(document: dict[str, object]) -> dict[str, dict[str, object]]:
 
 @pytest.mark.parametrize("full", [False, True])
 def test_every_object_is_a_pool_or_a_server(full: bool) -> None:
-    made = json.loads(document(take([table()], SLOTS, NAMES, NO_VERDICTS), full))
+    made = json.loads(document(table(), full=full))
     assert {pool: list(objects(members)) for pool, members in objects(made).items()} == {
         pool.pool: list(pool.servers) for pool in NAMES
     }
@@ -119,7 +130,7 @@ def test_every_word_of_the_table_is_shown_in_its_place() -> None:
     metrics = [position for position, _ in SLOTS.kinds()]
     for number, position in enumerate(sorted(metrics), 1000):
         words[position] = number
-    made = document(take([words], SLOTS, NAMES, NO_VERDICTS), full=True)
+    made = document(words, full=True)
     shown = sorted(int(number) for number in re.findall(rb":(1\d\d\d)\b", made))
     assert shown == list(range(1000, 1000 + len(metrics)))
     first = json.loads(made)["alpha"]["first"]
@@ -146,14 +157,14 @@ def test_histograms_of_all_workers_are_summed() -> None:
         for value in values:
             words[places["read", "server"] + bucket_of(value)] += 1
             words[places["read", "server"] + WORDS - 1] += value
-    snapshot = take([one, two], SLOTS, NAMES, NO_VERDICTS)
-    latency = snapshot.pools[1].servers[0].latency
+    server = take([one, two], SLOTS, NAMES, NO_VERDICTS).pools[1].servers[0]
+    latency = take_latency([one, two], SLOTS.of_server("alpha", "first"), OF_SERVER, server.values)
     assert set(latency) == {("read", "waiting"), ("read", "server")}
     assert latency["read", "server"].number == 5
     assert latency["read", "server"].total == 5307
     assert latency["read", "server"].counts[bucket_of(100)] == 3
     assert latency["read", "waiting"].number == 0
-    shown = json.loads(document(snapshot, full=True))["alpha"]["first"]
+    shown = json.loads(document(one, two, full=True))["alpha"]["first"]
     assert (shown["latency_server_p50_us"] // 16, shown["latency_server_p99_us"] // 1024) == (6, 4)
 
 
@@ -166,7 +177,7 @@ def test_a_server_is_ejected_while_the_number_of_verdicts_is_odd() -> None:
     shared = Words(NO_VERDICTS)
     for verdicts, ejected in ((1, 1), (2, 0), (3, 1)):
         shared[SLOTS.of_server("alpha", "first") + VERDICTS] = verdicts
-        made = json.loads(document(take([table(), table()], SLOTS, NAMES, shared), full=True))
+        made = json.loads(document(table(), table(), full=True, shared=shared))
         assert made["alpha"]["first"]["ejected"] == ejected
         assert made["alpha"]["127.0.0.1:29380"]["ejected"] == 0
 
@@ -187,14 +198,16 @@ def test_without_workers_everything_is_zero() -> None:
 def test_names_are_escaped_and_nothing_else_is() -> None:
     names = [PoolNames('a"b\\', ("tab\there", "dé/日"))]
     slots = CounterSlots(names)
-    made = document(take([Words([0] * slots.used)], slots, names, Words([0] * slots.used)))
+    zeros = Words([0] * slots.used)
+    made = document(zeros, slots=slots, names=names, shared=zeros)
     assert list(json.loads(made)['a"b\\'])[-2:] == ["tab\there", "dé/日"]
     assert '"dé/日": {'.encode() in made
 
 
 def test_without_pools_the_document_is_still_json() -> None:
     words = Words(range(1, 100))
-    made = [json.loads(document(take([words], CounterSlots([]), [], Words()), full)) for full in (False, True)]
+    slots = CounterSlots([])
+    made = [json.loads(document(words, full=full, slots=slots, names=[], shared=Words())) for full in (False, True)]
     assert [shown["curr_connections"] for shown in made] == [2, 2]
 
 
