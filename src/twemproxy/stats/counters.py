@@ -38,6 +38,14 @@ class CounterTable:
         """As ``replace_shared`` with the word at a position. Raises IndexError outside the table."""
         return replace_shared(self.at(position), expected, value)
 
+    def add_words(self, other: CounterTable, position: int, count: int) -> None:
+        """Add the ``count`` words, at least 1, of another table at a position to those of this one there.
+
+        Raises IndexError outside the tables.
+        """
+        self.at(position + count - 1)
+        add_words(self.at(position), [other], position, count)
+
     def add(self, position: int, n: int) -> None:
         """As ``add_shared`` with the word at a position. Raises IndexError outside the table."""
         add_shared(self.at(position), n)

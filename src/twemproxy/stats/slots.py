@@ -224,6 +224,10 @@ class CounterSlots:
             if pool not in taken or pool in names
         }
 
+    def pools(self) -> Iterator[int]:
+        """Yield the slot of each pool that has one."""
+        return (slot for identity, slot in self._slots.items() if not identity[1:])
+
     def servers(self) -> Iterator[tuple[str, str, int]]:
         """Yield the name of the pool, the name, and the slot of each server that has one."""
         for (pool, *server), slot in self._slots.items():

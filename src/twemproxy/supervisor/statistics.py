@@ -88,7 +88,7 @@ class Statistics:
         self.started = inheritance.started
         self.events.take_over(inheritance.events)
         places = self.slots.take_over(inheritance.layout)
-        self.ended.take_over(inheritance.ended, inheritance.ended_histograms, places)
+        self.ended.take_over(inheritance.ended, inheritance.ended_histograms, places, self.slots)
         if places is None:
             self._shared = CounterMemory(inheritance.shared)
         else:
@@ -131,7 +131,7 @@ class Statistics:
 
     def tables(self) -> list[snapshot.Table]:
         """The counters that are added up: those of the processes that have ended, and of each that runs."""
-        return [self.ended, *self.memories] if self.ended.metrics else [*self.memories]
+        return [*self.memories] if self.ended.compiled is None else [self.ended, *self.memories]
 
     def take(self) -> snapshot.Snapshot:
         """Return the current values of all counters."""
