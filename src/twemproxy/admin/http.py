@@ -7,7 +7,7 @@ its start than all of this package.
 import asyncio
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 METHODS: Final = ("GET", "HEAD")
@@ -34,7 +34,8 @@ _SLICE: Final = 1 << 17
 """Bytes that are compressed before others get their turn, about a millisecond."""
 
 
-Body = bytes | bytearray
+Body = Sequence[bytes]
+"""A body, or a document without HTTP, in pieces. Large ones are never joined, because that takes long."""
 
 
 class Request(NamedTuple):
@@ -67,7 +68,7 @@ class Response(NamedTuple):
 
 def text(status: int, body: str) -> Response:
     """A response for people and probes: one line."""
-    return Response(status, "text/plain; charset=utf-8", f"{body}\n".encode())
+    return Response(status, "text/plain; charset=utf-8", (f"{body}\n".encode(),))
 
 
 def request_lines(paths: Iterable[str]) -> dict[bytes, tuple[str, str]]:
@@ -119,22 +120,34 @@ def _quality(header: str, wanted: str) -> float:
     return 0
 
 
+def size_of(body: Body) -> int:
+    """How many bytes there are."""
+    return sum(map(len, body))
+
+
+def slices(body: Body, most: int) -> Iterator[memoryview]:
+    """Yield all bytes, ``most`` at a time or fewer. They are not copied."""
+    for piece in body:
+        view = memoryview(piece)
+        for start in range(0, len(view), most):
+            yield view[start : start + most]
+
+
 def may_compress(request: Request, response: Response) -> bool:
     """Whether the body should be compressed."""
-    return request.gzip and len(response.body) >= LEAST_COMPRESSED
+    return request.gzip and size_of(response.body) >= LEAST_COMPRESSED
 
 
 async def compressed(response: Response) -> Response:
     """The response with a compressed body."""
     compressor = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP)
     parts = []
-    body = memoryview(response.body)
-    for start in range(0, len(body), _SLICE):
-        parts.append(compressor.compress(body[start : start + _SLICE]))
+    for part in slices(response.body, _SLICE):
+        parts.append(compressor.compress(part))
         await asyncio.sleep(0)
     parts.append(compressor.flush())
     headers = (*response.headers, ("content-encoding", "gzip"))
-    return response._replace(body=b"".join(parts), headers=headers)
+    return response._replace(body=tuple(parts), headers=headers)
 
 
 def date_text(seconds: float) -> str:
@@ -150,7 +163,7 @@ def head_of(response: Response) -> bytes:
         f"HTTP/1.1 {response.status} {_REASONS[response.status]}",
         f"date: {date_text(time.time())}",
         f"content-type: {response.content_type}",
-        f"content-length: {len(response.body)}",
+        f"content-length: {size_of(response.body)}",
         "cache-control: no-store",
         "x-content-type-options: nosniff",
         "vary: accept, accept-encoding",

@@ -14,7 +14,7 @@ from typing import Final, cast
 
 from twemproxy import log
 from twemproxy.admin import http
-from twemproxy.admin.http import Body, Request, Response
+from twemproxy.admin.http import Body, Request, Response, size_of
 from twemproxy.admin.pausing import PAUSE_INTERVAL, let_wait
 
 REQUEST_TIME: Final = 0.2
@@ -142,15 +142,16 @@ class _Reader(asyncio.Protocol):
 
     def respond(self, response: Response) -> None:
         """Send an HTTP response, without its body if only its head was asked for."""
-        self.send(b"" if self._method == "HEAD" else response.body, http.head_of(response))
+        self.send(() if self._method == "HEAD" else response.body, http.head_of(response))
 
     def send(self, answer: Body, head: bytes = b"") -> None:
         """Send an answer and the end of the stream. ``head``: precedes it."""
         self.answer = answer
-        self._to_send = _slices(answer, head)
-        self._send_next()
+        first = b"".join([head, *answer[:1]])
+        self._to_send = http.slices((first, *answer[1:]), SLICE)
+        self._port.send_soon(self)
 
-    def _send_next(self) -> None:
+    def send_slice(self) -> None:
         """Send a slice of the answer. The next one follows when the kernel has accepted this one, in another step."""
         if self._transport.is_closing():
             return
@@ -160,10 +161,10 @@ class _Reader(asyncio.Protocol):
             return
         self._transport.write(part)
         if self._transport.get_write_buffer_size() == 0:
-            asyncio.get_running_loop().call_soon(self._send_next)
+            self._port.send_soon(self)
 
     def resume_writing(self) -> None:
-        self._send_next()
+        self._port.send_soon(self)
 
     def _answered(self) -> None:
         """The kernel has accepted all of the answer."""
@@ -197,15 +198,6 @@ class _Reader(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(seconds, action)
 
 
-def _slices(answer: Body, head: bytes) -> Iterator[memoryview]:
-    """Yield the bytes to send, SLICE at most at a time. The answer is not copied."""
-    body = memoryview(answer)
-    first = max(SLICE - len(head), 0)
-    yield memoryview(head + body[:first])
-    for start in range(first, len(body), SLICE):
-        yield body[start : start + SLICE]
-
-
 class StatsPort:
     """Serves the documents and the pages.
 
@@ -225,6 +217,7 @@ class StatsPort:
         self._served: dict[_Reader, None] = {}
         self._due: dict[Asked, list[_Reader]] = {}
         self._answers: dict[Asked, asyncio.Task[None]] = {}
+        self._sending: dict[_Reader, None] = {}
         self._warn_at = 0.0
         self._server: asyncio.Server | None = None
         self._listening: socket.socket | None = None
@@ -288,6 +281,21 @@ class StatsPort:
         if asked not in self._answers:
             self._answers[asked] = asyncio.create_task(self._answer(asked))
 
+    def send_soon(self, reader: _Reader) -> None:
+        """Have a reader send a slice of its answer, in a turn of the loop of its own.
+
+        The last one goes on until the kernel takes no more, so that the answers of many readers are not all late.
+        """
+        if not self._sending:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._sending[reader] = None
+
+    def _send(self) -> None:
+        reader, _ = self._sending.popitem()
+        if self._sending:
+            asyncio.get_running_loop().call_soon(self._send)
+        reader.send_slice()
+
     def served(self, reader: _Reader) -> None:
         """Note that the kernel has accepted the whole answer of a reader."""
         if reader in self._waiting:
@@ -332,10 +340,11 @@ class StatsPort:
         slow = [reader for reader in self._waiting if reader.answer is not None]
         for place, reader in enumerate(slow[:-1]):
             # Readers share answers.
-            kept = sum({id(each.answer): len(each.answer) for each in slow[place:] if each.answer is not None}.values())
-            if kept <= MOST_UNSENT:
+            kept = {id(each.answer): each.answer for each in slow[place:] if each.answer is not None}
+            unsent = sum(map(size_of, kept.values()))
+            if unsent <= MOST_UNSENT or len(kept) == 1:
                 break
-            self._drop_unserved(reader, f"{kept} unread bytes")
+            self._drop_unserved(reader, f"{unsent} unread bytes")
 
     def _drop_unserved(self, reader: _Reader, why: str) -> None:
         now = asyncio.get_running_loop().time()

@@ -58,7 +58,7 @@ async def answer(request: Request, served: ServedConfig, workers: Workers, repor
             case ListServers():
                 return _servers(served)
             case ReportRequest():
-                return Report(msgspec.Raw(await reporting.report()))
+                return Report(msgspec.Raw(b"".join(await reporting.report())))
             case Inspect():
                 return await _inspections(request.pool, served, workers)
             case Eject():

@@ -8,6 +8,9 @@ from typing import Final
 STEP: Final = 0.001
 """Seconds of work between two rests."""
 
+LEAST: Final = 1 << 16
+"""Bytes of a part that is not joined with the next one."""
+
 
 class Pace:
     """The steps of one computation."""
@@ -22,10 +25,20 @@ class Pace:
             self._rest_at = time.monotonic() + STEP
 
 
-async def joined(pieces: Iterable[bytes], pace: Pace) -> bytearray:
-    """All of these pieces, which are made meanwhile."""
-    text = bytearray()
-    for piece in pieces:
-        text += piece
+async def gather(parts: Iterable[bytes], pace: Pace) -> tuple[bytes, ...]:
+    """All of these parts, which are made meanwhile; those of less than LEAST bytes are joined with the next ones.
+
+    They are never all joined: copying some megabytes takes longer than a step.
+    """
+    gathered = []
+    small: list[bytes] = []
+    size = 0
+    for part in parts:
+        small.append(part)
+        size += len(part)
+        if size >= LEAST:
+            gathered.append(b"".join(small))
+            small.clear()
+            size = 0
         await pace.rest()
-    return text
+    return (*gathered, b"".join(small))

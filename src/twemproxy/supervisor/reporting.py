@@ -19,7 +19,7 @@ from twemproxy.stats.document import ConfigFacts
 from twemproxy.stats.report import PoolFacts, ServerFacts
 from twemproxy.stats.slots import OF_POOL, OF_SERVER
 from twemproxy.supervisor.inspection import inspect
-from twemproxy.supervisor.pace import Pace, joined
+from twemproxy.supervisor.pace import Pace, gather
 from twemproxy.supervisor.scrape import scrape
 from twemproxy.supervisor.served_config import ServedConfig
 from twemproxy.supervisor.threads import in_thread
@@ -70,12 +70,12 @@ class Reporting:
             **dict.fromkeys(ui.FILES, _dashboard),
         }
 
-    async def document(self, full: bool) -> bytearray:
-        """The document with current values: the ``full`` one or nutcracker's."""
+    async def document(self, full: bool) -> tuple[bytes, ...]:
+        """The document with current values, in pieces: the ``full`` one or nutcracker's."""
         return await self._served.statistics.document(self._served.facts() if full else None)
 
-    async def report(self) -> bytearray:
-        """The report, see ``stats.report``."""
+    async def report(self) -> tuple[bytes, ...]:
+        """The report, see ``stats.report``, in pieces."""
         served, pace = self._served, Pace()
         statistics, events = served.statistics, served.statistics.events
         facts = await self._pool_facts()
@@ -117,7 +117,7 @@ class Reporting:
             process=snapshot.take_process(statistics.tables()),
             workers=list(self._workers()),
         )
-        return await joined(report.document(process, pools, events.all()), pace)
+        return await gather(report.document(process, pools, events.all()), pace)
 
     def _config_part(self) -> dict[str, Any]:
         # It computes the fingerprint if that was not done yet.
@@ -182,7 +182,7 @@ class Reporting:
 
 async def _dashboard(request: Request) -> Response:
     name, content_type = ui.FILES[request.path]
-    return Response(200, content_type, ui.read(name), _DASHBOARD_HEADERS)
+    return Response(200, content_type, (ui.read(name),), _DASHBOARD_HEADERS)
 
 
 def _facts_of(config: Config, facts: ConfigFacts) -> dict[str, PoolFacts]:

@@ -24,7 +24,7 @@ from twemproxy.stats.snapshot import (
     take_cumulated,
     take_rows,
 )
-from twemproxy.supervisor.pace import Pace, joined
+from twemproxy.supervisor.pace import Pace, gather
 from twemproxy.supervisor.served_config import ServedConfig
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.supervisor.usage import usage_of
@@ -51,8 +51,8 @@ class _Server(NamedTuple):
 
 async def scrape(
     served: ServedConfig, facts: Mapping[str, PoolFacts], *, ready: bool, open_metrics: bool, original: bool
-) -> bytearray:
-    """The text with current values; other work of the event loop goes on meanwhile.
+) -> tuple[bytes, ...]:
+    """The text with current values, in pieces; other work of the event loop goes on meanwhile.
 
     ``facts``: what the configuration says, by the name of the pool. The others: see ``stats.exposition.render``.
     """
@@ -79,7 +79,7 @@ async def scrape(
     for start in range(0, len(servers), _TOGETHER):
         subjects["server"].append(_servers(statistics, servers[start : start + _TOGETHER]))
         await pace.rest()
-    return await joined(render(subjects, open_metrics=open_metrics, original=original), pace)
+    return await gather(render(subjects, open_metrics=open_metrics, original=original), pace)
 
 
 def _servers(statistics: Statistics, servers: Sequence[_Server]) -> Subjects:

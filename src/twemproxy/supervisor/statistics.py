@@ -13,7 +13,7 @@ from twemproxy.stats.slots import BY_HAND, HEALTH_CHANGES, VERDICTS, CounterSlot
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.ended_counters import EndedCounters
 from twemproxy.supervisor.inheritance import Inheritance
-from twemproxy.supervisor.pace import Pace, joined
+from twemproxy.supervisor.pace import Pace, gather
 
 
 class Statistics:
@@ -141,8 +141,11 @@ class Statistics:
         """Seconds since the start of the proxy."""
         return time.monotonic() - self.started
 
-    async def document(self, facts: document.ConfigFacts | None) -> bytearray:
-        """Return a document of the statistics port with current values: nutcracker's, the full one with ``facts``."""
+    async def document(self, facts: document.ConfigFacts | None) -> tuple[bytes, ...]:
+        """Return a document of the statistics port with current values, in pieces.
+
+        It is nutcracker's, or the full one with ``facts``.
+        """
         pieces = document.render(
             self.tables,
             self.shared,
@@ -153,4 +156,4 @@ class Statistics:
             timestamp=int(time.time()),
             facts=facts,
         )
-        return await joined(pieces, Pace())
+        return await gather(pieces, Pace())

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from twemproxy.admin.http import Request, Response
+from twemproxy.admin.http import Body, Request, Response
 from twemproxy.admin.stats_port import StatsPort
 
 DOCUMENT = b'{"service":"nutcracker"}\n'
 FULL = b'{"service":"nutcracker", "added":1}\n'
-PAGE = Response(200, "application/json", FULL)
+PAGE = Response(200, "application/json", (FULL,))
 
 Port = tuple[str, int]
 
@@ -20,8 +20,8 @@ Port = tuple[str, int]
 def make_port(document: Callable[[], bytes], **pages: Callable[[Request], Response]) -> StatsPort:
     """A port whose full document is FULL, with the page /stats.json and these."""
 
-    async def make_document(full: bool) -> bytes:
-        return FULL if full else document()
+    async def make_document(full: bool) -> Body:
+        return (FULL,) if full else (document(),)
 
     def page(make: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
         async def make_page(request: Request) -> Response:

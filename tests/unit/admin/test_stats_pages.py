@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from twemproxy.admin import http, stats_port
-from twemproxy.admin.http import Request, Response
+from twemproxy.admin.http import Body, Request, Response
 from unit.admin.ports import DOCUMENT, FULL, Port, read, run, serving
 
-LONG = Response(200, "text/plain", b"long " * 2000)
+LONG = Response(200, "text/plain", (b"long " * 1000, b"and longer " * 200))
 
 
 def header(answer: bytes, name: str) -> str:
@@ -77,7 +77,7 @@ def test_long_bodies_are_compressed_for_those_who_accept_it(accepted: str, is_co
         async with serving(lambda: DOCUMENT, long=lambda _: LONG, short=shown) as address:
             answer = await read(address, request % b"long")
             assert header(answer, "content-encoding") == ("gzip" if is_compressed else "")
-            assert (gzip.decompress(body(answer)) if is_compressed else body(answer)) == LONG.body
+            assert (gzip.decompress(body(answer)) if is_compressed else body(answer)) == b"".join(LONG.body)
             assert header(await read(address, request % b"short"), "content-encoding") == ""
 
     run(scenario)
@@ -242,8 +242,8 @@ def test_who_asks_while_an_answer_is_made_gets_the_next_one() -> None:
 
     pages: dict[str, Callable[[Request], Awaitable[Response]]] = {"/page": page}
 
-    async def document(full: bool) -> bytes:
-        return DOCUMENT
+    async def document(full: bool) -> Body:
+        return (DOCUMENT,)
 
     async def scenario() -> None:
         port = stats_port.StatsPort(document, pages)
@@ -274,8 +274,8 @@ def test_a_reader_that_leaves_does_not_keep_the_answer_from_others(monkeypatch: 
         await finish.wait()
         return http.text(200, "answer")
 
-    async def document(full: bool) -> bytes:
-        return DOCUMENT
+    async def document(full: bool) -> Body:
+        return (DOCUMENT,)
 
     def shut_down(connection: socket.socket, how: int) -> None:
         # So the kernel refuses it then.

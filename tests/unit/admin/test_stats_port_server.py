@@ -239,8 +239,8 @@ def test_readers_of_one_turn_share_a_document() -> None:
 
 
 def test_readers_of_one_large_answer_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is kept for them counts, and that is one answer."""
-    monkeypatch.setattr(stats_port, "MOST_UNSENT", 50_000_000)
+    """What is kept for them is one answer, and one may have any size."""
+    monkeypatch.setattr(stats_port, "MOST_UNSENT", 1_000_000)
     made = 0
 
     def document() -> bytes:
@@ -279,6 +279,31 @@ def test_other_work_goes_on_while_an_answer_is_sent(monkeypatch: pytest.MonkeyPa
 
     run(scenario)
     assert turns > len(long) / 1000
+
+
+def test_many_readers_do_not_make_each_other_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer of the last one is sent first, not all of them a slice at a time."""
+    monkeypatch.setattr(stats_port, "SLICE", 1000)
+    long = bytes(300_000)
+    order: list[int] = []
+
+    async def scenario() -> None:
+        async with serving(lambda: long) as address:
+            connections = [socket.create_connection(address) for _ in range(10)]
+            for connection in connections:
+                connection.sendall(b"\n")
+                connection.setblocking(False)
+
+            async def finish(number: int, connection: socket.socket) -> None:
+                reader, writer = await asyncio.open_connection(sock=connection)
+                assert await reader.read() == long
+                order.append(number)
+                writer.close()
+
+            await asyncio.gather(*(finish(number, each) for number, each in enumerate(connections)))
+
+    run(scenario)
+    assert order.index(9) < order.index(0)
 
 
 def test_readers_that_reset_do_no_harm() -> None:
