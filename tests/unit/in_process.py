@@ -20,7 +20,7 @@ from twemproxy.log import ERR
 from twemproxy.net.event_loop import CallbackChannel
 from twemproxy.stats.counters import CounterTable, WorkerTables
 from twemproxy.stats.slots import OF_POOL, OF_SERVER
-from twemproxy.stats.snapshot import Latency, PoolSnapshot, take, take_latency
+from twemproxy.stats.snapshot import POOL, SERVER, Latency, PoolSnapshot, take, take_latency, take_rows
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.upstream.server_pool import ring_builder
 from twemproxy.worker.build import codec_of
@@ -150,11 +150,12 @@ class InProcess:
 
     def latency(self, server: str = "") -> Latency:
         """The histograms of a server now, or those of the pool."""
-        pool, slots = self.snapshot(), self._statistics.slots
+        name, slots, tables = self.snapshot().name, self._statistics.slots, [self._counters]
         if not server:
-            return take_latency([self._counters], slots.of_pool(pool.name), OF_POOL, pool.values)
-        [values] = [each.values for each in pool.servers if each.name == server]
-        return take_latency([self._counters], slots.of_server(pool.name, server), OF_SERVER, values)
+            slot = slots.of_pool(name)
+            return take_latency(tables, slot, OF_POOL, take_rows(tables, (slot,), POOL))
+        slot = slots.of_server(name, server)
+        return take_latency(tables, slot, OF_SERVER, take_rows(tables, (slot,), SERVER))
 
     def replace_settings(self, **pool: object) -> None:
         """Replace the settings of the pool; ``pool``: the directives."""

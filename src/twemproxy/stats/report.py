@@ -11,9 +11,10 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from twemproxy.stats.catalogue import COMMAND_CLASSES, POOL_PHASES, SERVER_PHASES
 from twemproxy.stats.histograms import BOUNDS
-from twemproxy.stats.snapshot import Latency, ServerSnapshot
-from twemproxy.stats.text import fill_histogram
+from twemproxy.stats.snapshot import SERVER, Columns, Latency, Rows
+from twemproxy.stats.text import fill, fill_histogram
 
 MOST_EVENTS: Final = 200
 """Events that are remembered."""
@@ -109,22 +110,33 @@ class ProcessFacts(msgspec.Struct, frozen=True):
     workers: Sequence[Mapping[str, int]]
 
 
-def server_part(facts: ServerFacts, server: ServerSnapshot, latency: Latency, why: str) -> bytes:
-    """The part of a server, as JSON. ``why``: it was ejected."""
-    since = server.values["server_ejected_at"] / 1_000_000 if server.is_ejected else None
-    return msgspec.json.encode(
+def _members(metrics: Columns) -> tuple[bytes | int | None, ...]:
+    """A template of ``text.fill``: the name of the row, and its numbers as members of an object."""
+    items: list[bytes | int | None] = [None]
+    for name, place in metrics.places.items():
+        items += [f',"{name}":'.encode(), place]
+    return tuple(items)
+
+
+_OF_SERVER: Final = _members(SERVER)
+_EJECTED_AT: Final = SERVER.places["server_ejected_at"]
+
+
+def server_part(facts: ServerFacts, row: Rows, is_ejected: bool, latency: Latency, why: str) -> bytes:
+    """The part of a server, as JSON. ``row``: its metrics. ``why``: it was ejected."""
+    since = row.words[_EJECTED_AT] / 1_000_000 if is_ejected else None
+    head = _open(
         {
             "name": facts.name,
             "address": facts.address,
             "weight": facts.weight,
-            "state": "ejected" if server.is_ejected else "live",
+            "state": "ejected" if is_ejected else "live",
             "ejected_since": since,
-            "ejected_why": why if server.is_ejected else "",
+            "ejected_why": why if is_ejected else "",
             "share": facts.share,
-            **server.values,
-            "latency": _latency(latency),
         }
     )
+    return b"".join([fill(_OF_SERVER, [head], row.words, row.width), b',"latency":', _latency(latency), b"}"])
 
 
 def pool_part(
@@ -151,7 +163,7 @@ def pool_part(
             "settings": facts.settings,
             "changed": facts.changed,
             **values,
-            "latency": _latency(latency),
+            "latency": msgspec.Raw(_latency(latency)),
         }
     )
     yield b',"servers":['
@@ -176,8 +188,24 @@ def _open(members: Mapping[str, object]) -> bytes:
     return msgspec.json.encode(members).removesuffix(b"}")
 
 
-def _latency(latency: Latency) -> dict[str, dict[str, msgspec.Raw]]:
-    parts: dict[str, dict[str, msgspec.Raw]] = {}
+def _latency(latency: Latency) -> bytes:
+    """An object with the phases of each command class, as JSON."""
+    # Joining takes half of the time of formatting.
+    parts = []
+    former = ""
     for (command_class, phase), histogram in latency.items():
-        parts.setdefault(command_class, {})[phase] = msgspec.Raw(fill_histogram(histogram.words))
-    return parts
+        if command_class != former:
+            parts.append(_BEGINNINGS[command_class, phase] if former else _BEGINNINGS[command_class, phase][2:])
+            former = command_class
+        else:
+            parts.append(_FURTHER[phase])
+        parts.append(fill_histogram(histogram.words))
+    return b"".join([b"{", *parts, b"}}" if parts else b"}"])
+
+
+_PHASES: Final = (*POOL_PHASES, *SERVER_PHASES)
+_BEGINNINGS: Final = {
+    (name, phase): f'}},"{name}":{{"{phase}":'.encode() for name in COMMAND_CLASSES for phase in _PHASES
+}
+"""Before the first phase of a command class that is not the first one."""
+_FURTHER: Final = {phase: f',"{phase}":'.encode() for phase in _PHASES}

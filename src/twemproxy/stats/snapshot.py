@@ -1,7 +1,7 @@
 """The statistics at one time: the counters of all workers, summed."""
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from operator import add
 from typing import Final, NamedTuple, Protocol
@@ -222,21 +222,22 @@ def take_cumulated(
     return counts
 
 
-def take_latency(tables: Sequence[Table], slot: int, scope: Histograms, values: Mapping[str, int]) -> Latency:
-    """The histograms in a slot whose metrics have these values."""
+def take_latency(tables: Sequence[Table], slot: int, scope: Histograms, row: Rows) -> Latency:
+    """The histograms in a slot whose metrics are this row."""
     compiled, others = _divided(tables)
+    words = row.words
     return {
         name: Histogram(_summed(compiled, others, (slot + place,)))
-        for name, place, counter in _PLACES[scope.counter]
-        if values[counter] > 0
+        for name, column, place in _HISTOGRAMS[scope.counter]
+        if words[column] > 0
     }
 
 
-_PLACES: Final = {
-    scope.counter: [(name, place, f"{scope.counter}_{name[0]}") for name, place in scope.places(0)]
-    for scope in (OF_POOL, OF_SERVER)
+_HISTOGRAMS: Final = {
+    scope.counter: [(name, metrics.places[f"{scope.counter}_{name[0]}"], place) for name, place in scope.places(0)]
+    for scope, metrics in ((OF_POOL, POOL), (OF_SERVER, SERVER))
 }
-"""Of each histogram: its name, its place behind the position of a slot, and the metric that counts its values."""
+"""Of each histogram: its name, the column of the metric that counts its values, and its place behind the slot."""
 
 
 def summed(tables: Sequence[Table], *positions: int) -> "array[int]":

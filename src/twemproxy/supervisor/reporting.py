@@ -93,17 +93,18 @@ class Reporting:
                     why = _by_hand(by_hand) if by_hand is not None else events.why_ejected(place.name, each.name)
                     # Processes may end meanwhile: each step reads those that there are.
                     tables = statistics.tables()
-                    server = snapshot.take_server(tables, each.name, slot, statistics.shared)
-                    latency = snapshot.take_latency(tables, slot, OF_SERVER, server.values)
-                    parts.append(report.server_part(each, server, latency, why))
+                    row = snapshot.take_rows(tables, (slot,), snapshot.SERVER)
+                    is_ejected = snapshot.is_ejected(slot, statistics.shared)
+                    latency = snapshot.take_latency(tables, slot, OF_SERVER, row)
+                    parts.append(report.server_part(each, row, is_ejected, latency, why))
                     await pace.rest()
             inspection = known.get(place.name, Inspection(place.name, (), ()))
             hot = [key.document() for key in inspection.hot]
             slow = [each.document() for each in inspection.slow[-SLOW_REQUESTS:]]
             tables = statistics.tables()
-            values = snapshot.take_rows(tables, (place.slot,), snapshot.POOL).values()
-            latency = snapshot.take_latency(tables, place.slot, OF_POOL, values)
-            pools.append(report.pool_part(pool_facts, values, latency, parts, hot, slow))
+            row = snapshot.take_rows(tables, (place.slot,), snapshot.POOL)
+            latency = snapshot.take_latency(tables, place.slot, OF_POOL, row)
+            pools.append(report.pool_part(pool_facts, row.values(), latency, parts, hot, slow))
             await pace.rest()
         now = time.time()
         process = report.ProcessFacts(

@@ -3,6 +3,7 @@
 import mmap
 import random
 from array import array
+from collections.abc import Sequence
 from typing import Final
 
 import pytest
@@ -75,12 +76,16 @@ def test_snapshots_are_the_same(seed: int) -> None:
     for tables in (plain, mixed, mapped):
         rows = take_rows(tables, positions, SERVER)
         assert rows.words.tolist() == [value for _, server in servers for value in server.values.values()]
-        latencies = [take_latency(tables, slot, OF_SERVER, server.values) for slot, server in servers]
-        assert latencies == [take_latency(plain, slot, OF_SERVER, server.values) for slot, server in servers]
+        latencies = [latency_of(tables, slot) for slot in positions]
+        assert latencies == [latency_of(plain, slot) for slot in positions]
         for phase, places in PHASES.items():
             assert take_cumulated(tables, positions, rows, places, SERVER_EDGES).tolist() == [
                 number for latency in latencies for number in cumulated(latency, phase)
             ]
+
+
+def latency_of(tables: Sequence[Table], slot: int) -> Latency:
+    return take_latency(tables, slot, OF_SERVER, take_rows(tables, (slot,), SERVER))
 
 
 def cumulated(latency: Latency, phase: str) -> list[int]:

@@ -24,7 +24,7 @@ from twemproxy.stats.catalogue import (
 from twemproxy.stats.document import ConfigFacts, render
 from twemproxy.stats.histograms import WORDS, bucket_of
 from twemproxy.stats.slots import OF_SERVER, VERDICTS, CounterSlots, SlotsFull
-from twemproxy.stats.snapshot import PoolNames, find, take, take_latency
+from twemproxy.stats.snapshot import SERVER, PoolNames, find, take, take_latency, take_rows
 
 
 class Words(list[int]):
@@ -157,8 +157,8 @@ def test_histograms_of_all_workers_are_summed() -> None:
         for value in values:
             words[places["read", "server"] + bucket_of(value)] += 1
             words[places["read", "server"] + WORDS - 1] += value
-    server = take([one, two], SLOTS, NAMES, NO_VERDICTS).pools[1].servers[0]
-    latency = take_latency([one, two], SLOTS.of_server("alpha", "first"), OF_SERVER, server.values)
+    slot = SLOTS.of_server("alpha", "first")
+    latency = take_latency([one, two], slot, OF_SERVER, take_rows([one, two], (slot,), SERVER))
     assert set(latency) == {("read", "waiting"), ("read", "server")}
     assert latency["read", "server"].number == 5
     assert latency["read", "server"].total == 5307
