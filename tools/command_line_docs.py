@@ -35,7 +35,7 @@ LEVEL_MEANINGS = {
     "ALERT": "a worker has died; another one starts",
     "CRIT": "a process lacks its supervisor, or a message is invalid",
     "ERR": "something that was asked for failed: a reload, an upgrade, the reopening of the log",
-    "WARN": "failed requests, closed connections, clients that exceed a limit",
+    "WARN": "failed requests, closed connections, clients that exceed a limit, servers with more than their share",
     "NOTICE": "start and end, reloads, ejections and returns of servers",
     "INFO": "each client and each server connection",
     "DEBUG": "a line of totals every `--stats-interval`",

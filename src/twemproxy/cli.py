@@ -181,7 +181,7 @@ OPTIONS: Final = (
     Option(
         "i",
         "stats-interval",
-        "interval of the statistics in the log, at level 7 and above (default: {} msec)",
+        "interval of statistics in the log, and of comparing servers (default: {} msec)",
         _NUMBER,
         "stats interval",
         "stats_interval",

@@ -80,6 +80,8 @@ class Reports:
                     "ejected_since": None,
                     "ejected_why": "",
                     "share": share / sum(shares),
+                    "excess": None,
+                    "is_skewed": False,
                     **_zeros(SERVER_METRICS),
                     "latency": {},
                 }

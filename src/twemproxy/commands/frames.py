@@ -251,6 +251,11 @@ class Frame(msgspec.Struct):
                 why = f": {ejected[0]['ejected_why']}" if ejected[0]["ejected_why"] else ""
                 more = f" (and {len(ejected) - 1} more)" if len(ejected) > 1 else ""
                 found.append(f"{pool['name']}: {ejected[0]['name']} is ejected{more}{why}")
+            skewed = [server for server in pool["servers"] if server.get("is_skewed") and server["excess"]]
+            if skewed:
+                most = max(skewed, key=lambda server: float(server["excess"]))
+                more = f" ({len(skewed) - 1} more get more than twice theirs)" if len(skewed) > 1 else ""
+                found.append(f"{pool['name']}: {most['name']} gets {most['excess']:.1f} times its share{more}")
         if len(found) > _MOST_COMPLAINTS:
             found[_MOST_COMPLAINTS - 1 :] = [f"and {len(found) - _MOST_COMPLAINTS + 1} more, see the pools"]
         return found

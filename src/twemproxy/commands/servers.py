@@ -16,7 +16,8 @@ from twemproxy.ipc.control import ListServers, PoolState, Servers, ServerState
 DESCRIPTION = """\
 Show the servers of a running proxy: whether they are live, the share of the hash values that each has now, requests,
 errors (failed connections, ends of connections, timeouts), requests that wait to be sent and for replies, connections.
-The counters are sums since the start.
+The counters are sums since the start. A server that got more than twice its share of the requests over the last minutes
+is marked.
 """
 
 HEAD = ("pool", "server", "address", "weight", "share", "requests", "errors", "to send", "sent", "connections", "state")
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     rows = [_row(document) for document in documents]
     states = [server for _, state in pairs for server in state.servers]
-    colours: list[Colour] = ["red" if server.ejected else "" for server in states]
+    colours: list[Colour] = ["red" if server.ejected else "yellow" if server.is_skewed else "" for server in states]
     print(table(HEAD, [[*row, _state(server)] for row, server in zip(rows, states, strict=True)], colours))
     return 0
 
@@ -63,6 +64,8 @@ def _documents(config: PoolConfig, state: PoolState) -> list[dict[str, Any]]:
             "ejected_since": server.since or None,
             "by_hand": msgspec.to_builtins(server.by_hand),
             "share": shares.get(server.name, 0.0),
+            "excess": server.excess,
+            "is_skewed": server.is_skewed,
             **server.figures,
         }
         for configured, server in zip(config.servers, state.servers, strict=True)
@@ -89,4 +92,8 @@ def _row(document: dict[str, Any]) -> list[str | int]:
 
 
 def _state(server: ServerState) -> str:
-    return ejection_text(server) if server.ejected else "live"
+    if server.ejected:
+        return ejection_text(server)
+    if server.is_skewed and server.excess is not None:
+        return f"live, gets {server.excess:.1f} times its share of the requests"
+    return "live"

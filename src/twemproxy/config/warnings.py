@@ -7,13 +7,10 @@ import msgspec
 
 from twemproxy.config.addresses import default_name
 from twemproxy.config.fingerprint import sharding_of
+from twemproxy.config.key_space import MOST_SKEW, shares_by_weight
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.config.quoting import quoted, quoted_if_needed
 from twemproxy.hashing.sharding import HASH_RANGES
-from twemproxy.hashing.shares import shares
-
-_MOST_SKEW: Final = 2
-"""A share of the keys that is more than this many times the share by weight, or less than its part, is uneven."""
 
 _SHOWN: Final = 5
 """Most servers that a warning names."""
@@ -49,28 +46,23 @@ def warnings(config: Config) -> list[ConfigWarning]:
 
 
 def _uneven_shares(pool: PoolConfig) -> Iterator[str]:
-    sharding = sharding_of(pool)
-    if sharding.is_single or sharding.is_random:
+    found = shares_by_weight(pool)
+    if not found:
         return
-    counts, total = shares(sharding)
-    weight = sum(sharding.weights)
-    skews = [count * weight / (own * total) for count, own in zip(counts, sharding.weights, strict=True)]
-    names = [server.name for server in pool.servers]
     reason = ""
     if pool.hash in HASH_RANGES and pool.distribution == "ketama":
         bits = HASH_RANGES[pool.hash].bit_length() - 1
         reason = f'; hash "{pool.hash}" has only {bits} bits, and ketama needs 32: use "crc32a" or another hash'
-    largest = max(range(len(names)), key=skews.__getitem__)
-    if skews[largest] > _MOST_SKEW:
-        share = counts[largest] / total
+    largest = max(found, key=lambda server: server.excess)
+    if largest.excess > MOST_SKEW:
         yield (
-            f"server {quoted(names[largest])} has {share:.1%} of the keys, {skews[largest]:.1f} times its share by "
-            f"weight{reason}"
+            f"server {quoted(largest.name)} has {largest.share:.1%} of the keys, {largest.excess:.1f} times its share "
+            f"by weight{reason}"
         )
-    without = [name for name, count in zip(names, counts, strict=True) if not count]
+    without = [server.name for server in found if not server.share]
     if without:
         yield f"{_listed(without)} no keys{reason}"
-    small = [name for name, count, skew in zip(names, counts, skews, strict=True) if count and skew * _MOST_SKEW < 1]
+    small = [server.name for server in found if server.share and server.excess * MOST_SKEW < 1]
     if small:
         yield f"{_listed(small)} less than half of the share by weight{reason}"
 

@@ -199,6 +199,10 @@ class ServerState(msgspec.Struct, frozen=True):
     """Its ejection by hand, None if there is none."""
     figures: dict[str, int]
     """Values by the names of ``stats.catalogue.SERVER_METRICS``."""
+    excess: float | None = None
+    """How many times its share of the pool's requests it got over the last minutes, None if that is not known."""
+    is_skewed: bool = False
+    """Whether that is much more than once."""
 
 
 class PoolState(msgspec.Struct, frozen=True):

@@ -122,8 +122,14 @@ _OF_SERVER: Final = _members(SERVER)
 _EJECTED_AT: Final = SERVER.places["server_ejected_at"]
 
 
-def server_part(facts: ServerFacts, row: Rows, is_ejected: bool, latency: Latency, why: str) -> bytes:
-    """The part of a server, as JSON. ``row``: its metrics. ``why``: it was ejected."""
+def server_part(
+    facts: ServerFacts, row: Rows, is_ejected: bool, latency: Latency, why: str, excess: float | None, is_skewed: bool
+) -> bytes:
+    """The part of a server, as JSON.
+
+    ``row``: its metrics. ``why``: it was ejected. ``excess``: how many times its share of the requests it got lately,
+    None if that is not known. ``is_skewed``: whether that is much more than once.
+    """
     since = row.words[_EJECTED_AT] / 1_000_000 if is_ejected else None
     head = _open(
         {
@@ -134,6 +140,8 @@ def server_part(facts: ServerFacts, row: Rows, is_ejected: bool, latency: Latenc
             "ejected_since": since,
             "ejected_why": why if is_ejected else "",
             "share": facts.share,
+            "excess": excess,
+            "is_skewed": is_skewed,
         }
     )
     return b"".join([fill(_OF_SERVER, [head], row.words, row.width), b',"latency":', _latency(latency), b"}"])

@@ -92,9 +92,9 @@ def _servers(served: ServedConfig) -> Servers:
         for server in pool.servers:
             by_hand = served.ejections.of(pool.name, server.name)
             since = server.values["server_ejected_at"] / 1e6 if by_hand is None else by_hand.since
-            servers.append(
-                ServerState(server.name, server.is_ejected, since if server.is_ejected else 0, by_hand, server.values)
-            )
+            load = served.skew.of(pool.name, server.name)
+            since = since if server.is_ejected else 0
+            servers.append(ServerState(server.name, server.is_ejected, since, by_hand, server.values, *load))
         pools.append(PoolState(pool.name, pool.values, tuple(servers)))
     return Servers(served.config, snapshot.values, tuple(pools))
 

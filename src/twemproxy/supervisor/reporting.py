@@ -96,7 +96,8 @@ class Reporting:
                     row = snapshot.take_rows(tables, (slot,), snapshot.SERVER)
                     is_ejected = snapshot.is_ejected(slot, statistics.shared)
                     latency = snapshot.take_latency(tables, slot, OF_SERVER, row)
-                    parts.append(report.server_part(each, row, is_ejected, latency, why))
+                    load = served.skew.of(place.name, each.name)
+                    parts.append(report.server_part(each, row, is_ejected, latency, why, load.excess, load.is_skewed))
                     await pace.rest()
             inspection = known.get(place.name, Inspection(place.name, (), ()))
             hot = [key.document() for key in inspection.hot]

@@ -25,6 +25,7 @@ from twemproxy.supervisor.inheritance import Inheritance
 from twemproxy.supervisor.listeners import PoolListeners
 from twemproxy.supervisor.open_files import raise_limit
 from twemproxy.supervisor.service_manager import ServiceManager, passed_sockets
+from twemproxy.supervisor.skew import Skew
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.supervisor.threads import in_thread
 from twemproxy.supervisor.worker_slot import WorkerSlot
@@ -92,6 +93,7 @@ class ServedConfig:
             self.places = () if places is None else (places.counters, places.histograms)
         inherited = () if inheritance is None else inheritance.ejections
         self.ejections = Ejections(self.statistics, lambda: self.config, inherited)
+        self.skew = Skew(self.statistics, lambda: self.config)
         self.changing = asyncio.Lock()
         """Held during a reload and an upgrade."""
 
@@ -211,6 +213,7 @@ class ServedConfig:
         self.statistics.rename(former)
         self.statistics.show(config)
         self.ejections.follow(former)
+        self.skew.follow()
         async with asyncio.TaskGroup() as group:
             for worker in self.workers:
                 group.create_task(worker.commit())

@@ -471,6 +471,7 @@ class Supervisor:
         others = [asyncio.create_task(self._watch()), asyncio.create_task(self._manager.report_life(workers.are_ready))]
         if self._served is not None:
             others.append(asyncio.create_task(self._follow_processors(self._served, workers)))
+            others.append(asyncio.create_task(self._watch_skew(self._served, workers)))
         if self._inheritance is not None:
             others.append(asyncio.create_task(self._take_over(workers, self._inheritance)))
         try:
@@ -491,6 +492,11 @@ class Supervisor:
         doors.close()
         self._drain(rest)
         await workers.wait_ended()
+
+    async def _watch_skew(self, served: ServedConfig, workers: Workers) -> None:
+        """Warn of servers that get more than their part, from the time on at which all workers accept clients."""
+        await workers.wait_ready()
+        await served.skew.watch(self._options.stats_interval / 1000)
 
     async def _delay(self, failed: "asyncio.Task[None]") -> None:
         """Go on for ``drain_delay``: load balancers learn that the proxy is not ready, and some clients come late.
