@@ -227,6 +227,15 @@ def connect(host: str, port: int) -> Connection:
     return Connection(socket.create_connection((host, port), timeout=DEADLINE))
 
 
+def accepts_at(path: str) -> bool:
+    """Whether a unix socket at the path accepts a connection, which is closed at once."""
+    try:
+        connect_unix(path).close()
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    return True
+
+
 def connect_unix(path: str) -> Connection:
     """A connection to a unix socket."""
     sock = socket.socket(socket.AF_UNIX)

@@ -12,7 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
 
+from harness.connection import accepts_at
 from harness.proxy import CRASHED, PoolDirectives, Proxy, ServedPools, pools_by_name
+from harness.waiting import wait_until
 
 _IDLE = {"servers": ["127.0.0.1:1:1"]}
 """A pool without clients: a configuration has at least one pool."""
@@ -77,6 +79,9 @@ class SharedProxy:
         if self._proxy is None:
             # In its directory, as ``Proxy.control_socket``.
             self._proxy = Proxy({"idle": _IDLE}, "-C", "control.sock", command=self._command)
+            # It opens after the sockets of the pools.
+            control = str(self._proxy.control_socket)
+            wait_until(lambda: accepts_at(control), "the control socket is open")
             self._unchecked = _output(self._proxy)
         proxy = self._proxy
         number = next(self._numbers)
