@@ -14,13 +14,25 @@ from twemproxy.commands.texts import ejection_text
 from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.config.quoting import quoted, quoted_if_needed
-from twemproxy.ipc.control import Clients, ClientState, ListClients, ListServers, PoolState, Servers, ServerState
+from twemproxy.ipc.control import (
+    ClientExplained,
+    Clients,
+    ClientState,
+    ExplainClient,
+    ListClients,
+    ListServers,
+    PoolState,
+    Servers,
+    ServerState,
+)
+from twemproxy.ipc.messages import ClientWork, UsedConnection
 
 DESCRIPTION = """\
 Say on which server a key is, and why: the part that is hashed, the hash, the point of the ring, the server; and where
 the key would go if that server were ejected. Without --config it is about the running proxy, with the servers that are
 ejected now. A key is any bytes; without --pool it is looked up in every pool. Or, with --client, say which worker
-serves a client, and which connections to servers it uses.
+serves a client, why it takes no request now if that is so, which connections to servers the client uses, and how many
+requests are in their queues.
 """
 
 
@@ -147,18 +159,28 @@ def _explain_client(options: argparse.Namespace) -> int:
         raise CommandError("--client is about the running proxy, and goes with no key and no file")
     answer = ask_for(options.control_socket, ListClients(options.pool or ""), Clients)
     found = [client for client in answer.clients if options.client in (client.fields["id"], client.fields["addr"])]
+    works = [_work(options.control_socket, client) for client in found]
     if options.json:
-        print_json({"clients": [document(client) for client in found], "silent_workers": answer.silent})
+        documents = [
+            {**document(client), "work": msgspec.to_builtins(work)} for client, work in zip(found, works, strict=True)
+        ]
+        print_json({"clients": documents, "silent_workers": answer.silent})
     else:
-        for client in found:
-            print("\n".join(_client_lines(client)))
+        for client, work in zip(found, works, strict=True):
+            print("\n".join(_client_lines(client, work)))
     check_silent(answer)
     if not found:
         raise CommandError(f"there is no client {quoted(options.client)}")
     return 0
 
 
-def _client_lines(client: ClientState) -> list[str]:
+def _work(control_socket: str, client: ClientState) -> ClientWork:
+    """Return what a client waits for."""
+    request = ExplainClient(client.pool, int(client.fields["id"]))
+    return ask_for(control_socket, request, ClientExplained).work
+
+
+def _client_lines(client: ClientState, work: ClientWork) -> list[str]:
     """Return the lines for people about a client."""
     fields = client.fields
     rows = [
@@ -168,11 +190,28 @@ def _client_lines(client: ClientState) -> list[str]:
         ("connected", f"for {fields['age']} s, idle for {fields['idle']} s"),
         ("last command", fields["cmd"]),
         ("waits", f"{fields['qbuf']} bytes of input, {fields['oll']} replies, {fields['omem']} bytes of output"),
+        ("state", work.state),
+        ("takes no request", "; ".join(meaning for _, meaning in work.pauses)),
+        ("full send queue", "" if work.full_server is None else f"of server {quoted(work.full_server)}"),
         ("server connections", _connections(fields) if client.redis else "those that all clients of the pool share"),
+        *(("", _used(connection)) for connection in work.connections),
     ]
     width = max(len(name) for name, _ in rows) + 1
     title = f"pool {quoted(client.pool)}, client {fields['id']} from {quoted_if_needed(fields['addr'])}"
-    return [title, *(f"  {name + ':':<{width}}  {text}" for name, text in rows if text)]
+    return [title, *(f"  {name + ':' if name else '':<{width}}  {text}" for name, text in rows if text)]
+
+
+def _used(connection: UsedConnection) -> str:
+    """Return the line about a connection to a server that a client uses now."""
+    kept = ", kept after the next reply" if connection.kept else ""
+    endless = ", waits for as long as it takes" if connection.waits_for_ever else ""
+    use = {
+        "shared": "shared",
+        "private": f"its own{kept}{endless}",
+        "subscriptions": f"for {connection.topics} of its channels and patterns",
+    }[connection.use]
+    queues = f"{connection.to_send} requests to send ({connection.to_send_bytes} bytes), {connection.sent} sent"
+    return f"{quoted(connection.server)}, {use}, {connection.state}: {queues}, {connection.own} of them of this client"
 
 
 def _connections(fields: dict[str, str]) -> str:

@@ -5,6 +5,7 @@ Compiled-only.
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.cpython.ref import PyObject
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.twemproxy.downstream.client_states import (
@@ -19,6 +20,7 @@ from cython.cimports.twemproxy.downstream.discard import discard, linger, refuse
 from cython.cimports.twemproxy.downstream.pieced_request import LOST, WAITING, PiecedRequest, takes_pieces
 from cython.cimports.twemproxy.downstream.plan_execution import ask_again, execute, go_on, queue_request
 from cython.cimports.twemproxy.downstream.published import publish
+from cython.cimports.twemproxy.downstream.reply_queue import ClientRequest
 from cython.cimports.twemproxy.downstream.scatter import broadcast, scatter
 from cython.cimports.twemproxy.downstream.wrong_protocol import hang_up, is_recognized
 from cython.cimports.twemproxy.net.block import COPY_LIMIT, Block, block_bytes
@@ -51,6 +53,7 @@ from cython.cimports.twemproxy.stats.positions import (
     CLIENT_ERR,
     CLIENT_REQUESTS,
 )
+from cython.cimports.twemproxy.upstream.pipeline import Pipeline
 from cython.cimports.twemproxy.upstream.server import Server
 from cython.cimports.twemproxy.upstream.server_connection import ServerConnection
 
@@ -456,6 +459,39 @@ class ClientConnection(ClientStream):
                 return self.close(CLIENT_ERR, "it broke the protocol")
             return self.close(CLIENT_EOF, "it ended the connection" if self.ended else "the last reply is sent")
         return 0
+
+    # --- for the control plane -------------------------------------------------------------------------------
+
+    def standing(self) -> tuple:
+        """(its state, the reasons in ``pauses``, the name of the server whose full send queue it waits for or None)."""
+        full = None if self.blocked_on is None else self.blocked_on.server.name
+        return self.state, self.pauses, full
+
+    def shared_connection(self, server: Server):
+        """The connection to a server for its requests that it shares with other clients, None if there is none yet."""
+        connections = server.connections if self.profile == 0 else server.of_profiles.get(self.profile)
+        return connections[self.id % len(connections)] if connections else None
+
+    def requests_at(self, connection: ServerConnection) -> tuple:
+        """The requests on a server connection: (how many are not sent yet, their bytes, how many are sent and have no
+        reply, how many of all of them are this client's).
+        """
+        pipeline: Pipeline = connection.requests
+        place: cython.uint = pipeline.head
+        own: cython.uint = 0
+        handler: cython.pointer[PyObject]
+        while place != pipeline.tail:
+            handler = pipeline.requests[place & (pipeline.capacity - 1)].handler
+            if handler != cython.NULL and self.owns(cython.cast(object, handler)):
+                own += 1
+            place += 1
+        return pipeline.n_unsent(), connection.out.pending, pipeline.written - pipeline.head, own
+
+    def owns(self, handler) -> bool:
+        """Whether the reply to a request with this handler is for this client."""
+        return handler is self.replies or (
+            isinstance(handler, ClientRequest) and cython.cast(ClientRequest, handler).replies is self.replies
+        )
 
     # --- memory ----------------------------------------------------------------------------------------------
 

@@ -1,18 +1,10 @@
 """The states of a client, and the reasons for which none of its requests are taken.
 
-Compiled-only; the table is plain data. The reasons are bits in the .pxd file:
-
-    WINDOW    as many requests are in flight as the client may have
-    OUTPUT    too much of its output is unread
-    SERVER    the next request is for a server whose send queue is full
-    MEMORY    --max-memory is exceeded (``proxy.memory_limit``)
-    DECISION  the plan for the next request waits, for a reply or for time to work
-    STEPS     a request is processed in steps
-    PIECES    a request is served in pieces
-    RELEASE   private connections are released after the last reply
-    HANDOVER  another process goes on with the client after the last reply
+Compiled-only; the tables are plain data.
 """
 
+from cython.cimports.twemproxy.net.stream import PAUSED_FOR_TURN
+from cython.cimports.twemproxy.proxy.memory_limit import PAUSED_FOR_MEMORY
 from cython.cimports.twemproxy.proxy.state_table import StateTable
 
 from twemproxy.proxy.state_table import Transition
@@ -43,3 +35,17 @@ CLIENT_STATES = StateTable(
 )
 TABLE = CLIENT_STATES
 """The table, for tests and documents."""
+
+PAUSES = (
+    (PAUSED_FOR_TURN, "turn", "it has had its share of a turn of the event loop"),
+    (PAUSED_FOR_WINDOW, "window", "as many requests are in flight as it may have"),
+    (PAUSED_FOR_OUTPUT, "output", "it has not read much of its output"),
+    (PAUSED_FOR_SERVER, "server", "the next request is for a server whose send queue is full"),
+    (PAUSED_FOR_MEMORY, "memory", "--max-memory is exceeded"),
+    (PAUSED_FOR_DECISION, "decision", "the plan for the next request waits for a reply, or for time to work"),
+    (PAUSED_FOR_STEPS, "steps", "a request is processed in steps"),
+    (PAUSED_FOR_PIECES, "pieces", "a request is served in pieces"),
+    (PAUSED_FOR_RELEASE, "release", "its private connections are released after the last reply"),
+    (PAUSED_FOR_HANDOVER, "handover", "another process goes on with it after the last reply"),
+)
+"""The reasons for which none of its requests are taken: the bit in ``Stream.pauses``, a name, and the meaning."""

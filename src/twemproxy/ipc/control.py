@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import msgspec
 
 from twemproxy.config.pools import Config
-from twemproxy.ipc.messages import ConfigStatus, Inspection
+from twemproxy.ipc.messages import ClientWork, ConfigStatus, Inspection
 
 LONGEST_REQUEST: Final = 65536
 """Bytes of a request."""
@@ -102,6 +102,14 @@ class KillClient(msgspec.Struct, frozen=True, tag="kill-client"):
     """The name of its pool; empty if there is one pool only."""
 
 
+class ExplainClient(msgspec.Struct, frozen=True, tag="explain-client"):
+    """What does a client wait for, and which connections to servers does it use?"""
+
+    pool: str
+    """The name of its pool."""
+    number: int
+
+
 class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
     """What does the proxy do?"""
 
@@ -119,6 +127,7 @@ Request = (
     | CheckHealth
     | ListClients
     | KillClient
+    | ExplainClient
     | ReportRequest
 )
 
@@ -290,6 +299,12 @@ class Killed(msgspec.Struct, frozen=True, tag="killed"):
     """The answer to ``KillClient``: the client is closed."""
 
 
+class ClientExplained(msgspec.Struct, frozen=True, tag="client-explained"):
+    """The answer to ``ExplainClient``."""
+
+    work: ClientWork
+
+
 class Report(msgspec.Struct, frozen=True, tag="report"):
     """The answer to ``ReportRequest``."""
 
@@ -310,6 +325,7 @@ Answer = (
     | Health
     | Clients
     | Killed
+    | ClientExplained
     | Report
     | Refused
 )

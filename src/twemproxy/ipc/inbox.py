@@ -61,7 +61,9 @@ SUPERVISOR: Final = 0
 
 
 LIST_CLIENTS, KILL_CLIENTS = "listed clients", "killed clients"
-"""The questions of the supervisor, see ``protocol.redis.client_list``."""
+"""Questions of the supervisor, see ``protocol.redis.client_list``."""
+EXPLAIN_CLIENT = "explained client"
+"""A question of the supervisor, see ``worker.inspection``."""
 
 
 class Question(msgspec.Struct, frozen=True, tag=True):

@@ -16,7 +16,7 @@ place between two turns of the event loop; otherwise ``Abandon`` drops it. There
 
 import struct
 import time
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
@@ -262,6 +262,43 @@ class HotKey(msgspec.Struct, frozen=True):
             "bytes_per_second": self.size,
             "largest": self.largest,
         }
+
+
+class UsedConnection(msgspec.Struct, frozen=True):
+    """A connection to a server that a client uses now."""
+
+    server: str
+    """The name of the server."""
+    use: Literal["shared", "private", "subscriptions"]
+    """``shared`` by clients with the same settings: it has requests of this client."""
+    state: str
+    """A state of ``upstream.connection_states``, in lower case."""
+    to_send: int
+    """Requests of all its clients that are not sent yet."""
+    to_send_bytes: int
+    sent: int
+    """Requests of all its clients that are sent and have no reply."""
+    own: int
+    """How many of these requests are this client's."""
+    kept: bool = False
+    """A private one: the client keeps it after its next reply."""
+    waits_for_ever: bool = False
+    """A private one: its request may take for ever."""
+    topics: int = 0
+    """Channels and patterns of the client for which it is used."""
+
+
+class ClientWork(msgspec.Struct, frozen=True):
+    """What a client waits for, and which connections to servers it uses."""
+
+    state: str
+    """A state of ``downstream.client_states``, in lower case."""
+    pauses: tuple[tuple[str, str], ...]
+    """Why none of its requests are taken now: names and meanings of ``client_states.PAUSES``; empty: they are taken."""
+    full_server: str | None
+    """The server for whose full send queue it waits; None without one."""
+    connections: tuple[UsedConnection, ...] = ()
+    """In the order of the servers."""
 
 
 class Inspection(msgspec.Struct, frozen=True):

@@ -11,10 +11,12 @@ from twemproxy.config.pools import Config, PoolConfig, ServerConfig
 from twemproxy.ipc.control import (
     Answer,
     CheckHealth,
+    ClientExplained,
     Clients,
     ClientState,
     Eject,
     Ejected,
+    ExplainClient,
     Health,
     Inspect,
     Inspections,
@@ -32,7 +34,8 @@ from twemproxy.ipc.control import (
     Servers,
     ServerState,
 )
-from twemproxy.ipc.inbox import KILL_CLIENTS, LIST_CLIENTS, PoolKey
+from twemproxy.ipc.inbox import EXPLAIN_CLIENT, KILL_CLIENTS, LIST_CLIENTS, PoolKey
+from twemproxy.ipc.messages import ClientWork, UsedConnection
 from twemproxy.supervisor.ejections import LONGEST_TIME, refusal
 from twemproxy.supervisor.inspection import inspect
 from twemproxy.supervisor.reporting import Reporting
@@ -47,6 +50,9 @@ LONGEST_REASON: Final = 200
 class NotFound(Exception):
     """A request names no pool or server, or several. The text says so."""
 
+
+_work_decoder: Final = msgspec.json.Decoder(ClientWork)
+_connection_decoder: Final = msgspec.json.Decoder(UsedConnection)
 
 _FIELD: Final = re.compile(r"(?:^| )([a-z-]+)=")
 
@@ -69,6 +75,8 @@ async def answer(request: Request, served: ServedConfig, workers: Workers, repor
                 return await _clients(_pools(served.config, request.pool), served, workers)
             case KillClient():
                 return await _kill(request, served, workers)
+            case ExplainClient():
+                return await _explain(request, served, workers)
             case CheckHealth():
                 slots = [slot for slot in workers.slots if not slot.leaves]
                 return Health(tuple(await asyncio.gather(*(slot.turns(request.seconds) for slot in slots))))
@@ -174,6 +182,18 @@ async def _kill(request: KillClient, served: ServedConfig, workers: Workers) -> 
     silent = ", ".join(str(worker) for worker, rows in answers if rows is None)
     text = f"pool '{pools[0].name}' has no client {request.number}"
     return Refused((f"{text} in the workers that answer; worker {silent} does not" if silent else text,))
+
+
+async def _explain(request: ExplainClient, served: ServedConfig, workers: Workers) -> Answer:
+    [pool] = _pools(served.config, request.pool)
+    answers = await _inquire(pool, EXPLAIN_CLIENT, (str(request.number).encode(),), served, workers)
+    for _, rows in answers:
+        if rows:
+            work, *used = (text for _, text in rows)
+            connections = sorted(map(_connection_decoder.decode, used), key=lambda each: each.server)
+            found = _work_decoder.decode(work)
+            return ClientExplained(msgspec.structs.replace(found, connections=tuple(connections)))
+    raise NotFound(f"pool '{pool.name}' has no client {request.number} in the workers that answer")
 
 
 async def _inquire(

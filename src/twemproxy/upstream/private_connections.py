@@ -284,6 +284,10 @@ class Reservations:
         found = self._connections.connection_id(places[0].connection) if len(places) == 1 else b""
         return (places[0].server, found) if found else None
 
+    def all(self) -> list[Reserved]:
+        """All connections that the client has."""
+        return list(self._by_server.values())
+
     def has_any(self) -> bool:
         """Whether the client has a connection."""
         return bool(self._by_server)

@@ -311,6 +311,18 @@ class Subscriptions:
             self.pool.count_moved_subscriptions(moved)
         return 0
 
+    def links_to(self, kind: str, names: list) -> list:
+        """The server, and the server connection, of each link of each of these topics; few of them."""
+        link: Link
+        topic: Topic
+        found: list = []
+        for name in names:
+            topic = self.find(kind, name)
+            if topic is not None:
+                for link in topic.links:
+                    found.append((link.server, link.connection))
+        return found
+
     # --- topics ----------------------------------------------------------------------------------------------
 
     @cython.cfunc

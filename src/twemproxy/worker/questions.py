@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from twemproxy import log
-from twemproxy.ipc.inbox import SUPERVISOR, Audiences, Message, Notice, PoolKey, Question, Rows
+from twemproxy.ipc.inbox import EXPLAIN_CLIENT, SUPERVISOR, Audiences, Message, Notice, PoolKey, Question, Rows
 from twemproxy.protocol.other_workers import Row
 from twemproxy.protocol.redis.for_other_workers import ANSWERS, FOR_ANY_PROTOCOL, NOTICES
 from twemproxy.protocol.redis.scripts import SCRIPTS
 from twemproxy.worker.inbox import Outbox
+from twemproxy.worker.inspection import explain_client
 
 PATIENCE: Final = 1_000_000
 """Microseconds of silence after which a worker is not waited for."""
@@ -310,7 +311,9 @@ class Questions:
 
     def _steps_to(self, question: Question) -> Iterator[Sequence[Row]]:
         pool = self._pool(question.pool)
-        if pool is not None and (pool.config.redis or question.what in FOR_ANY_PROTOCOL):
+        if pool is not None and question.what == EXPLAIN_CLIENT:
+            yield from explain_client(question.arguments, pool)
+        elif pool is not None and (pool.config.redis or question.what in FOR_ANY_PROTOCOL):
             yield from ANSWERS[question.what](question.arguments, pool)
 
     def _answer(self) -> None:

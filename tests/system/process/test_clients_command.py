@@ -10,6 +10,8 @@ import pytest
 from harness.connection import Connection
 from harness.proxy import Proxy, keys_of, memcached_pool, redis_pool, run
 from harness.resp import OK
+from harness.resp import command as request
+from harness.scripted_server import ScriptedMemcached, ScriptedServer
 from harness.servers import MemcachedServer, RedisServer
 from harness.waiting import wait_until
 from harness.workers import one_client_each, ready_workers, stopped
@@ -49,6 +51,15 @@ def listed(proxy: Proxy, *options: str) -> list[dict[str, Any]]:
     found = json.loads(done.stdout)["clients"]
     assert isinstance(found, list)
     return found
+
+
+def explained(proxy: Proxy, client: Connection) -> dict[str, Any]:
+    """What ``nutcracker explain`` says of the work of a client."""
+    done = command(proxy, "explain", "--client", "{}:{}".format(*client.sock.getsockname()), "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    [found] = json.loads(done.stdout)["clients"]
+    assert isinstance(found["work"], dict)
+    return found["work"]
 
 
 def number_of(client: Connection) -> str:
@@ -146,7 +157,65 @@ def test_explain_a_client(several: Proxy, clients: list[Connection]) -> None:
     assert (
         json.loads(command(several, "explain", "--client", third_address, "--json").stdout)["clients"][0]["sub"] == "1"
     )
+    [subscribed] = explained(several, third)["connections"]
+    assert (subscribed["use"], subscribed["state"], subscribed["topics"]) == ("subscriptions", "ready", 1)
     done = command(several, "explain", "--client", "nobody")
     assert (done.returncode, done.stderr) == (1, 'nutcracker explain: there is no client "nobody"\n')
     done = command(several, "explain", "--client", "1", KEY)
     assert "goes with no key" in done.stderr
+
+
+def test_private_connections_of_a_client(several: Proxy, clients: list[Connection]) -> None:
+    transaction, blocked, idle = clients
+    assert transaction.ask("WATCH", KEY) == OK
+    [used] = explained(several, transaction)["connections"]
+    assert (used["server"], used["use"], used["state"], used["kept"]) == ("s00", "private", "ready", True)
+    assert (used["to_send"], used["sent"], used["own"], used["waits_for_ever"]) == (0, 0, 0, False)
+    assert transaction.ask("UNWATCH") == OK
+    blocked.send(request("BLPOP", KEY, 0) + request("GET", KEY))
+
+    def waits() -> bool:
+        return any(connection["sent"] for connection in explained(several, blocked)["connections"])
+
+    wait_until(waits, "the blocking request is at the server")
+    work = explained(several, blocked)
+    [used] = work["connections"]
+    assert (used["server"], used["use"], used["state"]) == ("s00", "private", "ready")
+    assert (used["sent"], used["own"], used["waits_for_ever"]) == (1, 1, True)
+    assert [name for name, _ in work["pauses"]] == ["release"]
+    out = command(several, "explain", "--client", number_of_blocked(several)).stdout
+    assert "  takes no request:    its private connections are released after the last reply\n" in out
+    assert (
+        '  "s00", its own, waits for as long as it takes, ready: 0 requests to send (0 bytes), 1 sent, 1 of them' in out
+    )
+    assert explained(several, idle) == {"state": "open", "pauses": [], "full_server": None, "connections": []}
+
+
+def number_of_blocked(proxy: Proxy) -> str:
+    """The number of the client that waits in a blocking request."""
+    [one] = listed(proxy, "--filter", "flags=b")
+    return str(one["id"])
+
+
+@pytest.mark.parametrize("protocol", ["redis", "memcached"])
+def test_queues_of_a_client_at_a_server_that_hangs(protocol: str) -> None:
+    redis = protocol == "redis"
+    get, other = (request("GET", "a"), request("GET", "b")) if redis else (b"get a\r\n", b"get b\r\n")
+    with ScriptedServer() if redis else ScriptedMemcached() as server:
+        directives = redis_pool(server, max_pipeline=4) if redis else memcached_pool(server, max_pipeline=4)
+        with Proxy(directives) as proxy:
+            first, second = proxy.client(), proxy.client()
+            first.send(get)
+            peer = server.accept()
+            peer.read_until(get)
+            second.send(5 * other)
+            peer.read_until(4 * other)
+            work = wait_until(lambda: (found := explained(proxy, second))["pauses"] and found, "it is paused")
+            assert [name for name, _ in work["pauses"]] == ["window"]
+            [used] = work["connections"]
+            assert (used["server"], used["use"], used["state"]) == ("s00", "shared", "ready")
+            assert (used["to_send"], used["sent"], used["own"]) == (0, 5, 4)
+            [used] = explained(proxy, first)["connections"]
+            assert (used["sent"], used["own"]) == (5, 1)
+            out = command(proxy, "explain", "--client", "{}:{}".format(*second.sock.getsockname())).stdout
+            assert "  takes no request:    as many requests are in flight as it may have\n" in out
