@@ -5,7 +5,6 @@ its start than all of this package.
 """
 
 import asyncio
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
@@ -25,8 +24,6 @@ _REASONS: Final = {
     503: "Service Unavailable",
 }
 
-_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _COMPRESSION_LEVEL: Final = 1
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -150,18 +147,15 @@ async def compressed(response: Response) -> Response:
     return response._replace(body=tuple(parts), headers=headers)
 
 
-def date_text(seconds: float) -> str:
-    """A time in seconds since the epoch, as HTTP writes it; the words do not depend on the locale."""
-    at = time.gmtime(seconds)
-    day = f"{_DAYS[at.tm_wday]}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year}"
-    return f"{day} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
-
-
 def head_of(response: Response) -> bytes:
     """The bytes of a response before its body."""
+    from email.utils import (
+        formatdate,
+    )  # here, because it takes 1 MB of memory, and many proxies are not asked over HTTP
+
     lines = [
         f"HTTP/1.1 {response.status} {_REASONS[response.status]}",
-        f"date: {date_text(time.time())}",
+        f"date: {formatdate(usegmt=True)}",
         f"content-type: {response.content_type}",
         f"content-length: {size_of(response.body)}",
         "cache-control: no-store",

@@ -4,16 +4,18 @@ import argparse
 
 from twemproxy.commands.control import add_option, inspections
 from twemproxy.commands.frame import print_json
-from twemproxy.config.quoting import printable
+from twemproxy.commands.texts import Cell, table
+from twemproxy.config.quoting import printable, quoted
 from twemproxy.ipc.messages import HotKey
 
 DESCRIPTION = """\
 Show the keys with the most requests in about the last twenty seconds, per pool. The figures are estimates by a sample
-of the requests; the number of requests may be too large by the number after '±'. 'largest' is the largest request or
+of the requests; the number of requests may be too large by the number under '±'. 'largest' is the largest request or
 reply in the sample. Only the first 512 bytes of a key count.
 """
 
 DEFAULT_COUNT = 20
+HEAD = ("pool", "requests/s", "±", "bytes/s", "largest", "server", "key")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,14 +40,18 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({pool: [key.document() for key in keys] for pool, keys in found.items()})
         return 0
+    rows = [_row(pool, key) for pool, keys in found.items() for key in keys]
+    if rows:
+        print(table(HEAD, rows))
     for pool, keys in found.items():
-        print(f"pool '{printable(pool)}'" + ("" if keys else ": no keys"))
-        if keys:
-            print(f"{'requests/s':>12} {'':>8} {'bytes/s':>12} {'largest':>10}  server, key")
-        for key in keys:
-            figures = f"{key.requests:12.1f} {'±' + format(key.error, '.1f'):>8} {key.size:12.0f} {key.largest:10d}"
-            print(f"{figures}  {printable(key.server or '-')}, {printable(key.key)}")
+        if not keys:
+            print(f"pool {quoted(pool)}: no keys")
     return 0
+
+
+def _row(pool: str, key: HotKey) -> list[Cell]:
+    figures = (key.requests, key.error, round(key.size), key.largest)
+    return [printable(pool), *figures, printable(key.server or "-"), printable(key.key)]
 
 
 def _sorted(keys: tuple[HotKey, ...], by_size: bool) -> list[HotKey]:

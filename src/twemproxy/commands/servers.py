@@ -8,7 +8,7 @@ import msgspec
 from twemproxy.api import PlacementError, Ring
 from twemproxy.commands.control import add_option, ask_for
 from twemproxy.commands.frame import CommandError, print_json
-from twemproxy.commands.texts import Colour, ejection_text, table
+from twemproxy.commands.texts import Cell, Colour, ejection_text, table
 from twemproxy.config.pools import PoolConfig
 from twemproxy.config.quoting import quoted
 from twemproxy.ipc.control import ListServers, PoolState, Servers, ServerState
@@ -81,7 +81,7 @@ def _shares(config: PoolConfig, state: PoolState) -> dict[str, float]:
         return {}
 
 
-def _row(document: dict[str, Any]) -> list[str | int]:
+def _row(document: dict[str, Any]) -> list[Cell]:
     return [
         *(document[name] for name in ("pool", "name", "address", "weight")),
         f"{100 * document['share']:.1f} %",

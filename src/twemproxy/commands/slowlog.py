@@ -5,7 +5,9 @@ import time
 
 from twemproxy.commands.control import add_option, inspections
 from twemproxy.commands.frame import print_json
+from twemproxy.commands.texts import Cell, table
 from twemproxy.config.quoting import printable
+from twemproxy.ipc.messages import SlowRequest
 
 DESCRIPTION = """\
 Show the latest requests that took 'slowlog_ms' of their pool or longer, the latest first, and where the time went:
@@ -15,6 +17,7 @@ are not known.
 """
 
 DEFAULT_COUNT = 20
+HEAD = ("time", "whole", "waiting", "server", "writing", "pool", "at", "client", "request")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,13 +43,15 @@ def run(options: argparse.Namespace) -> int:
     if not found:
         print("no slow requests")
         return 0
-    print(f"{'time':<23} {'whole':>9} {'waiting':>9} {'server':>9} {'writing':>9}  pool, server, client, request")
-    for pool, slow in found:
-        times = " ".join(f"{each / 1000:9.1f}" for each in (slow.whole, slow.waiting, slow.server_time, slow.writing))
-        where = ", ".join(printable(each) for each in (pool, slow.server or "-", slow.client or "-"))
-        print(f"{_time(slow.at)} {times}  {where}, {printable(' '.join(slow.command))}")
+    print(table(HEAD, [_row(pool, slow) for pool, slow in found]))
     print("times in milliseconds")
     return 0
+
+
+def _row(pool: str, slow: SlowRequest) -> list[Cell]:
+    times = [each / 1000 for each in (slow.whole, slow.waiting, slow.server_time, slow.writing)]
+    words = (pool, slow.server or "-", slow.client or "-", " ".join(slow.command))
+    return [_time(slow.at), *times, *map(printable, words)]
 
 
 def _time(at: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from twemproxy.commands.control import add_option, ask_for
 from twemproxy.commands.frame import print_json
 from twemproxy.commands.servers import ERRORS
-from twemproxy.commands.texts import Colour, table
+from twemproxy.commands.texts import Cell, Colour, table
 from twemproxy.ipc.control import ListServers, PoolState, Servers
 
 DESCRIPTION = """\
@@ -45,7 +45,7 @@ def _document(pool: PoolState) -> dict[str, Any]:
     return {"name": pool.name, **pool.figures, "servers": servers}
 
 
-def _row(pool: PoolState) -> list[str | int]:
+def _row(pool: PoolState) -> list[Cell]:
     def total(*names: str) -> int:
         return sum(server.figures[name] for server in pool.servers for name in names)
 

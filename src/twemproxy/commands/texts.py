@@ -11,6 +11,9 @@ from twemproxy.ipc.control import ServerState
 
 _COLOURS: Final = {"red": "31", "yellow": "33", "bold": "1"}
 
+Cell = str | int | float
+"""A cell of a table."""
+
 Colour = Literal["", "red", "yellow", "bold"]
 
 
@@ -30,14 +33,14 @@ def ejection_text(server: ServerState) -> str:
     return text
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str | int]], colours: Sequence[Colour] = ()) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], colours: Sequence[Colour] = ()) -> str:
     """Return a table for people: numbers are aligned to the right, and the last column is as wide as its texts.
 
-    ``colours``: of the rows, on a terminal only.
+    A float has one decimal. ``colours``: of the rows, on a terminal only.
     """
-    written = [list(head), *([str(cell) for cell in row] for row in rows)]
+    written = [list(head), *([f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in written) for column in range(len(head))]
-    numeric = [all(isinstance(row[column], int) for row in rows) for column in range(len(head))]
+    numeric = [all(isinstance(row[column], int | float) for row in rows) for column in range(len(head))]
     lines = []
     for row in written:
         cells = [

@@ -22,13 +22,12 @@ SECOND: Final = 1_000_000
 class SlowRequest:
     """A slow request. Times are in microseconds."""
 
-    def __init__(self, number: int, command: str, arguments: list[bytes], server: str, client: str) -> None:
-        """``number``: grows with each request of the worker. ``command``: its name, empty for an unknown command.
+    def __init__(self, command: str, arguments: list[bytes], server: str, client: str) -> None:
+        """``command``: its name, empty for an unknown command.
 
         ``arguments``: with the name, empty if they are not known; the last one ends in "..." if something is left out.
         ``server``: the name of the server, empty if it is not known. ``client``: the client's address.
         """
-        self.number = number
         self.at = time.time()
         """When the request was noted, in seconds since the epoch."""
         self.command = command
@@ -58,7 +57,6 @@ class SlowLog:
         """Those whose replies are not written yet, by the reply queue of their client."""
         self.name_of: Callable[[int], str] = str
         """The name of a command by its row; the owner sets it."""
-        self._noted = 0
         self._second = 0
         self._in_second = 0
 
@@ -112,7 +110,6 @@ class SlowLog:
         self.requests.clear()
 
     def _add(self, command: int, arguments: list[bytes], server: str, client: str) -> SlowRequest:
-        self._noted += 1
-        noted = SlowRequest(self._noted, self.name_of(command), arguments, server, client)
+        noted = SlowRequest(self.name_of(command), arguments, server, client)
         self.requests.append(noted)
         return noted

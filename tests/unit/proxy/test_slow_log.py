@@ -40,7 +40,7 @@ def test_the_latest_requests_are_kept() -> None:
     log = SlowLog()
     for number in range(LENGTH + 10):
         log.note_late(number, "", 1, 2)
-    assert [noted.number for noted in log.requests] == list(range(11, LENGTH + 11))
+    assert [noted.command for noted in log.requests] == [str(number) for number in range(10, LENGTH + 10)]
     log.clear()
     assert not log.requests
 
