@@ -3,8 +3,7 @@
 docs/configuration.md comes from the directives, docs/commands.md and docs/memcached.md from the tables of commands,
 docs/statistics.md from the catalogue of counters, docs/metrics.md from the table of metrics, docs/command-line.md from
 the options and the sub-commands, the tables in docs/logs.md from the levels and fields of the log, the diagrams in
-docs/architecture.md from the tables of states, docs/man/nutcracker.1 and the reference in docs/subcommands.md from the
-tables of the command line.
+docs/architecture.md from the tables of states, docs/man/nutcracker.1 from the tables of the command line.
 With ``--check`` nothing is written; the exit status tells whether the files are up to date.
 """
 
@@ -17,7 +16,7 @@ from typing import Any
 import metrics_page
 import statistics_page
 from command_line_docs import command_line, fields_of_logs, levels_of_logs
-from man_page import man_page, reference
+from man_page import man_page
 from twemproxy.config.directives import DIRECTIVES, EFFECTS, Directive, default
 from twemproxy.config.numbers import NUMBER_MAXIMUM
 from twemproxy.downstream import client_states
@@ -514,7 +513,6 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "memcached.md": memcached,
     "metrics.md": metrics_page.metrics,
     "statistics.md": statistics_page.statistics,
-    "subcommands.md": lambda: replaced((DOCS / "subcommands.md").read_text(), "reference", reference()),
 }
 """The files in the folder of documents, and the functions that return their texts."""
 

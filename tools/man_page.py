@@ -1,4 +1,4 @@
-"""The texts of docs/man/nutcracker.1 and of the reference in docs/subcommands.md, from the command line's tables."""
+"""The text of docs/man/nutcracker.1, from the tables of the command line."""
 
 from collections.abc import Iterable, Iterator
 
@@ -59,26 +59,6 @@ def man_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def reference() -> str:
-    """The reference of sub-commands in docs/subcommands.md."""
-    return "\n".join(_section(command) for command in grammar_of(start_options()).commands).rstrip("\n")
-
-
-def _section(command: Command) -> str:
-    """The section of a sub-command."""
-    text = f"### nutcracker {command.name}\n\n    nutcracker {_usage(command)}\n\n{_markdown(command.description)}\n"
-    options = []
-    for option in command.options:
-        if "--help" not in option.names:
-            names = ", ".join(option.names) + (f" {option.argument}" if option.argument else "")
-            options.append((f"`{names}`", option.help))
-    for title, rows in (("option", options), ("exit status", [(str(each), help) for each, help in command.statuses])):
-        if rows:
-            text += f"\n| {title} | meaning |\n|---|---|\n"
-            text += "".join(f"| {name} | {_markdown(meaning)} |\n" for name, meaning in rows)
-    return text
-
-
 def _usage(command: Command) -> str:
     options = ["[options]"] if command.options else []
     return " ".join([command.name, *options, *command.arguments])
@@ -101,7 +81,3 @@ def _roff(text: str) -> str:
     """A line of text as roff reads it."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped[:1] in (".", "'") else escaped
-
-
-def _markdown(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*")
