@@ -56,9 +56,9 @@ All figures are current, and added up over all worker processes. Counters only g
 END = """
 ## Report
 
-The report is a JSON document for programs that show what the proxy does. `/ui/report.json` and the request
-`{"type":"report"}` on the [control socket](processes.md#control-socket) give the same one. Counters are totals: who
-shows rates takes the difference of two reports.
+The report is a JSON document for programs that show what the proxy does. `nutcracker stats --json`, `/ui/report.json`
+and the request `{"type":"report"}` on the [control socket](processes.md#control-socket) give the same one. Counters are
+totals: who shows rates takes the difference of two reports.
 
 | member | contents |
 |---|---|

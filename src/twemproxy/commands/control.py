@@ -2,7 +2,7 @@
 
 import argparse
 import socket
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from twemproxy.ipc.control import (
     Inspect,
     Inspections,
     Refused,
+    Report,
+    ReportRequest,
     Request,
     Served,
     answer_decoder,
@@ -70,6 +72,12 @@ def ask_for(path: str, request: Request, wanted: type[Wanted]) -> Wanted:
     if not isinstance(answer, wanted):
         raise CommandError(f"the proxy at '{path}' gives another answer: it has another version")
     return answer
+
+
+def report(path: str) -> dict[str, Any]:
+    """Return the report of the proxy, see docs/statistics.md. Raises CommandError."""
+    found: dict[str, Any] = msgspec.json.decode(ask_for(path, ReportRequest(), Report).report)
+    return found
 
 
 def inspections(path: str, pool: str) -> tuple[Inspection, ...]:

@@ -7,11 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from twemproxy.commands.control import add_option, ask
+from twemproxy.commands.control import add_option, report
 from twemproxy.commands.frame import CommandError, print_json
 from twemproxy.commands.frames import Frame
-from twemproxy.commands.rates import Report
-from twemproxy.ipc import control
 
 DESCRIPTION = """\
 Show what a running proxy does now: rates, percentiles of latency, errors and queues of its pools and servers. The
@@ -45,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     is_drawn = not (options.once or options.json)
     if is_drawn and not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise CommandError("needs a terminal; --once prints one frame as text, --json its figures")
-    first = _ask(options.control_socket)
+    first = report(options.control_socket)
     names = [pool["name"] for pool in first["pools"]]
     if options.pool and options.pool not in names:
         raise CommandError(f"there is no pool '{options.pool}'; there are: {', '.join(names)}")
@@ -54,25 +52,16 @@ def run(options: argparse.Namespace) -> int:
             from twemproxy.commands.screen import Screen
         except ImportError as error:
             raise CommandError(f"this Python has no curses ({error}); --once prints one frame as text") from error
-        Screen(lambda: _ask(options.control_socket), options.interval, first, options.pool).run()
+        Screen(lambda: report(options.control_socket), options.interval, first, options.pool).run()
         return 0
     time.sleep(options.interval)
-    frame = Frame.of(_ask(options.control_socket), first)
+    frame = Frame.of(report(options.control_socket), first)
     frame.open(options.pool)
     if options.json:
         print_json(_document(frame))
     else:
         print(frame.text(WIDTH))
     return 0
-
-
-def _ask(path: str) -> Report:
-    """Return the report of the proxy with this control socket. Raises CommandError."""
-    answer = ask(path, control.ReportRequest())
-    if not isinstance(answer, control.Report):
-        raise CommandError("the proxy gives another answer: it has another version")
-    report: Report = msgspec.json.decode(answer.report)
-    return report
 
 
 def _document(frame: Frame) -> dict[str, Any]:

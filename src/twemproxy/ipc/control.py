@@ -218,8 +218,6 @@ class PoolState(msgspec.Struct, frozen=True):
     """A pool at one time."""
 
     name: str
-    figures: dict[str, int]
-    """Values by the names of ``stats.catalogue.POOL_METRICS``."""
     servers: tuple[ServerState, ...]
     """In the order of the configuration."""
 
@@ -228,8 +226,6 @@ class Servers(msgspec.Struct, frozen=True, tag="servers"):
     """The answer to ``ListServers``."""
 
     config: Config
-    figures: dict[str, int]
-    """Values by the names of ``stats.catalogue.PROCESS_METRICS``."""
     pools: tuple[PoolState, ...]
     """In the order of the configuration."""
 

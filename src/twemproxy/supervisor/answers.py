@@ -103,8 +103,8 @@ def _servers(served: ServedConfig) -> Servers:
             load = served.skew.of(pool.name, server.name)
             since = since if server.is_ejected else 0
             servers.append(ServerState(server.name, server.is_ejected, since, by_hand, server.values, *load))
-        pools.append(PoolState(pool.name, pool.values, tuple(servers)))
-    return Servers(served.config, snapshot.values, tuple(pools))
+        pools.append(PoolState(pool.name, tuple(servers)))
+    return Servers(served.config, tuple(pools))
 
 
 def _eject(request: Eject, served: ServedConfig) -> Answer:

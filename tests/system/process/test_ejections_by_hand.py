@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.http import report_of
 from harness.proxy import Proxy, environment, keys_of, memcached_pool, redis_pool, run, under_test
 from harness.resp import OK, error
 from harness.servers import MemcachedServer, RedisServer
@@ -102,7 +103,8 @@ def test_what_is_shown(several: Proxy, servers: list[RedisServer]) -> None:
         assert rest.endswith(f"{WORKERS} workers")
         document = json.loads(succeed(several, "stats", "--json"))
         assert document["process"]["workers"] == WORKERS
-        assert [server["ejected"] for server in document["pools"][0]["servers"]] == [False, True, False]
+        assert [server["state"] for server in document["pools"][0]["servers"]] == ["live", "ejected", "live"]
+        assert document.keys() == report_of(several).keys()
         done = command(several, "explain", KEYS[0])
         assert "by hand until" in done.stdout
         assert '"new disk"' in done.stdout
