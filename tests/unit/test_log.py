@@ -381,6 +381,22 @@ def named_fields(path: Path) -> set[str]:
     return found
 
 
+def unnamed_values(path: Path) -> list[str]:
+    """The messages in a module with values that are no fields."""
+    return [
+        part.value
+        for node in nodes(path)
+        if isinstance(node, ast.Call) and re.match(r"(_logger|log)\.\w+$", ast.unparse(node.func))
+        for argument in node.args
+        for part in ast.walk(argument)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and re.search(r"%[^%( ]", part.value)
+    ]
+
+
+def test_all_values_of_messages_are_fields() -> None:
+    assert not [text for path in MODULES for text in unnamed_values(path)]
+
+
 def test_fields_are_those_of_the_table() -> None:
     named = set().union(*map(named_fields, MODULES))
     assert named == set(log.FIELDS)

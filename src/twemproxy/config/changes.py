@@ -1,7 +1,7 @@
 """The differences between two configurations, and what each of them does in a running proxy."""
 
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -87,6 +87,15 @@ class PoolChanges(msgspec.Struct, frozen=True):
         return frozenset(change.effect for change in self.differences)
 
 
+class Line(NamedTuple):
+    """A difference for people, in one line."""
+
+    text: str
+    pool: str = ""
+    """The pool that it is about; empty for none. The same for ``server``."""
+    server: str = ""
+
+
 class Changes(msgspec.Struct, frozen=True):
     """All differences between two configurations. False if there is none."""
 
@@ -107,8 +116,12 @@ class Changes(msgspec.Struct, frozen=True):
 
     def lines(self) -> list[str]:
         """Return the differences for people, one line each, with their effects in parentheses."""
-        lines = [f"pool {quoted(name)} is removed (its address is closed)" for name in self.removed]
-        lines += [f"pool {quoted(name)} is added (its address is opened)" for name in self.added]
+        return [line.text for line in self.described()]
+
+    def described(self) -> list[Line]:
+        """Return the same lines, each with what it is about."""
+        lines = [Line(f"pool {quoted(name)} is removed (its address is closed)", name) for name in self.removed]
+        lines += [Line(f"pool {quoted(name)} is added (its address is opened)", name) for name in self.added]
         for pool in self.pools:
             lines += _lines_of_pool(pool)
         return lines
@@ -213,7 +226,10 @@ def _weight(server: ServerConfig) -> str:
     return server.pname.rpartition(":")[2]
 
 
-def _lines_of_pool(pool: PoolChanges) -> list[str]:
+def _lines_of_pool(pool: PoolChanges) -> Iterator[Line]:
     title = f"pool {quoted(pool.name)}:"
-    lines = [f"{title} is renamed, it was {quoted(pool.old_name)} (at once)"] if pool.is_renamed else []
-    return lines + [f"{title} {change} ({change.effect})" for change in pool.differences]
+    if pool.is_renamed:
+        yield Line(f"{title} is renamed, it was {quoted(pool.old_name)} (at once)", pool.name)
+    for change in pool.differences:
+        server = change.name if isinstance(change, ServerChange) else ""
+        yield Line(f"{title} {change} ({change.effect})", pool.name, server)

@@ -13,10 +13,17 @@ def log_banner(inheritance: Inheritance | None) -> None:
     """Log which version runs. ``inheritance``: of the version for which it goes on."""
     system = os.uname()
     if inheritance is not None:
-        log.always("nutcracker-%s goes on for nutcracker-%s on pid %d", __version__, inheritance.version, os.getpid())
+        log.always(
+            "nutcracker-%(version)s goes on for nutcracker-%(former_version)s on pid %(pid)d",
+            {"version": __version__, "former_version": inheritance.version, "pid": os.getpid()},
+        )
         return
     log.always(
-        "nutcracker-%s built for %s %s %s started on pid %d",
-        *(__version__, system.sysname, system.release, system.machine, os.getpid()),
+        "nutcracker-%(version)s built for %(platform)s started on pid %(pid)d",
+        {
+            "version": __version__,
+            "platform": f"{system.sysname} {system.release} {system.machine}",
+            "pid": os.getpid(),
+        },
     )
     log.always(_VERSE)

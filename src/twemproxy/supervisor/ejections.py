@@ -59,7 +59,15 @@ class Ejections:
         self._statistics.set_verdict(pool, server, lambda word: (word + 1 - word % 2) | BY_HAND)
         self._keep(ejection)
         end = f"for {seconds:g} s" if seconds else "until it is readmitted"
-        log.always("pool %s: server '%s' is ejected by hand %s: %s", pool, server, end, reason or "no reason is given")
+        log.always(
+            f"pool %(pool)s: server '%(server)s' is ejected by hand {end}: %(reason)s",
+            {
+                "pool": pool,
+                "server": server,
+                "reason": reason or "no reason is given",
+                "milliseconds": round(seconds * 1000),
+            },
+        )
         return ejection
 
     def readmit(self, pool: str, server: str) -> bool:
@@ -67,7 +75,7 @@ class Ejections:
         self._drop((pool, server))
         if not self._statistics.set_verdict(pool, server, lambda word: (word & ~BY_HAND) + word % 2):
             return False
-        log.always("pool %s: server '%s' is readmitted by hand", pool, server)
+        log.always("pool %(pool)s: server '%(server)s' is readmitted by hand", {"pool": pool, "server": server})
         return True
 
     def follow(self, former_names: Mapping[str, str]) -> None:
@@ -106,7 +114,10 @@ class Ejections:
         probed = pool is not None and pool.auto_eject_hosts
         self._statistics.set_verdict(*key, lambda word: (word & ~BY_HAND) + (0 if probed else word % 2))
         how = "it returns after it answers probes" if probed else "it is back"
-        log.always("pool %s: the time of the ejection of server '%s' by hand has passed: %s", *key, how)
+        log.always(
+            "pool %(pool)s: the time of the ejection of server '%(server)s' by hand has passed: %(action)s",
+            {"pool": key[0], "server": key[1], "action": how},
+        )
 
 
 def refusal(pool: PoolConfig, server: str, ejected: Iterable[str]) -> str:

@@ -21,4 +21,4 @@ def tell(line: str) -> None:
 
 def log_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log an exception that nobody has caught in the event loop."""
-    _logger.error("%s", context["message"], exc_info=context.get("exception"))
+    _logger.error("%(reason)s", {"reason": context["message"]}, exc_info=context.get("exception"))

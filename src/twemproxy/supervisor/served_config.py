@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from twemproxy import log
-from twemproxy.config.changes import changes, former_names
+from twemproxy.config.changes import Line, changes, former_names
 from twemproxy.config.fingerprint import config_fingerprint, pool_fingerprint
 from twemproxy.config.loading import ConfigError, load
 from twemproxy.config.options import Options
@@ -145,7 +145,8 @@ class ServedConfig:
                 config = await self._load()
                 if fingerprint and config_fingerprint(config) != fingerprint:
                     raise ReloadFailed("the configuration file was changed while it was checked: try again")
-                lines = await self._replace(config)
+                changed_lines = await self._replace(config)
+                lines = [line.text for line in changed_lines]
             except ReloadFailed as error:
                 verdict = f"failed: {_summary(error.reasons)}"
                 self._set_status(last_reload=verdict, last_reload_at=time.time(), last_reload_failed=True)
@@ -175,8 +176,9 @@ class ServedConfig:
                 "reload: generation %(generation)d, fingerprint %(fingerprint)s",
                 {"generation": generation, "fingerprint": self.status.fingerprint},
             )
-            for line in lines or [UNCHANGED]:
-                _logger.log(log.NOTICE, "reload: %s", line)
+            for change in changed_lines or [Line(UNCHANGED)]:
+                fields = {name: value for name, value in (("pool", change.pool), ("server", change.server)) if value}
+                _logger.log(log.NOTICE, "reload: %(change)s", {**fields, "change": change.text})
             return lines
 
     async def _load(self) -> Config:
@@ -186,9 +188,9 @@ class ServedConfig:
         except ConfigError as error:
             raise ReloadFailed(*error.lines()) from error
 
-    async def _replace(self, config: Config) -> list[str]:
+    async def _replace(self, config: Config) -> list[Line]:
         """Have all workers serve this configuration; returns what has changed. Raises ReloadFailed."""
-        lines = changes(self.config, config).lines()
+        lines = changes(self.config, config).described()
         if not lines:
             return []
         former = former_names(self.config, config)
@@ -239,5 +241,6 @@ class ServedConfig:
         """Divide the descriptors; logged if that differs from the ``former`` division."""
         division = divide(config, self._open_files)
         if division != former:
-            _logger.log(log.WARN if division.is_small() else log.INFO, "%s", division)
+            level = log.WARN if division.is_small() else log.INFO
+            _logger.log(level, "%(reason)s", {"reason": division, "limit": division.clients})
         return division

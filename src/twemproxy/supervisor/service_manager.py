@@ -30,7 +30,10 @@ def passed_sockets(environment: Mapping[str, str] = os.environ) -> list[socket.s
                 raise OSError(0, "it does not listen")
             sockets.append(listening)
         except OSError as error:
-            _logger.warning("descriptor %d of the service manager is not used: %s", descriptor, error.strerror)
+            _logger.warning(
+                "descriptor %(descriptor)d of the service manager is not used: %(reason)s",
+                {"descriptor": descriptor, "reason": error.strerror},
+            )
     return sockets
 
 

@@ -6,7 +6,7 @@ The supervisor reads counters that the workers write anyway, so the workers have
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -94,8 +94,12 @@ class Skew:
         """The configuration has changed."""
         self._changed.set()
 
-    async def watch(self, interval: float) -> None:
-        """Compare the servers every ``interval`` seconds. With 0 only the shares of the keys are looked at."""
+    async def watch(self, wait_ready: Callable[[], Awaitable[None]], interval: float) -> None:
+        """Compare the servers every ``interval`` seconds. With 0 only the shares of the keys are looked at.
+
+        ``wait_ready``: returns when all workers accept clients; nothing is done before.
+        """
+        await wait_ready()
         step = max(interval, LEAST_INTERVAL) if interval else None
         due = time.monotonic()
         while True:

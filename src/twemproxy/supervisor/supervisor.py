@@ -183,7 +183,7 @@ class Supervisor:
             except StartError as error:
                 self._explain(str(error))
                 return 1
-        log.always("nutcracker-%s on pid %d is done", __version__, os.getpid())
+        log.always("nutcracker-%(version)s on pid %(pid)d is done", {"version": __version__, "pid": os.getpid()})
         return 0
 
     async def _serve(self, held: ExitStack) -> None:
@@ -194,7 +194,7 @@ class Supervisor:
             config = load(self._options.conf_file, workers=self._worker_count or processors())
         else:
             config = inherited.config
-        _logger.log(log.NOTICE, "configuration file '%s'", self._options.conf_file)
+        _logger.log(log.NOTICE, "configuration file '%(path)s'", {"path": self._options.conf_file})
         try:
             served = ServedConfig(config, self._options, self._manager, inherited)
         except OSError as error:
@@ -213,7 +213,8 @@ class Supervisor:
             doors.callback(stats_port.close)
             served.listeners.open(config)
             for address in served.listeners.unused():
-                _logger.warning("no pool listens on %s, of which the service manager has passed a socket", address)
+                text = "no pool listens on %(address)s, of which the service manager has passed a socket"
+                _logger.warning(text, {"address": address})
             doors.callback(served.listeners.close_all)
             workers = self._make_workers(served)
             self._stats_log = StatsLog(self._options.stats_interval, served.statistics.take)
@@ -268,7 +269,9 @@ class Supervisor:
                     if problem := shortage_in(served.config, wanted):
                         return Refused((problem,))
                     self._worker_count = request.workers
-                    log.always("changing the number of workers to %d, as nutcracker workers says", wanted)
+                    log.always(
+                        "changing the number of workers to %(wanted)d, as nutcracker workers says", {"wanted": wanted}
+                    )
                     problem = await self._change(self._resize(served, workers, wanted), self._resizes) or ""
                 return Refused((problem,)) if problem else Resized(len(workers.slots), self._worker_count == 0)
             case Reload():
@@ -309,8 +312,9 @@ class Supervisor:
         async with served.changing:
             # A reload may have changed it meanwhile.
             problem = shortage_in(served.config, count) or await workers.resize(count, self._options.drain_time)
+        fields = {"workers": len(workers.slots), "wanted": count, "reason": problem}
         if problem:
-            _logger.error("there are %d workers instead of %d: %s", len(workers.slots), count, problem)
+            _logger.error("there are %(workers)d workers instead of %(wanted)d: %(reason)s", fields)
         else:
             _logger.log(log.NOTICE, "there are %(workers)d workers", {"workers": len(workers.slots)})
         return problem
@@ -323,11 +327,12 @@ class Supervisor:
             if self._worker_count == 0 and not self._upgrading and (count := processors()) != len(workers.slots):
                 if problem := shortage_in(served.config, count):
                     if count != refused:
-                        _logger.warning("the system gives %d processors, which is not followed: %s", count, problem)
+                        text = "the system gives %(wanted)d processors, which is not followed: %(reason)s"
+                        _logger.warning(text, {"wanted": count, "reason": problem})
                     refused = count
                     continue
                 refused = 0
-                log.always("the system gives %d processors, changing the number of workers", count)
+                log.always("the system gives %(wanted)d processors, changing the number of workers", {"wanted": count})
                 await self._resize(served, workers, count)
 
     async def _upgrade(self, answer_to: int = -1) -> str:
@@ -432,12 +437,14 @@ class Supervisor:
         async with served.changing:
             problem = await workers.replace(self._options.drain_time)
         events = served.statistics.events
+        fields = {"version": __version__, "former_version": inheritance.version, "reason": problem}
         if problem:
             events.add("upgrade", f"the workers of version {inheritance.version} go on: {problem}")
-            _logger.error("upgrade: the workers of version %s go on: %s", inheritance.version, problem)
+            _logger.error("upgrade: the workers of version %(former_version)s go on: %(reason)s", fields)
         else:
+            del fields["reason"]
             events.add("upgrade", f"version {__version__} has taken over from version {inheritance.version}")
-            log.always("upgrade: version %s has taken over from version %s", __version__, inheritance.version)
+            log.always("upgrade: version %(version)s has taken over from version %(former_version)s", fields)
         if inheritance.answer_to >= 0:
             answer = Refused((problem,)) if problem else Upgraded(inheritance.version, __version__)
             with suppress(OSError), socket.socket(fileno=inheritance.answer_to) as connection:
@@ -471,7 +478,8 @@ class Supervisor:
         others = [asyncio.create_task(self._watch()), asyncio.create_task(self._manager.report_life(workers.are_ready))]
         if self._served is not None:
             others.append(asyncio.create_task(self._follow_processors(self._served, workers)))
-            others.append(asyncio.create_task(self._watch_skew(self._served, workers)))
+            interval = self._options.stats_interval / 1000
+            others.append(asyncio.create_task(self._served.skew.watch(workers.wait_ready, interval)))
         if self._inheritance is not None:
             others.append(asyncio.create_task(self._take_over(workers, self._inheritance)))
         try:
@@ -492,11 +500,6 @@ class Supervisor:
         doors.close()
         self._drain(rest)
         await workers.wait_ended()
-
-    async def _watch_skew(self, served: ServedConfig, workers: Workers) -> None:
-        """Warn of servers that get more than their part, from the time on at which all workers accept clients."""
-        await workers.wait_ready()
-        await served.skew.watch(self._options.stats_interval / 1000)
 
     async def _delay(self, failed: "asyncio.Task[None]") -> None:
         """Go on for ``drain_delay``: load balancers learn that the proxy is not ready, and some clients come late.
@@ -557,7 +560,7 @@ class Supervisor:
         if self._stats_log is not None:
             self._stats_log.follow_level()
         where = ", ".join(f"{pool.name} on {pool.listen.text}" for pool in config.pools)
-        _logger.log(log.NOTICE, "ready: %s", where)
+        _logger.log(log.NOTICE, "ready: %(pools)s", {"pools": where})
         self._manager.ready()
         if self._served is not None:
             self._served.identify()
@@ -600,7 +603,7 @@ class Supervisor:
         try:
             log.reopen()
         except log.LogError as error:
-            _logger.error("%s", error)
+            _logger.error("%(reason)s", {"reason": error})
         self._tell_workers(ReopenLog())
 
     def _begin_upgrade(self) -> None:
@@ -625,10 +628,7 @@ class Supervisor:
 
     def _reload_ended(self, task: asyncio.Task[list[str]]) -> None:
         self._reloads.discard(task)
-        if not task.cancelled() and isinstance(task.exception(), ReloadFailed):
-            # It is in the log.
-            return
-        if not task.cancelled():
+        if not task.cancelled() and not isinstance(task.exception(), ReloadFailed):  # which is in the log
             task.result()
 
     def _stop(self) -> None:
@@ -647,4 +647,4 @@ class Supervisor:
         """Report why the proxy does not run: on standard error, and in the log file if there is one."""
         tell(f"nutcracker: {reason}")
         if self._options.log_path:
-            _logger.error("%s", reason)
+            _logger.error("%(reason)s", {"reason": reason})

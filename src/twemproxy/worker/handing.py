@@ -9,6 +9,8 @@ from twemproxy.ipc import descriptors
 from twemproxy.ipc.inbox import Accepted, Handed
 from twemproxy.worker.inbox import Outbox
 
+NO_FILES = "the worker can open no more files"
+
 _logger = log.get_logger(__name__)
 
 
@@ -77,7 +79,7 @@ class Taker:
         """Serve new clients."""
         for slot, fd in zip(message.pools, carried, strict=False):
             if fd == descriptors.LOST:
-                _tell_lost("a new client")
+                _logger.warning("a new client is closed: %(reason)s", {"reason": NO_FILES})
             elif not self._data_plane.take_accepted(slot, fd):
                 # The sender has another configuration already, or still.
                 self._early.append((slot, fd))
@@ -94,7 +96,9 @@ class Taker:
         """Go on with a client."""
         [fd] = carried
         if fd == descriptors.LOST:
-            _tell_lost(f"a client of the pool '{message.pool}'")
+            _logger.warning(
+                "a client of the pool '%(pool)s' is closed: %(reason)s", {"pool": message.pool, "reason": NO_FILES}
+            )
             return
         pool = self._pool_of(message)
         if pool is None:
@@ -124,7 +128,3 @@ class Taker:
             if pool.config.redis == message.redis and (session is None or pool.has_database(session["database"])):
                 return pool
         return None
-
-
-def _tell_lost(who: str) -> None:
-    _logger.warning("%s is closed: the worker can open no more files", who)

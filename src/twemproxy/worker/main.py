@@ -218,7 +218,7 @@ class Worker:
             received = self._control.take_descriptors(1 + 2 * count + message.former)
         except ValueError as problem:
             self._unknown = str(problem)
-            _logger.error("%s", problem)
+            _logger.error("%(reason)s", {"reason": problem})
             return
         self._unknown = ""
         inboxes, rest = received[: 1 + count], received[1 + count :]
@@ -362,7 +362,7 @@ def reopen_log() -> None:
     try:
         log.reopen()
     except log.LogError as error:
-        _logger.error("%s", error)
+        _logger.error("%(reason)s", {"reason": error})
 
 
 def ignore_signals() -> None:

@@ -54,8 +54,12 @@ def test_every_line_of_every_process_is_json(servers: list[RedisServer]) -> None
     connected = next(event for event in before if "connected to server" in event["message"])
     assert connected["pool"] == "alpha" and connected["server_address"] == f"{servers[0].address}:1"
     assert connected["server"] == "s00" and connected["worker"] in (1, 2)
+    assert start["pid"] == former[0] and start["version"]
     assert any(event.get("generation") == 2 for event in before)
-    assert any(event["message"].startswith("upgrade: version ") for event in before)
+    [added] = [event for event in before if event.get("server") == "s01" and "change" in event]
+    assert added["pool"] == "alpha" and added["message"] == f"reload: {added['change']}"
+    [upgraded] = [event for event in before if event["message"].startswith("upgrade: version ")]
+    assert upgraded["version"] == upgraded["former_version"] == start["version"]
     [death] = [event for event in after if event["level"] == "ALERT"]
     assert f"worker {killed} was killed" in death["message"] and death["worker"] in (1, 2)
     [opened] = [event for event in after if event.get("client_address", "").endswith(f":{number}")]
