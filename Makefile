@@ -17,8 +17,8 @@ SOAK_SECONDS := 1800
 RELOADS := 100
 SOURCES := $(shell find src -name '*.py' -o -name '*.pxd' -o -name '*.json') setup.py pyproject.toml README.md LICENSE
 
-# The dashboard, which is not compiled.
-PAGE := $(wildcard src/twemproxy/ui/*.*)
+# The dashboard, the manual page and the completion of shells, which are installed as they are.
+DATA := $(wildcard src/twemproxy/ui/*.*) docs/man/nutcracker.1 $(wildcard contrib/completion/*)
 
 # Tools and tests run the sources in place, whatever is installed in the virtual environment.
 RUN := PYTHONPATH=$(CURDIR)/src $(VENV)/bin/python
@@ -163,7 +163,7 @@ $(VENV)/.venv-done:
 # The package as users install it, compiled apart from the modules in the source tree.
 STAGED := DIST_EXTRA_CONFIG=$(CURDIR)/tools/staged-build.cfg
 
-$(VENV)/.demo-done: $(SOURCES) $(PAGE) build/recipe | $(VENV)/.venv-done
+$(VENV)/.demo-done: $(SOURCES) $(DATA) build/recipe | $(VENV)/.venv-done
 	@echo "twemproxy: compiling and installing into $(VENV), this takes a minute or two"
 	@rm -rf build/wheel
 	@$(STAGED) $(PIP) install '.[demo]'

@@ -3,7 +3,8 @@
 docs/configuration.md comes from the directives, docs/commands.md and docs/memcached.md from the tables of commands,
 docs/statistics.md from the catalogue of counters, docs/metrics.md from the table of metrics, docs/command-line.md from
 the options and the sub-commands, the tables in docs/logs.md from the levels and fields of the log, the diagrams in
-docs/architecture.md from the tables of states, docs/man/nutcracker.1 from the tables of the command line.
+docs/architecture.md from the tables of states, docs/man/nutcracker.1 and contrib/completion from the tables of the
+command line.
 With ``--check`` nothing is written; the exit status tells whether the files are up to date.
 """
 
@@ -17,6 +18,9 @@ import metrics_page
 import statistics_page
 from command_line_docs import command_line, fields_of_logs, levels_of_logs
 from man_page import man_page
+from twemproxy.cli import start_options
+from twemproxy.commands.completion_scripts import bash, fish, zsh
+from twemproxy.commands.grammar import grammar_of
 from twemproxy.config.directives import DIRECTIVES, EFFECTS, Directive, default
 from twemproxy.config.numbers import NUMBER_MAXIMUM
 from twemproxy.downstream import client_states
@@ -504,6 +508,9 @@ def replaced(text: str, name: str, part: str) -> str:
 
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
+    "../contrib/completion/nutcracker": lambda: bash(grammar_of(start_options())),
+    "../contrib/completion/_nutcracker": lambda: zsh(grammar_of(start_options())),
+    "../contrib/completion/nutcracker.fish": lambda: fish(grammar_of(start_options())),
     "architecture.md": architecture,
     "command-line.md": command_line,
     "commands.md": redis_commands,
@@ -514,7 +521,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "metrics.md": metrics_page.metrics,
     "statistics.md": statistics_page.statistics,
 }
-"""The files in the folder of documents, and the functions that return their texts."""
+"""The files, relative to the folder of documents, and the functions that return their texts."""
 
 
 def main() -> int:

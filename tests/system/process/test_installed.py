@@ -48,6 +48,20 @@ def install(program: Path, prefix: Path) -> Path:
     return install_alone(program, prefix)
 
 
+def test_the_manual_page_and_the_completion_are_where_programs_look(tmp_path: Path) -> None:
+    """The part of an installation that copies them; bash-completion, zsh and fish look below the prefix's share."""
+    command = [sys.executable, "setup.py", "--quiet", "install_data", "--install-dir", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    assert (tmp_path / "share/man/man1/nutcracker.1").read_text() == (ROOT / "docs/man/nutcracker.1").read_text()
+    for shell, path in {
+        "bash": "share/bash-completion/completions/nutcracker",
+        "zsh": "share/zsh/site-functions/_nutcracker",
+        "fish": "share/fish/vendor_completions.d/nutcracker.fish",
+    }.items():
+        script = subprocess.run([PROGRAM, "completion", shell], stdout=subprocess.PIPE, check=True).stdout
+        assert (tmp_path / path).read_bytes() == script
+
+
 def install_alone(program: Path, prefix: Path) -> Path:
     """Install the program without any package."""
     (prefix / "bin").mkdir(parents=True, exist_ok=True)
