@@ -126,9 +126,10 @@ soak: servers build $(VENV)/.benchmark-done ## load with random faults for half 
 	@$(MEASURE) -m benchmarks.soak --seconds $(SOAK_SECONDS) $(ARGUMENTS)
 
 .PHONY: site
-site: $(VENV)/.docs-done build/recipe ## the documents as a site in build/site, with all links checked
+site: $(VENV)/.docs-done build/mermaid/mermaid.min.js build/recipe ## the documents as a site in build/site, with all links checked
 	@rm -rf build/site build/site-source
 	@mkdir -p build/site-source
+	@cp build/mermaid/mermaid.min.js build/site-source
 	@cp -r --parents README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs benchmarks/README.md benchmarks/results conf \
 		contrib build/site-source
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build > build/log 2>&1 || { cat build/log; exit 1; }
@@ -187,6 +188,16 @@ $(VENV)/.benchmark-done: pyproject.toml | $(VENV)/.tools-done
 
 $(VENV)/.docs-done: pyproject.toml | $(VENV)/.venv-done
 	@$(PIP) install --group docs
+	@touch $@
+
+# --- what draws the diagrams of the site ---
+
+build/mermaid/mermaid.min.js: tools/mermaid-version | build/recipe servers
+	@echo "site: mermaid $$(cat $<)"
+	@mkdir -p $(@D)
+	@cd $(@D) && npm --silent pack "mermaid@$$(cat $(CURDIR)/$<)" > /dev/null
+	@tar -xzf $(@D)/mermaid-*.tgz -C $(@D) --strip-components 2 package/dist/mermaid.min.js
+	@rm $(@D)/mermaid-*.tgz
 	@touch $@
 
 # --- clients of redis: libraries in several versions, for the jobs in tests/clients ---
