@@ -3,8 +3,8 @@
 docs/configuration.md comes from the directives, docs/commands.md and docs/memcached.md from the tables of commands,
 docs/statistics.md from the catalogue of counters, docs/metrics.md from the table of metrics, docs/command-line.md from
 the options and the sub-commands, the tables in docs/logs.md from the levels and fields of the log, the diagrams in
-docs/architecture.md from the tables of states, docs/man/nutcracker.1 and contrib/completion from the tables of the
-command line.
+docs/architecture.md from the tables of states, rows of docs/differences.md from the table of nutcracker doctor,
+docs/man/nutcracker.1 and contrib/completion from the tables of the command line.
 With ``--check`` nothing is written; the exit status tells whether the files are up to date.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 import metrics_page
 import statistics_page
 from command_line_docs import command_line, fields_of_logs, levels_of_logs
+from differences_page import differences
 from man_page import man_page
 from twemproxy.cli import start_options
 from twemproxy.commands.completion_scripts import bash, fish, zsh
@@ -515,6 +516,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "command-line.md": command_line,
     "commands.md": redis_commands,
     "configuration.md": configuration,
+    "differences.md": lambda: differences((DOCS / "differences.md").read_text()),
     "logs.md": logs,
     "man/nutcracker.1": man_page,
     "memcached.md": memcached,
