@@ -224,8 +224,8 @@ DIRECTIVES: Final = (
         "number",
         "How often the names of servers are looked up. When a name no longer has an address, its connections move to "
         "another address of the name. A request fails only if the former address does not answer it within `timeout`, "
-        "or within 5 s if that is 0. Subscribed clients are closed, because they may have missed messages. With 0, "
-        "names are looked up at start and when a connection opens, and open connections stay.",
+        "or within 5 s if that is 0. Subscriptions move, too. With 0, names are looked up at start and when a "
+        "connection opens, and open connections stay.",
         unit="ms",
     ),
     Directive(
