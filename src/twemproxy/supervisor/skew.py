@@ -63,11 +63,11 @@ class _Server:
 class _Pool:
     """What is known about a pool while each key stays on its server."""
 
-    def __init__(self, fingerprint: str) -> None:
+    def __init__(self, fingerprint: str, shares: dict[str, float]) -> None:
         self.fingerprint = fingerprint
         """The ring fingerprint."""
         self.ejected: frozenset[str] = frozenset()
-        self.shares: dict[str, float] = {}
+        self.shares = shares
         """Of the keys, while these servers are ejected; empty if not computed yet."""
         self.samples: deque[dict[str, int]] = deque(maxlen=STEPS + 1)
         """The requests of each server since the start, at the ends of the last intervals."""
@@ -121,11 +121,13 @@ class Skew:
         for pool in config.pools:
             fingerprint, known = pool_fingerprint(pool), former.get(pool.name)
             if known is not None and known.fingerprint == fingerprint:
-                known.shares = {}  # on_server_down may be another one
+                if known.ejected:
+                    known.shares = {}  # on_server_down may be another one
                 self._pools[pool.name] = known
                 continue
-            self._pools[pool.name] = _Pool(fingerprint)
-            largest = max(await in_thread(shares_by_weight, pool), key=lambda server: server.excess, default=None)
+            found = await in_thread(shares_by_weight, pool)
+            self._pools[pool.name] = _Pool(fingerprint, {server.name: server.share for server in found})
+            largest = max(found, key=lambda server: server.excess, default=None)
             if largest is not None and largest.excess > MOST_SKEW:
                 _logger.warning(
                     "%(pool)s: server '%(server)s' has %(excess)g times its share of the keys by weight: %(action)s",
