@@ -56,6 +56,7 @@ COMPILED = [
     "twemproxy.upstream.pipeline",
     "twemproxy.upstream.health",
     "twemproxy.upstream.health_states",
+    "twemproxy.proxy.access_log",
     "twemproxy.proxy.pool_settings",
     "twemproxy.downstream.admission",
     "twemproxy.downstream.listener",

@@ -1,11 +1,14 @@
 """The parts of the documents that come from the options, the sub-commands, and the levels and fields of the log."""
 
+from collections.abc import Mapping
+
 from twemproxy.cli import OPTIONS, Option
 from twemproxy.commands import SUB_COMMANDS, SubCommand
 from twemproxy.commands.frame import parser_of
 from twemproxy.config.files import PLACES
 from twemproxy.config.options import Options
 from twemproxy.log import FIELDS, LEVELS
+from twemproxy.proxy import access_line
 
 COMMAND_LINE_BEGINNING = """\
 <!-- Written by tools/generate_docs.py from src/twemproxy/cli.py and src/twemproxy/commands: change those. -->
@@ -91,4 +94,15 @@ def levels_of_logs() -> str:
 
 def fields_of_logs() -> str:
     """The table of fields in docs/logs.md."""
-    return "\n".join(["| field | meaning |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in FIELDS.items())])
+    return _fields(FIELDS)
+
+
+def fields_of_access_log() -> str:
+    """The table of fields in docs/access-log.md."""
+    return _fields(access_line.FIELDS)
+
+
+def _fields(meanings: Mapping[str, str]) -> str:
+    return "\n".join(
+        ["| field | meaning |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in meanings.items())]
+    )

@@ -2,9 +2,9 @@
 
 docs/configuration.md comes from the directives, docs/commands.md and docs/memcached.md from the tables of commands,
 docs/statistics.md from the catalogue of counters, docs/metrics.md from the table of metrics, docs/command-line.md from
-the options and the sub-commands, the tables in docs/logs.md from the levels and fields of the log, the diagrams in
-docs/architecture.md from the tables of states, rows of docs/differences.md from the table of nutcracker doctor,
-docs/man/nutcracker.1 and contrib/completion from the tables of the command line.
+the options and the sub-commands, the tables in docs/logs.md and docs/access-log.md from the levels and fields of the
+logs, the diagrams in docs/architecture.md from the tables of states, rows of docs/differences.md from the table of
+nutcracker doctor, docs/man/nutcracker.1 and contrib/completion from the tables of the command line.
 With ``--check`` nothing is written; the exit status tells whether the files are up to date.
 """
 
@@ -16,14 +16,14 @@ from typing import Any
 
 import metrics_page
 import statistics_page
-from command_line_docs import command_line, fields_of_logs, levels_of_logs
+from command_line_docs import command_line, fields_of_access_log, fields_of_logs, levels_of_logs
 from differences_page import differences
 from man_page import man_page
 from twemproxy.cli import start_options
 from twemproxy.commands.completion_scripts import bash, fish, zsh
 from twemproxy.commands.grammar import grammar_of
 from twemproxy.config.directives import DIRECTIVES, EFFECTS, Directive, default
-from twemproxy.config.numbers import NUMBER_MAXIMUM
+from twemproxy.config.numbers import NUMBER_MAXIMUM, share_text
 from twemproxy.downstream import client_states
 from twemproxy.protocol.memcache import commands as memcache
 from twemproxy.protocol.memcache.commands import Command, Form
@@ -41,6 +41,7 @@ KINDS = {
     "hash tag": "two characters",
     "string": "string",
     "boolean": "`true` or `false`",
+    "share": "number from 0 to 1, such as `0.01`",
 }
 """The values of a directive by its kind, if the kind determines them."""
 
@@ -154,6 +155,8 @@ def shown_default(directive: Directive) -> str:
     given = default(directive)
     if isinstance(given, bool):
         return f"`{str(given).lower()}`"
+    if isinstance(given, float):
+        return f"`{share_text(given)}`"
     return f"`{given}`" if given not in ("", ()) else "unset"
 
 
@@ -512,6 +515,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "../contrib/completion/nutcracker": lambda: bash(grammar_of(start_options())),
     "../contrib/completion/_nutcracker": lambda: zsh(grammar_of(start_options())),
     "../contrib/completion/nutcracker.fish": lambda: fish(grammar_of(start_options())),
+    "access-log.md": lambda: replaced((DOCS / "access-log.md").read_text(), "access log", fields_of_access_log()),
     "architecture.md": architecture,
     "command-line.md": command_line,
     "commands.md": redis_commands,

@@ -12,11 +12,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from getopt import GetoptError, gnu_getopt
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from twemproxy import __version__, commands
 from twemproxy.config.files import PLACES, NoConfiguration, complete
 from twemproxy.config.numbers import NUMBER_MAXIMUM, parse_number
+
+if TYPE_CHECKING:
+    from twemproxy.config.options import Options
 
 _PORT_MAXIMUM: Final = 65535
 _LOG_LEVEL_MAXIMUM: Final = 11
@@ -255,6 +258,15 @@ OPTIONS: Final = (
         "metrics_compat",
         "off",
     ),
+    Option(
+        "A",
+        "access-log",
+        "file for the requests that 'access_log_sample' of a pool chooses (default: {})",
+        _FILE,
+        "access log",
+        "access_log",
+        "stdout",
+    ),
 )
 
 _by_name: Final = {option.letter: option for option in OPTIONS} | {option.long: option for option in OPTIONS}
@@ -304,7 +316,7 @@ def main(argv: Sequence[str] | None = None, *, native: bool = False) -> int:
     if options.log_path and "o" not in given and "d" not in given and "t" not in given:
         _say(f"nutcracker: the log file is '{options.log_path}', as in Debian's package; use -o for another file")
     if "t" in given:
-        return _test_configuration(options.conf_file, options.workers)
+        return _test_configuration(options)
     from twemproxy.supervisor import early_worker
     from twemproxy.supervisor.processors import processors
 
@@ -444,14 +456,15 @@ def _stats_description() -> str:
     return "\n".join(described)
 
 
-def _test_configuration(path: str, workers: int) -> int:
-    """Check a file for a number of workers, 0 for as many as the system gives processors."""
+def _test_configuration(options: "Options") -> int:
+    """Check the configuration file for a start with these options."""
     from twemproxy.config.loading import ConfigError, load
-    from twemproxy.config.warnings import warnings
+    from twemproxy.config.warnings import notes, warnings, where_access_log_goes
     from twemproxy.supervisor.processors import processors
 
+    path = options.conf_file
     try:
-        config = load(path, workers=workers or processors())
+        config = load(path, workers=options.workers or processors())
     except ConfigError as error:
         for line in error.lines():
             _say(f"nutcracker: {line}")
@@ -459,5 +472,7 @@ def _test_configuration(path: str, workers: int) -> int:
         return 1
     for warning in warnings(config):
         _say(f"nutcracker: warning: {warning}")
+    for note in notes(config, where_access_log_goes(options.access_log, options.daemonize)):
+        _say(f"nutcracker: note: {note}")
     _say(f"nutcracker: configuration file '{path}' syntax is ok")
     return 0

@@ -94,6 +94,7 @@ FIELDS: Final = {
     "milliseconds": "a time",
     "protocol": "the protocol that a client speaks",
     "passwords": "number of wrong passwords",
+    "lines": "number of lines of the access log",
     "suppressed": "number of events like this one since the last line, which were not logged",
     "generation": "number of the configuration that is served",
     "fingerprint": "fingerprint of the configuration that is served",
@@ -190,8 +191,14 @@ def _cut(event: Mapping[str, object], most: int) -> dict[str, object]:
 
 
 def _encoded(head: Mapping[str, object], event: Mapping[str, object]) -> bytes:
-    """One JSON object on one line, whatever a reader takes for the end of a line."""
-    return msgspec.json.encode({**head, **event}).decode().translate(_json_escapes).encode()
+    return single_line(msgspec.json.encode({**head, **event}))
+
+
+def single_line(encoded: bytes) -> bytes:
+    """A JSON object, as msgspec has encoded it, on one line, whatever a reader takes for the end of a line."""
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    return encoded.decode().translate(_json_escapes).encode()
 
 
 _FORMATS: Final[Mapping[str, Callable[[logging.LogRecord, int], bytes]]] = {"text": _text_line, "json": _json_line}

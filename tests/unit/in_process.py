@@ -20,7 +20,7 @@ from twemproxy.log import ERR
 from twemproxy.net.event_loop import CallbackChannel
 from twemproxy.stats.counters import CounterTable, WorkerTables
 from twemproxy.stats.slots import OF_POOL, OF_SERVER
-from twemproxy.stats.snapshot import POOL, SERVER, Latency, PoolSnapshot, take, take_latency, take_rows
+from twemproxy.stats.snapshot import POOL, SERVER, Latency, PoolSnapshot, Snapshot, take, take_latency, take_rows
 from twemproxy.supervisor.statistics import Statistics
 from twemproxy.upstream.server_pool import ring_builder
 from twemproxy.worker.build import codec_of
@@ -143,10 +143,17 @@ class InProcess:
 
     def snapshot(self) -> PoolSnapshot:
         """The counters of the pool now."""
+        [pool] = self._take().pools
+        return pool
+
+    def process_values(self) -> dict[str, int]:
+        """The counters of the process now."""
+        return self._take().values
+
+    def _take(self) -> Snapshot:
         self.call(lambda: None)  # the turn before this call has ended
         statistics = self._statistics
-        [pool] = take([self._counters], statistics.slots, statistics.names, statistics.shared).pools
-        return pool
+        return take([self._counters], statistics.slots, statistics.names, statistics.shared)
 
     def latency(self, server: str = "") -> Latency:
         """The histograms of a server now, or those of the pool."""

@@ -28,7 +28,7 @@ from twemproxy.supervisor.early_worker import WorkerProgram
 
 GOOD = "alpha:\n  listen: 127.0.0.1:22121\n  timeout: 400\n  servers:\n    - 127.0.0.1:6379:1\n"
 BANNER = f"This is nutcracker-{__version__}\nasync event backend: epoll\n\n"
-LETTERS = "hVtdDvocsaipmTMCwWLfP"
+LETTERS = "hVtdDvocsaipmTMCwWLfPA"
 
 Captured = pytest.CaptureFixture[str]
 
@@ -178,7 +178,7 @@ def test_help_lists_every_option_with_its_default(capsys: Captured) -> None:
         "off",
         "16384 bytes",
     ]
-    expected += ["10 sec", "no limit", "beside the pid file", "1", "0 sec", "text", "off"]
+    expected += ["10 sec", "no limit", "beside the pid file", "1", "0 sec", "text", "off", "stdout"]
     assert re.findall(r"default: ([^,)]+)", defaults) == expected
     assert max(map(len, lines)) <= 110
 

@@ -13,7 +13,7 @@ from twemproxy.config.loading import ConfigError, Problem, load
 from twemproxy.config.options import MOST_WORKERS, worker_count
 from twemproxy.config.pools import Address, Config
 from twemproxy.config.quoting import quoted, quoted_if_needed
-from twemproxy.config.warnings import ConfigWarning, warnings
+from twemproxy.config.warnings import ConfigWarning, notes, warnings, where_access_log_goes
 
 DESCRIPTION = """\
 Check a configuration file: all errors, each with its line and column, and warnings about settings that are valid and
@@ -46,6 +46,8 @@ class Findings(msgspec.Struct, frozen=True):
     """In the order of the file. With errors there is nothing else."""
     warnings: tuple[ConfigWarning, ...] = ()
     unreachable: tuple[Unreachable, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is not wrong, and should be known."""
 
     @property
     def status(self) -> int:
@@ -79,13 +81,15 @@ def run(options: argparse.Namespace) -> int:
         lines += error.lines()
     else:
         unreachable = tuple(_unreachable(config)) if options.connect else ()
-        findings = Findings((), tuple(warnings(config)), unreachable)
+        known = notes(config, where_access_log_goes(None, daemonize=False))
+        findings = Findings((), tuple(warnings(config)), unreachable, tuple(known))
         lines += (f"{options.file}: error: {server}" for server in findings.unreachable)
         lines += (f"{options.file}: warning: {warning}" for warning in findings.warnings)
     if options.json:
         print_json(_document(options.file, findings))
     else:
-        print("\n".join(lines or [f"{options.file}: nothing is wrong"]))
+        lines = lines or [f"{options.file}: nothing is wrong"]
+        print("\n".join([*lines, *(f"{options.file}: note: {note}" for note in findings.notes)]))
     return findings.status
 
 
@@ -95,6 +99,7 @@ def _document(file: str, findings: Findings) -> dict[str, Any]:
         "errors": [problem._asdict() for problem in findings.errors],
         "warnings": msgspec.to_builtins(findings.warnings),
         "unreachable": msgspec.to_builtins(findings.unreachable),
+        "notes": list(findings.notes),
     }
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from twemproxy.config.directives import DIRECTIVES, Directive, Effect
 from twemproxy.config.fingerprint import pool_fingerprint, sharding_of
+from twemproxy.config.numbers import share_text
 from twemproxy.config.pools import Address, Config, ListenConfig, PoolConfig, ServerConfig
 from twemproxy.config.quoting import quoted, quoted_if_needed
 
@@ -192,6 +193,8 @@ def _shown(value: Any) -> str:
             return str(value).lower()
         case int():
             return str(value)
+        case float():
+            return share_text(value)
         case str():
             return value
         case ListenConfig():

@@ -14,7 +14,17 @@ from twemproxy.config.pools import PoolConfig
 from twemproxy.hashing import DISTRIBUTIONS, HASHES
 
 Kind = Literal[
-    "listen", "servers", "hash", "distribution", "hash tag", "policy", "commands", "string", "boolean", "number"
+    "listen",
+    "servers",
+    "hash",
+    "distribution",
+    "hash tag",
+    "policy",
+    "commands",
+    "string",
+    "boolean",
+    "number",
+    "share",
 ]
 
 
@@ -193,6 +203,12 @@ DIRECTIVES: Final = (
         "How long a request must take to be in the slow log (`SLOWLOG GET`, `nutcracker slowlog`), from reading the "
         "request to writing its reply; 0 for no slow log. Commands that wait for keys are never in it.",
         unit="ms",
+    ),
+    Directive(
+        "access_log_sample",
+        "share",
+        "The share of the requests of clients that is in the access log ([access-log.md](access-log.md)): each request "
+        "is chosen at random with this probability. 0 for none, 1 for all of them.",
     ),
     Directive(
         "reuseport",

@@ -5,6 +5,7 @@ duplicates. So the first error that is found is nutcracker's. An error in the fo
 other error does not, but nothing is said about what depends on a value that is not valid.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -19,6 +20,7 @@ from twemproxy.config.quoting import quoted
 T = TypeVar("T")
 
 _HASH_TAG_LENGTH: Final = 2
+_SHARE: Final = re.compile(r"0(\.[0-9]{1,15})?|1(\.0{1,15})?", re.ASCII)
 
 
 class Problem(NamedTuple):
@@ -240,6 +242,12 @@ def _parse_number(directive: Directive, text: str) -> int:
     return number
 
 
+def _parse_share(_: Directive, text: str) -> float:
+    if _SHARE.fullmatch(text) is None:
+        raise ValueError(f"is not a number from 0 to 1, such as 0.01: {quoted(text)}")
+    return float(text)
+
+
 _PARSERS: dict[Kind, Callable[[Directive, str], Any]] = {
     "listen": _parse_listen,
     "servers": _parse_server,
@@ -251,6 +259,7 @@ _PARSERS: dict[Kind, Callable[[Directive, str], Any]] = {
     "string": lambda _, text: text,
     "boolean": _parse_boolean,
     "number": _parse_number,
+    "share": _parse_share,
 }
 """The parser for each kind of directive: it returns the value of a text, or raises ValueError with the reason."""
 

@@ -16,3 +16,8 @@ def parse_number(text: str) -> int | None:
     if not (text.isascii() and text.isdigit()):
         return None
     return int(text.lstrip("0")[:_SIGNIFICANT] or "0")
+
+
+def share_text(share: float) -> str:
+    """Return a number from 0 to 1 as it is written in a file, with up to 15 decimals."""
+    return f"{share:.15f}".rstrip("0").rstrip(".")

@@ -50,5 +50,7 @@ class Options(msgspec.Struct, frozen=True):
     """How many workers serve the clients, 1 to MOST_WORKERS; 0: as many as the system gives processors."""
     max_memory: int = 0
     """Bytes that all workers together hold for traffic before large requests wait; 0: no limit."""
+    access_log: str = ""
+    """Path of the file of the access log; empty: standard output."""
     log_format: str = LOG_FORMATS[0]
     """One of LOG_FORMATS."""

@@ -97,6 +97,8 @@ class PoolConfig(msgspec.Struct, frozen=True):
     databases: int = 16
     """Number of databases that clients can select, from 0 on. 1: ``redis_db`` only, the default with ``redis_db``."""
     blocking_connections: int = 1000
+    access_log_sample: float = 0.0
+    """The share of the requests that is in the access log, 0 to 1."""
     slowlog_ms: int = 10
     """Milliseconds; 0: no slow log."""
 

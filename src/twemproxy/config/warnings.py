@@ -8,6 +8,7 @@ import msgspec
 from twemproxy.config.addresses import default_name
 from twemproxy.config.fingerprint import sharding_of
 from twemproxy.config.key_space import MOST_SKEW, shares_by_weight
+from twemproxy.config.numbers import share_text
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.config.quoting import quoted, quoted_if_needed
 from twemproxy.hashing.sharding import HASH_RANGES
@@ -43,6 +44,32 @@ def warnings(config: Config) -> list[ConfigWarning]:
         for kind, check in _CHECKS.items()
         for message in check(pool)
     ]
+
+
+def notes(config: Config, access_log: str) -> list[str]:
+    """Return what an operator of a valid configuration should know, a line each: where the access log goes.
+
+    ``access_log``: the place, as ``where_access_log_goes`` names it.
+    """
+    return [
+        f'pool {quoted(pool.name)}: "access_log_sample" is {share_text(pool.access_log_sample)}: '
+        f"the access log goes to {access_log}"
+        for pool in config.pools
+        if pool.access_log_sample
+    ]
+
+
+def where_access_log_goes(path: str | None, daemonize: bool) -> str:
+    """The place of the access log, for people. ``path``: of the option --access-log, empty without it, None if that is
+    not known. ``daemonize``: the option of this name.
+    """
+    if path is None:
+        return "the file of the option --access-log, without it to standard output"
+    if path:
+        return f"'{path}'"
+    if daemonize:
+        return "nowhere, because a daemon has no standard output: give the option --access-log"
+    return "standard output, because there is no option --access-log"
 
 
 def _uneven_shares(pool: PoolConfig) -> Iterator[str]:

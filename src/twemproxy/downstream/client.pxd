@@ -1,9 +1,15 @@
 from twemproxy.net.block cimport Block
-from twemproxy.protocol.request cimport Request
+from twemproxy.protocol.request cimport Frame, Request
 from twemproxy.downstream.client_stream cimport ClientStream
 
 
 cdef class ClientConnection(ClientStream):
+    cdef bint take_noticed(
+        self, Frame frame, Request request, Block* block, Py_ssize_t start, Py_ssize_t end
+    ) except -1
+    cdef bint begin_sampled(self, Py_ssize_t length) except -1
+    cdef int end_sampled(self, bint taken) except -1
+    cdef int describe_sampled(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint take_request(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bint route_request(self, Request request, Block* block, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int sample(self, Request request, const unsigned char* data, Py_ssize_t length) except -1

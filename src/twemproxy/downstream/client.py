@@ -47,6 +47,7 @@ from cython.cimports.twemproxy.protocol.request import (
     Item,
     Route,
 )
+from cython.cimports.twemproxy.proxy.access_log import AccessLog, AccessRecord, chooses
 from cython.cimports.twemproxy.proxy.hot_keys import is_sampled
 from cython.cimports.twemproxy.stats.positions import (
     CLIENT_EOF,
@@ -57,10 +58,14 @@ from cython.cimports.twemproxy.upstream.pipeline import Pipeline
 from cython.cimports.twemproxy.upstream.server import Server
 from cython.cimports.twemproxy.upstream.server_connection import ServerConnection
 
+from twemproxy.net.sockets import peer_of
 from twemproxy.protocol.plan import MORE, PASS
+from twemproxy.proxy.access_line import LONGEST_KEY
 
 # Bytes of a request that are passed to ``Codec.plan`` first: most plans need no more, and a copy of all may be large.
 LOOKED_AT = cython.declare(cython.const[cython.Py_ssize_t], 16 * 1024)
+# Bytes of a request in which keys are looked for, for the access log.
+LONGEST_SEARCHED = cython.declare(cython.const[cython.Py_ssize_t], 64 * 1024)
 WARN = cython.declare(cython.const[cython.int], 4)
 DROPPED = "out of memory: the request is dropped, '--max-memory' leaves no room for it"
 WRITES_ON = (
@@ -139,29 +144,121 @@ class ClientConnection(ClientStream):
                         self.pool.cursor = Cursor()
                     self.cursor = cursor
                     return start
+                self.begin_sampled(cursor.needed)
                 refuse_unfinished(self, request, codec.large_refusal(request, self.pool.settings.largest_request))
+                self.end_sampled(True)
             self.cursor = None
             stop = start + cursor.length
             if frame == COMPLETE:
-                if cursor.length > self.pool.settings.largest_request:
-                    refuse_large(self, request)
+                if cursor.length > self.pool.settings.largest_plain:
+                    if not self.take_noticed(frame, request, block, start, stop):
+                        return start
                 elif not self.take_request(request, block, start, stop):
                     return start
             elif frame == INLINE:
-                if cursor.length > self.pool.settings.largest_request:
-                    refuse_large(self, request)
-                elif not self.rewrite(request, block, start, stop):
+                if not self.take_noticed(frame, request, block, start, stop):
                     return start
             elif frame == FOREIGN:
                 hang_up(self, HTTP)
                 return end
             elif frame == MALFORMED:
+                self.begin_sampled(end - start)
                 self.break_off(codec.malformation(request))
+                self.end_sampled(True)
                 return end
             self.requests += 1
             self.pool.process_counters[CLIENT_REQUESTS] += 1
             start = stop
         return end
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take_noticed(
+        self,
+        frame: Frame,
+        request: Request,
+        block: cython.pointer[Block],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """As ``take_request``, for a request that is INLINE or larger than ``largest_plain``: it may be too large, or
+        in the sample of the access log.
+        """
+        taken: cython.bint = True
+        sampled: cython.bint = self.begin_sampled(end - start)
+        try:
+            if sampled and frame == COMPLETE:
+                self.describe_sampled(request, block, start, end)
+            if end - start > self.pool.settings.largest_request:
+                refuse_large(self, request)
+            elif frame == COMPLETE:
+                taken = self.take_request(request, block, start, end)
+            else:
+                taken = self.rewrite(request, block, start, end)
+        finally:
+            if sampled:
+                self.end_sampled(taken)
+        return taken
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def begin_sampled(self, length: cython.Py_ssize_t) -> cython.bint:
+        """Note that the next request, of ``length`` bytes, is in the sample of the access log, if it is."""
+        access_log: AccessLog = self.pool.access_log
+        if self.pool.settings.logged_below == 0 or not chooses(access_log, self.pool.settings.logged_below):
+            return False
+        if access_log.sink is None or not access_log.sink.begin():
+            return False
+        if not self.replies.address:
+            self.replies.address = peer_of(self.fd) or "a unix socket"
+        self.replies.begin_sampled(AccessRecord(self.replies.address, self.id, length))
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def end_sampled(self, taken: cython.bint) -> cython.int:
+        """After ``begin_sampled``: the request was taken, or has to wait. An empty line is no request."""
+        self.replies.end_sampled()
+        return 0 if taken and self.steps is not None else self.replies.drop_sampled()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def describe_sampled(
+        self,
+        request: Request,
+        block: cython.pointer[Block],
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Note the command and the keys of the next request, in ``block`` from ``start`` to ``end``, if it is in the
+        sample of the access log.
+        """
+        codec: Codec = self.pool.codec
+        item: Item = self.pool.item
+        data: cython.p_char = cython.cast(cython.p_char, block_bytes(block) + start)
+        record: AccessRecord = None if self.replies.sampled is None else self.replies.sampled.get(self.replies.tail)
+        if record is None:
+            return 0
+        record.command = codec.command_name(request.command)
+        if request.route == TO_KEY:
+            record.keys = 1
+            if request.key_decoded:
+                record.key = request.decoded_key()[:LONGEST_KEY]
+            else:
+                record.key = PyBytes_FromStringAndSize(
+                    data + request.key_start, min(request.key_end - request.key_start, LONGEST_KEY)
+                )
+        elif request.route == SCATTER:
+            codec.first_item(block_bytes(block), start, request, item)
+            record.keys = request.items
+            record.key = PyBytes_FromStringAndSize(
+                data + item.key_start, min(item.key_end - item.key_start, LONGEST_KEY)
+            )
+        elif request.command >= 0:
+            record.key, record.keys = codec.logged_keys(
+                PyBytes_FromStringAndSize(data, min(end - start, LONGEST_SEARCHED)), request, LONGEST_KEY
+            )
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -337,6 +434,7 @@ class ClientConnection(ClientStream):
                 block_bytes(copy), 0, PyBytes_GET_SIZE(data), False, self.reply_flags, Cursor(), request
             )
             if frame == COMPLETE:
+                self.describe_sampled(request, copy, 0, PyBytes_GET_SIZE(data))
                 taken = self.take_request(request, copy, 0, PyBytes_GET_SIZE(data))
             self.loop.blocks.release(copy)
         self.loop.channel_work += spent

@@ -23,7 +23,6 @@ cdef enum Progress:
 cdef class PiecedRequest(WholeRequest):
     cdef ServerPool pool
     cdef ReplyQueue replies
-    cdef unsigned int position
     cdef Merge merge
     cdef unsigned char expected
     cdef bytes head

@@ -127,6 +127,7 @@ class PiecedRequest(WholeRequest):
             return self.answer(client)
         if turn and self.values.pending > (0 if self.begun else UNTAKEN):
             self.begun = True
+            self.replies.note_part(self.position, self.values.pending)
             client.out.take_over(self.values)
             client.loop.want_flush(client)
         if self.values.pending > UNTAKEN or (self.begun and client.out.pending > UNTAKEN):
@@ -158,8 +159,10 @@ class PiecedRequest(WholeRequest):
         try:
             if codec.frame_request(block_bytes(piece), 0, length, False, self.expected, Cursor(), request) != COMPLETE:
                 raise ValueError("a piece of a request is no request")
+            self.replies.go_on_sampled(self.position)
             full = scatter(self.pool, request, self.replies, number, profile, piece, 0, length, self)
         finally:
+            self.replies.end_sampled()
             self.pool.loop.blocks.release(piece)
         if full is None:
             self.left -= count
@@ -230,6 +233,7 @@ class PiecedRequest(WholeRequest):
         if self.expected & NOREPLY:
             self.replies.deliver(self.position, cython.NULL, nothing, 0)
         elif self.replies.head == self.position:
+            self.replies.note_part(self.position, length)
             client.out.take_over(self.values)
             self.replies.deliver(self.position, cython.NULL, nothing, 0)
         else:

@@ -195,6 +195,7 @@ def take_part(client: ClientStream, part: bytes) -> cython.int:
         client.loop.blocks, cython.cast(cython.p_uchar, PyBytes_AS_STRING(part)), PyBytes_GET_SIZE(part)
     )
     if client.replies.head == client.replies.tail and (client.steps_are_messages or not client.is_subscribed()):
+        client.replies.note_part(client.replies.tail, client.parts.pending)
         client.out.take_over(client.parts)
         client.loop.want_flush(client)
     return 0
@@ -208,13 +209,18 @@ def end_steps(client: ClientStream) -> cython.bint:
     rest: bytes
     if isinstance(plan, Answer) and client.parts is not None and client.parts.pending > 0:
         if client.replies.head == client.replies.tail:
+            client.replies.note_part(client.replies.tail, client.parts.pending)
             client.out.take_over(client.parts)
         else:
             rest = PyBytes_FromStringAndSize(cython.NULL, client.parts.pending)
             client.parts.copy_last(cython.cast(cython.p_uchar, PyBytes_AS_STRING(rest)), client.parts.pending)
             plan = plan._replace(reply=rest + plan.reply)
-    if not execute(client, plan, None, client.reply_flags, cython.NULL, 0, 0):
-        return False
+    client.replies.go_on_sampled(client.replies.tail)
+    try:
+        if not execute(client, plan, None, client.reply_flags, cython.NULL, 0, 0):
+            return False
+    finally:
+        client.replies.end_sampled()
     client.drop_steps()
     client.update_session()
     return True

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t
 from twemproxy.downstream.unwritten cimport Run
 from twemproxy.net.block cimport Block
 from twemproxy.net.stream cimport Stream
+from twemproxy.proxy.access_log cimport AccessRecord
 from twemproxy.proxy.pool_settings cimport ConfiguredPool
 from twemproxy.proxy.reply_handler cimport ReplyHandler
 from twemproxy.stats.counters cimport Counter
@@ -48,14 +49,29 @@ cdef class ReplyQueue(ReplyHandler):
     cdef unsigned int window
     cdef Counter* pool_counters
     cdef Run* unwritten
+    cdef dict sampled
+    cdef str address
 
     cdef unsigned int reserve(self) except? 0xFFFFFFFF
     cdef unsigned int reserve_values(self, Py_ssize_t count) except? 0xFFFFFFFF
     cdef int grow(self) except -1
     cdef int advance(self) except -1
     cdef void learn(self, Py_ssize_t length, Py_ssize_t count) noexcept
-    cdef void append_measured(self, Slot* slot, int64_t replied_at, Py_ssize_t length) noexcept
+    cdef void append_measured(
+        self, Slot* slot, int64_t replied_at, unsigned char* data, Py_ssize_t length
+    ) noexcept
     cdef int note_written(self) except -1
+    cdef int begin_sampled(self, AccessRecord record) except -1
+    cdef void go_on_sampled(self, unsigned int position) noexcept
+    cdef void end_sampled(self) noexcept
+    cdef int drop_sampled(self) except -1
+    cdef int note_own(self, unsigned int position) except -1
+    cdef int note_part(self, unsigned int position, Py_ssize_t length) except -1
+    cdef void append_sampled(
+        self, Slot* slot, int64_t replied_at, unsigned char* data, Py_ssize_t length
+    ) noexcept
+    cdef int log_sampled(self, unsigned int n, int64_t now) except -1
+    cdef void log_unwritten(self) noexcept
     cdef void free_slots(self) noexcept
     cdef void close(self) noexcept
 

@@ -5,13 +5,14 @@ order. A reply that is next goes straight to the client's send queue, another re
 """
 
 import cython
-from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.twemproxy.downstream.unwritten import (
-    LateReply,
+    Written,
     add_reply,
+    add_sampled,
     forget_unwritten,
     note_written,
 )
@@ -20,11 +21,13 @@ from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.send_queue import SendQueue
 from cython.cimports.twemproxy.net.stream import Stream
 from cython.cimports.twemproxy.protocol.request import NOREPLY
+from cython.cimports.twemproxy.proxy.access_log import AccessLog, AccessRecord
 from cython.cimports.twemproxy.proxy.pool_settings import ConfiguredPool
 from cython.cimports.twemproxy.proxy.reply_handler import ReplyHandler
 from cython.cimports.twemproxy.stats.positions import FORWARD_ERROR, SLOW_REPLIES
 
 from twemproxy.net.sockets import peer_of
+from twemproxy.proxy.access_line import first_word
 
 # A slot array larger than KEEP_SLOTS is freed when the queue is empty: an idle client has one slot.
 KEEP_SLOTS = cython.declare(cython.const[cython.uint], 1)
@@ -33,6 +36,8 @@ PIPELINE_SLOTS = cython.declare(cython.const[cython.uint], 64)
 LONGEST_TIME = cython.declare(cython.const[int64_t], 0xFFFFFFFF)
 # Requests by which the reply with one small value widens the window: it grows fourfold while a window is answered.
 GROWTH = cython.declare(cython.const[cython.uint], 3)
+# Bytes of an error reply in which its first word is looked for.
+LOOKED_AT = cython.declare(cython.const[cython.Py_ssize_t], 128)
 
 
 @cython.final
@@ -43,6 +48,9 @@ class ReplyQueue(ReplyHandler):
     Positions from ``head`` up to ``tail`` are requests whose replies have not been sent; positions wrap at 2^32.
     ``values``: the values that these replies have beyond one each. ``kept``: bytes of replies that wait for their turn
     in blocks.
+
+    ``sampled``: the AccessRecord of each request of the sample of the access log by its position, oldest first, until
+    its reply is written; None without one. ``address``: the client's address, empty before the first of them.
 
     ``window``: how many requests may be in progress, with about as many values. The proxy must take replies from
     servers even if the client does not read, so large values make the window small. ``typical``: bytes per value; it
@@ -55,6 +63,7 @@ class ReplyQueue(ReplyHandler):
         self.pool = pool
         self.window_bytes = window_bytes
         self.window = min(first, pool.settings.max_pipeline)
+        self.address = ""
 
     def __dealloc__(self) -> None:
         free(self.slots)
@@ -121,12 +130,12 @@ class ReplyQueue(ReplyHandler):
         self.values -= slot.length
         if position == self.head:
             stream.out.append_held(stream.loop.blocks, block, data, length)
-            self.append_measured(slot, stream.loop.real, length)
+            self.append_measured(slot, stream.loop.real, data, length)
             self.head += 1
             self.advance()
             return stream.loop.want_flush(stream)
         slot.length = length
-        slot.replied_after = cython.cast(cython.uint, min(max(stream.loop.real - slot.read_at, 0), LONGEST_TIME))
+        slot.replied_after = cython.cast(cython.uint, min(max(stream.loop.real - abs(slot.read_at), 0), LONGEST_TIME))
         if length <= cython.cast(cython.Py_ssize_t, cython.sizeof(slot.reply.bytes)):
             memcpy(slot.reply.bytes, data, length)
             slot.state = SMALL
@@ -164,6 +173,7 @@ class ReplyQueue(ReplyHandler):
         if self.stream is None:
             return 0
         self.pool_counters[FORWARD_ERROR] += 1
+        self.note_own(position)
         return self.deliver(
             position,
             cython.NULL,
@@ -176,18 +186,21 @@ class ReplyQueue(ReplyHandler):
     def advance(self) -> cython.int:
         """Send the replies that are next in order."""
         slot: cython.pointer[Slot]
+        replied_at: int64_t
         stream: Stream = self.stream
         while self.head != self.tail:
             slot = cython.address(self.slots[self.head & (self.capacity - 1)])
             if slot.state == AWAITED:
                 return 0
+            replied_at = abs(slot.read_at) + slot.replied_after
             if slot.state == SMALL:
                 stream.out.append(stream.loop.blocks, slot.reply.bytes, slot.length)
+                self.append_measured(slot, replied_at, slot.reply.bytes, slot.length)
             else:
                 stream.out.append_held(stream.loop.blocks, slot.reply.held.block, slot.reply.held.data, slot.length)
+                self.append_measured(slot, replied_at, slot.reply.held.data, slot.length)
                 stream.loop.blocks.release(slot.reply.held.block)
                 self.kept -= slot.length
-            self.append_measured(slot, slot.read_at + slot.replied_after, slot.length)
             self.head += 1
         if self.capacity > KEEP_SLOTS:
             self.free_slots()
@@ -197,37 +210,44 @@ class ReplyQueue(ReplyHandler):
     @cython.inline
     @cython.exceptval(check=False)
     def append_measured(
-        self, slot: cython.pointer[Slot], replied_at: int64_t, length: cython.Py_ssize_t
+        self, slot: cython.pointer[Slot], replied_at: int64_t, data: cython.p_uchar, length: cython.Py_ssize_t
     ) -> cython.void:
-        """A reply was appended to the send queue; it is measured when it is written."""
-        if length > 0 and slot.read_at != 0:
+        """The next reply was appended to the send queue; it is measured when it is written."""
+        if length > 0 and slot.read_at > 0:
             self.unwritten = add_reply(
                 self.unwritten, slot.read_at, replied_at, slot.command, slot.command_class, length
             )
+        elif slot.read_at < 0:
+            self.append_sampled(slot, replied_at, data, length)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def note_written(self) -> cython.int:
         """The client's send queue was flushed: measure the replies that were written."""
-        late = cython.declare(LateReply)
+        written = cython.declare(Written)
         stream: Stream = self.stream
         now: int64_t
         if self.unwritten is cython.NULL or stream is None:
             return 0
         now = stream.loop.clock.read_real()
-        late.n = 0
+        written.n = 0
+        written.sampled = 0
         self.unwritten = note_written(
             self.unwritten,
             stream.out.pending,
             now,
             self.pool_counters,
             self.pool.settings.slow_after,
-            cython.address(late),
+            cython.address(written),
         )
-        if late.n > 0:
-            self.pool_counters[SLOW_REPLIES] += late.n
-            if self.pool.slow_log.has_room(now):
-                self.pool.slow_log.note_late(late.command, self.client_address(), late.before, late.writing)
+        if written.n + written.sampled > 0:
+            if written.n > 0:
+                self.pool_counters[SLOW_REPLIES] += written.n
+                if self.pool.slow_log.has_room(now):
+                    self.pool.slow_log.note_late(
+                        written.command, self.client_address(), written.before, written.writing
+                    )
+            self.log_sampled(written.sampled, now)
         if self.pool.slow_unwritten and self.unwritten is cython.NULL:
             self.pool.slow_log.note_written(self, now)
         return 0
@@ -258,6 +278,8 @@ class ReplyQueue(ReplyHandler):
         self.kept = 0
         forget_unwritten(self.unwritten)
         self.unwritten = cython.NULL
+        if self.sampled is not None and self.stream is not None:
+            self.log_unwritten()
         if self.pool.slow_unwritten:
             self.pool.slow_log.forget(self)
         if self.stream is not None:
@@ -272,6 +294,124 @@ class ReplyQueue(ReplyHandler):
             # Until the client is closed its other replies would fail in the same way, one after the other.
             self.close()
         return 0
+
+    # --- the access log ------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def begin_sampled(self, record: AccessRecord) -> cython.int:
+        """The next request is in the sample; call ``end_sampled`` when it was taken, or has to wait."""
+        record.read_at = self.read_at if self.read_at > 0 else self.stream.loop.real
+        if self.sampled is None:
+            self.sampled = {}
+        self.sampled[self.tail] = record
+        self.read_at = -record.read_at
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def go_on_sampled(self, position: cython.uint) -> cython.void:
+        """The request at ``position`` goes on, which may be in the sample; call ``end_sampled`` after that."""
+        if self.sampled is not None and position in self.sampled:
+            self.read_at = -abs(self.read_at)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def end_sampled(self) -> cython.void:
+        """The requests that follow are not in the sample."""
+        self.read_at = abs(self.read_at)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def drop_sampled(self) -> cython.int:
+        """The request after the last one that was taken was none, or has to wait: forget it, if it is in the sample."""
+        access_log: AccessLog = self.pool.access_log
+        if self.sampled is not None and self.sampled.pop(self.tail, None) is not None:
+            access_log.sink.in_flight -= 1
+            if not self.sampled:
+                self.sampled = None
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_server(self, position: cython.uint, name: str, sent_at: int64_t, has_replied: cython.bint) -> cython.int:
+        record: AccessRecord
+        if self.sampled is not None:
+            record = self.sampled.get(position)
+            if record is not None:
+                record.note_server(name, sent_at, has_replied)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_own(self, position: cython.uint) -> cython.int:
+        """The reply to the request at ``position`` is an error of the proxy's own."""
+        record: AccessRecord
+        if self.sampled is not None:
+            record = self.sampled.get(position)
+            if record is not None:
+                record.is_own = True
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_part(self, position: cython.uint, length: cython.Py_ssize_t) -> cython.int:
+        """A part of the reply to the request at ``position`` was appended to the send queue, without ``deliver``."""
+        record: AccessRecord
+        if self.sampled is not None:
+            record = self.sampled.get(position)
+            if record is not None:
+                record.reply_bytes += length
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def append_sampled(
+        self, slot: cython.pointer[Slot], replied_at: int64_t, data: cython.p_uchar, length: cython.Py_ssize_t
+    ) -> cython.void:
+        """As ``append_measured``, for a request of the sample."""
+        access_log: AccessLog = self.pool.access_log
+        record: AccessRecord = None if self.sampled is None else self.sampled.get(self.head)
+        if record is None:
+            return
+        record.replied_at = max(replied_at, record.read_at)
+        record.reply_bytes += length
+        if length > 0 and access_log.codec.is_error(data, 0, length):
+            record.error = first_word(
+                PyBytes_FromStringAndSize(cython.cast(cython.p_char, data), min(length, LOOKED_AT))
+            )
+        self.unwritten = add_sampled(
+            self.unwritten, record.read_at, record.replied_at, slot.command, slot.command_class, length
+        )
+        if self.unwritten is cython.NULL:
+            self.log_sampled(1, record.replied_at)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def log_sampled(self, n: cython.uint, now: int64_t) -> cython.int:
+        """The replies to the oldest ``n`` requests of the sample are written."""
+        access_log: AccessLog = self.pool.access_log
+        name: str = self.pool.settings.config.name
+        while n > 0 and self.sampled is not None:
+            n -= 1
+            record: AccessRecord = self.sampled.pop(next(iter(self.sampled)))
+            if not self.sampled:
+                self.sampled = None
+            access_log.sink.write(record, name, now)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def log_unwritten(self) -> cython.void:
+        """The client is closed: the replies to the requests of the sample that are left are not written as a whole."""
+        access_log: AccessLog = self.pool.access_log
+        now: int64_t = self.stream.loop.clock.read_real()
+        records: dict = self.sampled
+        record: AccessRecord
+        self.sampled = None
+        for record in records.values():
+            record.closed = True
+            access_log.sink.write(record, self.pool.settings.config.name, now)
 
     # --- for tests: the same with ``bytes`` ------------------------------------------------------------------------
 
@@ -335,6 +475,11 @@ class ClientRequest(ReplyHandler):
         self.command_class = replies.command_class
         self.hot_place = replies.hot_place
         replies.hot_place = 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_server(self, position: cython.uint, name: str, sent_at: int64_t, has_replied: cython.bint) -> cython.int:
+        return self.replies.note_server(self.position, name, sent_at, has_replied)
 
     @cython.cfunc
     def owner(self) -> object:

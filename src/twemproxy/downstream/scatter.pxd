@@ -17,6 +17,8 @@ cdef enum Outcome:
 
 # A request that is served in pieces: what it does with the reply to a piece.
 cdef class WholeRequest:
+    cdef unsigned int position
+
     cdef int take(self, Block* block, unsigned char* data, Py_ssize_t length, long long total) except -1
     cdef int fail(self, unsigned char* data, Py_ssize_t length) except -1
 

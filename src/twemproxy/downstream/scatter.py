@@ -226,7 +226,10 @@ def answer_missing(
 
 @cython.cclass
 class WholeRequest:
-    """A request of which pieces are sent as requests of their own, see ``downstream.pieced_request``."""
+    """A request of which pieces are sent as requests of their own, see ``downstream.pieced_request``.
+
+    ``position``: that of its reply in the order of the client's replies.
+    """
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -286,6 +289,7 @@ class SplitRequest(ClientRequest):
             self.begin_request(replies, self.n_items if self.n_items > 0 and self.merge == VALUES else 1)
         else:
             self.copy_measured(replies)
+            self.position = whole.position
         return 0
 
     @cython.cfunc
@@ -524,6 +528,7 @@ class SplitRequest(ClientRequest):
             if fragment.outcome != MERGEABLE and not (self.merge == VALUES and self.pool.settings.tolerates_missing):
                 if fragment.outcome == FAILED:
                     self.pool.counters[FORWARD_ERROR] += 1
+                    self.replies.note_own(self.position)
                 if self.whole is not None:
                     return self.whole.fail(fragment.reply, fragment.reply_length)
                 return self.answer_with(fragment.block, fragment.reply, fragment.reply_length)

@@ -14,24 +14,29 @@ cdef struct Run:
     Py_ssize_t total
     unsigned int n          # how many replies there are
     unsigned int n_runs
+    unsigned int sampled    # how many of the replies are to requests of the sample of the access log
     short command
     unsigned char command_class
 
 
-# Replies of one write that made their requests slow: how many, and the times of the slowest: until it arrived, and from
-# then on.
-cdef struct LateReply:
+# What a write has to tell beside its counters. `n`: replies that made their requests slow, and the times of the slowest:
+# until it arrived, and from then on. `sampled`: replies to requests of the sample of the access log.
+cdef struct Written:
     unsigned int n
+    unsigned int sampled
     short command
     int64_t before
     int64_t writing
 
 
-# The result of these two is the first run of the client, NULL without any.
+# The result of these is the first run of the client, NULL without any.
 cdef Run* add_reply(
     Run* first, int64_t read_at, int64_t replied_at, short command, unsigned char command_class, Py_ssize_t length
 ) noexcept
+cdef Run* add_sampled(
+    Run* first, int64_t read_at, int64_t replied_at, short command, unsigned char command_class, Py_ssize_t length
+) noexcept
 cdef Run* note_written(
-    Run* first, Py_ssize_t pending, int64_t now, Counter* counters, int64_t slow_after, LateReply* late
+    Run* first, Py_ssize_t pending, int64_t now, Counter* counters, int64_t slow_after, Written* written
 ) noexcept
 cdef void forget_unwritten(Run* first) noexcept

@@ -74,6 +74,7 @@ def add_reply(
         run.command_class = command_class
         run.length = 0
         run.n = 0
+        run.sampled = 0
         if first is cython.NULL:
             first = run
             first.total = 0
@@ -90,22 +91,45 @@ def add_reply(
 
 @cython.cfunc
 @cython.exceptval(check=False)
+def add_sampled(
+    first: cython.pointer[Run],
+    read_at: int64_t,
+    replied_at: int64_t,
+    command: cython.short,
+    command_class: cython.uchar,
+    length: cython.Py_ssize_t,
+) -> cython.pointer[Run]:
+    """As ``add_reply``, for a reply to a request of the sample of the access log. An empty one is not measured.
+
+    Without memory, it counts as written with the reply before it; the result is NULL if there is none.
+    """
+    first = add_reply(first, read_at, replied_at, command, command_class, length)
+    if first is not cython.NULL:
+        first.last.sampled += 1
+        if length == 0:
+            first.last.n -= 1
+    return first
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
 def note_written(
     first: cython.pointer[Run],
     pending: cython.Py_ssize_t,
     now: int64_t,
     counters: cython.pointer[Counter],
     slow_after: int64_t,
-    late: cython.pointer[LateReply],
+    written: cython.pointer[Written],
 ) -> cython.pointer[Run]:
     """All but the last ``pending`` bytes of the send queue were written at ``now``: count their replies.
 
-    ``counters``: those of the pool. ``slow_after``: from this time on a request is slow. ``late.n`` is the number of
-    requests that were not slow when their replies arrived.
+    ``counters``: those of the pool. ``slow_after``: from this time on a request is slow. ``written``: is completed; a
+    request that was slow when its reply arrived does not count in ``n``.
     """
     following: cython.pointer[Run]
     while first is not cython.NULL and first.total - first.length >= pending:
         counters[REPLIES_READ + first.command_class] += first.n
+        written.sampled += first.sampled
         record(histogram_of(counters, POOL_HISTOGRAMS, first.command_class, WRITING), now - first.replied_at, first.n)
         record(histogram_of(counters, POOL_HISTOGRAMS, first.command_class, WHOLE), now - first.read_at, first.n)
         if (
@@ -113,11 +137,11 @@ def note_written(
             and first.replied_at - first.read_at < slow_after
             and first.command_class != CLASS_BLOCKING
         ):
-            if late.n == 0 or now - first.read_at > late.before + late.writing:
-                late.command = first.command
-                late.before = first.replied_at - first.read_at
-                late.writing = now - first.replied_at
-            late.n += first.n
+            if written.n == 0 or now - first.read_at > written.before + written.writing:
+                written.command = first.command
+                written.before = first.replied_at - first.read_at
+                written.writing = now - first.replied_at
+            written.n += first.n
         following = first.next
         if following is not cython.NULL:
             following.last = first.last

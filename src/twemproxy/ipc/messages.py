@@ -4,10 +4,10 @@ On the wire, a message is a 4-byte big-endian length and that many bytes of Mess
 is ``Start``.
 
 Some messages to a worker bring descriptors (SCM_RIGHTS): ``Start`` the memory of the counters and of the table that all
-workers write, the reading end of the worker's inbox, then one listening socket per pool, in pool order; ``Peers`` what
-it says; ``Prepare`` one listening socket per address of ``opened``. They arrive no later than the last byte of their
-message, and in the order of the messages. At most 250 descriptors come with one sendmsg(2), and further ones with the
-next bytes of the same message.
+workers write, the reading end of the worker's inbox, the writing end of the pipe of the access log, then one listening
+socket per pool, in pool order; ``Peers`` what it says; ``Prepare`` one listening socket per address of ``opened``. They
+arrive no later than the last byte of their message, and in the order of the messages. At most 250 descriptors come with
+one sendmsg(2), and further ones with the next bytes of the same message.
 
 A reload has two steps, so that all workers change together or none does. ``Prepare`` builds everything that the new
 configuration needs beside what serves clients. When all workers have answered without a problem, ``Commit`` puts it in

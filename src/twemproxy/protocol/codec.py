@@ -647,6 +647,13 @@ class Codec:
         """The arguments in the first bytes of a request, for people: without secrets, the last one cut."""
         return []
 
+    def logged_keys(self, data: bytes, request: Request, longest: int) -> "tuple[bytes, int]":
+        """The first key of a request, up to ``longest`` bytes, and the number of keys; (b"", 0) if none is found.
+
+        Only for requests that are neither TO_KEY nor SCATTER. ``data``: the request, or its beginning.
+        """
+        return b"", 0
+
     def remember_script(self, data: bytes) -> None:
         """Remember the script of a ``remembers_script`` request that has succeeded."""
 

@@ -1,5 +1,6 @@
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
+from twemproxy.proxy.access_log cimport AccessLog
 from twemproxy.proxy.hot_keys cimport HotKeys
 
 
@@ -15,6 +16,8 @@ cdef class PoolSettings:
     cdef bint retry_reads
     cdef unsigned int max_pipeline
     cdef Py_ssize_t largest_request
+    cdef Py_ssize_t largest_plain
+    cdef uint64_t logged_below
     cdef Py_ssize_t input_limit
     cdef Py_ssize_t reply_limit
     cdef Py_ssize_t message_limit
@@ -31,6 +34,7 @@ cdef class PoolSettings:
 
 cdef class ConfiguredPool:
     cdef readonly PoolSettings settings
+    cdef readonly AccessLog access_log
     cdef readonly object slow_log
     cdef readonly dict slow_unwritten
     cdef readonly HotKeys hot_keys

@@ -7,7 +7,9 @@ values, so that a new snapshot, set between two events, changes all of them.
 import sys
 
 import cython
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.twemproxy.net.timers import NEVER
+from cython.cimports.twemproxy.proxy.access_log import AccessLog
 from cython.cimports.twemproxy.proxy.hot_keys import HotKeys
 
 from twemproxy.proxy.slow_log import SlowLog
@@ -16,6 +18,8 @@ from twemproxy.proxy.slow_log import SlowLog
 MILLISECOND = 1000
 # Bytes of unread messages that a client may have if the configuration sets no limit.
 MESSAGES_HIGH = 32 * 1024 * 1024
+# The number of values of a random number, see ``access_log.chooses``.
+RANDOM_VALUES = 1 << 53
 
 
 @cython.final
@@ -27,11 +31,14 @@ class PoolSettings:
     server connection to the end of its handshake), ``idle_limit`` (of clients), ``retry_timeout`` (between the probes
     of an ejected server), ``check_interval`` (between the health checks of a live one), ``dns_refresh``; those of
     ``config`` are in milliseconds. ``slow_after``: the time from which on a request is slow, a very large one for none.
-    Sizes are in bytes, a very large number for no limit: ``largest_request``; ``input_limit``, for requests that a
+    Sizes are in bytes, a very large number for no limit: ``largest_request``; ``largest_plain``, above which a request
+    is too large or may be in the sample of the access log, -1 if each one may be; ``input_limit``, for requests that a
     client sends while it does not read replies; ``reply_limit`` and ``message_limit``, for unread output of clients
     without and with subscriptions, and ``output_limit``, the smaller of the two.
 
     ``most_connections``: ``max_backend_connections``, to each server, of all workers together, 0 for no limit.
+
+    ``logged_below``: the random numbers below it choose a request for the access log, 0 for none.
 
     ``keeps_keys``: an ejected server keeps its keys. ``tolerates_missing``: in merged reads, keys of servers that fail
     count as missing. ``requires_auth``: clients must authenticate first. ``keepalive``: a ``net.sockets.KeepAlive``,
@@ -51,6 +58,8 @@ class PoolSettings:
         self.retry_reads = config.retry_reads
         self.max_pipeline = config.max_pipeline
         self.largest_request = config.max_request_bytes or sys.maxsize
+        self.logged_below = cython.cast(uint64_t, round(config.access_log_sample * RANDOM_VALUES))
+        self.largest_plain = -1 if self.logged_below > 0 else self.largest_request
         self.input_limit = config.client_input_limit or sys.maxsize
         self.reply_limit = config.client_output_limit or sys.maxsize
         self.message_limit = config.client_output_limit or MESSAGES_HIGH
@@ -72,8 +81,8 @@ class PoolSettings:
 class ConfiguredPool:
     """A pool, as far as its parts read its settings. ``settings``: the present snapshot.
 
-    ``slow_log``: a ``proxy.slow_log.SlowLog``; ``slow_unwritten``: its ``unwritten``. ``hot_keys``: its keys with the
-    most requests.
+    ``access_log``: an AccessLog. ``slow_log``: a ``proxy.slow_log.SlowLog``; ``slow_unwritten``: its ``unwritten``.
+    ``hot_keys``: its keys with the most requests.
 
     ``client_transport``, ``server_transport``: called with the plain transport of each connection to a client or a
     server; each returns the transport that the connection gets. None for the plain ones.
@@ -82,6 +91,7 @@ class ConfiguredPool:
     def __init__(self, config) -> None:
         """``config``: a PoolConfig."""
         self.settings = PoolSettings(config)
+        self.access_log = AccessLog()
         self.slow_log = SlowLog()
         self.slow_unwritten = self.slow_log.unwritten
         self.hot_keys = HotKeys()

@@ -4,6 +4,7 @@ Compiled-only.
 """
 
 import cython
+from cython.cimports.libc.stdint import int64_t
 from cython.cimports.twemproxy.net.block import Block
 
 
@@ -12,7 +13,8 @@ class ReplyHandler:
     """The receiver of replies; a server connection knows a request only by its handler and a position in it.
 
     ``read_at``: when the present request of the handler was read, in microseconds of ``EventLoop.real``; 0: it is not
-    measured. ``command``, ``command_class``: those of the request. ``hot_place``: the place of its key among the hot
+    measured; negative: it is in the sample of the access log, and was read at the absolute value. ``command``,
+    ``command_class``: those of the request. ``hot_place``: the place of its key among the hot
     keys until it is sent, 0 without one.
     """
 
@@ -31,6 +33,16 @@ class ReplyHandler:
         NULL they can only be copied. Returns 1 if the reply does not fit the request, otherwise 0.
         """
         raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_server(self, position: cython.uint, name: str, sent_at: int64_t, has_replied: cython.bint) -> cython.int:
+        """The request at ``position``, of the sample of the access log, has reached the server with this name.
+
+        ``has_replied``: its reply follows; otherwise it has failed, or is taken off the server. ``sent_at``: when the
+        request was sent, in microseconds of ``EventLoop.real``, 0 if it was not.
+        """
+        return 0
 
     @cython.cfunc
     def owner(self) -> object:

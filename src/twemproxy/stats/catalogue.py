@@ -64,6 +64,10 @@ PROCESS_METRICS = (
     Metric("recent_clients", "gauge", "clients accepted in about the last second", added=True),
     Metric("clients_passed", "counter", "new clients that the accepting worker gave to another one", added=True),
     Metric("clients_moved", "counter", "clients handed over because another worker had less work", added=True),
+    Metric(
+        "access_log_lines", "counter", "requests in the sample of the access log, whose lines were made", added=True
+    ),
+    Metric("access_log_dropped", "counter", "those of these lines that were not written", added=True),
     Metric("loop_turns", "counter", "turns of event loops of workers", added=True),
     Metric("loop_busy_us", "counter", "time of these turns without the waits for events, in usec", added=True),
     Metric("loop_longest_us", "peak", "longest turn in the last 10 to 20 s, in usec", added=True),

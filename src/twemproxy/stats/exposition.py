@@ -159,6 +159,20 @@ FAMILIES: Final = (
         "Clients handed over because another worker had less work",
     ),
     _one(
+        "counter",
+        "process",
+        "access_log_lines",
+        "access_log_lines",
+        "Requests in the sample of the access log, whose lines were made",
+    ),
+    _one(
+        "counter",
+        "process",
+        "access_log_dropped_lines",
+        "access_log_dropped",
+        "Lines of the access log that were not written",
+    ),
+    _one(
         "gauge",
         "process",
         "memory_held_bytes",

@@ -77,6 +77,10 @@ class EndedCounters:
             for position, value in enumerate(values, first):
                 words[position] = value
 
+    def count(self, position: int, n: int, slots: CounterSlots) -> None:
+        """Add to a sum. ``position``: in the table of ``slots``."""
+        self._table(slots)[position] += n
+
     def keep(self, memory: Table, slots: CounterSlots) -> None:
         """Add the counters of a process that has ended. ``slots``: those of its table."""
         self._table(slots)

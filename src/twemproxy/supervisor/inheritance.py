@@ -82,6 +82,8 @@ class Inheritance(msgspec.Struct, frozen=True):
     """The ``watch.Identity`` of the configuration file that was read last; None: it was not there."""
     ended_histograms: dict[int, list[int]] = {}
     """The sums of the histograms of workers that have ended: the words by the position of the first one."""
+    access_log: tuple[int, int] | None = None
+    """The descriptors of the two ends of the pipe of the access log; None: the other version has none."""
     events: tuple[Event, ...] = ()
     """What has happened, oldest first."""
 
@@ -89,6 +91,8 @@ class Inheritance(msgspec.Struct, frozen=True):
         """The descriptors that the other version needs."""
         yield from (listener.descriptor for _, listener in self.pools)
         yield from self.passed
+        if self.access_log is not None:
+            yield from self.access_log
         yield self.shared
         yield self.stats.descriptor
         if self.control is not None:

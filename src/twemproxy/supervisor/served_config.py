@@ -18,6 +18,7 @@ from twemproxy.config.pools import Config
 from twemproxy.ipc.messages import Abandon, ConfigStatus, LogSettings, Prepare, SetConfigStatus, Start
 from twemproxy.stats.document import ConfigFacts
 from twemproxy.stats.slots import SlotsFull
+from twemproxy.supervisor.access_log import AccessLog, AccessLogError
 from twemproxy.supervisor.descriptors import Division, divide
 from twemproxy.supervisor.ejections import Ejections
 from twemproxy.supervisor.errors import StartError
@@ -67,7 +68,7 @@ class ServedConfig:
         inheritance: Inheritance | None = None,
     ) -> None:
         """``manager``: is told about reloads. ``inheritance``: of another version of the
-        program. Raises ``stats.slots.SlotsFull``, or OSError without memory.
+        program. Raises ``stats.slots.SlotsFull``, StartError without the access log, or OSError without memory.
         """
         self._manager = manager
         self.config = config
@@ -94,11 +95,18 @@ class ServedConfig:
         inherited = () if inheritance is None else inheritance.ejections
         self.ejections = Ejections(self.statistics, lambda: self.config, inherited)
         self.skew = Skew(self.statistics, lambda: self.config)
+        pipe = None if inheritance is None else inheritance.access_log
+        try:
+            self.access_log = AccessLog(options.access_log, pipe, partial(self.statistics.count, "access_log_dropped"))
+        except AccessLogError as error:
+            raise StartError(str(error)) from error
         self.changing = asyncio.Lock()
         """Held during a reload and an upgrade."""
 
     def start(self) -> tuple[Start, list[int]]:
-        """The first message for a new worker, and the descriptors of the listening sockets, in pool order."""
+        """The first message for a new worker, the descriptor of the pipe of the access log, and those of the listening
+        sockets, in pool order.
+        """
         config = self.config
         start = Start(
             config,
@@ -109,7 +117,9 @@ class ServedConfig:
             self._division.clients,
             self._options.max_memory,
         )
-        return start, self.listeners.descriptors([pool.listen.address for pool in config.pools])
+        self.access_log.begin()
+        listeners = self.listeners.descriptors([pool.listen.address for pool in config.pools])
+        return start, [self.access_log.pipe[1], *listeners]
 
     def facts(self) -> ConfigFacts:
         """What the statistics say about the configuration."""

@@ -224,6 +224,7 @@ class Supervisor:
             if self._reload_when_started:
                 self._reload()
             await self._run_workers(workers, config, doors)
+            await served.access_log.finish()
 
     async def _open_control_socket(self, held: ExitStack) -> None:
         """Open the control socket, if there is one; it stays open while the proxy stops."""
@@ -354,6 +355,7 @@ class Supervisor:
                 await check(self._bequeath(served, workers, stats, -1), native)
                 await self._pause_ports(answer_to)
                 await self._wait_settled(workers)
+                await served.access_log.pause()
                 # The other version has its own fork server.
                 await workers.stop_fork_server()
                 # Signals that have arrived by now are handled here, those that arrive later by the other version.
@@ -366,6 +368,7 @@ class Supervisor:
             return str(error)
         finally:
             self._upgrading -= 1
+            served.access_log.begin()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             if not self._stopping.is_set():
                 workers.start_fork_server()
@@ -428,6 +431,7 @@ class Supervisor:
             ejections=served.ejections.all(),
             watched=self._file,
             events=served.statistics.events.all(),
+            access_log=served.access_log.pipe,
         )
 
     async def _take_over(self, workers: Workers, inheritance: Inheritance) -> None:
@@ -604,6 +608,8 @@ class Supervisor:
             log.reopen()
         except log.LogError as error:
             _logger.error("%(reason)s", {"reason": error})
+        if self._served is not None:
+            self._served.access_log.reopen()
         self._tell_workers(ReopenLog())
 
     def _begin_upgrade(self) -> None:

@@ -100,7 +100,7 @@ class WorkerSlot:
         """Allocate the counters; ``run`` starts the process.
 
         ``number``: of the worker, from 1. ``statistics``: gets the counters. ``start``: returns the first message for a
-        new process, and the descriptors of the listening sockets, one per pool, in pool order. ``early``: the first
+        new process, and the descriptors that follow that of its inbox, see ``ipc.messages``. ``early``: the first
         process, if it was started already. ``slots``: of all workers, which may change; without them, this is the only
         worker. ``fork_server``: returns what forks the processes, None if they are started as programs. Raises OSError
         without memory for the counters.
@@ -421,10 +421,10 @@ class WorkerSlot:
         """Start a process and send it its first message. Raises OSError."""
         process = await self._new_process(on_message)
         try:
-            start, listeners = self._start()
+            start, passed = self._start()
             start = msgspec.structs.replace(start, accepts=accepts, number=self.number)
             shared = self._statistics.shared.descriptor
-            process.send(start, (memory.descriptor, shared, self.inbox[0].fileno(), *listeners))
+            process.send(start, (memory.descriptor, shared, self.inbox[0].fileno(), *passed))
             self._introduce(process, memory)
         except BaseException:
             process.kill()

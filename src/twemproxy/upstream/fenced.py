@@ -386,9 +386,9 @@ class FencedConnection(ServerConnection):
         unsent: list = requests.take_unsent(self.out, self.loop.blocks)
         failed = requests.take_failed(self.out, self.loop.blocks, again)
         kept: list = requests.take_unsent(self.out, self.loop.blocks)
-        for handler, position, expected, data, deadline, fresh in unsent:
+        for handler, position, expected, data, deadline, fresh, read_at in unsent:
             if again and fresh:
-                kept.append((handler, position, expected, data, deadline, False))
+                kept.append((handler, position, expected, data, deadline, False, read_at))
             else:
                 failed.append((handler, position, expected))
         self.fences.keep(0, True)
@@ -424,13 +424,15 @@ class FencedConnection(ServerConnection):
         data: bytes
         deadline: int64_t
         fresh: cython.bint
-        for handler, position, expected, data, deadline, fresh in unsent:
+        read_at: int64_t
+        for handler, position, expected, data, deadline, fresh, read_at in unsent:
             self.fence_before(handler.owner())
             make_place(self.requests)
             self.out.append(
                 self.loop.blocks, cython.cast(cython.p_uchar, PyBytes_AS_STRING(data)), PyBytes_GET_SIZE(data)
             )
             add(self.requests, handler, position, PyBytes_GET_SIZE(data), expected, 0, deadline)
+            newest(self.requests).read_at = read_at
             if not fresh:
                 newest(self.requests).state = RESENT
         return 0

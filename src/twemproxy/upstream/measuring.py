@@ -1,4 +1,5 @@
-"""What is measured when the reply to a client's request arrives: latency, the slow log, the size of hot keys.
+"""What is measured when the reply to a client's request arrives: latency, the slow log, the size of hot keys, and which
+server it was for the access log.
 
 Compiled-only. The part that runs for every request is inlined, in ``measuring.pxd``.
 """
@@ -37,3 +38,21 @@ def note_slow(
             now,
         )
     return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def measure_logged(
+    pool: ConfiguredPool,
+    codec: Codec,
+    server: Server,
+    entry: cython.pointer[Entry],
+    length: cython.Py_ssize_t,
+    now: int64_t,
+) -> cython.int:
+    """As ``measure``, for a request of the sample of the access log."""
+    entry.read_at = -entry.read_at
+    cython.cast(ReplyHandler, entry.handler).note_server(
+        entry.position, server.name, entry.sent_at if entry.sent_at != 0 else now, True
+    )
+    return measure(pool, codec, server, entry, length, now)

@@ -52,6 +52,7 @@ cdef class Pipeline:
     cdef unsigned int capacity
     cdef Py_ssize_t request_bytes
     cdef Py_ssize_t sent_of_next
+    cdef str server
 
     cdef int grow(self) except -1
     cdef int keep_read(self, SendQueue out, Codec codec) except -1
@@ -73,6 +74,7 @@ cdef class Pipeline:
     cdef int put_again(self, SendQueue out, BlockPool blocks, unsigned int unsent) except -1
     cdef void clear(self) noexcept
     cdef void free_ring(self) noexcept
+    cdef tuple released(self, Entry* request)
 
 
 # The functions that run for every request are inlined.

@@ -28,7 +28,8 @@ class Pipeline:
 
     ``sent_of_next``: bytes of the first unwritten request that were sent. It is negative while the rest of a request
     that got its reply early is still to be sent. The first ``overdue`` requests have failed. ``request_bytes``: the
-    length of all requests. ``fences``: number of fences among them, see ``upstream.fenced``. Positions wrap at 2^32.
+    length of all requests. ``fences``: number of fences among them, see ``upstream.fenced``. ``server``: the name of
+    the server, None for none. Positions wrap at 2^32.
     """
 
     def __dealloc__(self) -> None:
@@ -135,7 +136,7 @@ class Pipeline:
             request = cython.address(self.requests[(self.head + self.overdue) & (self.capacity - 1)])
             self.overdue += 1
             if request.state != FENCE:
-                failed.append(_released(request))
+                failed.append(self.released(request))
         return failed
 
     @cython.cfunc
@@ -204,7 +205,7 @@ class Pipeline:
                 continue
             if request.copy is cython.NULL:
                 writers.add(owner)
-            failed.append(_released(request))
+            failed.append(self.released(request))
         failed.reverse()
         self.head = self.written = place
         self.overdue = 0
@@ -216,7 +217,7 @@ class Pipeline:
             # The contents of `out` can no longer be matched to requests.
             out.clear(blocks)
             while self.head != self.tail:
-                failed.append(_released(oldest(self)))
+                failed.append(self.released(oldest(self)))
                 self.head += 1
             self.clear()
         return failed
@@ -246,13 +247,14 @@ class Pipeline:
 
     @cython.cfunc
     def take_unsent(self, out: SendQueue, blocks: BlockPool) -> list:
-        """(handler, position, expected, bytes, deadline, fresh) of each request of which nothing was written.
+        """(handler, position, expected, bytes, deadline, fresh, read_at) of each request of which nothing was written.
 
         Oldest first. These requests and the fences between them are removed. ``fresh``: the request has been on no
         other connection.
         """
         request: cython.pointer[Entry]
         unsent: list = []
+        read_at: int64_t
         first: cython.uint = self.written
         data: bytes
         if self.sent_of_next > 0 and self.tail != first:
@@ -267,7 +269,8 @@ class Pipeline:
             if request.state == FENCE:
                 self.fences -= 1
             elif request.handler is not cython.NULL:
-                unsent.append((*_released(request), data, request.deadline, request.state == FRESH))
+                read_at = request.read_at
+                unsent.append((*self.released(request), data, request.deadline, request.state == FRESH, read_at))
         self.overdue = min(self.overdue, self.tail - self.head)
         unsent.reverse()
         return unsent
@@ -289,7 +292,7 @@ class Pipeline:
             if request.handler is not cython.NULL and request.required_features & ~features:
                 self.request_bytes -= request.length
                 out.retire(blocks, request.length)
-                failed.append(_released(request))
+                failed.append(self.released(request))
                 continue
             out.move_first(blocks, kept, request.length)
             self.requests[place & (self.capacity - 1)] = request[0]
@@ -379,6 +382,18 @@ class Pipeline:
         self.requests = cython.NULL
         self.capacity = 0
 
+    @cython.cfunc
+    def released(self, request: cython.pointer[Entry]) -> tuple:
+        """(handler, position, expected) of a request; its entry keeps neither handler nor copy."""
+        handler: ReplyHandler = cython.cast(ReplyHandler, request.handler)
+        if request.read_at < 0:
+            handler.note_server(request.position, self.server, request.sent_at, False)
+        request.handler = cython.NULL
+        Py_DECREF(handler)
+        free(request.copy)
+        request.copy = cython.NULL
+        return handler, request.position, request.expected
+
     # --- for tests: the same with ``bytes`` ------------------------------------------------------------------------
 
     def queue(
@@ -444,14 +459,3 @@ class Pipeline:
             self.request_bytes,
             self.next_deadline(),
         )
-
-
-@cython.cfunc
-def _released(request: cython.pointer[Entry]) -> tuple:
-    """(handler, position, expected) of a request; its entry keeps neither handler nor copy."""
-    handler: ReplyHandler = cython.cast(ReplyHandler, request.handler)
-    request.handler = cython.NULL
-    Py_DECREF(handler)
-    free(request.copy)
-    request.copy = cython.NULL
-    return handler, request.position, request.expected

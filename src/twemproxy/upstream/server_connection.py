@@ -111,6 +111,7 @@ class ServerConnection(ServerStream):
         self.limited = self.policy.limited and not (role == SHARED and profile == 0)
         self.private = role == PRIVATE
         self.requests = Pipeline()
+        self.requests.server = server.name
         self.reply_began_at = NEVER
         self.tainted = codec.is_tainted(profile)
 
@@ -310,7 +311,7 @@ class ServerConnection(ServerStream):
             return self.end_with(self.endpoint.down_reply())
         unsent = self.requests.take_unsent(self.out, self.loop.blocks)
         self.forget_unsent_fences()
-        for handler, position, expected, request, _, _ in unsent:
+        for handler, position, expected, request, *_ in unsent:
             reply = self.endpoint.missing_reply(request, expected & RESP3 != 0)
             if not reply:
                 self.tell_failed([(handler, position, expected)], self.endpoint.down_reply())
@@ -562,8 +563,7 @@ class ServerConnection(ServerStream):
         if request.handler is cython.NULL:
             self.requests.drop_late_reply()
             return 0
-        if request.read_at != 0:
-            measure(self.pool, self.codec, self.server, request, length, self.loop.real)
+        measure(self.pool, self.codec, self.server, request, length, self.loop.real)
         handler = cython.cast(ReplyHandler, request.handler)
         Py_DECREF(handler)
         forget_oldest(self.requests)

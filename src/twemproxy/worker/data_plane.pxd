@@ -7,6 +7,7 @@ from twemproxy.downstream.drain cimport Drain
 from twemproxy.downstream.handover cimport HandOver
 from twemproxy.downstream.admission cimport Admission
 from twemproxy.downstream.placement cimport Placement
+from twemproxy.proxy.access_log cimport AccessSink
 from twemproxy.proxy.memory_limit cimport MemoryLimit
 from twemproxy.stats.counters cimport Counter, WorkerTables
 from twemproxy.upstream.verdicts cimport Verdicts
@@ -19,6 +20,7 @@ cdef class DataPlane:
     cdef public dict facts
     cdef object others_of
     cdef object on_health_changed
+    cdef AccessSink access_sink
     cdef dict listeners
     cdef Admission admission
     cdef MemoryLimit memory

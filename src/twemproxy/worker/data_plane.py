@@ -16,6 +16,7 @@ from cython.cimports.twemproxy.downstream.placement import Placement
 from cython.cimports.twemproxy.net.event_loop import EventLoop
 from cython.cimports.twemproxy.net.timers import NEVER, CallbackTimer
 from cython.cimports.twemproxy.net.transport import PlainTransport
+from cython.cimports.twemproxy.proxy.access_log import AccessSink
 from cython.cimports.twemproxy.proxy.memory_limit import MemoryLimit
 from cython.cimports.twemproxy.stats.counters import WorkerTables
 from cython.cimports.twemproxy.stats.positions import (
@@ -62,7 +63,7 @@ class DataPlane:
     ``pools``: in the order of the configuration. ``retired``: former pools that still have clients. ``listeners``: the
     listening sockets by address. ``others_of(pool)``: returns a pool in the other workers, see
     ``protocol.other_workers``; None if there are never any. ``on_health_changed``: see ``report_health``; None for
-    nobody.
+    nobody. ``access_sink``: where the access log goes, None for nowhere.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class DataPlane:
         self.facts = {}
         self.others_of = None
         self.on_health_changed = None
+        self.access_sink = None
         self.listeners = {}
         self.memory = MemoryLimit(self.loop, tables, max_memory)
         self.admission = Admission(client_limit, self.memory)
@@ -102,11 +104,19 @@ class DataPlane:
         """
         self.on_health_changed = on_health_changed
 
+    def write_access_log(self, descriptor: int, worker: int) -> None:
+        """Write the access log of all pools to this pipe, which does not block. ``worker``: the number of this one."""
+        pool: ServerPool
+        self.access_sink = AccessSink(self.loop, self.tables, descriptor, worker)
+        for pool in self.pools:
+            pool.access_log.connect(self.access_sink, pool.codec)
+
     def new_pool(self, config, codec, slots, resolver, rings):
         """A pool that is not served yet; see ServerPool."""
         pool: ServerPool = ServerPool(config, self.loop, codec, self.tables, slots, resolver, rings)
         pool.find_clients = self.clients_of
         pool.find_facts = self.find_facts
+        pool.access_log.connect(self.access_sink, codec)
 
         def health_changed(server: str, ejected: bool, why: str) -> None:
             if self.on_health_changed is not None:
@@ -365,6 +375,9 @@ class DataPlane:
             self.memory.end_turn()
             if self.placement.peers:
                 self.placement.look()
+        if self.access_sink is not None:
+            # The last clients were closed after the actions of their turn.
+            self.access_sink.flush()
 
     def beat(self) -> None:
         """Publish that the event loop turns, and what it has done."""

@@ -158,9 +158,10 @@ class Worker:
         """Build the pools of the Start message, and accept clients."""
         self._control = control
         self._resolutions = Resolutions(control)
-        own, shared, inbox = control.take_descriptors(3)
+        own, shared, inbox, access_log = control.take_descriptors(4)
         tables = WorkerTables(_mapped(own), _mapped(shared))
         self.data_plane = DataPlane(tables, start.log.level, start.mbuf_size, start.client_limit, start.max_memory)
+        self.data_plane.write_access_log(access_log, start.number)
         self.data_plane.facts = start.status.facts()
         self.data_plane.report_health(lambda *verdict: control.send(HealthChanged(*verdict)))
         self._number = start.number

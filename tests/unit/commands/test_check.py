@@ -52,7 +52,7 @@ def test_nothing_is_wrong(run: Any) -> None:
     assert run(GOOD) == (0, "my.yml: nothing is wrong\n")
     status, out = run(GOOD, "--json")
     assert status == 0
-    assert json.loads(out) == {"file": "my.yml", "errors": [], "warnings": [], "unreachable": []}
+    assert json.loads(out) == {"file": "my.yml", "errors": [], "warnings": [], "unreachable": [], "notes": []}
 
 
 def test_the_number_of_workers_counts(run: Any) -> None:

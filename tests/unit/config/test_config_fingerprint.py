@@ -44,6 +44,8 @@ def test_every_field_counts() -> None:
                 other: object = not value
             case int():
                 other = value + 1
+            case float():
+                other = value + 0.5
             case str():
                 other = value + "x"
             case _ if field.name == "listen":

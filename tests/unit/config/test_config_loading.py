@@ -34,6 +34,7 @@ alpha:
   max_pipeline: 100
   client_input_limit: 3000000
   client_output_limit: 2000000
+  access_log_sample: 0.05
   slowlog_ms: 20
   reuseport: true
   redis_auth: secret
@@ -102,6 +103,7 @@ def test_every_directive_reaches_its_field() -> None:
             max_pipeline=100,
             client_input_limit=3000000,
             client_output_limit=2000000,
+            access_log_sample=0.05,
             slowlog_ms=20,
             reuseport=True,
             redis_auth="secret",
@@ -189,6 +191,31 @@ def test_sample_configuration_has_its_five_kinds_of_pools() -> None:
             ["server-connections: 2"],
             (5, 3),
             'pool "alpha": directive "server-connections" is unknown, did you mean "server_connections"?',
+        ),
+        (
+            ["access_log_sample: 1.5"],
+            (5, 22),
+            'pool "alpha": directive "access_log_sample" is not a number from 0 to 1, such as 0.01: "1.5"',
+        ),
+        (
+            ["access_log_sample: 1%"],
+            (5, 22),
+            'pool "alpha": directive "access_log_sample" is not a number from 0 to 1, such as 0.01: "1%"',
+        ),
+        (
+            ["access_log_sample: -0.1"],
+            (5, 22),
+            'pool "alpha": directive "access_log_sample" is not a number from 0 to 1, such as 0.01: "-0.1"',
+        ),
+        (
+            ["access_log_sample: .5"],
+            (5, 22),
+            'pool "alpha": directive "access_log_sample" is not a number from 0 to 1, such as 0.01: ".5"',
+        ),
+        (
+            ["access_log_sample: 1e-3"],
+            (5, 22),
+            'pool "alpha": directive "access_log_sample" is not a number from 0 to 1, such as 0.01: "1e-3"',
         ),
         (["weight: 1"], (5, 3), 'pool "alpha": directive "weight" is unknown'),
         (
@@ -424,3 +451,8 @@ def test_damaged_file_loads_or_is_refused(position: int, inserted: bytes, remove
         assert 1 <= error.line <= damaged.count(b"\n") + damaged.count(b"\r") + 3
     else:
         assert config.pools[0].servers
+
+
+@pytest.mark.parametrize(("text", "share"), [("0", 0.0), ("0.0", 0.0), ("0.001", 0.001), ("1", 1.0), ("1.00", 1.0)])
+def test_a_share(text: str, share: float) -> None:
+    assert loads(pool(f"access_log_sample: {text}").encode(), "my.yml").pools[0].access_log_sample == share

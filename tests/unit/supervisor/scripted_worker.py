@@ -68,7 +68,7 @@ class _Worker:
         reader, self.control = await asyncio.open_unix_connection(sock=control)
         servers = [
             await asyncio.start_server(self.client, sock=socket.socket(fileno=descriptor))
-            for descriptor in self.descriptors[3:]
+            for descriptor in self.descriptors[4:]
         ]
         # A process that is to replace another one is ready when it is told to log everything.
         if self.start.accepts:

@@ -25,7 +25,7 @@ def test_a_whole_life(tmp_path: Path) -> None:
         assert BANNER in first
         assert BANNER not in second
         assert "rabbit" not in second
-        assert proxy.ask("mbuf", "descriptors") == ["4096", "4"]
+        assert proxy.ask("mbuf", "descriptors") == ["4096", "5"]
         worker = int(proxy.ask("pid")[0])
         assert process_tree(pid) == [pid, worker]
         proxy.send_signal(signal.SIGTERM)
@@ -269,7 +269,7 @@ def test_more_pools_than_one_message_takes_descriptors(tmp_path: Path) -> None:
     sockets = [tmp_path / f"s{number}" for number in range(300)]
     configure(tmp_path, *map(str, sockets))
     with supervised(tmp_path) as proxy:
-        assert proxy.client(sockets[-1]).ask("descriptors") == "303"
+        assert proxy.client(sockets[-1]).ask("descriptors") == "304"
 
 
 def test_into_the_background(tmp_path: Path) -> None:

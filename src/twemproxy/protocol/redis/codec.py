@@ -5,6 +5,7 @@ Sans-IO, dual. ``RespFraming`` frames the messages; this subclass adds the rest 
 
 from array import array
 from collections.abc import Collection
+from contextlib import suppress
 
 import cython
 
@@ -33,7 +34,7 @@ from twemproxy.protocol.redis.errors import (
     not_available,
 )
 from twemproxy.protocol.redis.handshake import RedisHandshake
-from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, encode_line
+from twemproxy.protocol.redis.inline import UnbalancedQuotes, decode_request, decode_some, encode_line
 from twemproxy.protocol.redis.keys import MOST_LOOKED_UP, keys_of
 from twemproxy.protocol.redis.maintenance import moving
 from twemproxy.protocol.redis.permissions import permission_refusal, usable_commands
@@ -55,6 +56,8 @@ if not cython.compiled:
 # framing.MAX_BULK.
 MAX_BULK = cython.declare(cython.const[cython.Py_ssize_t], 512 * 1024 * 1024)
 # Most digits of a number of keys: a request has up to framing.MAX_ARGUMENTS.
+# Most arguments among which keys are looked for, for the access log.
+MOST_LOGGED = 1000
 MOST_COUNT = cython.declare(cython.const[cython.Py_ssize_t], 10)
 # Positions in errors.REFUSALS.
 NOT_AVAILABLE = cython.declare(cython.const[cython.int], 3)
@@ -513,6 +516,14 @@ class RedisCodec(RespFraming):
 
     def arguments_of(self, head: bytes) -> "list[bytes]":
         return shown_arguments(head)
+
+    def logged_keys(self, data: bytes, request: Request, longest: int) -> "tuple[bytes, int]":
+        keys: list[bytes] = []
+        with suppress(ValueError):  # only the beginning is known, or the request is refused
+            if request.arguments <= MOST_LOGGED:
+                arguments = decode_some(data, 0, request.arguments, longest)[0]
+                keys = keys_of(COMMAND_INFO[COMMANDS[request.command].name], arguments)
+        return (keys[0], len(keys)) if keys else (b"", 0)
 
     def remember_script(self, data: bytes) -> None:
         self.scripts.remember_script(data)
