@@ -57,7 +57,7 @@ def measured(times: list[int]) -> Iterator[None]:
 
 
 def histogram_of(counts: dict[str, int], total: int) -> Histogram:
-    return Histogram(tuple(counts.get(str(bucket), 0) for bucket in range(BUCKETS)), total)
+    return Histogram([*(counts.get(str(bucket), 0) for bucket in range(BUCKETS)), total])
 
 
 @pytest.mark.parametrize("protocol", [Redis, Memcached])
