@@ -468,7 +468,7 @@ def test_any_mixture_of_redis_requests(servers: list[RedisServer], path: Path) -
         client = proxy.client()
         count = received = 0
         for name, make in GROUPS.items():
-            requests = [made.request for piece in pieces(make, 50, name) for made in piece]
+            requests = [made.request for piece in pieces(make, 100, name) for made in piece]
             received += received_bytes(client, requests, command("ECHO", f"end of {name}"), bulk(f"end of {name}"))
             count += len(requests) + 1
             lines = lines_of(path, count)
