@@ -1,12 +1,43 @@
 """How many processors the system gives the proxy."""
 
+import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
+
+from twemproxy import log
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 """Where the cgroups are, see cgroups(7)."""
 OWN_CGROUP: Final = Path("/proc/self/cgroup")
+INTERVAL: Final = 5.0
+"""Seconds between two looks how many processors there are."""
+
+_logger = log.get_logger(__name__)
+
+
+async def follow_processors(
+    number: Callable[[], int], shortage: Callable[[int], str], resize: Callable[[int], Awaitable[object]]
+) -> None:
+    """Have as many workers as processors when their number changes, for ever.
+
+    ``number``: of workers now, 0 while it does not depend on processors. ``shortage``: why there cannot be so many.
+    ``resize``: changes the number.
+    """
+    refused = 0
+    while True:
+        await asyncio.sleep(INTERVAL)
+        if number() not in (0, count := processors()):
+            if problem := shortage(count):
+                if count != refused:
+                    text = "the system gives %(wanted)d processors, which is not followed: %(reason)s"
+                    _logger.warning(text, {"wanted": count, "reason": problem})
+                refused = count
+                continue
+            refused = 0
+            log.always("the system gives %(wanted)d processors, changing the number of workers", {"wanted": count})
+            await resize(count)
 
 
 def processors(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> int:

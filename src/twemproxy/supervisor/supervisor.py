@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from twemproxy import __version__, log
@@ -42,7 +43,7 @@ from twemproxy.supervisor.errors import StartError, log_exception, tell
 from twemproxy.supervisor.inheritance import PROTOCOL, Inheritance, InheritedWorker, taken
 from twemproxy.supervisor.listeners import Listener, listen_for_control, listen_for_stats
 from twemproxy.supervisor.pidfile import PidFile
-from twemproxy.supervisor.processors import processors
+from twemproxy.supervisor.processors import follow_processors, processors
 from twemproxy.supervisor.reporting import Reporting
 from twemproxy.supervisor.served_config import ReloadFailed, ServedConfig
 from twemproxy.supervisor.service_manager import ServiceManager
@@ -66,8 +67,6 @@ SETTLING_INTERVAL: Final = 0.02
 LEAST_NOTICE: Final = 1
 """Seconds within which clients are told to connect again when there is no ``drain_delay``."""
 
-PROCESSORS_INTERVAL: Final = 5.0
-"""Seconds between two looks how many processors there are."""
 
 PAUSE_TIME: Final = 1.0
 """Seconds for which an upgrade waits, at most, for readers of the statistics, and for sub-commands."""
@@ -322,19 +321,11 @@ class Supervisor:
 
     async def _follow_processors(self, served: ServedConfig, workers: Workers) -> None:
         """Have as many workers as processors, if that is wanted, also when their number changes."""
-        refused = 0
-        while True:
-            await asyncio.sleep(PROCESSORS_INTERVAL)
-            if self._worker_count == 0 and not self._upgrading and (count := processors()) != len(workers.slots):
-                if problem := shortage_in(served.config, count):
-                    if count != refused:
-                        text = "the system gives %(wanted)d processors, which is not followed: %(reason)s"
-                        _logger.warning(text, {"wanted": count, "reason": problem})
-                    refused = count
-                    continue
-                refused = 0
-                log.always("the system gives %(wanted)d processors, changing the number of workers", {"wanted": count})
-                await self._resize(served, workers, count)
+        await follow_processors(
+            lambda: len(workers.slots) if self._worker_count == 0 and not self._upgrading else 0,
+            lambda count: shortage_in(served.config, count),
+            partial(self._resize, served, workers),
+        )
 
     async def _upgrade(self, answer_to: int = -1) -> str:
         """Become the program that is installed now; returns why that failed.
