@@ -91,7 +91,7 @@ COMPILED = [
 LAUNCHER = "twemproxy.launcher"
 
 COMPILE_FLAGS = [
-    "-O3",
+    "-O2",
     "-g1",
     "-Wall",
     "-Wextra",
