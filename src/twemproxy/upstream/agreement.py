@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
+from twemproxy.config.pools import PoolConfig
 from twemproxy.protocol.other_workers import CHANNELS, NO_OTHER_WORKERS, OtherWorkers, Question
 
 PAUSE: Final = 3_000
@@ -48,21 +49,36 @@ class Agreement:
         self.is_open = False
         self.may_leave = self.may_publish = True
         self._question: Question | None = None
-        self._digest = self._digest_of_routes()
-        self._agreed_routes = pool.routes
-        self._agreed_addresses: dict[Any, object] | None = self._addresses()
-        """By server; None if topics may have left the servers of ``_agreed_routes``."""
+        self._used: _Digest | None = None
+        self._prepared: _Digest | None = None
+        self._agreed: _Places | None = _Places(pool)
+        """Where channels were at the last agreement; None if topics may have left there."""
+        self._digest = b""
+        """Of the places where channels are; empty while nobody has asked for it."""
         self._to_do = 0
         self._progress_at = 0
 
+    def prepare(self, config: PoolConfig) -> None:
+        """The pool may get this configuration: prepare for that, so that ``begin`` takes less time."""
+        if self.others.are_there():
+            self._prepared = _Digest(config)
+
     def begin(self) -> None:
         """The pool has another route table, which may route channels otherwise."""
-        digest = self._digest_of_routes()
-        if digest == self._digest:
+        if not self.others.are_there() and self._state()[0] == 0:
+            # There is nobody to agree with.
+            self._digest = b""
+            was_open = self.is_open
+            self._close()
+            if was_open:
+                self._on_progress()
             return
-        self._digest = digest
+        before = self._digest
+        self._digest = b""
+        if self._present_digest() == before:
+            return
         if self.is_open:
-            self._agreed_addresses = None
+            self._agreed = None
         self.is_open = True
         self.may_leave = self.may_publish = False
         self._to_do = -1
@@ -72,15 +88,13 @@ class Agreement:
 
     def has_moved(self, name: bytes, server: Any) -> bool:
         """Whether a message on a channel, published at ``server`` now, would have gone elsewhere before ``begin``."""
-        if self._agreed_addresses is None or self._agreed_addresses.get(server) != self._addresses().get(server):
+        if self._agreed is None or self._agreed.address(server) != _Places(self._pool).address(server):
             return True
-        if self._pool.is_random():
-            return False
-        return self._agreed_routes.server_of_all([name]) is not server
+        return not self._pool.is_random() and self._agreed.routes.server_of_all([name]) is not server
 
     def answer(self, digest: bytes) -> State:
         """The answer to another worker, which has routes with this digest."""
-        return self._state() if digest == self._digest else (OTHER_ROUTES, OTHER_ROUTES)
+        return self._state() if digest == self._present_digest() else (OTHER_ROUTES, OTHER_ROUTES)
 
     def wake(self) -> None:
         """The question is answered."""
@@ -92,7 +106,7 @@ class Agreement:
     def _ask(self) -> None:
         if not self.is_open or self._question is not None:
             return
-        question = self.others.ask(CHANNELS, (self._digest,), self)
+        question = self.others.ask(CHANNELS, (self._present_digest(),), self)
         self._question = question
         if question.done:
             self.wake()
@@ -124,19 +138,44 @@ class Agreement:
 
     def _close(self) -> None:
         self.is_open = False
-        self._agreed_routes = self._pool.routes
-        self._agreed_addresses = self._addresses()
+        self.may_leave = self.may_publish = True
+        self._agreed = _Places(self._pool)
+        self._end_question()
 
-    def _addresses(self) -> dict[Any, object]:
-        """The address of each server."""
-        return {
-            server: config.address
-            for server, config in zip(self._pool.routes.servers, self._pool.config.servers, strict=True)
-        }
+    def _present_digest(self) -> bytes:
+        """A digest of all that determines where a channel is now."""
+        if not self._digest:
+            config, routes = self._pool.config, self._pool.routes
+            if self._used is None or self._used.config is not config:
+                is_prepared = self._prepared is not None and self._prepared.config is config
+                self._used = self._prepared if is_prepared else _Digest(config)
+                self._prepared = None
+            assert self._used is not None
+            live = {*routes.live}
+            ejected = bytes(server not in live for server in routes.servers)
+            self._digest = blake2b(self._used.digest + ejected, digest_size=16).digest()
+        return self._digest
 
-    def _digest_of_routes(self) -> bytes:
-        """A digest of all that determines where a channel is."""
-        config, live = self._pool.config, {*self._pool.routes.live}
-        facts: list[object] = [config.hash, config.distribution, config.hash_tag, *config.servers]
-        facts += [server in live for server in self._pool.routes.servers]
-        return blake2b(repr(facts).encode(), digest_size=16).digest()
+
+class _Digest:
+    """The digest of what a configuration says of the places of channels."""
+
+    def __init__(self, config: PoolConfig) -> None:
+        facts = [config.hash, config.distribution, config.hash_tag, *config.servers]
+        self.config = config
+        self.digest = blake2b(repr(facts).encode(), digest_size=16).digest()
+
+
+class _Places:
+    """Where the channels of a pool are: the route table, and the addresses of its servers."""
+
+    def __init__(self, pool: Any) -> None:
+        self.routes = pool.routes
+        self._configs = pool.config.servers
+
+    def address(self, server: Any) -> object:
+        """The address of a server, None if it is not there."""
+        try:
+            return self._configs[self.routes.servers.index(server)].address
+        except ValueError:
+            return None

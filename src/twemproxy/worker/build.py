@@ -92,6 +92,8 @@ class Update:
             self._updates.append((pool, update))
             if update.rings is not None:
                 yield from update.rings.prepare()
+            pool.subscriptions.agreement.prepare(config)
+            yield
 
     def prepare(self) -> None:
         """Prepare everything now. Raises ValueError if the configuration cannot be served."""

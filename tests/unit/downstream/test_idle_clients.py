@@ -49,7 +49,8 @@ def test_a_client_that_takes_nothing_is_idle(redis: RedisServer) -> None:
             lambda: sum(each.description()["omem"] for each in proxy.call(proxy.data_plane.clients)) > LARGE,
             "the socket is full",
         )
-        for _ in range(6):
+        # The kernel of the client may still have taken some at first.
+        for _ in range(12):
             proxy.advance(STEP)
         assert proxy.call(lambda: len(proxy.data_plane.clients())) == 0
         assert proxy.snapshot().values["client_eof"] == 1

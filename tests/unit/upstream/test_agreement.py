@@ -68,7 +68,7 @@ class Pool(Timed):
         super().__init__()
         self.servers = ["s0", "s1", "s2"]
         servers = [SimpleNamespace(address=f"address of {name}") for name in self.servers]
-        self.config = SimpleNamespace(hash="md5", distribution="ketama", hash_tag="", servers=servers)
+        self.config: Any = SimpleNamespace(hash="md5", distribution="ketama", hash_tag="", servers=servers)
         self.random = False
         self.own = (0, 0)
         self.progress: list[tuple[bool, bool]] = []
@@ -79,6 +79,16 @@ class Pool(Timed):
 
     def _note(self) -> None:
         self.progress.append(self.may())
+
+    def configured(self, **directives: object) -> Any:
+        """The configuration with other directives."""
+        return SimpleNamespace(**{**vars(self.config), **directives})
+
+    def move(self, number: int) -> None:
+        """Have a configuration in which a server has another address."""
+        servers = list(self.config.servers)
+        servers[number] = SimpleNamespace(address="another address")
+        self.config = self.configured(servers=servers)
 
     def is_random(self) -> bool:
         return self.random
@@ -124,9 +134,25 @@ def moved(pool: Pool, first: bytes) -> bool:
 
 
 def test_the_same_routes_need_no_agreement(pool: Pool) -> None:
+    pool.change("s1").answer((0, 0))
+    pool.route("s1")
+    pool.agreement.begin()
+    assert len(pool.elsewhere.asked) == 1 and pool.may() == (True, True)
+
+
+def test_others_that_go_are_not_waited_for(pool: Pool) -> None:
+    pool.change("s1")
+    pool.agreement.others = NO_OTHER_WORKERS
     pool.route()
     pool.agreement.begin()
-    assert not pool.elsewhere.asked and pool.may() == (True, True)
+    assert pool.may() == (True, True) and pool.progress == [(True, True)]
+    assert not pool.agreement.is_open and not pool.has_work()
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_the_digest_does_not_depend_on_preparation(pool: Pool, is_used: bool) -> None:
+    pool.agreement.prepare(pool.config if is_used else pool.configured(hash="crc32"))
+    assert pool.change("s1").digest == Pool().change("s1").digest
 
 
 def test_all_workers_switch_before_topics_leave_and_subscribe_before_messages_are_published(pool: Pool) -> None:
@@ -173,7 +199,7 @@ def test_only_channels_with_another_server_have_moved(pool: Pool) -> None:
     assert [moved(pool, b"%c" % number) for number in range(3)] == [False, True, False]
     question.answer((0, 0))
     assert [moved(pool, b"%c" % number) for number in range(3)] == [False, False, False]
-    pool.config.servers[2] = SimpleNamespace(address="another address")
+    pool.move(2)
     pool.change("s1")
     assert [moved(pool, b"%c" % number) for number in range(3)] == [False, False, True]
 
@@ -225,8 +251,8 @@ def test_progress_is_waited_for(pool: Pool) -> None:
 def test_the_digest_is_that_of_all_that_places_channels(pool: Pool) -> None:
     digests = {pool.change("s1").digest, pool.change("s2").digest}
     for name, value in {"hash": "crc32", "distribution": "modula", "hash_tag": "{}"}.items():
-        setattr(pool.config, name, value)
+        pool.config = pool.configured(**{name: value})
         digests.add(pool.change("s2").digest)
-    pool.config.servers[0] = SimpleNamespace(address="another address")
+    pool.move(0)
     digests.add(pool.change("s2").digest)
     assert len(digests) == 6
