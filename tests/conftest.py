@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, settings
 from harness.flavours import Both, Load, compiled, interpreted
 
 # Whether a test passes must not depend on the speed of the machine.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("untimed", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("untimed"), max_examples=1000)
 settings.load_profile("untimed")
 
 
