@@ -189,7 +189,7 @@ class AccessLog:
         try:
             file = _open(self._path)
         except AccessLogError as error:
-            tell(_logger.error, "%s", error)
+            tell(_logger.error, "%(reason)s", {"reason": error})
             return
         os.close(self._file)
         self._file = file
