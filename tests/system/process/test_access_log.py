@@ -357,8 +357,10 @@ def test_lines_that_wait_outlive_an_upgrade(servers: list[RedisServer], path: Pa
     """The supervisor is stopped while lines arrive, and finds the signal first when it goes on."""
     with Proxy(logged(servers[0]), "-A", str(path)) as proxy:
         client = proxy.client()
+        # A stopped supervisor would not let a worker that has just started accept the client.
+        ping(client, 1)
         with stopped([proxy.process.pid]):
-            ping(client, 100)
+            ping(client, 99)
             proxy.process.send_signal(signal.SIGUSR2)
         wait_until(lambda: "has taken over from version" in proxy.log(), "the other version has taken over")
         ping(client, 100)
