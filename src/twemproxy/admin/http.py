@@ -149,9 +149,8 @@ async def compressed(response: Response) -> Response:
 
 def head_of(response: Response) -> bytes:
     """The bytes of a response before its body."""
-    from email.utils import (
-        formatdate,
-    )  # here, because it takes 1 MB of memory, and many proxies are not asked over HTTP
+    # Here, because it takes 1 MB of memory, and many proxies are not asked over HTTP.
+    from email.utils import formatdate
 
     lines = [
         f"HTTP/1.1 {response.status} {_REASONS[response.status]}",

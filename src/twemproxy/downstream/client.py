@@ -236,7 +236,7 @@ class ClientConnection(ClientStream):
         codec: Codec = self.pool.codec
         item: Item = self.pool.item
         data: cython.p_char = cython.cast(cython.p_char, block_bytes(block) + start)
-        record: AccessRecord = None if self.replies.sampled is None else self.replies.sampled.get(self.replies.tail)
+        record: AccessRecord = self.replies.record_at(self.replies.tail)
         if record is None:
             return 0
         record.command = codec.command_name(request.command)
@@ -495,6 +495,7 @@ class ClientConnection(ClientStream):
         if sent > 0:
             self.used_at = self.loop.now
             if self.out.pending > 0 and self.timer is not None:
+                # From here on: what was just sent may be more than what the socket held before.
                 self.transport.has_taken()
         if self.out.pending > self.pool.settings.output_limit and self.exceeds_output_limit():
             return self.abort("it does not read its replies or messages")

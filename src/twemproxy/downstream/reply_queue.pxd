@@ -61,6 +61,7 @@ cdef class ReplyQueue(ReplyHandler):
         self, Slot* slot, int64_t replied_at, unsigned char* data, Py_ssize_t length
     ) noexcept
     cdef int note_written(self) except -1
+    cdef AccessRecord record_at(self, unsigned int position)
     cdef int begin_sampled(self, AccessRecord record) except -1
     cdef void go_on_sampled(self, unsigned int position) noexcept
     cdef void end_sampled(self) noexcept

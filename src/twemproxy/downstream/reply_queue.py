@@ -298,6 +298,11 @@ class ReplyQueue(ReplyHandler):
     # --- the access log ------------------------------------------------------------------------------------------
 
     @cython.cfunc
+    def record_at(self, position: cython.uint) -> AccessRecord:
+        """The record of the request at ``position``, None if it is not in the sample."""
+        return None if self.sampled is None else self.sampled.get(position)
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def begin_sampled(self, record: AccessRecord) -> cython.int:
         """The next request is in the sample; call ``end_sampled`` when it was taken, or has to wait."""
@@ -312,7 +317,7 @@ class ReplyQueue(ReplyHandler):
     @cython.exceptval(check=False)
     def go_on_sampled(self, position: cython.uint) -> cython.void:
         """The request at ``position`` goes on, which may be in the sample; call ``end_sampled`` after that."""
-        if self.sampled is not None and position in self.sampled:
+        if self.record_at(position) is not None:
             self.read_at = -abs(self.read_at)
 
     @cython.cfunc
@@ -335,33 +340,25 @@ class ReplyQueue(ReplyHandler):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def note_server(self, position: cython.uint, name: str, sent_at: int64_t, has_replied: cython.bint) -> cython.int:
-        record: AccessRecord
-        if self.sampled is not None:
-            record = self.sampled.get(position)
-            if record is not None:
-                record.note_server(name, sent_at, has_replied)
-        return 0
+        record: AccessRecord = self.record_at(position)
+        return 0 if record is None else record.note_server(name, sent_at, has_replied)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def note_own(self, position: cython.uint) -> cython.int:
         """The reply to the request at ``position`` is an error of the proxy's own."""
-        record: AccessRecord
-        if self.sampled is not None:
-            record = self.sampled.get(position)
-            if record is not None:
-                record.is_own = True
+        record: AccessRecord = self.record_at(position)
+        if record is not None:
+            record.is_own = True
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def note_part(self, position: cython.uint, length: cython.Py_ssize_t) -> cython.int:
         """A part of the reply to the request at ``position`` was appended to the send queue, without ``deliver``."""
-        record: AccessRecord
-        if self.sampled is not None:
-            record = self.sampled.get(position)
-            if record is not None:
-                record.reply_bytes += length
+        record: AccessRecord = self.record_at(position)
+        if record is not None:
+            record.reply_bytes += length
         return 0
 
     @cython.cfunc
@@ -371,7 +368,7 @@ class ReplyQueue(ReplyHandler):
     ) -> cython.void:
         """As ``append_measured``, for a request of the sample."""
         access_log: AccessLog = self.pool.access_log
-        record: AccessRecord = None if self.sampled is None else self.sampled.get(self.head)
+        record: AccessRecord = self.record_at(self.head)
         if record is None:
             return
         record.replied_at = max(replied_at, record.read_at)

@@ -8,15 +8,12 @@ from twemproxy import __version__
 from twemproxy.config.pools import Config, PoolConfig
 from twemproxy.ipc.messages import PoolSlots
 from twemproxy.stats import document, snapshot
-from twemproxy.stats.catalogue import PROCESS_METRICS
 from twemproxy.stats.report import Events
 from twemproxy.stats.slots import BY_HAND, HEALTH_CHANGES, VERDICTS, CounterSlots, Places
 from twemproxy.supervisor.counter_memory import CounterMemory
 from twemproxy.supervisor.ended_counters import EndedCounters
 from twemproxy.supervisor.inheritance import Inheritance
 from twemproxy.supervisor.pace import Pace, gather
-
-_PROCESS_NAMES = [metric.name for metric in PROCESS_METRICS]
 
 
 class Statistics:
@@ -134,7 +131,7 @@ class Statistics:
 
     def count(self, name: str, n: int) -> None:
         """Add to a counter of ``stats.catalogue.PROCESS_METRICS`` what this process, which has no table, has done."""
-        self.ended.count(_PROCESS_NAMES.index(name), n, self.slots)
+        self.ended.count(snapshot.PROCESS.places[name], n, self.slots)
 
     def tables(self) -> list[snapshot.Table]:
         """The counters that are added up: those of the processes that have ended, and of each that runs."""

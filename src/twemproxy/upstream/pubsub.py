@@ -82,8 +82,8 @@ class Subscriptions:
 
     ``n_moving``: number of topics that move. ``n_moved``: how many have moved and are not reported to the pool yet.
     ``rebalances``: chores that look for topics to move; ``rebalance_wanted``: one of them has not begun yet.
-    ``publishers``: clients whose PUBLISH waits for topics that move. ``copies``: of messages on
-    topics that move. ``published``: messages of this worker. ``n_missing``: number of topics with ``is_missing``.
+    ``publishers``: clients whose PUBLISH waits for topics that move. ``copies``: of messages on topics that
+    move. ``published``: messages of this worker. ``n_missing``: number of topics with ``is_missing``.
 
     ``audiences``: what is known of other workers. ``agreement``: with them, after a change of routes;
     ``leaves_later``: topics stay at former servers until it allows to leave.

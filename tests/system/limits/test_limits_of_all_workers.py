@@ -13,15 +13,11 @@ from harness.resp import OK, array, bulk, command, error
 from harness.servers import RedisServer
 from harness.subscribing import confirmation
 from harness.waiting import DEADLINE, wait_until
+from harness.workers import worker_of
 
 WORKERS = 3
 PONG = b"+PONG\r\n"
 TOO_MANY_CLIENTS = b"-ERR max number of clients reached\r\n"
-
-
-def worker_of(client: Connection) -> int:
-    """The process id of the worker that serves a client."""
-    return int(client.ask("INFO", "server").partition(b"process_id:")[2].split(b"\r\n")[0])
 
 
 def spread(proxy: Proxy, count: int) -> dict[int, list[Connection]]:
