@@ -427,7 +427,7 @@ ORIGINAL_PREFIX: Final = "twemproxy_"
 
 
 class Subjects(NamedTuple):
-    """The process, workers, pools or servers, or some of them, with what there is to say of each, in the same order."""
+    """Some processes, workers, pools or servers, all of one scope: an entry for each, in the same order everywhere."""
 
     labels: list[bytes]
     """Those of its scope, as they are written."""

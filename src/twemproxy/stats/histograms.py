@@ -56,9 +56,9 @@ class Histogram(NamedTuple):
         return sum(self.counts)
 
     def quantiles(self, shares: Sequence[float]) -> list[float]:
-        """For each of these shares, from 0 to 1, the value in microseconds that so many values do not exceed.
+        """Return the quantiles of these shares, from 0 to 1, in microseconds.
 
-        Values are taken as spread evenly over their bucket. Without values it is 0.
+        The values of a bucket count as spread evenly over it. Without values all quantiles are 0.
         """
         seen = list(accumulate(self.counts))
         number = seen[-1]
